@@ -1,0 +1,4 @@
+//! The Castaway media server.
+
+pub mod broadcast;
+pub mod config;
