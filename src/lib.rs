@@ -2,3 +2,6 @@
 
 pub mod broadcast;
 pub mod config;
+pub mod limits;
+pub mod metrics;
+pub mod transport;
