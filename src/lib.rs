@@ -2,3 +2,4 @@
 
 pub mod broadcast;
 pub mod config;
+pub mod google;
