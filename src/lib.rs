@@ -3,3 +3,4 @@
 pub mod broadcast;
 pub mod config;
 pub mod google;
+pub mod identity;
