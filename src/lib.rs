@@ -2,5 +2,6 @@
 
 pub mod broadcast;
 pub mod config;
+pub mod directory;
 pub mod google;
 pub mod identity;
