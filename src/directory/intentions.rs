@@ -25,6 +25,10 @@ pub(super) enum Step {
 pub(super) struct Intentions<K>(HashMap<K, Intention>);
 
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts: an enum would be their product"
+)]
 struct Intention {
     value: bool,
     /// Whether the value is known to have been written since it was intended.

@@ -181,16 +181,13 @@ impl Writer {
                 break;
             }
         }
-        match self.inner.documents.read(id).await {
-            Ok(entry) => {
-                let says = entry.map(|it| it.streamer_connected);
-                self.lock().looked(id, says);
-                self.forget_if_cleared(id).await;
-            }
-            Err(_) => {
-                *failures = failures.saturating_add(1);
-                self.pause(*failures).await;
-            }
+        if let Ok(entry) = self.inner.documents.read(id).await {
+            let says = entry.map(|it| it.streamer_connected);
+            self.lock().looked(id, says);
+            self.forget_if_cleared(id).await;
+        } else {
+            *failures = failures.saturating_add(1);
+            self.pause(*failures).await;
         }
     }
 
@@ -211,10 +208,8 @@ impl Writer {
 
     /// Waits before the next attempt: longer each time, never two nodes in step; cut short by `settle`.
     async fn pause(&self, failures: u32) {
-        let longest = match self.inner.hurried.load(Ordering::Relaxed) {
-            true => FIRST_PAUSE,
-            false => LONGEST_PAUSE,
-        };
+        let hurried = self.inner.hurried.load(Ordering::Relaxed);
+        let longest = if hurried { FIRST_PAUSE } else { LONGEST_PAUSE };
         let doublings = failures.saturating_sub(1).min(10);
         let most = FIRST_PAUSE.saturating_mul(1 << doublings).min(longest);
         let pause = most.mul_f64(rand::rng().random_range(0.5..1.0));

@@ -21,7 +21,7 @@ use crate::config;
 const SCOPE: &str = "https://www.googleapis.com/auth/datastore";
 const GRANT: &str = "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=";
 /// How long before its end a token is fetched anew. The metadata server itself renews 5 minutes ahead.
-const AHEAD: Duration = Duration::from_secs(240);
+const AHEAD: Duration = Duration::from_mins(4);
 /// How long before its end a token is no longer used.
 const MARGIN: Duration = Duration::from_secs(30);
 

@@ -255,7 +255,7 @@ fn http_client(config: &config::Google) -> Result<reqwest::Client, GoogleError> 
             .connect_timeout(config.connect_timeout)
             .timeout(config.request_timeout)
             .tcp_keepalive(Duration::from_secs(30))
-            .pool_idle_timeout(Duration::from_secs(60))
+            .pool_idle_timeout(Duration::from_mins(1))
     };
     builder().build().or_else(|error| {
         // Without a CA bundle (a build sandbox, a bare container) nothing is trusted, but plain HTTP works:

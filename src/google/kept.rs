@@ -178,8 +178,8 @@ mod tests {
 
     use super::*;
 
-    const FRESH: Duration = Duration::from_secs(60);
-    const USABLE: Duration = Duration::from_secs(300);
+    const FRESH: Duration = Duration::from_mins(1);
+    const USABLE: Duration = Duration::from_mins(5);
 
     /// A value that counts its fetches, and the switch that makes them fail.
     fn counted() -> (Kept<u32>, Arc<AtomicU32>, Arc<AtomicU32>) {

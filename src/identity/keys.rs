@@ -20,11 +20,11 @@ use crate::google::{Client, Dependency, Failure, Fetched, Kept};
 /// How often an unknown key may lead to a fetch.
 const REFETCH: Duration = Duration::from_secs(30);
 /// How long before the end of `max-age` the keys are fetched anew.
-const AHEAD: Duration = Duration::from_secs(300);
+const AHEAD: Duration = Duration::from_mins(5);
 /// How long keys are fresh where the answer names no `max-age`.
-const DEFAULT_AGE: Duration = Duration::from_secs(3600);
+const DEFAULT_AGE: Duration = Duration::from_hours(1);
 /// How long keys are used beyond their `max-age` when they cannot be fetched. Google rotates them over days.
-const STALE: Duration = Duration::from_secs(24 * 3600);
+const STALE: Duration = Duration::from_hours(24);
 
 /// Public keys by their ids.
 #[derive(Debug, Default)]

@@ -95,9 +95,10 @@ impl Identity {
         }
         let unsigned = emulator.is_some();
         let rules = Rules::firebase(&access.project, config.identity.clock_skew, unsigned);
-        let keys = match unsigned {
-            true => SigningKeys::Fixed(Arc::default()),
-            false => SigningKeys::google(access.client.clone(), config.google.keys_url.clone()),
+        let keys = if unsigned {
+            SigningKeys::Fixed(Arc::default())
+        } else {
+            SigningKeys::google(access.client.clone(), config.google.keys_url.clone())
         };
         Self::new(rules, keys, lookup, &config.identity)
     }

@@ -103,7 +103,7 @@ impl ReturnWindow {
 mod tests {
     use super::*;
 
-    const LENGTH: Duration = Duration::from_secs(120);
+    const LENGTH: Duration = Duration::from_mins(2);
 
     fn id(text: &str) -> LivestreamId {
         LivestreamId::new(text).expect("an id")
