@@ -71,7 +71,7 @@ impl UploadQuota {
                     return Err(exceeded(not_until.wait_time_from(TokioClock.now())));
                 }
                 // More than the whole burst: the configuration sees to it that a clip never is.
-                Err(_) => return Err(exceeded(Duration::from_secs(60))),
+                Err(_) => return Err(exceeded(Duration::from_mins(1))),
             }
         }
         self.clips
@@ -125,7 +125,7 @@ mod tests {
             "{exceeded:?}"
         );
         let wait = Duration::from_millis(whole_millis(exceeded.retry_after));
-        tokio::time::advance(wait - Duration::from_millis(2)).await;
+        tokio::time::advance(wait.saturating_sub(Duration::from_millis(2))).await;
         assert!(quota.take(&host, 10).is_err());
         tokio::time::advance(Duration::from_millis(2)).await;
         quota.take(&host, 10).unwrap();
@@ -167,7 +167,7 @@ mod tests {
             quota.take(&UserId::new(&index.to_string()), 10).unwrap();
         }
         assert_eq!(quota.remembered(), 100);
-        tokio::time::advance(Duration::from_secs(60)).await;
+        tokio::time::advance(Duration::from_mins(1)).await;
         quota.reclaim();
         assert_eq!(quota.remembered(), 0);
     }

@@ -62,6 +62,7 @@ impl Metrics {
         metrics
     }
 
+    #[expect(clippy::too_many_lines, reason = "one entry a metric, in one place")]
     fn registered(registry: &Registry) -> prometheus::Result<Self> {
         let build = gauges(
             registry,

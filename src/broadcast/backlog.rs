@@ -70,7 +70,7 @@ mod tests {
     #[test]
     fn the_oldest_clips_go_when_there_are_too_many() {
         assert_eq!(kept(2, 100, &[1, 1, 1]), [2, 3]);
-        assert_eq!(kept(0, 100, &[1, 1]), []);
+        assert!(kept(0, 100, &[1, 1]).is_empty());
     }
 
     #[test]

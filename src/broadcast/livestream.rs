@@ -266,6 +266,11 @@ impl<L> Livestream<L> {
         self.listeners.remove(&place)
     }
 
+    /// Whether this listener is still here.
+    pub fn seats(&self, place: Place) -> bool {
+        self.listeners.contains_key(&place)
+    }
+
     /// The clips for who joins now, oldest first.
     pub fn backlog(&self) -> impl Iterator<Item = &Arc<Clip>> {
         self.backlog.clips()

@@ -162,7 +162,7 @@ impl Default for Listener {
             queue_clips: 16,
             queue_bytes: 16 << 20,
             stall_timeout: Duration::from_secs(15),
-            max_lag: Duration::from_secs(60),
+            max_lag: Duration::from_mins(1),
             shared_writes: true,
         }
     }
@@ -199,8 +199,8 @@ impl Default for Identity {
     fn default() -> Self {
         Self {
             lookup: LookupPolicy::default(),
-            clock_skew: Duration::from_secs(60),
-            return_window: Duration::from_secs(120),
+            clock_skew: Duration::from_mins(1),
+            return_window: Duration::from_mins(2),
         }
     }
 }

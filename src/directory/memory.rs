@@ -1,12 +1,15 @@
 //! A directory in memory, for the demo and for tests of other rooms.
 //!
-//! **Invariant**: it holds the livestreams it was made with, and no others.
+//! **Invariant**: it holds the livestreams it was made with and those that were created since, at most [`MOST`].
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Entry;
 use crate::broadcast::{LivestreamId, UserId};
+
+/// Livestreams that it keeps.
+const MOST: usize = 10_000;
 
 /// The livestreams; cheap to clone.
 #[derive(Clone)]
@@ -25,6 +28,19 @@ impl Memory {
         Self {
             entries: Arc::new(Mutex::new(entries.collect())),
         }
+    }
+
+    pub(super) fn create(&self, id: &LivestreamId, artist: &UserId) -> bool {
+        let mut entries = self.lock();
+        let room = entries.len() < MOST || entries.contains_key(id);
+        if room {
+            let entry = || Entry {
+                artist: artist.clone(),
+                streamer_connected: false,
+            };
+            entries.entry(id.clone()).or_insert_with(entry);
+        }
+        room
     }
 
     pub(super) fn find(&self, id: &LivestreamId) -> Option<Entry> {

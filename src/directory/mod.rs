@@ -91,6 +91,15 @@ impl Directory {
         }
     }
 
+    /// Makes a livestream of `artist` in a directory in memory, unless it is there. False if there is no more room,
+    /// or if it is not for us to make one.
+    pub fn create(&self, id: &LivestreamId, artist: &UserId) -> bool {
+        match self {
+            Self::Memory(memory) => memory.create(id, artist),
+            Self::Firestore(_) => false,
+        }
+    }
+
     /// At start: clears what a run of this node that crashed had set, unless it is intended anew meanwhile.
     #[expect(
         clippy::unused_async,

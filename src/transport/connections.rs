@@ -69,13 +69,13 @@ impl TooMany {
 
 impl Connections {
     /// None yet.
-    pub fn new(limits: ConnectionLimits, metrics: Metrics) -> Arc<Self> {
+    pub fn new(limits: &ConnectionLimits, metrics: Metrics) -> Arc<Self> {
         let ConnectionLimits {
             max,
             max_per_address,
             patience,
             bounds,
-        } = limits;
+        } = *limits;
         Arc::new(Self {
             mark: Mark::random(),
             bounds,

@@ -29,4 +29,4 @@ pub use io::{HttpIo, WebSocketIo};
 pub use listener::{ClientListener, SocketOptions, Via, bind};
 pub use outbox::{Emission, Emit, Outbox};
 pub use queue::{Mark, QueueBounds, SendQueue, Sent};
-pub use session::{Session, Sessions};
+pub use session::{Session, Sessions, Tether};

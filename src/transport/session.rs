@@ -1,12 +1,12 @@
 //! An Engine.IO session over its transports: what of it must survive the upgrade from polling to WebSocket, and a way
 //! to close it whatever it runs on. The Socket.IO library offers neither.
 //!
-//! **Invariant**: a session is known by its id for as long as a socket or a WebSocket of it lives, no longer. A closed
+//! **Invariant**: a session is known by its id for as long as the library or a WebSocket of it lives, no longer. A closed
 //! one answers no poll any more, and its connection, if it has one of its own, is gone.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use tokio::sync::Notify;
 
@@ -17,6 +17,18 @@ use super::connection::Connection;
 pub struct Sessions {
     // A lock: taken when a session begins, is polled, or ends.
     known: Mutex<HashMap<String, Weak<Session>>>,
+}
+
+/// Ties a session to what the Socket.IO library keeps of a client: put into its first request, it keeps the session
+/// known for as long as the library knows the client.
+#[derive(Clone, Default)]
+pub struct Tether(Arc<OnceLock<Arc<Session>>>);
+
+impl Tether {
+    /// The session that is tied here, or, the first time, the one with this id.
+    pub fn session(&self, sessions: &Arc<Sessions>, id: &str) -> Arc<Session> {
+        self.0.get_or_init(|| sessions.get(id)).clone()
+    }
 }
 
 /// One session.
@@ -56,6 +68,14 @@ impl Sessions {
         });
         known.insert(id.to_owned(), Arc::downgrade(&session));
         session
+    }
+
+    /// Closes all of them.
+    pub fn close_all(&self) {
+        let all: Vec<_> = self.lock().values().filter_map(Weak::upgrade).collect();
+        for session in all {
+            session.close();
+        }
     }
 
     /// How many are known.

@@ -97,8 +97,12 @@ proptest! {
                         model.aired = true;
                         model.uploaded += 1;
                         prop_assert_eq!(clip.unwrap().sequence, model.uploaded);
-                        livestream.listeners().for_each(|it| it.borrow_mut().push(model.uploaded));
-                        members.iter_mut().for_each(|it| it.expected.push(model.uploaded));
+                        for heard in livestream.listeners() {
+ heard.borrow_mut().push(model.uploaded);
+}
+                        for member in &mut members {
+ member.expected.push(model.uploaded);
+}
                     } else {
                         prop_assert_eq!(clip, Err(Refused::StaleLease));
                     }
