@@ -53,7 +53,7 @@ export class ClipList {
   #tell() {
     const { sent, refused, lost } = this.#count;
     say(element("sent", HTMLElement), String(sent));
-    const parts = [`${counted(sent, "clip")} heard by the server`];
+    const parts = [`${counted(sent, "clip")} delivered`];
     if (refused > 0) parts.push(`${refused} refused`);
     if (lost > 0) parts.push(`${lost} given up`);
     say(this.#words, sent + refused + lost === 0 ? "Each clip of your show, and what became of it, appears here." : `${parts.join(", ")}.`);

@@ -24,6 +24,7 @@ const WINDOW = 8;
 export class Schedule {
   /** When the last clip ends, or null when nothing was placed. @type {number | null} */
   end = null;
+  /** Seconds of sound to keep in hand. @type {number} */
   margin = MARGIN.first;
   /** What was in hand when clips came, over the last seconds. @type {{now: number, slack: number}[]} */
   #slacks = [];

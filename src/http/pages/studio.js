@@ -180,6 +180,7 @@ function left() {
   connection = null;
   outbox.shut();
   void rest();
+  refuse("");
   show("refused", refusal || "The server has ended the show.");
 }
 
@@ -243,7 +244,7 @@ fileInput.addEventListener("change", () => {
   URL.revokeObjectURL(filePlayer.src);
   filePlayer.src = URL.createObjectURL(file);
   filePlayer.hidden = false;
-  void openSource().then((ready) => ready && state === "live" && filePlayer.play());
+  void openSource().then((ready) => (ready && state === "live" ? filePlayer.play() : undefined));
 });
 filePlayer.addEventListener("error", () => refuse("This browser cannot play that file."));
 muteButton.addEventListener("click", () => {

@@ -95,7 +95,7 @@ export function decode(text) {
       type: Number(type),
       namespace: namespace ?? "/",
       id: id === undefined ? null : Number(id),
-      data: json === "" ? undefined : JSON.parse(json),
+      data: json ? JSON.parse(json) : undefined,
       attachments: Number(attachments ?? 0),
     };
   } catch {
