@@ -215,7 +215,8 @@ addEventListener("hashchange", () => {
   if (fresh.livestream !== link.livestream) return location.reload();
   if (!fresh.token || fresh.token === link.token) return;
   link.token = fresh.token;
-  connection?.emit("token", fresh.token);
+  if (state === "refused") void play();
+  else connection?.emit("token", fresh.token);
 });
 document.addEventListener("visibilitychange", () => {
   if (!document.hidden && connection && context?.state !== "running") void context?.resume();

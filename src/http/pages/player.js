@@ -11,7 +11,7 @@ const FADE_SECONDS = 0.008;
 
 export class Player {
   #joiner = new Joiner();
-  #schedule = new Schedule();
+  /** @type {Schedule} */ #schedule;
   /** @type {Promise<void>} */ #turn = Promise.resolve();
   /** @type {{source: AudioBufferSourceNode, until: number}[]} */ #playing = [];
   /** @type {{buffer: AudioBuffer, skip: number, duration: number, came: number} | null} */ #latest = null;
@@ -28,6 +28,7 @@ export class Player {
   constructor(context, on) {
     this.context = context;
     this.on = on;
+    this.#schedule = new Schedule(context.sampleRate);
     this.volume = new GainNode(context);
     this.analyser = new AnalyserNode(context, { fftSize: 1024, smoothingTimeConstant: 0.6 });
     this.analyser.connect(this.volume);

@@ -30,6 +30,11 @@ export class Schedule {
   #slacks = [];
   #shrunk = 0;
 
+  /** @param {number} [sampleRate] of the output: every start and end falls on one of its samples */
+  constructor(sampleRate = 48_000) {
+    this.sampleRate = sampleRate;
+  }
+
   /** Starts anew, as after a change of livestream, keeping what was learnt about the network. */
   reset() {
     this.end = null;
@@ -60,9 +65,9 @@ export class Schedule {
     this.margin = Math.max(MARGIN.least, this.margin - ((now - this.#shrunk) / 60) * MARGIN.shrinkPerMinute);
     this.#shrunk = now;
     const at = this.end;
-    const speed = this.#speed();
-    this.end = at + duration / speed;
-    return { at, offset: 0, speed, fresh: false, late: false };
+    const length = this.#onSample(duration / this.#speed());
+    this.end = this.#onSample(at + length);
+    return { at, offset: 0, speed: duration / length, fresh: false, late: false };
   }
 
   /**
@@ -73,10 +78,15 @@ export class Schedule {
    */
   #begin(now, duration, age, late) {
     const ahead = age === null ? AT_ONCE : this.margin - age;
-    const at = now + Math.max(AT_ONCE, ahead);
-    const offset = Math.min(Math.max(0, AT_ONCE - ahead), Math.max(0, duration - this.margin));
-    this.end = at + duration - offset;
+    const at = this.#onSample(now + Math.max(AT_ONCE, ahead));
+    const offset = this.#onSample(Math.min(Math.max(0, AT_ONCE - ahead), Math.max(0, duration - this.margin)));
+    this.end = this.#onSample(at + duration - offset);
     return { at, offset, speed: 1, fresh: true, late };
+  }
+
+  /** @param {number} seconds */
+  #onSample(seconds) {
+    return Math.round(seconds * this.sampleRate) / this.sampleRate;
   }
 
   #speed() {

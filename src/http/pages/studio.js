@@ -59,6 +59,8 @@ let state = "off";
 let connection = null;
 /** @type {WakeLockSentinel | null} */
 let awake = null;
+/** Done when the show before is put away. */
+let resting = Promise.resolve();
 let since = 0;
 let accepted = false;
 let refusal = "";
@@ -71,9 +73,14 @@ function show(next, detail = WORDS[next].detail) {
   say(element("detail", HTMLElement), detail);
   say(element("badge", HTMLElement), WORDS[next].badge);
   say(liveButton, WORDS[next].button);
-  liveButton.disabled = next === "ending";
+  busy(next === "ending");
   length.disabled = onAir();
   document.title = `${next === "live" ? "● " : ""}Studio · ${link.livestream || "Castaway"}`;
+}
+
+/** A button that is disabled would lose the keyboard's place. @param {boolean} is */
+function busy(is) {
+  liveButton.setAttribute("aria-disabled", String(is));
 }
 
 const onAir = () => state === "live" || state === "reconnecting" || state === "ending" || state === "connecting";
@@ -118,7 +125,11 @@ async function listDevices() {
 }
 
 async function goLive() {
-  if (!source.ready && !(await openSource())) return;
+  busy(true);
+  await resting;
+  const ready = source.ready || (await openSource());
+  busy(false);
+  if (!ready) return;
   refuse("");
   clips.clear();
   accepted = false;
@@ -179,7 +190,7 @@ function lost() {
 function left() {
   connection = null;
   outbox.shut();
-  void rest();
+  resting = rest();
   refuse("");
   show("refused", refusal || "The server has ended the show.");
 }
@@ -224,7 +235,9 @@ setInterval(() => {
   say(element("waiting", HTMLElement), String(Math.max(0, outbox.length - (state === "live" ? 1 : 0))));
 }, 500);
 
-liveButton.addEventListener("click", () => void (onAir() ? endShow() : goLive()));
+liveButton.addEventListener("click", () => {
+  if (liveButton.getAttribute("aria-disabled") !== "true") void (onAir() ? endShow() : goLive());
+});
 testButton.addEventListener("click", () => void openSource());
 for (const control of [device, clean]) control.addEventListener("change", () => source.ready && void openSource());
 for (const choice of page.querySelectorAll("input[name=source]")) {
@@ -259,7 +272,9 @@ addEventListener("hashchange", () => {
   if (fresh.livestream !== link.livestream) return location.reload();
   if (!fresh.token || fresh.token === link.token) return;
   link.token = fresh.token;
-  connection?.emit("token", fresh.token);
+  share.value = listenAddress(Object.assign(link, { guest: fresh.guest || link.guest }));
+  if (state === "refused" && accepted) void goLive();
+  else connection?.emit("token", fresh.token);
 });
 addEventListener("beforeunload", (event) => {
   if (onAir()) event.preventDefault();

@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { MARGIN, Schedule } from "../../../src/http/pages/schedule.js";
 
 /** @param {number} a @param {number} b */
-const near = (a, b) => assert.ok(Math.abs(a - b) < 1e-9, `${a} is not ${b}`);
+const near = (a, b) => assert.ok(Math.abs(a - b) < 1e-4, `${a} is not ${b}`);
 
 test("a clip that was cut just now waits for the margin, so that it is in hand when the next one comes", () => {
   const schedule = new Schedule();
@@ -19,7 +19,7 @@ test("who joins late starts inside the latest clip, and has the same margin when
   for (const age of [0, 0.3, 0.6, 0.9, 3, 4.9]) {
     const schedule = new Schedule();
     const place = schedule.place(0, 5, age);
-    assert.ok(place.at <= Math.max(0.05, MARGIN.first - age) + 1e-9);
+    assert.ok(place.at <= Math.max(0.05, MARGIN.first - age) + 1e-4);
     near(schedule.inHand(5 - age), MARGIN.first);
   }
 });
@@ -74,16 +74,16 @@ test("too much in hand is played off a little faster, until the margin is reache
   let fastest = 1;
   let number = 1;
   for (; number < 400 && schedule.inHand(number) > MARGIN.first + 0.3; number++) fastest = Math.max(fastest, schedule.place(number, 1, 0).speed);
-  assert.equal(fastest, 1.04);
+  near(fastest, 1.04);
   assert.ok(number < 350, "eight seconds are played off within minutes");
   for (let more = 0; more < 30; more++) assert.equal(schedule.place(number + more, 1, 0).late, false);
-  assert.equal(schedule.place(number + 30, 1, 0).speed, 1);
+  near(schedule.place(number + 30, 1, 0).speed, 1);
 });
 
 test("an unsteady network alone does not make it run faster", () => {
   const schedule = new Schedule();
   for (let number = 0; number < 60; number++) {
-    assert.equal(schedule.place(number + (number % 2 ? 0.4 : 0), 1, 0).speed, 1);
+    near(schedule.place(number + (number % 2 ? 0.4 : 0), 1, 0).speed, 1);
   }
 });
 
@@ -95,4 +95,14 @@ test("beginning anew keeps what was learnt about the network", () => {
   schedule.reset();
   const place = schedule.place(20, 1, 0);
   assert.deepEqual([place.late, schedule.margin], [false, margin]);
+});
+
+test("every clip starts on a sample of the output, whatever its own rate", () => {
+  const schedule = new Schedule(48_000);
+  const length = (42 * 1152) / 44_100;
+  for (let number = 0; number < 50; number++) {
+    const { at, speed } = schedule.place(number * length, length, 0.05);
+    assert.ok(Math.abs(at * 48_000 - Math.round(at * 48_000)) < 1e-6);
+    assert.ok(Math.abs(speed - 1) < 2e-5);
+  }
 });
