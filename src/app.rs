@@ -19,8 +19,8 @@ use crate::demo::Demo;
 use crate::directory::Directory;
 use crate::google::{Access, Client, Emulators, Health};
 use crate::handover;
-use crate::http::client;
 use crate::http::health::{self, Readiness};
+use crate::http::{client, pages};
 use crate::identity::Identity;
 use crate::metrics::Metrics;
 use crate::relay::Relay;
@@ -123,7 +123,10 @@ impl App {
             metrics: metrics.clone(),
             connections: connections.clone(),
         };
-        let (sockets, routes) = Sockets::build(&config, parts);
+        let (sockets, mut routes) = Sockets::build(&config, parts);
+        if config.http.pages {
+            routes = routes.merge(pages::router());
+        }
         let options = SocketOptions {
             send_buffer_bytes: server.send_buffer_bytes,
             user_timeout: server.tcp_user_timeout,

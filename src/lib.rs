@@ -5,7 +5,7 @@
 //! | floor | rooms |
 //! |---|---|
 //! | 4 | [`app`] puts it together · [`lifecycle`] signals, readiness, watchdog · [`telemetry`] · [`cli`] · [`demo`] · [`handover`] |
-//! | 3 | [`socket`] Socket.IO: handshake, streamer, listener · [`http`] health, metrics |
+//! | 3 | [`socket`] Socket.IO: handshake, streamer, listener · [`http`] health, metrics, the pages |
 //! | 2 | [`relay`] the one place where the parts meet |
 //! | 1 | [`transport`] our IO under Socket.IO · [`identity`] who is it · [`directory`] which livestreams exist · [`google`] the outbound client · [`limits`] upload quotas |
 //! | 0 | [`broadcast`] the life of a livestream, pure · [`config`] every key · [`metrics`] every figure |
