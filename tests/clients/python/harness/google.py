@@ -1,0 +1,2 @@
+"""Google's double: the keys, accounts, token grants and documents that the daemon is pointed at."""
+
