@@ -77,7 +77,7 @@ async def test_headers_win_over_the_connect_payload(anyhow, role):
 
 @pytest.mark.parametrize("hostile", ["..", "a/b", "../x", "__x__", "a\0b", "a\nb", "x" * 2000])
 async def test_an_id_that_is_no_path_segment_finds_nothing_without_a_call(world, role, hostile):
-    before = (await world.google.calls())["documents"]
+    before = (await world.google.calls())["read"]
     auth = {"idToken": await world.google.token("guest"), "livestreamId": hostile}
     client = await world.client(role, token=None, auth=auth)
     text = await client.next("error")
@@ -86,4 +86,4 @@ async def test_an_id_that_is_no_path_segment_finds_nothing_without_a_call(world,
     else:
         assert text.startswith("Livestream ") and text.endswith(" does not exist.")
     await client.next("disconnect")
-    assert (await world.google.calls())["documents"] == before
+    assert (await world.google.calls())["read"] == before

@@ -73,7 +73,7 @@ async def test_is_taken_over_by_the_same_users_newest_socket(anyhow):
 @pytest.mark.parametrize("role", ["streamer", "listener"])
 async def test_a_client_that_google_could_not_be_asked_for_comes_back(anyhow, role):
     show = await anyhow.livestream()
-    await anyhow.google.trouble("documents", status=503)
+    await anyhow.google.trouble("read", "status", status=503)
     client = await anyhow.client(role, user=show.user, livestream=show.id)
     assert await client.next("error") == UNAVAILABLE
     assert await client.next("disconnect") != SERVER

@@ -45,7 +45,7 @@ async def test_two_livestreams_never_mix(anyhow):
 
 async def test_clips_emitted_at_once_after_connect_are_all_heard(anyhow):
     show = await anyhow.show()
-    await anyhow.google.trouble("documents", delay=400)
+    await anyhow.google.trouble("read", "slow", ms=400)
     client = await anyhow.client("streamer", user=show.user, livestream=show.id)
     for number in range(20):
         await client.emit("upload", clip(number))

@@ -12,7 +12,7 @@ export class Child {
     this.output = "";
     this.process = spawn(program, args, {
       env: { PATH: process.env.PATH, HOME: process.env.HOME, ...env },
-      stdio: ["ignore", "pipe", "pipe"],
+      stdio: ["pipe", "pipe", "pipe"],
     });
     running.add(this.process);
     this.exited = once(this.process, "exit").then(([code, signal]) => {

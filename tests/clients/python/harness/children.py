@@ -17,7 +17,7 @@ class Child:
             program,
             *arguments,
             env={"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], **(environment or {})},
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
