@@ -1,10 +1,13 @@
-# The script that also runs on Debian's systemd (see tests/systemd/README.md), in a NixOS machine.
-{ config, pkgs, ... }:
+# The scripts that also run on Debian's systemd (tests/systemd/run), in a NixOS machine with a kernel of its own.
+{ lib, pkgs, ... }:
 let
+  python = pkgs.python3.withPackages (p: [
+    p.python-socketio
+    p.websocket-client
+  ]);
+  scripts = ../../tests/systemd;
   tools = pkgs.runCommandLocal "castaway-test-tools" { } ''
-    mkdir -p $out/bin
-    cp ${../../tests/systemd/guest}/castaway-* $out/bin/
-    patchShebangs $out/bin
+    install -D --target-directory=$out/bin ${scripts}/guest/castaway-*
   '';
 in
 {
@@ -17,17 +20,20 @@ in
       enable = true;
       openFirewall = true;
     };
+    services.journald.rateLimitInterval = "0";
     environment.systemPackages = [
+      python
       tools
       pkgs.curl
       pkgs.jq
       pkgs.openssl
-      (pkgs.python3.withPackages (p: [
-        p.python-socketio
-        p.websocket-client
-      ]))
     ];
   };
 
-  testScript = builtins.readFile ../../tests/systemd/service.py;
+  testScript = lib.concatMapStringsSep "\n" (name: builtins.readFile (scripts + "/${name}.py")) [
+    "words"
+    "service"
+    "credentials"
+    "kernel"
+  ];
 }

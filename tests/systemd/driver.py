@@ -42,8 +42,9 @@ class Log:
 
 
 class Report:
-    def __init__(self, log):
-        self.log, self.passed, self.failed, self.skipped = log, 0, [], 0
+    def __init__(self, log, machines):
+        self.log, self.machines = log, machines
+        self.passed, self.failed, self.skipped = 0, [], 0
 
     @contextlib.contextmanager
     def subtest(self, name):
@@ -56,12 +57,19 @@ class Report:
             place = " < ".join(f"{pathlib.Path(f.filename).name}:{f.lineno}" for f in reversed(where[:3]))
             said = f"{type(error).__name__}: {error}".rstrip()
             note("FAILED", f"{name} ({time.monotonic() - began:.1f} s)\n        at {place}\n        {said}")
+            self.show_journals(time.monotonic() - began)
             return
         if self.log.skipped:
             self.skipped += 1
         else:
             self.passed += 1
             note("ok", f"{name} ({time.monotonic() - began:.1f} s)")
+
+    def show_journals(self, seconds, lines=25):
+        for m in self.machines:
+            with contextlib.suppress(Failure, OSError):
+                asked = f"journalctl --no-pager --quiet --output short-monotonic --lines {lines} --since=-{seconds + 1:.0f}s"
+                print(f"        --- {m.name}, its journal:", m.execute(asked, timeout=20)[1].rstrip(), sep="\n")
 
     def closing_line(self):
         return f"{self.passed} passed, {len(self.failed)} failed, {self.skipped} skipped"
@@ -93,10 +101,10 @@ def main():
     nodes = json.loads(pathlib.Path(arguments.nodes).read_text())
     context = Context(arguments, nodes)
     log = Log()
-    report = Report(log)
     machines = []
+    report = Report(log, machines)
     try:
-        machines = [BACKENDS[arguments.backend](name, number, nodes[name], context)
+        machines += [BACKENDS[arguments.backend](name, number, nodes[name], context)
                     for name, number in context.numbers.items()]
         note("driver", f"{len(machines)} machine(s) for {arguments.backend} in {context.work}")
         names = {m.name.replace("-", "_"): m for m in machines}
@@ -111,10 +119,6 @@ def main():
         traceback.print_exc()
     finally:
         for m in machines:
-            with contextlib.suppress(Exception):
-                if report.failed and not m.process.poll():
-                    tail = m.execute("journalctl --no-pager --lines 60 --output short-monotonic", timeout=20)[1]
-                    print(f"--- {m.name}: the end of its journal", tail, sep="\n")
             with contextlib.suppress(Failure, OSError):
                 m.crash()
         if arguments.keep:
