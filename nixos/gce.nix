@@ -85,8 +85,6 @@ in
       "net.core.wmem_max" = 4194304;
     };
 
-    # Operators, by OS Login, may bring a new system from their own machine.
-    nix.settings.trusted-users = [ "@google-sudoers" ];
     documentation.enable = lib.mkDefault false;
     system.stateVersion = lib.mkDefault "26.05";
   };
