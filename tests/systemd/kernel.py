@@ -28,13 +28,20 @@ with subtest("past MemoryMax the kernel kills the daemon, systemd says so and st
     machine.succeed(f"systemctl set-property --runtime {UNIT} MemoryMax=80%")
     machine.wait_until_succeeds("curl --fail --silent --max-time 5 localhost:8080/", timeout=90)
 
-with subtest("an operator's address filter holds"):
+with subtest("an operator's address filter holds: on a socket unit for what systemd listens on"):
     fresh()
     machine.succeed("curl --fail --silent --max-time 10 http://192.168.1.1:8080/")
-    drop_in("test", "IPAddressDeny=any", "IPAddressAllow=localhost")
-    machine.succeed(f"systemctl restart {UNIT}")
+    machine.succeed(f"systemctl stop {UNIT} {SOCKETS}")
+    # Connections belong to the group of the socket that they came in by, so the service's own filter does not see them.
+    drop_in("test", "IPAddressDeny=any", "IPAddressAllow=localhost", unit="castaway-media-server-health.socket")
+    machine.succeed(f"systemctl start {SOCKETS} {UNIT}")
     machine.succeed("curl --fail --silent --max-time 10 http://127.0.0.1:8080/")
-    # The sockets are systemd's own; the filter is the service's: what it may send is what is cut.
+    machine.fail("curl --fail --silent --max-time 5 http://192.168.1.1:8080/")
+
+with subtest("an operator's address filter holds: on the service where it listens by itself"):
+    fresh("IPAddressDeny=any", "IPAddressAllow=localhost")
+    machine.succeed(f"systemctl stop {UNIT} {SOCKETS}; systemctl mask --runtime {SOCKETS}; systemctl start {UNIT}")
+    machine.succeed("curl --fail --silent --max-time 10 http://127.0.0.1:8080/")
     machine.fail("curl --fail --silent --max-time 5 http://192.168.1.1:8080/")
 
 with subtest("a power cut in mid-show: up again by itself, and no flag without a host"):

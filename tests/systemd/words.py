@@ -8,8 +8,8 @@ import time
 UNIT = "castaway-media-server.service"
 SOCKETS = "castaway-media-server.socket castaway-media-server-health.socket"
 CONFIG = "/etc/castaway-media-server/config.toml"
-# Everything under here outlives a power cut, and is writable on NixOS too.
-DROP_INS = f"/etc/systemd/system.control/{UNIT}.d"
+# Outlives a power cut, and is writable on NixOS too.
+DROP_INS = "/etc/systemd/system.control"
 TEST_CONFIG = """
 [google]
 keys_url = "http://127.0.0.1:9000/keys"
@@ -22,13 +22,21 @@ grace = "20s"
 """
 
 
+def writing(path, text):
+    return f"mkdir -p $(dirname {path}); rm -f {path}; printf %s {shlex.quote(text)} >{path}"
+
+
 def write(path, text):
-    machine.succeed(f"mkdir -p $(dirname {path}); rm -f {path}; printf %s {shlex.quote(text)} >{path}")
+    machine.succeed(writing(path, text))
 
 
-def drop_in(name, *lines):
-    write(f"{DROP_INS}/{name}.conf", "\n".join(["[Service]", *lines, ""]))
-    machine.succeed("systemctl daemon-reload")
+def dropping_in(name, *lines, unit=UNIT):
+    section = "[Socket]" if unit.endswith(".socket") else "[Service]"
+    return writing(f"{DROP_INS}/{unit}.d/{name}.conf", "\n".join([section, *lines, ""]))
+
+
+def drop_in(name, *lines, unit=UNIT):
+    machine.succeed(dropping_in(name, *lines, unit=unit) + "; systemctl daemon-reload")
 
 
 def property_of(name, unit=UNIT):
@@ -40,25 +48,30 @@ def configure(extra=""):
 
 
 def start_google():
-    machine.succeed("systemctl is-active castaway-google || systemd-run --quiet --setenv=PATH --unit=castaway-google castaway-google serve")
+    machine.succeed(
+        "systemctl is-active castaway-google || systemd-run --quiet --setenv=PATH --unit=castaway-google castaway-google serve"
+    )
     machine.wait_for_open_port(9000)
     machine.succeed("castaway-google down=0 delay=0")
 
 
 def fresh(*lines, config=""):
     """The daemon as it is shipped, just started, with nobody connected and `lines` in a drop-in."""
-    machine.succeed(
-        f"systemctl stop 'client-*' {UNIT} {SOCKETS}",
-        f"rm -rf {DROP_INS} /etc/credstore/* /run/credstore/* /etc/credstore.encrypted/* /tmp/clients",
-        "mkdir -p /tmp/clients",
-        f"systemctl unmask --runtime {SOCKETS}",
-    )
     start_google()
-    configure(config)
-    drop_in("google", "Environment=GCE_METADATA_HOST=127.0.0.1:9000")
-    if lines:
-        drop_in("test", *lines)
-    machine.succeed(f"systemctl reset-failed; systemctl start {SOCKETS}; systemctl start {UNIT}", timeout=90)
+    steps = [
+        f"systemctl stop 'client-*' {UNIT} {SOCKETS}",
+        f"rm -rf {DROP_INS}/castaway-* /etc/credstore/* /run/credstore/* /etc/credstore.encrypted/* /tmp/clients",
+        "mkdir -p /tmp/clients",
+        f"rm -f $(printf '/run/systemd/system/%s ' {SOCKETS})",  # masks
+        writing(CONFIG, TEST_CONFIG + config),
+        dropping_in("google", "Environment=GCE_METADATA_HOST=127.0.0.1:9000"),
+        dropping_in("test", *lines),
+        "systemctl daemon-reload",
+        "systemctl reset-failed",
+        f"systemctl start {SOCKETS}",
+        f"systemctl start {UNIT}",
+    ]
+    machine.succeed("; ".join(steps), timeout=90)
 
 
 def client(name, role, livestream, user, *arguments):
