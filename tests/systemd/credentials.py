@@ -25,6 +25,16 @@ for place in ("/etc/credstore", "/run/credstore"):
         machine.succeed(f"systemctl restart {UNIT}")
         looks_up_with(f"{API_KEY}-in{place}")
 
+with subtest("ImportCredential: sealed to this machine, from /etc/credstore.encrypted"):
+    fresh()
+    write("/root/plain", f"{API_KEY}-imported")
+    machine.succeed(
+        "mkdir -p /etc/credstore.encrypted",
+        "systemd-creds encrypt --name=castaway.google.api_key /root/plain /etc/credstore.encrypted/castaway.google.api_key",
+        f"rm /root/plain; systemctl restart {UNIT}",
+    )
+    looks_up_with(f"{API_KEY}-imported")
+
 with subtest("LoadCredential: a file that only root can read, under a name of old"):
     fresh("LoadCredential=IDENTITY_SERVER_API_KEY:/root/api-key", "ImportCredential=")
     write("/root/api-key", f"{API_KEY}-loaded")
