@@ -1,0 +1,271 @@
+# services.castaway-media-server: the package's own units with a drop-in, a configuration file that the daemon has
+# checked at build time, and a proxy in front where a domain is named.
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
+let
+  inherit (lib)
+    mkIf
+    mkOption
+    types
+    ;
+  cfg = config.services.castaway-media-server;
+  toml = pkgs.formats.toml { };
+
+  withoutNulls = lib.filterAttrsRecursive (_: value: value != null);
+  settings = withoutNulls cfg.settings;
+  unchecked = toml.generate "castaway-media-server.toml" settings;
+  configFile =
+    if pkgs.stdenv.buildPlatform.canExecute pkgs.stdenv.hostPlatform then
+      pkgs.runCommandLocal "castaway-media-server-config.toml" { } ''
+        ${lib.getExe cfg.package} check-config --config ${unchecked}
+        cp ${unchecked} $out
+      ''
+    else
+      unchecked;
+
+  # What SIGHUP re-reads: a change of these alone reloads, any other restarts.
+  onlyAtStart = settings // {
+    log = removeAttrs (settings.log or { }) [ "level" ];
+    upload = { };
+  };
+
+  portOf = address: lib.toInt (lib.last (lib.splitString ":" address));
+  clients = cfg.settings.server.listen;
+  health = cfg.settings.server.health_listen;
+
+  secrets = [
+    [
+      "google"
+      "api_key"
+    ]
+    [
+      "google"
+      "private_key"
+    ]
+    [
+      "google"
+      "service_account"
+    ]
+    [
+      "cluster"
+      "url"
+    ]
+  ];
+  legacyNames = [
+    "IDENTITY_SERVER_API_KEY"
+    "PROJECT_ID"
+    "CLIENT_EMAIL"
+    "PRIVATE_KEY"
+    "GOOGLE_APPLICATION_CREDENTIALS"
+  ];
+  credentialName =
+    name:
+    if lib.elem name legacyNames || lib.hasPrefix "castaway." name then name else "castaway.${name}";
+
+  optional =
+    type: description:
+    mkOption {
+      type = types.nullOr type;
+      default = null;
+      inherit description;
+    };
+in
+{
+  options.services.castaway-media-server = {
+    enable = lib.mkEnableOption "the Castaway media server, a live-audio relay";
+
+    package = mkOption {
+      type = types.package;
+      default = pkgs.castaway-media-server or (pkgs.callPackage ./package.nix { });
+      defaultText = lib.literalExpression "pkgs.castaway-media-server";
+      description = "The package that holds the daemon and its units.";
+    };
+
+    settings = mkOption {
+      default = { };
+      description = ''
+        The configuration file, `/etc/castaway-media-server/config.toml`; every key is in the package's
+        `share/doc/castaway-media-server/config.example.toml`. The daemon checks it when the system is built.
+        Everybody can read it: secrets belong in {option}`services.castaway-media-server.credentials`.
+      '';
+      example = lib.literalExpression ''
+        {
+          google.project_id = "my-project";
+          livestream.grace = "60s";
+          upload.max_clip_bytes = 4194304;
+        }
+      '';
+      type = types.submodule {
+        freeformType = toml.type;
+        options = {
+          server = {
+            listen = mkOption {
+              type = types.strMatching ".+:[0-9]+";
+              default = "[::]:3000";
+              description = "Where clients connect: an address and a port. `[::]` is every address, IPv4's too.";
+            };
+            health_listen = mkOption {
+              type = types.strMatching ".+:[0-9]+";
+              default = "[::]:8080";
+              description = "Where health checks and metrics are answered.";
+            };
+            trusted_proxies = optional (types.listOf types.str) ''
+              Networks of proxies whose `X-Forwarded-For` is believed. The one that
+              {option}`services.castaway-media-server.tls.domain` sets up is among them already.
+            '';
+            cors_origins = optional (types.listOf types.str) "Origins that browsers may connect from; `[ \"*\" ]` is any.";
+          };
+          google.project_id = optional types.str ''
+            The Firebase project's id. Unset: from the service account or the metadata server.
+          '';
+          livestream = {
+            grace = optional types.str "How long a livestream stays live without its streamer: `30s`, `2m`.";
+            max_listeners = optional types.ints.positive "Listeners of one livestream on this machine.";
+          };
+          upload.max_clip_bytes = optional types.ints.positive "The largest clip, in bytes.";
+          http.pages = optional types.bool "Serve the studio and the listening page.";
+          log = {
+            level = optional types.str "`error`, `warn`, `info`, `debug`, `trace`, or directives by module.";
+            client_address = optional types.bool "Whether clients' addresses are logged.";
+          };
+        };
+      };
+    };
+
+    credentials = mkOption {
+      type = types.attrsOf types.externalPath;
+      default = { };
+      description = ''
+        Files that hold secrets, by the configuration's key or one of the names of old; systemd hands them to the
+        daemon alone. A path in the Nix store is refused, since everybody can read it. What lies in
+        `/etc/credstore` or `/run/credstore` under `castaway.<section>.<key>` is found without being named here.
+      '';
+      example = {
+        "google.api_key" = "/run/keys/identity-api-key";
+        PRIVATE_KEY = "/run/keys/service-account-key";
+      };
+    };
+
+    openFirewall = mkOption {
+      type = types.bool;
+      default = false;
+      description = ''
+        Whether to open the daemon's two ports, or, with {option}`services.castaway-media-server.tls.domain`, the
+        proxy's (80 and 443) and the health port.
+      '';
+    };
+
+    socketActivation = mkOption {
+      type = types.bool;
+      default = true;
+      description = ''
+        Whether systemd holds the ports, so that a restart refuses no connection. A change of an address then takes
+        `systemctl restart castaway-media-server.socket castaway-media-server-health.socket` after the switch.
+      '';
+    };
+
+    tls.domain = mkOption {
+      type = types.nullOr types.str;
+      default = null;
+      example = "live.example.org";
+      description = ''
+        The name under which Caddy serves the daemon with TLS, with a certificate by ACME: it must resolve to this
+        machine, and ports 80 and 443 must be reachable. The daemon then listens on the loopback only.
+      '';
+    };
+  };
+
+  config = mkIf cfg.enable (
+    lib.mkMerge [
+      {
+        assertions = map (path: {
+          assertion = !lib.hasAttrByPath path settings;
+          message =
+            "services.castaway-media-server.settings.${lib.concatStringsSep "." path} is a secret, and settings are "
+            + "readable by everybody: name a file in services.castaway-media-server.credentials.\"${lib.concatStringsSep "." path}\".";
+        }) secrets;
+
+        environment.etc."castaway-media-server/config.toml".source = configFile;
+        environment.systemPackages = [ cfg.package ];
+
+        systemd.packages = [ cfg.package ];
+        # [Install] sections are not read here: wantedBy stands in for them.
+        systemd.services.castaway-media-server = {
+          wantedBy = [ "multi-user.target" ];
+          # A plain restart leaves the sockets alone; the default stops and starts them with the service.
+          stopIfChanged = false;
+          reloadTriggers = [ configFile ];
+          restartTriggers = [ (builtins.toJSON onlyAtStart) ];
+          serviceConfig = {
+            ExecStart = [
+              ""
+              "${lib.getExe cfg.package} serve"
+            ];
+            LoadCredential = lib.mapAttrsToList (name: path: "${credentialName name}:${path}") cfg.credentials;
+          };
+        };
+        systemd.sockets = {
+          castaway-media-server = {
+            enable = cfg.socketActivation;
+            wantedBy = [ "sockets.target" ];
+            listenStreams = [
+              ""
+              clients
+            ];
+          };
+          castaway-media-server-health = {
+            enable = cfg.socketActivation;
+            wantedBy = [ "sockets.target" ];
+            listenStreams = [
+              ""
+              health
+            ];
+            socketConfig.Service = "castaway-media-server.service";
+          };
+        };
+
+        networking.firewall.allowedTCPPorts = mkIf cfg.openFirewall (
+          [ (portOf health) ]
+          ++ (
+            if cfg.tls.domain == null then
+              [ (portOf clients) ]
+            else
+              [
+                80
+                443
+              ]
+          )
+        );
+      }
+
+      (mkIf (cfg.tls.domain != null) {
+        services.castaway-media-server.settings.server = {
+          listen = lib.mkDefault "127.0.0.1:3000";
+          trusted_proxies = [
+            "127.0.0.0/8"
+            "::1/128"
+          ];
+        };
+        networking.firewall.allowedUDPPorts = mkIf cfg.openFirewall [ 443 ];
+        services.caddy = {
+          enable = true;
+          # WebSockets have no timeout of their own here; the daemon's pings end the dead ones. X-Forwarded-For is set by
+          # Caddy and only by Caddy. A reload of Caddy lets open connections live on, and requests that meet the
+          # daemon's restart wait for it.
+          virtualHosts.${cfg.tls.domain}.extraConfig = ''
+            reverse_proxy ${clients} {
+              flush_interval -1
+              stream_close_delay 6h
+              lb_try_duration 15s
+              lb_try_interval 250ms
+            }
+          '';
+        };
+      })
+    ]
+  );
+}

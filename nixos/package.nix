@@ -1,0 +1,78 @@
+# The daemon, its units, its man page and its completions, from exactly the files that cargo reads.
+{
+  lib,
+  stdenv,
+  rustPlatform,
+  installShellFiles,
+  makeWrapper,
+  coreutils,
+  curl,
+  jq,
+}:
+let
+  root = ../.;
+  manifest = lib.importTOML ../Cargo.toml;
+in
+rustPlatform.buildRustPackage {
+  pname = manifest.package.name;
+  inherit (manifest.package) version;
+
+  src = lib.fileset.toSource {
+    inherit root;
+    fileset = lib.fileset.unions [
+      ../Cargo.toml
+      ../Cargo.lock
+      ../clippy.toml
+      ../src
+      ../tests/it
+      ./config.example.toml
+      ./systemd
+      ./gce/fetch-credentials
+      # What a stage of the project's growth may lack.
+      (lib.fileset.maybeMissing ../README.md)
+      (lib.fileset.maybeMissing ../benches)
+      (lib.fileset.maybeMissing ../examples)
+      (lib.fileset.maybeMissing ../deny.toml)
+    ];
+  };
+  cargoLock.lockFile = ../Cargo.lock;
+
+  nativeBuildInputs = [
+    installShellFiles
+    makeWrapper
+  ];
+
+  postInstall = ''
+    install -Dm644 --target-directory=$out/lib/systemd/system nixos/systemd/*.service nixos/systemd/*.socket
+    substituteInPlace $out/lib/systemd/system/castaway-media-server.service --replace-fail /usr/bin/ $out/bin/
+    substituteInPlace $out/lib/systemd/system/castaway-credentials.service --replace-fail /usr/libexec/ $out/libexec/
+    install -D --target-directory=$out/libexec/castaway-media-server nixos/gce/fetch-credentials
+    install -Dm644 --target-directory=$out/share/doc/castaway-media-server nixos/config.example.toml
+  ''
+  + lib.optionalString (stdenv.buildPlatform.canExecute stdenv.hostPlatform) ''
+    $out/bin/castaway-media-server man > castaway-media-server.1
+    installManPage castaway-media-server.1
+    for shell in bash zsh fish; do
+      $out/bin/castaway-media-server completions $shell > completions.$shell
+      installShellCompletion --cmd castaway-media-server --$shell completions.$shell
+    done
+  '';
+
+  # After fixup, which gives the script the store's bash.
+  postFixup = ''
+    wrapProgram $out/libexec/castaway-media-server/fetch-credentials --prefix PATH : ${
+      lib.makeBinPath [
+        coreutils
+        curl
+        jq
+      ]
+    }
+  '';
+
+  meta = {
+    description = manifest.package.description;
+    license = lib.licenses.mit;
+    mainProgram = "castaway-media-server";
+    platforms = lib.platforms.linux;
+  };
+}
