@@ -44,7 +44,7 @@ pub struct Server {
     pub max_connections: usize,
     /// Connections from one address.
     pub max_connections_per_address: usize,
-    /// Refusals on one connection before it is closed.
+    /// Refusals on one connection; with the last of them it is closed.
     pub max_refusals: u32,
     /// Proxies whose `X-Forwarded-For` is believed, as networks: `["10.0.0.0/8"]`.
     pub trusted_proxies: Vec<IpNet>,

@@ -161,7 +161,7 @@ impl Sockets {
         tracing::debug!(role = labels[0], reason = labels[1], "refused");
         socket.emit(wire::ERROR, &refusal.text()).ok();
         let session = self.session(socket);
-        let close = refusal.is_temporary() || session.refused() > self.0.max_refusals;
+        let close = refusal.is_temporary() || session.refused() >= self.0.max_refusals;
         self.after_farewell(role, socket.id, move |sockets, id| {
             if close {
                 session.close();

@@ -43,7 +43,11 @@ onEveryTransport("the rate limit in clips", SLOW, (world) => {
   });
 });
 
-const THIN = { CASTAWAY_UPLOAD__BYTES_PER_SECOND: "100000", CASTAWAY_UPLOAD__BYTES_BURST: "200000" };
+const THIN = {
+  CASTAWAY_UPLOAD__BYTES_PER_SECOND: "100000",
+  CASTAWAY_UPLOAD__BYTES_BURST: "200000",
+  CASTAWAY_UPLOAD__MAX_CLIP_BYTES: "200000",
+};
 
 onEveryTransport("the rate limit in bytes", THIN, (world) => {
   test("names the time after which a retry is heard", async () => {
