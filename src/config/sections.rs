@@ -277,15 +277,6 @@ pub struct Http {
     pub pages: bool,
 }
 
-/// `[cluster]`: other nodes.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Cluster {
-    /// The Redis-protocol engine that the nodes share. Empty: this node is alone.
-    #[serde(skip_serializing)]
-    pub url: Option<SecretString>,
-}
-
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
