@@ -162,16 +162,9 @@ fn granted(client: Client, account: ServiceAccount, url: String) -> Kept<HeaderV
                 .header("content-type", "application/x-www-form-urlencoded")
                 .body(format!("{GRANT}{assertion}"));
             let reply = client.call(Dependency::Token, request).await;
-            fetched(&log_failure(Dependency::Token, reply)?.value)
+            fetched(&reply?.value)
         }
     })
-}
-
-fn log_failure<T>(dependency: Dependency, result: Result<T, Failure>) -> Result<T, Failure> {
-    if let Err(failure) = &result {
-        tracing::warn!(dependency = dependency.as_str(), %failure, "no access token was granted");
-    }
-    result
 }
 
 /// The GCE metadata server.
@@ -212,7 +205,7 @@ impl Metadata {
             async move {
                 let request = this.request("instance/service-accounts/default/token");
                 let reply = this.client.call(Dependency::Metadata, request).await;
-                fetched(&log_failure(Dependency::Metadata, reply)?.value)
+                fetched(&reply?.value)
             }
         })
     }

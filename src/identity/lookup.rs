@@ -93,7 +93,10 @@ fn judge_failure(failure: &Failure) -> Result<(), IdentityError> {
         Some("USER_DISABLED") => Err(IdentityError::Invalid("its user is disabled")),
         Some("USER_NOT_FOUND") => Err(IdentityError::Invalid("its user is not known")),
         _ => {
-            tracing::warn!(%failure, "an account could not be looked up; the token alone was checked");
+            // An outage is complained about by the client; this may be an API key that is no good.
+            if failure.is_verdict() {
+                tracing::warn!(%failure, "accounts cannot be looked up, tokens alone are checked; see google.api_key");
+            }
             Ok(())
         }
     }
