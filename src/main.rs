@@ -1,1 +1,119 @@
-fn main() {}
+//! The command line's side of the daemon: arguments, log, configuration, and then `lifecycle`.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use castaway_media_server::app::{App, Inherited};
+use castaway_media_server::cli::{Cli, Command};
+use castaway_media_server::config::{Config, Log, Sources};
+use castaway_media_server::demo::Demo;
+use castaway_media_server::google::Emulators;
+use castaway_media_server::lifecycle::{self, Reload};
+use castaway_media_server::{socket_activation, telemetry};
+use clap::{CommandFactory as _, Parser as _};
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The log may not be set up yet, and the reason must be seen.
+            writeln!(std::io::stderr(), "castaway-media-server: {error:#}").ok();
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Demo {
+            listen,
+            health_listen,
+            expose,
+        } => demo(Demo::config(listen, health_listen, expose)?),
+        Command::Serve { config } => serve(config.path()),
+        Command::CheckConfig { config } => {
+            let file = config.path();
+            Config::load(&Sources::of_process(file.clone()))?;
+            let read = file.map_or_else(
+                || "the environment alone".into(),
+                |file| file.display().to_string(),
+            );
+            print(&format!("the configuration is good ({read})\n"))
+        }
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(
+                shell,
+                &mut Cli::command(),
+                "castaway-media-server",
+                &mut script,
+            );
+            Ok(std::io::stdout().write_all(&script)?)
+        }
+        Command::Man => Ok(clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout())?),
+    }
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
+    Ok(std::io::stdout().write_all(text.as_bytes())?)
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("no runtime")
+}
+
+/// One line for whoever started it, and for scripts.
+fn say_addresses(app: &App) -> anyhow::Result<()> {
+    let (clients, health) = app.addresses();
+    print(&format!(
+        "castaway: clients on http://{clients}, health on http://{health}\n"
+    ))
+}
+
+fn demo(config: Config) -> anyhow::Result<()> {
+    telemetry::init(&Log {
+        level: "warn".into(),
+        ..Log::default()
+    })?;
+    runtime()?.block_on(async {
+        let demo = Demo::new()?;
+        let app = App::demo(config, &demo)?;
+        let (clients, health) = app.addresses();
+        say_addresses(&app)?;
+        print(&demo.welcome(clients, health))?;
+        lifecycle::run(app, None).await
+    })
+}
+
+fn serve(file: Option<PathBuf>) -> anyhow::Result<()> {
+    let config = Config::load(&Sources::of_process(file.clone()))?;
+    let level = telemetry::init(&config.log)?;
+    let inherited = socket_activation::take()?;
+    runtime()?.block_on(async {
+        let reload = Reload {
+            file,
+            running: config.clone(),
+            level,
+        };
+        let app = build(config, inherited).await?;
+        say_addresses(&app)?;
+        lifecycle::run(app, Some(reload)).await
+    })
+}
+
+async fn build(config: Config, inherited: Inherited) -> anyhow::Result<App> {
+    let environment: BTreeMap<String, String> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    let emulators = Emulators::from_environment(&environment);
+    // systemd may give several, separated by colons.
+    let state = std::env::var_os("STATE_DIRECTORY")
+        .and_then(|directories| std::env::split_paths(&directories).next());
+    App::serve_google(config, emulators, state.as_deref(), inherited).await
+}

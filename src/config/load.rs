@@ -278,6 +278,14 @@ pub(super) fn keys() -> Vec<String> {
     keys
 }
 
+/// What `key` is set to, as text; nothing for a secret.
+pub(super) fn shown(config: &Config, key: &str) -> Option<String> {
+    let value = Figment::from(Serialized::defaults(config))
+        .find_value(key)
+        .ok()?;
+    Some(format!("{:?}", value.to_actual()))
+}
+
 /// Keys that are never serialised.
 const SECRETS: [&str; 4] = [
     "google.api_key",

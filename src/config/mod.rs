@@ -52,22 +52,68 @@ impl Config {
 
     /// Checks what the types cannot: ranges, and values that only make sense together.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        fn positive(key: &'static str, value: u64) -> Result<(), ConfigError> {
-            if value == 0 {
-                return Err(ConfigError::value(key, "must be greater than zero"));
-            }
-            Ok(())
+        self.check_positive()?;
+        let Self {
+            server,
+            upload,
+            listener,
+            google,
+            identity,
+            ..
+        } = self;
+        let wrong = |key, problem| Err(ConfigError::value(key, problem));
+        if server.listen == server.health_listen && server.listen.port() != 0 {
+            return wrong(
+                "server.health_listen",
+                "must differ from server.listen: clients and health checks have a port each",
+            );
         }
+        if upload.max_clip_bytes > 256 << 20 {
+            return wrong(
+                "upload.max_clip_bytes",
+                "may be at most 268435456 (256 MiB)",
+            );
+        }
+        if u64::from(upload.bytes_burst) < upload.max_clip_bytes as u64 {
+            return wrong(
+                "upload.bytes_burst",
+                "must be at least upload.max_clip_bytes, or the largest clip could never be sent",
+            );
+        }
+        if listener.queue_bytes < upload.max_clip_bytes {
+            return wrong(
+                "listener.queue_bytes",
+                "must be at least upload.max_clip_bytes, or the largest clip could never be heard",
+            );
+        }
+        if server.request_timeout <= server.ping_interval {
+            return wrong(
+                "server.request_timeout",
+                "must be longer than server.ping_interval: a long poll lasts until the next ping",
+            );
+        }
+        if google.request_timeout.as_millis() > 4_500 {
+            return wrong(
+                "google.request_timeout",
+                "may be at most 4500ms: the app gives up on `success` after 5 s",
+            );
+        }
+        if identity.clock_skew.as_secs() > 600 {
+            return wrong("identity.clock_skew", "may be at most 10m");
+        }
+        Ok(())
+    }
+
+    fn check_positive(&self) -> Result<(), ConfigError> {
         let Self {
             server,
             upload,
             livestream,
             listener,
             google,
-            identity,
             ..
         } = self;
-        for (key, value) in [
+        let numbers = [
             ("server.max_connections", server.max_connections as u64),
             (
                 "server.max_connections_per_address",
@@ -95,10 +141,8 @@ impl Config {
             ("listener.queue_bytes", listener.queue_bytes as u64),
             ("google.max_requests", google.max_requests as u64),
             ("google.cache_entries", google.cache_entries),
-        ] {
-            positive(key, value)?;
-        }
-        for (key, value) in [
+        ];
+        let durations = [
             ("server.ping_interval", server.ping_interval),
             ("server.ping_timeout", server.ping_timeout),
             ("server.connect_timeout", server.connect_timeout),
@@ -110,51 +154,27 @@ impl Config {
             ("listener.max_lag", listener.max_lag),
             ("google.connect_timeout", google.connect_timeout),
             ("google.request_timeout", google.request_timeout),
-        ] {
-            positive(key, u64::try_from(value.as_millis()).unwrap_or(u64::MAX))?;
+        ];
+        let zero_number = numbers
+            .iter()
+            .find(|(_, value)| *value == 0)
+            .map(|(key, _)| *key);
+        let zero_duration = durations
+            .iter()
+            .find(|(_, value)| value.as_millis() == 0)
+            .map(|(key, _)| *key);
+        match zero_number.or(zero_duration) {
+            Some(key) => Err(ConfigError::value(key, "must be greater than zero")),
+            None => Ok(()),
         }
-        if server.listen == server.health_listen && server.listen.port() != 0 {
-            return Err(ConfigError::value(
-                "server.health_listen",
-                "must differ from server.listen: clients and health checks have a port each",
-            ));
-        }
-        if upload.max_clip_bytes > 256 << 20 {
-            return Err(ConfigError::value(
-                "upload.max_clip_bytes",
-                "may be at most 268435456 (256 MiB)",
-            ));
-        }
-        if u64::from(upload.bytes_burst) < upload.max_clip_bytes as u64 {
-            return Err(ConfigError::value(
-                "upload.bytes_burst",
-                "must be at least upload.max_clip_bytes, or the largest clip could never be sent",
-            ));
-        }
-        if listener.queue_bytes < upload.max_clip_bytes {
-            return Err(ConfigError::value(
-                "listener.queue_bytes",
-                "must be at least upload.max_clip_bytes, or the largest clip could never be heard",
-            ));
-        }
-        if server.request_timeout <= server.ping_interval {
-            return Err(ConfigError::value(
-                "server.request_timeout",
-                "must be longer than server.ping_interval: a long poll lasts until the next ping",
-            ));
-        }
-        if google.request_timeout.as_millis() > 4_500 {
-            return Err(ConfigError::value(
-                "google.request_timeout",
-                "may be at most 4500ms: the app gives up on `success` after 5 s",
-            ));
-        }
-        if identity.clock_skew.as_secs() > 600 {
-            return Err(ConfigError::value(
-                "identity.clock_skew",
-                "may be at most 10m",
-            ));
-        }
-        Ok(())
+    }
+
+    /// Which keys differ from what runs and cannot be changed while it runs. Secrets are not compared: they are re-read.
+    pub fn changes_that_need_a_restart(&self, running: &Self) -> Vec<String> {
+        load::keys()
+            .into_iter()
+            .filter(|key| !key.starts_with("upload.") && key != "log.level")
+            .filter(|key| load::shown(self, key) != load::shown(running, key))
+            .collect()
     }
 }

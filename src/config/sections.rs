@@ -44,7 +44,7 @@ pub struct Server {
     pub max_connections: usize,
     /// Connections from one address.
     pub max_connections_per_address: usize,
-    /// Refusals on one connection before it is closed.
+    /// Refusals on one connection; with the last of them it is closed.
     pub max_refusals: u32,
     /// Proxies whose `X-Forwarded-For` is believed, as networks: `["10.0.0.0/8"]`.
     pub trusted_proxies: Vec<IpNet>,
@@ -162,7 +162,7 @@ impl Default for Listener {
             queue_clips: 16,
             queue_bytes: 16 << 20,
             stall_timeout: Duration::from_secs(15),
-            max_lag: Duration::from_secs(60),
+            max_lag: Duration::from_mins(1),
             shared_writes: true,
         }
     }
@@ -199,8 +199,8 @@ impl Default for Identity {
     fn default() -> Self {
         Self {
             lookup: LookupPolicy::default(),
-            clock_skew: Duration::from_secs(60),
-            return_window: Duration::from_secs(120),
+            clock_skew: Duration::from_mins(1),
+            return_window: Duration::from_mins(2),
         }
     }
 }

@@ -1,0 +1,388 @@
+//! The whole daemon, put together: [`App::demo`] or [`App::serve_google`] builds it, `lifecycle` runs it.
+//!
+//! **Invariant**: when a build returns, both ports are bound (port 0 took a free one), and nothing is served yet.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context as _;
+use axum::Router;
+use axum::serve::ListenerExt as _;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::demo::Demo;
+use crate::directory::Directory;
+use crate::google::{Access, Client, Emulators, Health};
+use crate::handover;
+use crate::http::health::{self, Readiness};
+use crate::http::{client, pages};
+use crate::identity::Identity;
+use crate::metrics::Metrics;
+use crate::relay::Relay;
+use crate::socket::{Parts, Sockets};
+use crate::transport::{
+    ClientListener, ConnectionLimits, Connections, Patience, QueueBounds, SocketOptions, Via, bind,
+};
+
+/// How often livestreams are looked after: expiry, announcements.
+const TICK: Duration = Duration::from_millis(250);
+/// How often, in ticks, connections are looked after.
+const SWEEP: u64 = 4;
+/// How often, in ticks, idle quotas are forgotten.
+const RECLAIM: u64 = 240;
+
+/// Sockets that were opened by somebody else: systemd.
+#[derive(Debug, Default)]
+pub struct Inherited {
+    /// The client port.
+    pub clients: Option<TcpListener>,
+    /// The health port.
+    pub health: Option<TcpListener>,
+}
+
+/// See the module.
+pub struct App {
+    config: Config,
+    relay: Relay,
+    sockets: Sockets,
+    identity: Identity,
+    directory: Directory,
+    metrics: Metrics,
+    connections: Arc<Connections>,
+    readiness: Readiness,
+    // Taken when serving begins.
+    doors: Mutex<Option<Doors>>,
+    addresses: (SocketAddr, SocketAddr),
+    stopping: CancellationToken,
+    failed: mpsc::Sender<String>,
+    failure: Mutex<Option<mpsc::Receiver<String>>>,
+}
+
+struct Doors {
+    clients: ClientListener,
+    routes: Router,
+    health: tokio::net::TcpListener,
+}
+
+impl App {
+    /// The daemon against a Firebase project.
+    pub async fn serve_google(
+        config: Config,
+        emulators: Emulators,
+        state_directory: Option<&Path>,
+        inherited: Inherited,
+    ) -> anyhow::Result<Self> {
+        let metrics = Metrics::new();
+        let google = Client::new(&config.google, metrics.registry())?;
+        let access = Access::open(google.clone(), &config.google, emulators).await?;
+        let identity = Identity::google(&access, &config);
+        let directory = Directory::firestore(access, &config.google, state_directory)?;
+        let parts = (identity, directory, Some(google), metrics);
+        Self::build(config, parts, Router::new(), inherited)
+    }
+
+    /// The daemon with everything in memory.
+    pub fn demo(config: Config, demo: &Demo) -> anyhow::Result<Self> {
+        let identity = demo.identity(&config.identity)?;
+        let parts = (identity, demo.directory(), None, Metrics::new());
+        Self::build(config, parts, demo.router(), Inherited::default())
+    }
+
+    fn build(
+        config: Config,
+        (identity, directory, google, metrics): (Identity, Directory, Option<Client>, Metrics),
+        extra: Router,
+        inherited: Inherited,
+    ) -> anyhow::Result<Self> {
+        let server = &config.server;
+        let bounds = QueueBounds {
+            clips: config.listener.queue_clips,
+            bytes: config.listener.queue_bytes,
+        };
+        let limits = ConnectionLimits {
+            max: server.max_connections,
+            max_per_address: server.max_connections_per_address,
+            patience: Patience {
+                headers: server.header_timeout,
+                stall: config.listener.stall_timeout,
+                lag: config.listener.max_lag,
+            },
+            bounds,
+        };
+        let connections = Connections::new(&limits, metrics.clone());
+        let relay = Relay::new(&config, directory.clone(), metrics.clone());
+        let parts = Parts {
+            relay: relay.clone(),
+            identity: identity.clone(),
+            directory: directory.clone(),
+            metrics: metrics.clone(),
+            connections: connections.clone(),
+        };
+        let (sockets, mut routes) = Sockets::build(&config, parts);
+        if config.http.pages {
+            routes = routes.merge(pages::router());
+        }
+        let options = SocketOptions {
+            send_buffer_bytes: server.send_buffer_bytes,
+            user_timeout: server.tcp_user_timeout,
+            trusted_proxies: server.trusted_proxies.clone(),
+        };
+        let clients = listen(
+            inherited.clients,
+            server.listen,
+            server.send_buffer_bytes,
+            "server.listen",
+        )?;
+        let health = listen(
+            inherited.health,
+            server.health_listen,
+            server.send_buffer_bytes,
+            "server.health_listen",
+        )?;
+        let addresses = (clients.local_addr()?, health.local_addr()?);
+        let doors = Doors {
+            clients: ClientListener::new(clients, options, connections.clone())?,
+            routes: client::layered(routes.merge(extra), server)?,
+            health: tokio::net::TcpListener::from_std(health)?,
+        };
+        let (failed, failure) = mpsc::channel(2);
+        Ok(Self {
+            readiness: Readiness::new(degraded(google, directory.clone())),
+            config,
+            relay,
+            sockets,
+            identity,
+            directory,
+            metrics,
+            connections,
+            doors: Mutex::new(Some(doors)),
+            addresses,
+            stopping: CancellationToken::new(),
+            failed,
+            failure: Mutex::new(Some(failure)),
+        })
+    }
+
+    /// Where clients and health checks are answered.
+    pub fn addresses(&self) -> (SocketAddr, SocketAddr) {
+        self.addresses
+    }
+
+    /// Whether it may be sent clients.
+    pub fn readiness(&self) -> &Readiness {
+        &self.readiness
+    }
+
+    /// What is counted.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// How long a stop may take.
+    pub fn shutdown_timeout(&self) -> Duration {
+        self.config.server.shutdown_timeout
+    }
+
+    /// Tells when a server task ended that should not have. Taken once.
+    pub fn failure(&self) -> mpsc::Receiver<String> {
+        let taken = self
+            .failure
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        taken.unwrap_or_else(|| mpsc::channel(1).1)
+    }
+
+    /// How it is going, in a sentence.
+    pub fn status(&self) -> String {
+        let (livestreams, listeners) = self.relay.count();
+        let count = |number: usize, noun: &str| {
+            format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+        };
+        let mut status = format!(
+            "{}, {}",
+            count(livestreams, "livestream"),
+            count(listeners, "listener")
+        );
+        for reason in self.readiness.degraded() {
+            status.push_str("; ");
+            status.push_str(&reason);
+        }
+        status
+    }
+
+    /// Serves both ports from now on.
+    pub fn serve(&self) {
+        let taken = self
+            .doors
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let Some(Doors {
+            clients,
+            routes,
+            health,
+        }) = taken
+        else {
+            return;
+        };
+        self.take_over();
+        let service = routes.into_make_service_with_connect_info::<Via>();
+        self.spawn(
+            "client port",
+            axum::serve(clients, service)
+                .with_graceful_shutdown(self.stopping.clone().cancelled_owned()),
+        );
+        let timeout = self.config.server.request_timeout;
+        let routes = health::router(self.readiness.clone(), self.metrics.clone(), timeout);
+        // Health is answered to the very end: only the process's exit ends it.
+        let health = health.tap_io(|tcp| {
+            tcp.set_nodelay(true).ok();
+        });
+        self.spawn("health port", axum::serve(health, routes));
+        tokio::spawn(look_after(
+            self.relay.clone(),
+            self.sockets.clone(),
+            self.connections.clone(),
+            self.stopping.clone(),
+        ));
+    }
+
+    fn spawn(
+        &self,
+        name: &'static str,
+        server: impl IntoFuture<Output = std::io::Result<()>, IntoFuture: Send> + Send + 'static,
+    ) {
+        let (failed, stopping) = (self.failed.clone(), self.stopping.clone());
+        let server = server.into_future();
+        tokio::spawn(async move {
+            let outcome = server.await;
+            if !stopping.is_cancelled() {
+                let why = outcome
+                    .err()
+                    .map_or_else(|| "it ended".to_owned(), |error| error.to_string());
+                failed.send(format!("{name}: {why}")).await.ok();
+            }
+        });
+    }
+
+    /// Takes up what the process before left.
+    fn take_over(&self) {
+        let Some(path) = handover::path() else { return };
+        match handover::take(&path, self.config.livestream.grace, SystemTime::now()) {
+            Ok(snapshots) => self.relay.restore(snapshots, Instant::now().into_std()),
+            Err(error) => tracing::warn!(%error, "what the process before left is of no use"),
+        }
+    }
+
+    /// What should be done before the daemon calls itself ready: keys tried, stale flags about to be cleared.
+    pub async fn prepare(&self) {
+        self.directory.recover().await;
+        if let Err(error) = self.identity.ready().await {
+            tracing::warn!(
+                error,
+                "the signing keys cannot be had yet; clients are told to try again until they can"
+            );
+        }
+    }
+
+    /// Takes up what can be changed while it runs.
+    #[expect(
+        clippy::unused_async,
+        reason = "re-reading credentials may have to ask for tokens"
+    )]
+    pub async fn reload(&self, config: &Config) {
+        self.relay.set_quota(&config.upload);
+    }
+
+    /// Stops in order, by `deadline`: no more clients, what is live is left to the next process, flags are cleared,
+    /// and everybody's transport is closed so that clients come back by themselves.
+    pub async fn stop(self, deadline: Instant) {
+        self.readiness.stopping();
+        self.stopping.cancel();
+        if let Some(path) = handover::path()
+            && let Err(error) = handover::leave(&path, &self.relay.snapshot(), SystemTime::now())
+        {
+            tracing::warn!(%error, "nothing is left to the next process");
+        }
+        self.relay.clear_flags();
+        let left = deadline.saturating_duration_since(Instant::now());
+        self.sockets.close_all(left / 4).await;
+        let left = deadline.saturating_duration_since(Instant::now());
+        let unwritten = self.directory.settle(left).await;
+        if unwritten > 0 {
+            tracing::error!(
+                livestreams = unwritten,
+                "streamerConnected could not be cleared in time; it will be at the next start"
+            );
+        }
+    }
+}
+
+fn listen(
+    inherited: Option<TcpListener>,
+    address: SocketAddr,
+    buffer: u32,
+    key: &str,
+) -> anyhow::Result<TcpListener> {
+    if let Some(listener) = inherited {
+        listener.set_nonblocking(true)?;
+        return Ok(listener);
+    }
+    bind(address, buffer).with_context(|| {
+        format!("cannot listen on {address} ({key}); is something else using the port?")
+    })
+}
+
+/// What does not work although clients are served, in words.
+fn degraded(
+    google: Option<Client>,
+    directory: Directory,
+) -> impl Fn() -> Vec<String> + Send + Sync + 'static {
+    move || {
+        let health = google.iter().flat_map(Client::health);
+        let down = health.filter(|(_, health)| *health == Health::Down);
+        let mut reasons: Vec<String> = down
+            .map(|(dependency, _)| format!("{} is down", dependency.as_str()))
+            .collect();
+        let pending = directory.pending();
+        if pending > 0 && !reasons.is_empty() {
+            reasons.push(format!("{pending} writes of streamerConnected wait"));
+        }
+        reasons
+    }
+}
+
+async fn look_after(
+    relay: Relay,
+    sockets: Sockets,
+    connections: Arc<Connections>,
+    stopping: CancellationToken,
+) {
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    for count in 0_u64.. {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = stopping.cancelled() => return,
+        }
+        let now = Instant::now().into_std();
+        for ended in relay.expire(now) {
+            sockets.conclude(ended).await;
+        }
+        for announcement in relay.announcements(now) {
+            sockets.announce(announcement).await;
+        }
+        if count % SWEEP == 0 {
+            connections.sweep(now);
+        }
+        if count % RECLAIM == 0 {
+            relay.reclaim();
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! A run: streamers connect, listeners join, clips go out, and what came of it is counted.
+
+use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{interval, sleep, timeout};
+
+use crate::clip::Clips;
+use crate::doors::doors;
+use crate::listener::{Joined, Listener, Manner};
+use crate::options::Options;
+use crate::process::{Usage, make_room};
+use crate::report::{Cost, Impaired, Quantiles, Report, millis, ratio};
+use crate::socket::Door;
+use crate::streamer::Streamer;
+use crate::tally::{Ear, Latencies, Mouth};
+
+/// How long one client may take to be let in.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// Quiet before memory is measured, for what a join leaves behind.
+const SETTLE: Duration = Duration::from_millis(500);
+/// How often it is looked whether all is heard.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// The listeners of one manner, and what they count.
+struct Audience {
+    manner: Manner,
+    ears: Vec<Arc<Ear>>,
+}
+
+impl Audience {
+    fn new(count: u32, manner: Manner) -> Self {
+        let ears = (0..count).map(|_| Arc::default()).collect();
+        Self { manner, ears }
+    }
+
+    fn sum(&self, what: impl Fn(&Ear) -> u64) -> u64 {
+        self.ears.iter().map(|ear| what(ear)).sum()
+    }
+
+    fn closed(&self) -> u64 {
+        self.sum(|ear| u64::from(ear.closed.load(Relaxed)))
+    }
+}
+
+/// What a run holds while it goes on.
+struct Run {
+    options: Options,
+    clips: Clips,
+    doors: Vec<Door>,
+    mouths: Vec<Arc<Mouth>>,
+    latencies: Arc<Latencies>,
+    joins: Latencies,
+    tasks: JoinSet<()>,
+    report: Report,
+}
+
+/// Runs what `options` ask for.
+pub(crate) async fn run(options: Options) -> anyhow::Result<Report> {
+    let clients = [
+        options.listeners,
+        options.streamers,
+        options.stalled,
+        options.slow,
+    ];
+    make_room(clients.iter().map(|&count| u64::from(count)).sum())?;
+    let id = rand::random();
+    let clips = match &options.file {
+        Some(file) => Clips::from_file(
+            std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?,
+            id,
+        ),
+        None => Clips::generated(options.bytes, id),
+    };
+    let doors = doors(&options).await?;
+    let report = Report {
+        streamers: options.streamers,
+        clip_bytes: clips.bytes(),
+        ..Report::default()
+    };
+    let run = Run {
+        mouths: doors.iter().map(|_| Arc::default()).collect(),
+        latencies: Arc::default(),
+        joins: Latencies::default(),
+        tasks: JoinSet::new(),
+        options,
+        clips,
+        doors,
+        report,
+    };
+    run.go().await
+}
+
+impl Run {
+    async fn go(mut self) -> anyhow::Result<Report> {
+        let healthy = Audience::new(self.options.listeners, Manner::Healthy);
+        let slow = Audience::new(self.options.slow, Manner::Slow(self.options.slow_rate));
+        let stalled = Audience::new(self.options.stalled, Manner::Stalled);
+
+        let (start, started) = watch::channel(false);
+        self.put_on_air(&started).await?;
+        let before = self.usage()?;
+        for audience in [&healthy, &slow, &stalled] {
+            self.seat(audience).await;
+        }
+        let joined = self.usage()?;
+        if self.options.pid.is_some() {
+            sleep(SETTLE).await;
+        }
+        let idle = self.usage()?;
+
+        let began = Instant::now();
+        start.send_replace(true);
+        let stalled_gone = self.watch(&healthy, &stalled, began).await;
+        let took = began.elapsed();
+        let after = self.usage()?;
+
+        self.count(&healthy, took);
+        let impaired = |audience: &Audience, gone: Option<Duration>| {
+            (!audience.ears.is_empty()).then(|| Impaired {
+                listeners: audience.ears.len() as u64,
+                closed: audience.closed(),
+                closed_after_seconds: gone.map(|gone| gone.as_secs_f64()),
+                received: audience.sum(|ear| ear.received.load(Relaxed)),
+                damaged: audience
+                    .sum(|ear| ear.corrupt.load(Relaxed) + ear.disordered.load(Relaxed)),
+            })
+        };
+        self.report.stalled = impaired(&stalled, stalled_gone);
+        self.report.slow = impaired(&slow, None);
+        if let (Some(before), Some(joined), Some(idle), Some(after)) = (before, joined, idle, after)
+        {
+            self.report.server = Some(self.cost(before, joined, idle, after));
+        }
+        self.tasks.shutdown().await;
+        Ok(self.report)
+    }
+
+    fn usage(&self) -> anyhow::Result<Option<Usage>> {
+        self.options.pid.map(Usage::of).transpose()
+    }
+
+    async fn put_on_air(&mut self, started: &watch::Receiver<bool>) -> anyhow::Result<()> {
+        for (number, door) in (0..).zip(&self.doors) {
+            let streamer = Streamer {
+                door: door.clone(),
+                number,
+                clips: self.clips.clone(),
+                mouth: Arc::clone(&self.mouths[usize::try_from(number)?]),
+                count: self.options.clips,
+                pace: self.options.pace,
+                offset: self.options.pace * number / self.options.streamers,
+            };
+            let on_air = timeout(JOIN_TIMEOUT, streamer.connect())
+                .await
+                .context("a streamer heard neither success nor error")?
+                .map_err(anyhow::Error::msg)
+                .with_context(|| format!("streamer {} was not let in", number + 1))?;
+            self.tasks.spawn(on_air.run(started.clone()));
+        }
+        Ok(())
+    }
+
+    async fn seat(&mut self, audience: &Audience) {
+        let permits = self.options.joining.try_into().unwrap_or(usize::MAX);
+        let permits = Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)));
+        let (tell, mut told) = mpsc::channel::<Joined>(64);
+        for (ear, number) in audience
+            .ears
+            .iter()
+            .zip((0..self.options.streamers).cycle())
+        {
+            let listener = Listener {
+                door: self.doors[number as usize].clone(),
+                streamer: number,
+                clips: self.clips.clone(),
+                ear: Arc::clone(ear),
+                latencies: Arc::clone(&self.latencies),
+                manner: audience.manner,
+            };
+            let (permits, tell) = (Arc::clone(&permits), tell.clone());
+            self.tasks.spawn(async move {
+                let Ok(permit) = permits.acquire_owned().await else {
+                    return;
+                };
+                let (one, mut joined) = mpsc::channel(1);
+                let pass_on = async {
+                    let outcome = timeout(JOIN_TIMEOUT, joined.recv()).await;
+                    let late = Err("neither success nor error in time".into());
+                    let _ = tell.send(outcome.ok().flatten().unwrap_or(late)).await;
+                    drop((permit, tell));
+                };
+                tokio::join!(listener.run(one), pass_on);
+            });
+        }
+        drop(tell);
+        let mut ticks = interval(Duration::from_secs(1));
+        ticks.tick().await;
+        let mut done = 0;
+        loop {
+            tokio::select! {
+                joined = told.recv() => match joined {
+                    None => break,
+                    Some(Ok(took)) => { done += 1; self.joins.record(took); }
+                    Some(Err(why)) => {
+                        self.report.not_joined += 1;
+                        self.report.first_refusal.get_or_insert(why);
+                    }
+                },
+                _ = ticks.tick() => self.say(&format!("joined {done} of {}", audience.ears.len())),
+            }
+        }
+        if audience.manner == Manner::Healthy {
+            self.report.listeners = done;
+        }
+    }
+
+    /// Waits until all is heard that can be; gives the time at which the last stalled listener was closed.
+    async fn watch(
+        &self,
+        healthy: &Audience,
+        stalled: &Audience,
+        began: Instant,
+    ) -> Option<Duration> {
+        let mut last_sent = None;
+        let mut all_closed = None;
+        let mut said = Instant::now();
+        let mut before = 0;
+        loop {
+            sleep(LOOK).await;
+            if all_closed.is_none() && stalled.closed() == stalled.ears.len() as u64 {
+                all_closed = Some(began.elapsed());
+            }
+            let sending = self.mouths.iter().any(|mouth| !mouth.done.load(Relaxed));
+            if said.elapsed() >= Duration::from_secs(1) {
+                let heard = healthy.sum(|ear| ear.received.load(Relaxed));
+                let sent: u64 = self
+                    .mouths
+                    .iter()
+                    .map(|mouth| mouth.sent.load(Relaxed))
+                    .sum();
+                self.say(&format!(
+                    "{:>4.0} s  {sent} clips sent, {heard} deliveries, {:.0} a second",
+                    began.elapsed().as_secs_f64(),
+                    ratio(heard - before, 1) / said.elapsed().as_secs_f64()
+                ));
+                (before, said) = (heard, Instant::now());
+            }
+            if sending {
+                continue;
+            }
+            let since = *last_sent.get_or_insert_with(Instant::now);
+            if since.elapsed() >= self.options.drain || self.all_heard(healthy) {
+                return all_closed.filter(|_| !stalled.ears.is_empty());
+            }
+        }
+    }
+
+    fn all_heard(&self, healthy: &Audience) -> bool {
+        let told = self.mouths.iter().all(|mouth| {
+            let answers = mouth.refused.load(Relaxed) + mouth.confirmed.load(Relaxed);
+            answers >= mouth.sent.load(Relaxed)
+        });
+        let heard = |(ear, mouth): (&Arc<Ear>, &Arc<Mouth>)| {
+            ear.closed.load(Relaxed) || ear.received.load(Relaxed) >= mouth.owed()
+        };
+        told && healthy
+            .ears
+            .iter()
+            .zip(self.mouths.iter().cycle())
+            .all(heard)
+    }
+
+    fn count(&mut self, healthy: &Audience, took: Duration) {
+        let mouths = |what: fn(&Mouth) -> u64| self.mouths.iter().map(|mouth| what(mouth)).sum();
+        let report = &mut self.report;
+        report.clips_sent = mouths(|mouth| mouth.sent.load(Relaxed));
+        report.clips_refused = mouths(|mouth| mouth.refused.load(Relaxed));
+        report.clips_confirmed = mouths(|mouth| mouth.confirmed.load(Relaxed));
+        report.first_trouble = self
+            .mouths
+            .iter()
+            .find_map(|mouth| mouth.trouble.get().cloned());
+        report.deliveries = healthy.sum(|ear| ear.received.load(Relaxed));
+        report.corrupt = healthy.sum(|ear| ear.corrupt.load(Relaxed));
+        report.disordered = healthy.sum(|ear| ear.disordered.load(Relaxed));
+        report.mixed = healthy.sum(|ear| ear.mixed.load(Relaxed));
+        report.closed = healthy.closed().saturating_sub(report.not_joined);
+        let seats = healthy.ears.iter().zip(self.mouths.iter().cycle());
+        let missed = |(ear, mouth): (&Arc<Ear>, &Arc<Mouth>)| {
+            mouth.owed().saturating_sub(ear.received.load(Relaxed))
+        };
+        report.lost = seats.map(missed).sum();
+        report.seconds = took.as_secs_f64();
+        let bytes = report.deliveries * report.clip_bytes as u64;
+        report.megabytes_per_second = ratio(bytes, 1_000_000) / report.seconds;
+        report.latency_ms = quantiles(&self.latencies);
+        report.join_ms = quantiles(&self.joins);
+    }
+
+    fn cost(&self, before: Usage, joined: Usage, idle: Usage, after: Usage) -> Cost {
+        let report = &self.report;
+        let clients = report.listeners + u64::from(self.options.slow + self.options.stalled);
+        let micros = |from: Usage, to: Usage| to.cpu.saturating_sub(from.cpu).as_secs_f64() * 1e6;
+        let grown = |to: Usage| {
+            let grown = to.rss.cast_signed() - before.rss.cast_signed();
+            grown / clients.max(1).cast_signed()
+        };
+        Cost {
+            cpu_us_per_delivery: micros(idle, after) / ratio(report.deliveries.max(1), 1),
+            cpu_us_per_join: micros(before, joined) / ratio(clients.max(1), 1),
+            rss_before: before.rss,
+            rss_per_listener_idle: grown(idle),
+            rss_per_listener_after: grown(after),
+        }
+    }
+
+    fn say(&self, line: &str) {
+        if !self.options.quiet {
+            let _ = writeln!(std::io::stderr(), "{line}");
+        }
+    }
+}
+
+fn quantiles(latencies: &Latencies) -> Quantiles {
+    let at = |thousandths| millis(latencies.quantile(thousandths));
+    Quantiles {
+        p50: at(500),
+        p95: at(950),
+        p99: at(990),
+        max: at(1000),
+    }
+}

@@ -1,0 +1,146 @@
+//! A streamer: takes a livestream, and sends clips at a steady pace.
+//!
+//! **Invariant**: every clip that was sent is counted once, and once more when the server refuses it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+
+use crate::clip::Clips;
+use crate::packet::{Packet, connect, upload};
+use crate::socket::{Door, Heard, Socket, SocketError};
+use crate::tally::{Mouth, count};
+
+/// A streamer to be.
+#[derive(Debug)]
+pub(crate) struct Streamer {
+    /// Where it connects.
+    pub(crate) door: Door,
+    /// Its number in the run.
+    pub(crate) number: u32,
+    /// The run's clips.
+    pub(crate) clips: Clips,
+    /// What it counts.
+    pub(crate) mouth: Arc<Mouth>,
+    /// How many clips it sends.
+    pub(crate) count: u64,
+    /// The time from one clip to the next.
+    pub(crate) pace: Duration,
+    /// How long after the start its first clip goes out.
+    pub(crate) offset: Duration,
+}
+
+/// A streamer that was let in.
+#[derive(Debug)]
+pub(crate) struct OnAir {
+    streamer: Streamer,
+    socket: Socket,
+}
+
+impl Streamer {
+    /// Connects and waits for `success`.
+    pub(crate) async fn connect(self) -> Result<OnAir, String> {
+        let mut socket = Socket::open(&self.door, None)
+            .await
+            .map_err(|error| error.to_string())?;
+        let mut asked = false;
+        loop {
+            let (mut open, mut verdict) = (false, None);
+            let step = async {
+                socket.readable().await?;
+                socket
+                    .read(usize::MAX, |heard| match heard {
+                        Heard::Packet(Packet::Open) => open = true,
+                        Heard::Packet(Packet::Success(_)) => verdict = Some(Ok(())),
+                        Heard::Packet(Packet::Error(text)) => verdict = Some(Err(text)),
+                        Heard::Packet(Packet::Gone(why)) => {
+                            verdict.get_or_insert(Err(why));
+                        }
+                        _ => {}
+                    })
+                    .await
+            };
+            let step = step.await;
+            if let Some(verdict) = verdict {
+                return verdict.map(|()| OnAir {
+                    streamer: self,
+                    socket,
+                });
+            }
+            step.map_err(|error| error.to_string())?;
+            if open && !asked {
+                asked = true;
+                socket
+                    .send(&connect("streamer"))
+                    .await
+                    .map_err(|error| error.to_string())?;
+            }
+        }
+    }
+}
+
+impl OnAir {
+    /// Waits for the start, sends its clips, and stays on air until the task is aborted.
+    pub(crate) async fn run(mut self, mut start: watch::Receiver<bool>) {
+        let mouth = Arc::clone(&self.streamer.mouth);
+        if let Err(error) = self.send_all(&mut start).await {
+            mouth.done.store(true, Relaxed);
+            let _ = mouth.trouble.set(error.to_string());
+        }
+    }
+
+    async fn send_all(&mut self, start: &mut watch::Receiver<bool>) -> Result<(), SocketError> {
+        while !*start.borrow_and_update() {
+            tokio::select! {
+                _ = start.changed() => {}
+                ready = self.socket.readable() => { ready?; self.listen().await?; }
+            }
+        }
+        let mut ticks = interval_at(
+            Instant::now() + self.streamer.offset,
+            self.streamer.pace.max(Duration::from_micros(1)),
+        );
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        for sequence in 0..self.streamer.count {
+            loop {
+                tokio::select! {
+                    biased;
+                    _ = ticks.tick() => break,
+                    ready = self.socket.readable() => { ready?; self.listen().await?; }
+                }
+            }
+            let clip = self.streamer.clips.make(self.streamer.number, sequence);
+            count(&self.streamer.mouth.sent);
+            self.socket.send_with(&upload(sequence), &clip).await?;
+        }
+        self.streamer.mouth.done.store(true, Relaxed);
+        loop {
+            self.socket.readable().await?;
+            self.listen().await?;
+        }
+    }
+
+    async fn listen(&mut self) -> Result<(), SocketError> {
+        let mouth = &self.streamer.mouth;
+        let mut gone = false;
+        self.socket
+            .read(usize::MAX, |heard| match heard {
+                Heard::Packet(Packet::Ack(_, false)) => count(&mouth.refused),
+                Heard::Packet(Packet::Success(_)) => count(&mouth.confirmed),
+                Heard::Packet(Packet::Error(text)) => {
+                    let _ = mouth.trouble.set(text);
+                }
+                Heard::Packet(Packet::Gone(_)) => gone = true,
+                _ => {}
+            })
+            .await?;
+        if gone {
+            Err(SocketError::Closed)
+        } else {
+            Ok(())
+        }
+    }
+}

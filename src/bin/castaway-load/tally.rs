@@ -1,0 +1,145 @@
+//! What is counted while a run goes on, and the distribution of latencies.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, OnceLock};
+use std::time::Duration;
+
+/// What one listener heard. Atomics, since the progress line reads them while the listener counts.
+#[derive(Debug, Default)]
+pub(crate) struct Ear {
+    /// Whole clips in their order.
+    pub(crate) received: AtomicU64,
+    /// Clips with a wrong byte.
+    pub(crate) corrupt: AtomicU64,
+    /// Clips that came again, or after a later one.
+    pub(crate) disordered: AtomicU64,
+    /// Clips of another livestream of this run.
+    pub(crate) mixed: AtomicU64,
+    /// Clips of no streamer of this run.
+    pub(crate) foreign: AtomicU64,
+    /// The server ended it.
+    pub(crate) closed: AtomicBool,
+}
+
+/// What one streamer sent.
+#[derive(Debug, Default)]
+pub(crate) struct Mouth {
+    /// Clips sent.
+    pub(crate) sent: AtomicU64,
+    /// Clips that the server refused.
+    pub(crate) refused: AtomicU64,
+    /// Clips of which the server said that it has them.
+    pub(crate) confirmed: AtomicU64,
+    /// All clips are sent.
+    pub(crate) done: AtomicBool,
+    /// The first thing that went wrong.
+    pub(crate) trouble: OnceLock<String>,
+}
+
+impl Mouth {
+    /// Clips that every listener should hear.
+    pub(crate) fn owed(&self) -> u64 {
+        self.sent
+            .load(Relaxed)
+            .saturating_sub(self.refused.load(Relaxed))
+    }
+}
+
+/// Adds one.
+pub(crate) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Relaxed);
+}
+
+/// Steps within one power of two; an entry is exact to one part in as many.
+const STEPS: u64 = 64;
+
+/// How long things took, exact to 2 %. A lock, since each record is a few nanoseconds long.
+#[derive(Debug, Default)]
+pub(crate) struct Latencies(Mutex<Vec<u64>>);
+
+impl Latencies {
+    /// Adds one.
+    pub(crate) fn record(&self, took: Duration) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let slot = slot(micros);
+        let Ok(mut slots) = self.0.lock() else {
+            return;
+        };
+        if slots.len() <= slot {
+            slots.resize(slot + 1, 0);
+        }
+        slots[slot] += 1;
+    }
+
+    /// The duration that `thousandths` of all stayed within; zero when there were none.
+    pub(crate) fn quantile(&self, thousandths: u64) -> Duration {
+        let Ok(slots) = self.0.lock() else {
+            return Duration::ZERO;
+        };
+        let total: u64 = slots.iter().sum();
+        let rank = (total * thousandths).div_ceil(1000).max(1);
+        let mut seen = 0;
+        for (slot, count) in slots.iter().enumerate() {
+            seen += count;
+            if seen >= rank {
+                return Duration::from_micros(value(slot));
+            }
+        }
+        Duration::ZERO
+    }
+}
+
+fn slot(micros: u64) -> usize {
+    let slot = if micros < STEPS {
+        micros
+    } else {
+        let power = u64::from(micros.ilog2());
+        let base = u64::from(STEPS.ilog2());
+        let step = (micros >> (power - base)) - STEPS;
+        (power - base + 1) * STEPS + step
+    };
+    usize::try_from(slot).unwrap_or(usize::MAX)
+}
+
+/// The largest value of a slot.
+fn value(slot: usize) -> u64 {
+    let slot = slot as u64;
+    if slot < STEPS {
+        return slot;
+    }
+    let shift = slot / STEPS - 1;
+    let next = u128::from(STEPS + slot % STEPS + 1) << shift;
+    u64::try_from(next - 1).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_latency_is_kept_to_two_parts_in_a_hundred(micros: u64) {
+            let kept = value(slot(micros));
+            prop_assert!(kept >= micros);
+            prop_assert!(kept - micros <= micros / 50);
+        }
+    }
+
+    #[test]
+    fn quantiles_are_those_of_what_was_recorded() {
+        let latencies = Latencies::default();
+        for micros in 1..=1000 {
+            latencies.record(Duration::from_micros(micros));
+        }
+        for (thousandths, exact) in [(500, 500), (950, 950), (1000, 1000)] {
+            let kept = u64::try_from(latencies.quantile(thousandths).as_micros()).unwrap();
+            assert!(kept >= exact && kept - exact <= exact / 50, "{kept}");
+        }
+    }
+
+    #[test]
+    fn nothing_recorded_took_no_time() {
+        assert_eq!(Latencies::default().quantile(500), Duration::ZERO);
+    }
+}

@@ -1,0 +1,208 @@
+//! The state machine against a model: any interleaving of start, air, upload, loss, end, time, join and leave.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use proptest::prelude::*;
+
+use super::*;
+
+type Heard = Rc<RefCell<Vec<u64>>>;
+
+const GRACE: Duration = Duration::from_secs(30);
+
+fn bounds() -> Bounds {
+    Bounds {
+        grace: GRACE,
+        backlog_clips: 1,
+        backlog_bytes: 1000,
+        max_listeners: 4,
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Start,
+    Air { lease: usize },
+    Upload { lease: usize },
+    Lost { lease: usize },
+    End { lease: usize },
+    Pass { seconds: u64 },
+    Join,
+    Leave { listener: usize },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    // Leases are picked from the newest backwards, so that most steps concern the holder and some a stale one.
+    let lease = prop_oneof![4 => Just(0_usize), 1 => 1..4_usize];
+    prop_oneof![
+        2 => Just(Step::Start),
+        2 => lease.clone().prop_map(|lease| Step::Air { lease }),
+        6 => lease.clone().prop_map(|lease| Step::Upload { lease }),
+        2 => lease.clone().prop_map(|lease| Step::Lost { lease }),
+        1 => lease.prop_map(|lease| Step::End { lease }),
+        2 => (1..40_u64).prop_map(|seconds| Step::Pass { seconds }),
+        3 => Just(Step::Join),
+        2 => (0..4_usize).prop_map(|listener| Step::Leave { listener }),
+    ]
+}
+
+/// What should be, written as plainly as can be.
+#[derive(Default)]
+struct Model {
+    holder: Option<u64>,
+    aired: bool,
+    over: bool,
+    deadline: Option<Instant>,
+    uploaded: u64,
+}
+
+struct Member {
+    place: Place,
+    heard: Heard,
+    expected: Vec<u64>,
+}
+
+proptest! {
+    #[test]
+    fn no_interleaving_breaks_the_life_of_a_livestream(steps in prop::collection::vec(step(), 1..120)) {
+        let mut now = Instant::now();
+        let mut livestream: Livestream<Heard> = Livestream::new(bounds(), now);
+        let mut model = Model { deadline: Some(now + GRACE), ..Model::default() };
+        let mut newest = 0_u64;
+        let mut members: Vec<Member> = Vec::new();
+        for step in steps {
+            let pick = |back: usize| Lease(newest.saturating_sub(back as u64));
+            match step {
+                Step::Start => {
+                    newest += 1;
+                    let started = livestream.start(UserId::new("host"), Lease(newest));
+                    if model.over {
+                        prop_assert_eq!(started, Err(Refused::Ended));
+                    } else {
+                        let replaced = model.holder.map(Lease);
+                        prop_assert_eq!(started, Ok(Started { replaced, resumed: model.aired }));
+                        model.holder = Some(newest);
+                        model.deadline = None;
+                    }
+                }
+                Step::Air { lease } => {
+                    let good = model.holder == Some(pick(lease).0);
+                    prop_assert_eq!(livestream.air(pick(lease)), good);
+                    model.aired |= good;
+                }
+                Step::Upload { lease } => {
+                    let clip = livestream.upload(pick(lease), Bytes::from_static(b"clip"), now);
+                    if model.holder == Some(pick(lease).0) {
+                        model.aired = true;
+                        model.uploaded += 1;
+                        prop_assert_eq!(clip.unwrap().sequence, model.uploaded);
+                        for heard in livestream.listeners() {
+ heard.borrow_mut().push(model.uploaded);
+}
+                        for member in &mut members {
+ member.expected.push(model.uploaded);
+}
+                    } else {
+                        prop_assert_eq!(clip, Err(Refused::StaleLease));
+                    }
+                }
+                Step::Lost { lease } => {
+                    let loss = livestream.lost(pick(lease), now);
+                    if model.holder != Some(pick(lease).0) {
+                        prop_assert_eq!(loss, Loss::Stale);
+                    } else if model.aired {
+                        prop_assert_eq!(loss, Loss::Grace(now + GRACE));
+                        model.holder = None;
+                        model.deadline = Some(now + GRACE);
+                    } else {
+                        prop_assert_eq!(loss, Loss::Ended);
+                        model.holder = None;
+                        model.over = true;
+                    }
+                }
+                Step::End { lease } => {
+                    let good = model.holder == Some(pick(lease).0);
+                    prop_assert_eq!(livestream.end(pick(lease)), good);
+                    if good {
+                        model.holder = None;
+                        model.over = true;
+                    }
+                }
+                Step::Pass { seconds } => {
+                    now += Duration::from_secs(seconds);
+                    if model.deadline.is_some_and(|until| until <= now) {
+                        model.over = true;
+                        model.deadline = None;
+                    }
+                    prop_assert_eq!(livestream.expire(now), model.over);
+                }
+                Step::Join => {
+                    let heard = Heard::default();
+                    match livestream.join(heard.clone()) {
+                        Ok(place) => {
+                            prop_assert!(!model.over && members.len() < 4);
+                            let backlog = livestream.backlog().map(|clip| clip.sequence);
+                            heard.borrow_mut().extend(backlog);
+                            let expected = (model.uploaded > 0).then_some(model.uploaded);
+                            members.push(Member { place, heard, expected: expected.into_iter().collect() });
+                        }
+                        Err(Refused::Full) => prop_assert_eq!(members.len(), 4),
+                        Err(refused) => prop_assert!(model.over && refused == Refused::Ended),
+                    }
+                }
+                Step::Leave { listener } => {
+                    if listener < members.len() {
+                        let member = members.swap_remove(listener);
+                        prop_assert!(livestream.leave(member.place).is_some());
+                        prop_assert!(livestream.leave(member.place).is_none());
+                    }
+                }
+            }
+            for member in &members {
+                prop_assert_eq!(&*member.heard.borrow(), &member.expected);
+            }
+            prop_assert_eq!(livestream.listeners().len(), members.len());
+            prop_assert_eq!(livestream.state() == State::Ended, model.over);
+            prop_assert_eq!(livestream.state() == State::Live, model.holder.is_some());
+            for lease in 0..=newest {
+                prop_assert_eq!(livestream.holds(Lease(lease)), model.holder == Some(lease));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_restored_livestream_goes_on_with_the_next_sequence() {
+    let now = Instant::now();
+    let clips = [Bytes::from_static(b"six"), Bytes::from_static(b"seven")];
+    let mut bounds = bounds();
+    bounds.backlog_clips = 2;
+    let mut livestream: Livestream<()> =
+        Livestream::restored(bounds, UserId::new("host"), 8, clips, now);
+    assert_eq!(livestream.state(), State::Reconnecting);
+    assert_eq!(
+        livestream
+            .backlog()
+            .map(|clip| clip.sequence)
+            .collect::<Vec<_>>(),
+        [6, 7]
+    );
+    let started = livestream.start(UserId::new("host"), Lease(9)).unwrap();
+    assert!(started.resumed);
+    let clip = livestream
+        .upload(Lease(9), Bytes::from_static(b"eight"), now)
+        .unwrap();
+    assert_eq!(clip.sequence, 8);
+}
+
+#[test]
+fn an_older_lease_than_the_holders_cannot_start() {
+    let now = Instant::now();
+    let mut livestream: Livestream<()> = Livestream::new(bounds(), now);
+    livestream.start(UserId::new("host"), Lease(2)).unwrap();
+    assert_eq!(
+        livestream.start(UserId::new("host"), Lease(1)),
+        Err(Refused::StaleLease)
+    );
+}

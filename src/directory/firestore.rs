@@ -1,0 +1,228 @@
+//! Firestore over REST: one document read and one field written.
+//!
+//! <https://firebase.google.com/docs/firestore/reference/rest/v1/projects.databases.documents>. Reads go through
+//! `documents:batchGet`, writes through `documents:commit` with `currentDocument.exists`: a plain PATCH creates a
+//! document that is missing. Both name the document in the body, where nothing needs encoding.
+//!
+//! **Invariant**: one cached read per livestream is under way at a time; a fresh read begins after it was asked for.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use moka::future::Cache;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::remembered::{Remembered, StateError};
+use super::writer::Writer;
+use super::{Entry, Freshness, Unavailable};
+use crate::broadcast::{LivestreamId, UserId};
+use crate::config;
+use crate::google::{Access, Dependency, Failure};
+
+/// Firestore's livestreams; cheap to clone.
+#[derive(Clone)]
+pub struct Firestore {
+    documents: Documents,
+    writer: Writer,
+}
+
+impl Firestore {
+    pub(super) fn new(
+        access: Access,
+        config: &config::Google,
+        state_directory: Option<&Path>,
+    ) -> Result<Self, StateError> {
+        let remembered = Remembered::open(state_directory, &access.project)?;
+        let documents = Documents::new(access, config);
+        let writer = Writer::new(documents.clone(), remembered, config.request_timeout);
+        Ok(Self { documents, writer })
+    }
+
+    pub(super) fn writer(&self) -> &Writer {
+        &self.writer
+    }
+
+    pub(super) async fn find(
+        &self,
+        id: &LivestreamId,
+        freshness: Freshness,
+    ) -> Result<Option<Entry>, Unavailable> {
+        self.documents.find(id, freshness).await
+    }
+}
+
+/// The documents, read through a cache.
+#[derive(Clone)]
+pub(super) struct Documents {
+    inner: Arc<Inner>,
+    /// Missing documents are remembered too; failures are not.
+    cache: Cache<LivestreamId, Option<Entry>>,
+}
+
+struct Inner {
+    access: Access,
+    /// `…/projects/{project}/databases/(default)/documents`, as a URL and as a resource name.
+    url: String,
+    name: String,
+}
+
+/// How an attempt to write ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Written {
+    /// As intended.
+    Done,
+    /// There is no such document (any more).
+    Gone,
+    /// Firestore will never take this.
+    Refused(Failure),
+    /// Not, or nobody knows.
+    Failed(Failure),
+}
+
+#[derive(Deserialize)]
+struct Found {
+    found: Option<Document>,
+    missing: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Document {
+    #[serde(default)]
+    fields: Value,
+}
+
+impl Documents {
+    fn new(access: Access, config: &config::Google) -> Self {
+        let base = access.emulators.firestore.as_deref().map_or_else(
+            || config.firestore_url.trim_end_matches('/').to_owned(),
+            |host| format!("http://{host}/v1"),
+        );
+        let name = format!("projects/{}/databases/(default)/documents", access.project);
+        Self {
+            inner: Arc::new(Inner {
+                url: format!("{base}/{name}"),
+                name,
+                access,
+            }),
+            cache: Cache::builder()
+                .max_capacity(config.cache_entries)
+                .time_to_live(config.cache_ttl)
+                .build(),
+        }
+    }
+
+    async fn find(
+        &self,
+        id: &LivestreamId,
+        freshness: Freshness,
+    ) -> Result<Option<Entry>, Unavailable> {
+        let found = match freshness {
+            Freshness::Cached => {
+                let read = self.read(id);
+                self.cache.try_get_with_by_ref(id, read).await
+            }
+            Freshness::Fresh => {
+                let found = self.read(id).await.map_err(Arc::new);
+                if let Ok(entry) = &found {
+                    self.cache.insert(id.clone(), entry.clone()).await;
+                }
+                found
+            }
+        };
+        found.map_err(|failure| {
+            tracing::warn!(livestream.id = %id, %failure, "a livestream's document cannot be read");
+            Unavailable
+        })
+    }
+
+    /// Reads the document, past the cache.
+    pub(super) async fn read(&self, id: &LivestreamId) -> Result<Option<Entry>, Failure> {
+        let body = json!({
+            "documents": [self.document(id)],
+            "mask": { "fieldPaths": ["artistId", "streamerConnected"] },
+        });
+        match self.call::<Vec<Found>>("batchGet", &body).await {
+            Ok(answer) => {
+                let found = answer
+                    .into_iter()
+                    .find(|it| it.found.is_some() || it.missing.is_some());
+                match found.ok_or(Failure::Garbage)?.found {
+                    Some(document) => Ok(Some(entry(&document.fields))),
+                    None => Ok(None),
+                }
+            }
+            // An id that Firestore takes for none names no document.
+            Err(failure) if failure.code() == Some("INVALID_ARGUMENT") => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Tries once to write `streamerConnected`.
+    pub(super) async fn write(&self, id: &LivestreamId, connected: bool) -> Written {
+        let body = json!({ "writes": [{
+            "update": {
+                "name": self.document(id),
+                "fields": { "streamerConnected": { "booleanValue": connected } },
+            },
+            "updateMask": { "fieldPaths": ["streamerConnected"] },
+            "currentDocument": { "exists": true },
+        }]});
+        let written = match self.call::<Value>("commit", &body).await {
+            Ok(answer) if answer["writeResults"].is_array() => Written::Done,
+            Ok(_) => Written::Failed(Failure::Garbage),
+            Err(failure) => match failure.code() {
+                Some("NOT_FOUND" | "FAILED_PRECONDITION") => Written::Gone,
+                Some("INVALID_ARGUMENT") => Written::Refused(failure),
+                _ => Written::Failed(failure),
+            },
+        };
+        // What was read before is not true any more, or may not be.
+        self.cache.invalidate(id).await;
+        written
+    }
+
+    fn document(&self, id: &LivestreamId) -> String {
+        format!("{}/livestreams/{id}", self.inner.name)
+    }
+
+    async fn call<T: DeserializeOwned>(&self, method: &str, body: &Value) -> Result<T, Failure> {
+        let access = &self.inner.access;
+        let url = format!("{}:{method}", self.inner.url);
+        let mut second = false;
+        loop {
+            let authorization = access.authorization().await?;
+            let request = access
+                .client
+                .post(&url)
+                .header(Access::HEADER, authorization.as_ref().clone())
+                .json(body);
+            match access
+                .client
+                .call::<T>(Dependency::Firestore, request)
+                .await
+            {
+                // A token may die before its time: a key was revoked, a VM slept. Once more with another.
+                Err(Failure::Refused { http: 401, .. }) if !second => {
+                    access.forget(&authorization);
+                    second = true;
+                }
+                other => return other.map(|reply| reply.value),
+            }
+        }
+    }
+}
+
+fn entry(fields: &Value) -> Entry {
+    Entry {
+        artist: UserId::new(
+            fields["artistId"]["stringValue"]
+                .as_str()
+                .unwrap_or_default(),
+        ),
+        streamer_connected: fields["streamerConnected"]["booleanValue"]
+            .as_bool()
+            .unwrap_or_default(),
+    }
+}

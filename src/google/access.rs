@@ -1,0 +1,219 @@
+//! Being let in: which project, and the access tokens for its Firestore.
+//!
+//! A service account signs an assertion (RFC 7523) for each token; without one the GCE metadata server hands tokens
+//! out, and names the project, so that a VM needs no private key at all. The Firestore emulator takes `owner`.
+//!
+//! **Invariant**: a token is never shown; while one is usable nobody waits for the next.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use jsonwebtoken::{Algorithm, Header};
+use reqwest::header::{AUTHORIZATION, HeaderValue};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+
+use super::account::ServiceAccount;
+use super::kept::{Fetched, Kept};
+use super::{Client, Dependency, Emulators, Failure, GoogleError};
+use crate::config;
+
+const SCOPE: &str = "https://www.googleapis.com/auth/datastore";
+const GRANT: &str = "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=";
+/// How long before its end a token is fetched anew. The metadata server itself renews 5 minutes ahead.
+const AHEAD: Duration = Duration::from_mins(4);
+/// How long before its end a token is no longer used.
+const MARGIN: Duration = Duration::from_secs(30);
+
+/// A project, and the way into it; cheap to clone.
+#[derive(Clone)]
+pub struct Access {
+    /// The outbound client.
+    pub client: Client,
+    /// The project's id.
+    pub project: Arc<str>,
+    /// Which parts of Google are emulators.
+    pub emulators: Emulators,
+    tokens: Option<Kept<HeaderValue>>,
+}
+
+impl Access {
+    /// Finds the project and the source of access tokens that `config` names. Asks the metadata server for the
+    /// project's id if nothing else names it, and nobody else.
+    pub async fn open(
+        client: Client,
+        config: &config::Google,
+        emulators: Emulators,
+    ) -> Result<Self, GoogleError> {
+        let account = ServiceAccount::find(config)?;
+        let metadata = Metadata {
+            client: client.clone(),
+            base: format!(
+                "http://{}/computeMetadata/v1",
+                emulators
+                    .metadata
+                    .as_deref()
+                    .unwrap_or("metadata.google.internal")
+            ),
+        };
+        let named = config
+            .project_id
+            .clone()
+            .or_else(|| account.as_ref()?.project_id.clone())
+            .filter(|id| !id.is_empty());
+        let project = match named {
+            Some(id) => id,
+            None => metadata.project_id().await?,
+        };
+        if !project
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte))
+        {
+            return Err(GoogleError::Project(
+                "it has letters that no project id has".to_owned(),
+            ));
+        }
+        let tokens = match (&emulators.firestore, account) {
+            (Some(_), _) => None,
+            (None, Some(account)) => {
+                Some(granted(client.clone(), account, config.token_url.clone()))
+            }
+            (None, None) => Some(metadata.tokens()),
+        };
+        Ok(Self {
+            client,
+            project: project.into(),
+            emulators,
+            tokens,
+        })
+    }
+
+    /// The value of the `Authorization` header.
+    pub async fn authorization(&self) -> Result<Arc<HeaderValue>, Failure> {
+        match &self.tokens {
+            Some(tokens) => tokens.get().await,
+            None => Ok(Arc::new(HeaderValue::from_static("Bearer owner"))),
+        }
+    }
+
+    /// Google did not take `authorization`: the next is fetched anew.
+    pub fn forget(&self, authorization: &Arc<HeaderValue>) {
+        if let Some(tokens) = &self.tokens {
+            tokens.forget(authorization);
+        }
+    }
+
+    /// The name of the header that [`authorization`](Self::authorization) is for.
+    pub const HEADER: http::HeaderName = AUTHORIZATION;
+}
+
+#[derive(Deserialize)]
+struct Granted {
+    access_token: SecretString,
+    expires_in: u64,
+}
+
+fn fetched(granted: &Granted) -> Result<Fetched<HeaderValue>, Failure> {
+    let text = format!("Bearer {}", granted.access_token.expose_secret());
+    let mut value = HeaderValue::from_str(&text).map_err(|_| Failure::Garbage)?;
+    value.set_sensitive(true);
+    let lifetime = Duration::from_secs(granted.expires_in);
+    Ok(Fetched {
+        value,
+        // A token that is near its end already is kept for a moment, or every call would ask for another.
+        fresh_for: lifetime.saturating_sub(AHEAD).max(lifetime.min(MARGIN) / 2),
+        usable_for: lifetime.saturating_sub(MARGIN),
+    })
+}
+
+#[derive(Serialize)]
+struct Assertion<'a> {
+    iss: &'a str,
+    scope: &'a str,
+    aud: &'a str,
+    iat: u64,
+    exp: u64,
+}
+
+/// Tokens granted to a service account.
+fn granted(client: Client, account: ServiceAccount, url: String) -> Kept<HeaderValue> {
+    let account = Arc::new(account);
+    Kept::new(move || {
+        let (client, account, url) = (client.clone(), Arc::clone(&account), url.clone());
+        async move {
+            let now = SystemTime::now()
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .unwrap_or_default()
+                .as_secs();
+            let mut header = Header::new(Algorithm::RS256);
+            header.kid.clone_from(&account.key_id);
+            let assertion = Assertion {
+                iss: &account.email,
+                scope: SCOPE,
+                aud: &url,
+                iat: now,
+                exp: now + 3600,
+            };
+            // About 2 ms once an hour: not worth a thread. The key has signed before, so it does again.
+            let assertion = jsonwebtoken::encode(&header, &assertion, &account.key)
+                .map_err(|_| Failure::Garbage)?;
+            let request = client
+                .post(&url)
+                .header("content-type", "application/x-www-form-urlencoded")
+                .body(format!("{GRANT}{assertion}"));
+            let reply = client.call(Dependency::Token, request).await;
+            fetched(&log_failure(Dependency::Token, reply)?.value)
+        }
+    })
+}
+
+fn log_failure<T>(dependency: Dependency, result: Result<T, Failure>) -> Result<T, Failure> {
+    if let Err(failure) = &result {
+        tracing::warn!(dependency = dependency.as_str(), %failure, "no access token was granted");
+    }
+    result
+}
+
+/// The GCE metadata server.
+#[derive(Clone)]
+struct Metadata {
+    client: Client,
+    base: String,
+}
+
+impl Metadata {
+    fn request(&self, path: &str) -> reqwest::RequestBuilder {
+        self.client
+            .get(&format!("{}/{path}", self.base))
+            .header("metadata-flavor", "Google")
+    }
+
+    async fn project_id(&self) -> Result<String, GoogleError> {
+        let request = self.request("project/project-id");
+        let id = self
+            .client
+            .call_text(Dependency::Metadata, request)
+            .await
+            .map_err(|failure| {
+                GoogleError::Project(format!("the GCE metadata server was asked, but {failure}"))
+            })?;
+        match id.trim() {
+            "" => Err(GoogleError::Project(
+                "the GCE metadata server names none".to_owned(),
+            )),
+            id => Ok(id.to_owned()),
+        }
+    }
+
+    fn tokens(&self) -> Kept<HeaderValue> {
+        let this = self.clone();
+        Kept::new(move || {
+            let this = this.clone();
+            async move {
+                let request = this.request("instance/service-accounts/default/token");
+                let reply = this.client.call(Dependency::Metadata, request).await;
+                fetched(&log_failure(Dependency::Metadata, reply)?.value)
+            }
+        })
+    }
+}

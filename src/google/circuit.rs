@@ -1,0 +1,128 @@
+//! When to leave a dependency alone: after a row of failures it is not asked for a while, then by one call at a time.
+//!
+//! **Invariant**: a dependency that is back is noticed within [`LONGEST_PAUSE`] of the next call, even if the call
+//! that was to try it is never finished.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Failures in a row after which calls fail fast.
+const THRESHOLD: u32 = 5;
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// What is known of a dependency from the calls so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Health {
+    /// Not asked yet.
+    Untried,
+    /// The latest call was answered.
+    Up,
+    /// The latest calls failed, but not so many that it is left alone.
+    Failing,
+    /// Left alone for a while: calls fail fast.
+    Down,
+}
+
+/// The state of one dependency; the clock is passed in.
+#[derive(Debug, Default)]
+pub(super) struct Circuit {
+    answered: bool,
+    failures: u32,
+    try_at: Option<Instant>,
+}
+
+impl Circuit {
+    /// Whether a call may be made at `now`. A call that is let through an open circuit puts off the next.
+    pub(super) fn admit(&mut self, now: Instant) -> bool {
+        if self.failures < THRESHOLD {
+            return true;
+        }
+        if self.try_at.is_some_and(|at| now < at) {
+            return false;
+        }
+        self.try_at = Some(now + LONGEST_PAUSE);
+        true
+    }
+
+    /// A call was answered.
+    pub(super) fn succeed(&mut self) {
+        *self = Self {
+            answered: true,
+            ..Self::default()
+        };
+    }
+
+    /// A call failed at `now`.
+    pub(super) fn fail(&mut self, now: Instant) {
+        self.failures = self.failures.saturating_add(1);
+        if let Some(beyond) = self.failures.checked_sub(THRESHOLD) {
+            let pause = FIRST_PAUSE.saturating_mul(1 << beyond.min(8));
+            self.try_at = Some(now + pause.min(LONGEST_PAUSE));
+        }
+    }
+
+    pub(super) fn health(&self) -> Health {
+        match (self.failures, self.answered) {
+            (0, false) => Health::Untried,
+            (0, true) => Health::Up,
+            (failures, _) if failures < THRESHOLD => Health::Failing,
+            _ => Health::Down,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn broken(now: Instant) -> Circuit {
+        let mut circuit = Circuit::default();
+        for _ in 0..THRESHOLD {
+            assert!(circuit.admit(now));
+            circuit.fail(now);
+        }
+        circuit
+    }
+
+    #[test]
+    fn a_dependency_that_keeps_failing_is_left_alone_for_a_while() {
+        let now = Instant::now();
+        let mut circuit = broken(now);
+        assert_eq!(circuit.health(), Health::Down);
+        assert!(!circuit.admit(now));
+        assert!(circuit.admit(now + FIRST_PAUSE));
+    }
+
+    #[test]
+    fn one_call_at_a_time_tries_whether_it_is_back() {
+        let now = Instant::now();
+        let mut circuit = broken(now);
+        let later = now + FIRST_PAUSE;
+        assert!(circuit.admit(later));
+        assert!(!circuit.admit(later));
+        circuit.succeed();
+        assert_eq!(circuit.health(), Health::Up);
+        assert!(circuit.admit(later));
+    }
+
+    #[test]
+    fn a_trial_that_is_never_finished_does_not_keep_it_away() {
+        let now = Instant::now();
+        let mut circuit = broken(now);
+        assert!(circuit.admit(now + FIRST_PAUSE));
+        assert!(circuit.admit(now + FIRST_PAUSE + LONGEST_PAUSE));
+    }
+
+    #[test]
+    fn the_pause_is_bounded_however_long_the_outage() {
+        let mut now = Instant::now();
+        let mut circuit = broken(now);
+        for _ in 0..100 {
+            now += LONGEST_PAUSE;
+            assert!(circuit.admit(now));
+            circuit.fail(now);
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! How a call to Google fails, told apart as far as anybody acts on it.
+//!
+//! **Invariant**: no [`Failure`] holds a URL (they carry API keys), a body (they carry password hashes) or a token.
+
+use serde_json::Value;
+
+/// Why a call brought no usable answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// It failed so often that it is left alone for a while.
+    #[error("it is down and is left alone for a moment")]
+    LeftAlone,
+    /// As many calls as may be are under way.
+    #[error("too many calls are under way")]
+    Busy,
+    /// No answer in time; the call may have taken effect.
+    #[error("it did not answer in time")]
+    Timeout,
+    /// No connection; the call did not take effect.
+    #[error("it cannot be reached: {0}")]
+    Unreachable(String),
+    /// The connection broke; the call may have taken effect.
+    #[error("the connection broke: {0}")]
+    Broken(String),
+    /// It answered with an error of its own making.
+    #[error("it answered {http} {code}")]
+    Refused {
+        /// The HTTP status.
+        http: u16,
+        /// Google's own word: `error.status` of most services, the first word of `error.message` of the
+        /// Identity Toolkit, `error` of the token endpoint; empty where there is none.
+        code: String,
+    },
+    /// It answered what cannot be read; the call may have taken effect.
+    #[error("it answered what cannot be read")]
+    Garbage,
+}
+
+impl Failure {
+    /// The word for it in metrics.
+    pub(super) fn outcome(&self) -> &'static str {
+        match self {
+            Self::LeftAlone => "left_alone",
+            Self::Busy => "busy",
+            Self::Timeout => "timeout",
+            Self::Unreachable(_) => "unreachable",
+            Self::Broken(_) => "broken",
+            Self::Refused { http: 429, .. } => "throttled",
+            Self::Refused { http, .. } if *http >= 500 => "error",
+            Self::Refused { .. } => "refused",
+            Self::Garbage => "garbage",
+        }
+    }
+
+    /// Whether the dependency is at fault, so that more of the same leaves it alone.
+    pub(super) fn is_outage(&self) -> bool {
+        match self {
+            Self::Timeout | Self::Unreachable(_) | Self::Broken(_) | Self::Garbage => true,
+            Self::Refused { http, .. } => *http >= 500,
+            Self::LeftAlone | Self::Busy => false,
+        }
+    }
+
+    /// Whether the call may have taken effect, or may yet.
+    pub fn may_have_taken_effect(&self) -> bool {
+        match self {
+            Self::Timeout | Self::Broken(_) | Self::Garbage => true,
+            Self::Refused { http, .. } => *http >= 500,
+            Self::LeftAlone | Self::Busy | Self::Unreachable(_) => false,
+        }
+    }
+
+    /// Google's own word, where it gave one.
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            Self::Refused { code, .. } if !code.is_empty() => Some(code),
+            _ => None,
+        }
+    }
+
+    /// What an error of reqwest's means, without the URL that its own text shows.
+    pub(super) fn of_transport(error: &reqwest::Error) -> Self {
+        if error.is_timeout() {
+            return Self::Timeout;
+        }
+        // reqwest's own text names the URL; the innermost cause says what happened.
+        let mut cause: &dyn std::error::Error = error;
+        while let Some(inner) = cause.source() {
+            cause = inner;
+        }
+        let text = match cause.downcast_ref::<reqwest::Error>() {
+            Some(_) => "no cause given".to_owned(),
+            None => cause.to_string(),
+        };
+        if error.is_connect() || error.is_builder() {
+            Self::Unreachable(text)
+        } else {
+            Self::Broken(text)
+        }
+    }
+
+    /// What an answer with an HTTP status other than 2xx means. batchGet wraps its error in an array.
+    pub(super) fn of_answer(http: u16, body: &[u8]) -> Self {
+        let body: Value = serde_json::from_slice(body).unwrap_or_default();
+        let error = match &body {
+            Value::Array(items) => items.first().map(|item| &item["error"]),
+            body => Some(&body["error"]),
+        };
+        let code = error.map(code_of).unwrap_or_default();
+        Self::Refused { http, code }
+    }
+}
+
+fn code_of(error: &Value) -> String {
+    let message = error["message"].as_str().map(first_word);
+    // The Identity Toolkit's codes are the first word of the message (`USER_DISABLED : …`); its `status`, where it
+    // has one, is the vaguer INVALID_ARGUMENT.
+    let named = message.filter(|word| word.contains('_') && is_code(word));
+    named
+        .or_else(|| error["status"].as_str().filter(|word| is_code(word)))
+        .or_else(|| message.filter(|word| is_code(word)))
+        .or_else(|| {
+            error
+                .as_str()
+                .filter(|word| word.len() <= 64 && is_word(word))
+        })
+        .unwrap_or_default()
+        .to_owned()
+}
+
+fn first_word(text: &str) -> &str {
+    text.split([' ', ':']).next().unwrap_or_default()
+}
+
+fn is_code(word: &str) -> bool {
+    !word.is_empty()
+        && word.len() <= 64
+        && word
+            .bytes()
+            .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
+}
+
+fn is_word(word: &str) -> bool {
+    word.bytes()
+        .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code(body: &str) -> String {
+        match Failure::of_answer(400, body.as_bytes()) {
+            Failure::Refused { code, .. } => code,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_code_is_found_wherever_google_puts_it() {
+        for (body, expected) in [
+            (
+                r#"{"error":{"code":404,"message":"No document to update: projects/p","status":"NOT_FOUND"}}"#,
+                "NOT_FOUND",
+            ),
+            (
+                r#"[{"error":{"code":403,"message":"no","status":"PERMISSION_DENIED"}}]"#,
+                "PERMISSION_DENIED",
+            ),
+            (
+                r#"{"error":{"code":400,"message":"USER_DISABLED : by an admin","status":"INVALID_ARGUMENT"}}"#,
+                "USER_DISABLED",
+            ),
+            (
+                r#"{"error":{"code":400,"message":"INVALID_ID_TOKEN"}}"#,
+                "INVALID_ID_TOKEN",
+            ),
+            (
+                r#"{"error":"invalid_grant","error_description":"Invalid JWT Signature."}"#,
+                "invalid_grant",
+            ),
+            (r#"{"error":{"message":"eyJhbGciOi.secret"}}"#, ""),
+            ("<html>", ""),
+            ("", ""),
+        ] {
+            assert_eq!(code(body), expected, "{body}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_error_shows_no_url() {
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .build()
+            .expect("a client");
+        let url = "http://127.0.0.1:1/v1/accounts:lookup?key=TOPSECRET";
+        let error = client
+            .get(url)
+            .send()
+            .await
+            .expect_err("nobody listens there");
+        let failure = Failure::of_transport(&error);
+        assert!(matches!(failure, Failure::Unreachable(_)), "{failure:?}");
+        assert!(!format!("{failure} {failure:?}").contains("TOPSECRET"));
+    }
+}

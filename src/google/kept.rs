@@ -1,0 +1,273 @@
+//! A value that Google gives for a while: kept, fetched anew ahead of its end, one fetch in flight.
+//!
+//! Signing keys and access tokens both live here.
+//!
+//! **Invariant**: whoever asks while the value is usable gets it without waiting; all who wait share one fetch, and
+//! its failure.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared};
+use tokio::time::Instant;
+
+use super::Failure;
+
+/// How long a failed refresh is not repeated while the old value is still usable.
+const RETRY: Duration = Duration::from_secs(10);
+
+/// What a fetch brought.
+#[derive(Debug)]
+pub struct Fetched<T> {
+    /// The value.
+    pub value: T,
+    /// For how long it is as good as new; after that it is fetched anew, unseen by who asks.
+    pub fresh_for: Duration,
+    /// For how long it may be used at all.
+    pub usable_for: Duration,
+}
+
+type Fetch<T> = Box<dyn Fn() -> BoxFuture<'static, Result<Fetched<T>, Failure>> + Send + Sync>;
+type Flight<T> = Shared<BoxFuture<'static, Result<Arc<T>, Failure>>>;
+
+/// A value that is kept; cheap to clone.
+pub struct Kept<T> {
+    inner: Arc<Inner<T>>,
+}
+
+impl<T> Clone for Kept<T> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+        }
+    }
+}
+
+struct Inner<T> {
+    fetch: Fetch<T>,
+    /// A lock, never held across an await: the value and the fetch in flight change together.
+    state: Mutex<State<T>>,
+}
+
+struct State<T> {
+    value: Option<Held<T>>,
+    flight: Option<Flight<T>>,
+    /// The latest fetch: when it ended, and how it failed if it did.
+    latest: Option<(Instant, Option<Failure>)>,
+}
+
+struct Held<T> {
+    value: Arc<T>,
+    fresh_until: Instant,
+    usable_until: Instant,
+}
+
+impl<T: Send + Sync + 'static> Kept<T> {
+    /// Nothing yet; `fetch` brings the value when it is first asked for.
+    pub fn new<F>(fetch: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<Fetched<T>, Failure>> + Send + 'static,
+    {
+        Self {
+            inner: Arc::new(Inner {
+                fetch: Box::new(move || fetch().boxed()),
+                state: Mutex::new(State {
+                    value: None,
+                    flight: None,
+                    latest: None,
+                }),
+            }),
+        }
+    }
+
+    /// The value: at once if it is usable, else after a fetch.
+    pub async fn get(&self) -> Result<Arc<T>, Failure> {
+        let flight = {
+            let mut state = self.lock();
+            let now = Instant::now();
+            let held = state.value.as_ref().filter(|it| now < it.usable_until);
+            if let Some(held) = held {
+                let value = Arc::clone(&held.value);
+                let failed_lately =
+                    matches!(&state.latest, Some((at, Some(_))) if now < *at + RETRY);
+                if now >= held.fresh_until && !failed_lately {
+                    // It flies by itself; nobody waits for it.
+                    drop(self.take_off(&mut state));
+                }
+                return Ok(value);
+            }
+            self.take_off(&mut state)
+        };
+        flight.await
+    }
+
+    /// The value after a fetch, unless the latest ended less than `at_least` ago: then its outcome.
+    pub async fn get_anew(&self, at_least: Duration) -> Result<Arc<T>, Failure> {
+        let flight = {
+            let mut state = self.lock();
+            let latest = state.latest.as_ref();
+            let recent = latest.filter(|(at, _)| Instant::now() < *at + at_least);
+            match (recent, &state.value) {
+                (Some((_, Some(failure))), _) => return Err(failure.clone()),
+                (Some((_, None)), Some(held)) => return Ok(Arc::clone(&held.value)),
+                _ => self.take_off(&mut state),
+            }
+        };
+        flight.await
+    }
+
+    /// Forgets `value`, which turned out to be no good, unless it was replaced meanwhile.
+    pub fn forget(&self, value: &Arc<T>) {
+        let mut state = self.lock();
+        if state
+            .value
+            .as_ref()
+            .is_some_and(|held| Arc::ptr_eq(&held.value, value))
+        {
+            state.value = None;
+        }
+    }
+
+    /// Joins the fetch in flight, or starts one. It runs to its end whoever still waits for it.
+    fn take_off(&self, state: &mut State<T>) -> Flight<T> {
+        if let Some(flight) = &state.flight {
+            return flight.clone();
+        }
+        let this = self.clone();
+        let task = tokio::spawn(async move {
+            let result = (this.inner.fetch)().await;
+            this.land(result)
+        });
+        let flight = task
+            .map(|joined| joined.unwrap_or(Err(Failure::Garbage)))
+            .boxed()
+            .shared();
+        state.flight = Some(flight.clone());
+        flight
+    }
+
+    fn land(&self, result: Result<Fetched<T>, Failure>) -> Result<Arc<T>, Failure> {
+        let mut state = self.lock();
+        let now = Instant::now();
+        state.flight = None;
+        state.latest = Some((now, result.as_ref().err().cloned()));
+        let fetched = result?;
+        let value = Arc::new(fetched.value);
+        state.value = Some(Held {
+            value: Arc::clone(&value),
+            fresh_until: now + fetched.fresh_for,
+            usable_until: now + fetched.usable_for,
+        });
+        Ok(value)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        self.inner
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use tokio::time::advance;
+
+    use super::*;
+
+    const FRESH: Duration = Duration::from_mins(1);
+    const USABLE: Duration = Duration::from_mins(5);
+
+    /// A value that counts its fetches, and the switch that makes them fail.
+    fn counted() -> (Kept<u32>, Arc<AtomicU32>, Arc<AtomicU32>) {
+        let (count, broken) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+        let kept = {
+            let (count, broken) = (Arc::clone(&count), Arc::clone(&broken));
+            Kept::new(move || {
+                let value = count.fetch_add(1, Ordering::SeqCst) + 1;
+                let fails = broken.load(Ordering::SeqCst) > 0;
+                async move {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                    if fails {
+                        return Err(Failure::Timeout);
+                    }
+                    Ok(Fetched {
+                        value,
+                        fresh_for: FRESH,
+                        usable_for: USABLE,
+                    })
+                }
+            })
+        };
+        (kept, count, broken)
+    }
+
+    async fn settle() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_who_wait_share_one_fetch() {
+        let (kept, count, _) = counted();
+        let asked = futures_util::future::join_all((0..50).map(|_| kept.get())).await;
+        assert!(asked.into_iter().all(|value| *value.expect("a value") == 1));
+        assert_eq!(count.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_a_refresh_ahead_of_the_end() {
+        let (kept, count, _) = counted();
+        assert_eq!(*kept.get().await.expect("a value"), 1);
+        advance(FRESH).await;
+        assert_eq!(*kept.get().await.expect("the old value, at once"), 1);
+        settle().await;
+        assert_eq!(*kept.get().await.expect("the new value"), 2);
+        assert_eq!(count.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_old_value_serves_through_an_outage_but_not_for_ever() {
+        let (kept, count, broken) = counted();
+        kept.get().await.expect("a value");
+        broken.store(1, Ordering::SeqCst);
+        advance(FRESH).await;
+        for _ in 0..20 {
+            assert_eq!(*kept.get().await.expect("the old value"), 1);
+            settle().await;
+        }
+        assert_eq!(
+            count.load(Ordering::SeqCst),
+            2,
+            "a failed refresh is not repeated at once"
+        );
+        advance(USABLE).await;
+        assert_eq!(kept.get().await, Err(Failure::Timeout));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn asking_anew_is_answered_from_the_latest_fetch_for_a_while() {
+        let (kept, count, broken) = counted();
+        let pause = Duration::from_secs(30);
+        kept.get().await.expect("a value");
+        assert_eq!(*kept.get_anew(pause).await.expect("the same"), 1);
+        advance(pause).await;
+        assert_eq!(*kept.get_anew(pause).await.expect("another"), 2);
+        broken.store(1, Ordering::SeqCst);
+        advance(pause).await;
+        assert_eq!(kept.get_anew(pause).await, Err(Failure::Timeout));
+        assert_eq!(kept.get_anew(pause).await, Err(Failure::Timeout));
+        assert_eq!(count.load(Ordering::SeqCst), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_gives_up_waiting_does_not_end_the_fetch_for_the_others() {
+        let (kept, count, _) = counted();
+        let impatient = tokio::time::timeout(Duration::from_millis(1), kept.get()).await;
+        assert!(impatient.is_err());
+        assert_eq!(*kept.get().await.expect("a value"), 1);
+        assert_eq!(count.load(Ordering::SeqCst), 1);
+    }
+}

@@ -1,0 +1,203 @@
+//! What one process leaves to the next across a restart: which livestreams are on, and their latest clips.
+//!
+//! Kept in systemd's runtime directory, which `RuntimeDirectoryPreserve=restart` lets outlive a restart but no stop and
+//! no reboot. The file is a line of JSON that says what is in it, then the clips' bytes, one after the other.
+//!
+//! **Invariant**: it is read at most once, and only while a host may still come back; a file that makes no sense is
+//! dropped with a word in the log, never obeyed in part.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::{Buf as _, Bytes};
+use serde::{Deserialize, Serialize};
+
+use crate::broadcast::{LivestreamId, UserId};
+use crate::relay::Snapshot;
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    /// Seconds since the epoch.
+    left_at: u64,
+    livestreams: Vec<Left>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Left {
+    livestream: String,
+    streamer: String,
+    next_sequence: u64,
+    clips: Vec<usize>,
+}
+
+/// Why a file makes no sense.
+#[derive(Debug, thiserror::Error)]
+pub enum HandoverError {
+    /// It cannot be read or written.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// It is not what a process of ours writes.
+    #[error("it is not what this daemon writes: {0}")]
+    Garbled(&'static str),
+}
+
+/// Where the file is, if systemd gave a runtime directory.
+pub fn path() -> Option<PathBuf> {
+    // systemd may give several, separated by colons.
+    let directories = std::env::var_os("RUNTIME_DIRECTORY")?;
+    let first = std::env::split_paths(&directories).next()?;
+    Some(first.join("handover"))
+}
+
+/// Leaves `snapshots` at `path`, readable by this user alone.
+pub fn leave(path: &Path, snapshots: &[Snapshot], now: SystemTime) -> Result<(), HandoverError> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(directory)?;
+    file.write_all(&encode(snapshots, now))?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+/// Takes what was left at `path` no longer than `within` ago; the file is gone afterwards.
+pub fn take(
+    path: &Path,
+    within: Duration,
+    now: SystemTime,
+) -> Result<Vec<Snapshot>, HandoverError> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error.into()),
+    };
+    fs::remove_file(path)?;
+    let (left_at, snapshots) = decode(bytes.into())?;
+    let age = now.duration_since(left_at).unwrap_or_default();
+    Ok(if age <= within { snapshots } else { Vec::new() })
+}
+
+fn encode(snapshots: &[Snapshot], now: SystemTime) -> Vec<u8> {
+    let left = |snapshot: &Snapshot| Left {
+        livestream: snapshot.livestream.to_string(),
+        streamer: snapshot.streamer.to_string(),
+        next_sequence: snapshot.next_sequence,
+        clips: snapshot.clips.iter().map(Bytes::len).collect(),
+    };
+    let left_at = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let header = Header {
+        left_at,
+        livestreams: snapshots.iter().map(left).collect(),
+    };
+    // Strings and numbers: this cannot fail, and an empty file is read as garbled.
+    let mut bytes = serde_json::to_vec(&header).unwrap_or_default();
+    bytes.push(b'\n');
+    for clip in snapshots.iter().flat_map(|snapshot| &snapshot.clips) {
+        bytes.extend_from_slice(clip);
+    }
+    bytes
+}
+
+/// Reads what [`leave`] wrote: when, and what.
+pub fn decode(mut bytes: Bytes) -> Result<(SystemTime, Vec<Snapshot>), HandoverError> {
+    let garbled = HandoverError::Garbled;
+    let end = bytes
+        .iter()
+        .position(|byte| *byte == b'\n')
+        .ok_or(garbled("no header"))?;
+    let header: Header = serde_json::from_slice(&bytes[..end])
+        .map_err(|_| garbled("the header is no JSON of ours"))?;
+    bytes.advance(end + 1);
+    let mut snapshots = Vec::new();
+    for left in header.livestreams {
+        let livestream =
+            LivestreamId::new(&left.livestream).ok_or(garbled("an id that is none"))?;
+        let mut clips = Vec::new();
+        for length in left.clips {
+            if length > bytes.len() {
+                return Err(garbled("a clip is cut off"));
+            }
+            clips.push(bytes.split_to(length));
+        }
+        let streamer = UserId::new(&left.streamer);
+        snapshots.push(Snapshot {
+            livestream,
+            streamer,
+            next_sequence: left.next_sequence,
+            clips,
+        });
+    }
+    if !bytes.is_empty() {
+        return Err(garbled("there is more than the header says"));
+    }
+    let left_at = UNIX_EPOCH.checked_add(Duration::from_secs(header.left_at));
+    Ok((left_at.ok_or(garbled("a time beyond time"))?, snapshots))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn snapshots() -> impl Strategy<Value = Vec<Snapshot>> {
+        let clips = prop::collection::vec(prop::collection::vec(any::<u8>(), 0..50), 0..3);
+        let one =
+            ("[a-z]{1,8}", "\\PC{1,8}", 1..1000_u64, clips).prop_map(|(id, user, next, clips)| {
+                Snapshot {
+                    livestream: LivestreamId::new(&id).unwrap(),
+                    streamer: UserId::new(&user),
+                    next_sequence: next,
+                    clips: clips.into_iter().map(Bytes::from).collect(),
+                }
+            });
+        prop::collection::vec(one, 0..4)
+    }
+
+    fn told(snapshots: &[Snapshot]) -> String {
+        format!("{snapshots:?}")
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_left_is_taken_as_it_was(snapshots in snapshots()) {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("handover");
+            let now = SystemTime::now();
+            leave(&path, &snapshots, now).unwrap();
+            let taken = take(&path, Duration::from_secs(30), now).unwrap();
+            prop_assert_eq!(told(&taken), told(&snapshots));
+            prop_assert!(take(&path, Duration::from_secs(30), now).unwrap().is_empty(), "once");
+        }
+
+        #[test]
+        fn junk_is_refused_and_breaks_nothing(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            decode(bytes.into()).ok();
+        }
+
+        #[test]
+        fn a_file_that_is_cut_off_is_refused(snapshots in snapshots(), cut in 0.0..1.0_f64) {
+            let whole = encode(&snapshots, SystemTime::now());
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a place in a small file")]
+            let cut = (whole.len() as f64 * cut) as usize;
+            prop_assert!(decode(Bytes::from(whole).slice(..cut)).is_err());
+        }
+    }
+
+    #[test]
+    fn what_is_older_than_the_grace_is_forgotten() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("handover");
+        let snapshot = Snapshot {
+            livestream: LivestreamId::new("x").unwrap(),
+            streamer: UserId::new("host"),
+            next_sequence: 2,
+            clips: vec![Bytes::from_static(b"clip")],
+        };
+        let now = SystemTime::now();
+        leave(&path, &[snapshot], now).unwrap();
+        let taken = take(&path, Duration::from_secs(30), now + Duration::from_mins(1)).unwrap();
+        assert!(taken.is_empty());
+        assert!(!path.exists());
+    }
+}

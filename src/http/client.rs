@@ -1,0 +1,63 @@
+//! What every request on the client port goes through: CORS, a time limit, and word to its connection that it came.
+
+use axum::Router;
+use axum::extract::{ConnectInfo, Request};
+use axum::http::{HeaderValue, Method, StatusCode};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
+use tower_http::timeout::TimeoutLayer;
+
+use crate::config::{ConfigError, Server};
+use crate::transport::Via;
+
+/// Puts the layers around the client port's routes, CORS outermost.
+pub fn layered(routes: Router, server: &Server) -> Result<Router, ConfigError> {
+    let limit = TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, server.request_timeout);
+    Ok(routes
+        .layer(limit)
+        .layer(middleware::from_fn(tell_connection))
+        .layer(cors(server)?))
+}
+
+fn cors(server: &Server) -> Result<CorsLayer, ConfigError> {
+    let origin = if server.cors_origins.iter().any(|origin| origin == "*") {
+        AllowOrigin::any()
+    } else {
+        let parse = |origin: &String| {
+            HeaderValue::from_str(origin).map_err(|_| {
+                ConfigError::value(
+                    "server.cors_origins",
+                    "holds a text that is no origin, such as https://app.example",
+                )
+            })
+        };
+        AllowOrigin::list(
+            server
+                .cors_origins
+                .iter()
+                .map(parse)
+                .collect::<Result<Vec<_>, _>>()?,
+        )
+    };
+    Ok(CorsLayer::new()
+        .allow_origin(origin)
+        .allow_methods([Method::GET, Method::POST])
+        // Whatever a browser asks for, `id-token` and `livestream-id` among it.
+        .allow_headers(AllowHeaders::mirror_request()))
+}
+
+async fn tell_connection(request: Request, next: Next) -> Response {
+    let via = request
+        .extensions()
+        .get::<ConnectInfo<Via>>()
+        .map(|ConnectInfo(Via(via))| via.clone());
+    if let Some(connection) = &via {
+        connection.request_begins();
+    }
+    let answer = next.run(request).await;
+    if let Some(connection) = via {
+        connection.request_ends(tokio::time::Instant::now().into_std());
+    }
+    answer
+}

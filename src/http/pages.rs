@@ -1,0 +1,202 @@
+//! The studio and the listening page: static files inside the binary, served on the client port.
+//!
+//! They need no build step and nothing from elsewhere, so that a fresh server is enough to go live and to listen.
+//!
+//! **Invariant**: every answer carries the same strict policy headers, so that no page ever runs a script, opens a
+//! connection or is framed by anything but this server.
+
+use std::fmt::Write as _;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use axum::Router;
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+
+const HTML: &str = "text/html; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
+const SVG: &str = "image/svg+xml";
+const TEXT: &str = "text/plain; charset=utf-8";
+
+/// What every answer says to the browser. The token is in the fragment, which is never sent; the referrer is kept to
+/// ourselves all the same. `blob:` is the audio file that a streamer picked, and the silence behind the lock screen.
+const POLICY: [(HeaderName, &str); 6] = [
+    (
+        CONTENT_SECURITY_POLICY,
+        "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; img-src 'self'; \
+         media-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+    (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (REFERRER_POLICY, "no-referrer"),
+    (
+        HeaderName::from_static("permissions-policy"),
+        "microphone=(self), screen-wake-lock=(self), camera=(), geolocation=(), payment=(), usb=()",
+    ),
+    (
+        HeaderName::from_static("cross-origin-opener-policy"),
+        "same-origin",
+    ),
+    // Browsers may keep the files, and ask whether they still hold: a new server is seen at the next load.
+    (CACHE_CONTROL, "no-cache"),
+];
+
+/// One file: its path, its content type, its bytes.
+type File = (&'static str, &'static str, &'static [u8]);
+
+const FILES: &[File] = &[
+    ("/", HTML, include_bytes!("pages/index.html")),
+    ("/studio", HTML, include_bytes!("pages/studio.html")),
+    ("/listen", HTML, include_bytes!("pages/listen.html")),
+    ("/pages/pages.css", CSS, include_bytes!("pages/pages.css")),
+    ("/pages/icon.svg", SVG, include_bytes!("pages/icon.svg")),
+    (
+        "/pages/capture-worklet.js",
+        JAVASCRIPT,
+        include_bytes!("pages/capture-worklet.js"),
+    ),
+    (
+        "/pages/cliplist.js",
+        JAVASCRIPT,
+        include_bytes!("pages/cliplist.js"),
+    ),
+    (
+        "/pages/encoder-worker.js",
+        JAVASCRIPT,
+        include_bytes!("pages/encoder-worker.js"),
+    ),
+    (
+        "/pages/link.js",
+        JAVASCRIPT,
+        include_bytes!("pages/link.js"),
+    ),
+    (
+        "/pages/listen.js",
+        JAVASCRIPT,
+        include_bytes!("pages/listen.js"),
+    ),
+    (
+        "/pages/lockscreen.js",
+        JAVASCRIPT,
+        include_bytes!("pages/lockscreen.js"),
+    ),
+    (
+        "/pages/meter.js",
+        JAVASCRIPT,
+        include_bytes!("pages/meter.js"),
+    ),
+    ("/pages/mp3.js", JAVASCRIPT, include_bytes!("pages/mp3.js")),
+    (
+        "/pages/outbox.js",
+        JAVASCRIPT,
+        include_bytes!("pages/outbox.js"),
+    ),
+    (
+        "/pages/player.js",
+        JAVASCRIPT,
+        include_bytes!("pages/player.js"),
+    ),
+    (
+        "/pages/schedule.js",
+        JAVASCRIPT,
+        include_bytes!("pages/schedule.js"),
+    ),
+    (
+        "/pages/socket.js",
+        JAVASCRIPT,
+        include_bytes!("pages/socket.js"),
+    ),
+    (
+        "/pages/source.js",
+        JAVASCRIPT,
+        include_bytes!("pages/source.js"),
+    ),
+    (
+        "/pages/studio.js",
+        JAVASCRIPT,
+        include_bytes!("pages/studio.js"),
+    ),
+    ("/pages/ui.js", JAVASCRIPT, include_bytes!("pages/ui.js")),
+    (
+        "/pages/waves.js",
+        JAVASCRIPT,
+        include_bytes!("pages/waves.js"),
+    ),
+    (
+        "/pages/wire.js",
+        JAVASCRIPT,
+        include_bytes!("pages/wire.js"),
+    ),
+    (
+        "/pages/lamejs/lame.min.js",
+        JAVASCRIPT,
+        include_bytes!("pages/lamejs/lame.min.js"),
+    ),
+    (
+        "/pages/lamejs/README.md",
+        TEXT,
+        include_bytes!("pages/lamejs/README.md"),
+    ),
+    (
+        "/pages/lamejs/LICENSE",
+        TEXT,
+        include_bytes!("pages/lamejs/LICENSE"),
+    ),
+    (
+        "/pages/lamejs/COPYING",
+        TEXT,
+        include_bytes!("pages/lamejs/COPYING"),
+    ),
+    (
+        "/pages/lamejs/COPYING.LESSER",
+        TEXT,
+        include_bytes!("pages/lamejs/COPYING.LESSER"),
+    ),
+];
+
+/// The routes of the pages: `/`, `/studio`, `/listen`, and what these load from `/pages/`.
+pub fn router() -> Router {
+    FILES.iter().fold(Router::new(), |router, file| {
+        let tag = tag(file.2);
+        let page = get(move |headers: HeaderMap| std::future::ready(answer(file, &tag, &headers)));
+        router.route(file.0, page)
+    })
+}
+
+/// The file, or the word that the browser's copy still holds.
+fn answer(&(_, content_type, bytes): &File, tag: &HeaderValue, headers: &HeaderMap) -> Response {
+    let held = headers
+        .get_all(IF_NONE_MATCH)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|held| held.trim().trim_start_matches("W/").as_bytes() == tag.as_bytes());
+    let mut response = if held {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        ([(CONTENT_TYPE, content_type)], bytes).into_response()
+    };
+    let headers = response.headers_mut();
+    headers.insert(ETAG, tag.clone());
+    for (name, value) in POLICY {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// An entity tag: the first half of the bytes' SHA-256.
+fn tag(bytes: &[u8]) -> HeaderValue {
+    let mut tag = String::from("\"");
+    for byte in &digest(&SHA256, bytes).as_ref()[..16] {
+        let _ = write!(tag, "{byte:02x}");
+    }
+    tag.push('"');
+    HeaderValue::try_from(tag).expect("hexadecimal digits in quotes are a header value")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,236 @@
+// @ts-check
+/** The listening page: one button, and what the show is doing, in words. */
+
+import { readLink } from "./link.js";
+import { Player } from "./player.js";
+import { Connection, endpoint } from "./socket.js";
+import { askForLink, element, say } from "./ui.js";
+import { drawWaves } from "./waves.js";
+import { keepAwake, describeShow } from "./lockscreen.js";
+
+/** How often a show that is not there is asked for again: at first, and at most. */
+const ASK_AGAIN_MS = { first: 1_000, most: 15_000 };
+/** From how far behind on the listener is offered to jump. */
+const JUMP_SECONDS = 6;
+
+/** @typedef {"idle" | "connecting" | "waiting" | "live" | "away" | "reconnecting" | "ended" | "refused"} State */
+
+/** @type {Record<State, {badge: string, state: string, detail: string}>} */
+const WORDS = {
+  idle: { badge: "Off", state: "Press play to listen", detail: "The sound starts as soon as you do." },
+  connecting: { badge: "…", state: "Finding the show", detail: "One moment." },
+  waiting: { badge: "Waiting", state: "Waiting for the host", detail: "The show has not begun. Leave this page open: the sound starts by itself." },
+  live: { badge: "Live", state: "You are listening live", detail: "" },
+  away: { badge: "Live", state: "The host is coming back", detail: "Their connection was lost. Stay: the sound returns by itself." },
+  reconnecting: { badge: "…", state: "Reconnecting", detail: "Your connection was lost. The sound returns by itself." },
+  ended: { badge: "Ended", state: "The show has ended", detail: "Thank you for listening. If the host comes back, so does the sound." },
+  refused: { badge: "Off", state: "You cannot listen here", detail: "" },
+};
+
+const COMING = "The host is on air. Here comes the sound.";
+
+const link = readLink("listen");
+const page = document.body;
+const playButton = element("play", HTMLButtonElement);
+const volume = element("volume", HTMLInputElement);
+const jump = element("jump", HTMLButtonElement);
+
+/** @type {State} */
+let state = "idle";
+/** @type {string | null} */
+let shown = null;
+/** @type {AudioContext | null} */
+let context = null;
+/** @type {Player | null} */
+let player = null;
+/** @type {Connection | null} */
+let connection = null;
+/** @type {ReturnType<typeof setTimeout> | undefined} */
+let askAgain;
+let asked = 0;
+let refusal = "";
+let wasLive = false;
+let hostAway = false;
+/** Whether the next clip follows an outage. */
+let returning = false;
+
+/** @param {State} next @param {string} [detail] */
+function show(next, detail = WORDS[next].detail) {
+  if (next === state && detail === shown) return;
+  shown = detail;
+  state = next;
+  page.dataset.state = next;
+  say(element("state", HTMLElement), WORDS[next].state);
+  say(element("detail", HTMLElement), detail);
+  say(element("badge", HTMLElement), WORDS[next].badge);
+  const on = next !== "idle" && next !== "refused";
+  playButton.setAttribute("aria-label", on ? "Stop" : "Play");
+  document.title = `${next === "live" ? "● " : ""}${link.livestream || "Listen"} · Castaway`;
+  describeShow({ title: link.livestream, words: WORDS[next].state, playing: on, play, stop });
+}
+
+async function play() {
+  if (connection || !link.token) return;
+  context ??= new AudioContext({ sampleRate: 48_000, latencyHint: "playback" });
+  context.onstatechange = () => {
+    if (context?.state !== "running" && state === "live") show("live", "The browser has paused the sound. Press stop, then play.");
+  };
+  player ??= new Player(context, { sound: heard, trouble });
+  setVolume();
+  keepAwake(true);
+  void context.resume();
+  wasLive = false;
+  asked = 0;
+  connect("connecting");
+}
+
+function stop() {
+  clearTimeout(askAgain);
+  connection?.close();
+  connection = null;
+  player?.stop();
+  keepAwake(false);
+  void context?.suspend();
+  listeners(null);
+  show("idle");
+}
+
+/** @param {State} meanwhile */
+function connect(meanwhile) {
+  refusal = "";
+  show(meanwhile);
+  connection = new Connection({
+    url: endpoint(location),
+    namespace: "/listener",
+    auth: () => ({ idToken: link.token, livestreamId: link.livestream }),
+    on: { event: take, left, lost },
+  });
+}
+
+/** @param {string} name @param {any} value */
+function take(name, value) {
+  if (name === "audio" && value instanceof Uint8Array) {
+    if (returning) player?.returned();
+    returning = false;
+    player?.take(value);
+  } else if (name === "success") {
+    asked = 0;
+    wasLive = true;
+    hostAway = false;
+    if ((player?.inHand ?? 0) > 0) show("live");
+    else show("connecting", COMING);
+  } else if (name === "state" && value) {
+    follow(value);
+  } else if (name === "error") {
+    refusal = String(value);
+  }
+}
+
+/** How the show is going, as the server tells. @param {{state?: string, listeners?: number}} told */
+function follow(told) {
+  listeners(told.listeners ?? null);
+  const back = told.state === "live" && hostAway;
+  hostAway = told.state === "reconnecting";
+  if (hostAway) {
+    returning = true;
+    show("away");
+  } else if (back) {
+    if ((player?.inHand ?? 0) > 0) show("live");
+    else show("connecting", COMING);
+  } else if (told.state === "ended") {
+    show("ended");
+  } else if (told.state === "waiting") {
+    show("waiting");
+  }
+}
+
+/** The server has ended it: the show is over, or has not begun, or we are not let in. */
+function left() {
+  connection = null;
+  if (refusal && !/has not started/.test(refusal)) {
+    keepAwake(false);
+    return show("refused", refusal);
+  }
+  if (!refusal) wasLive = false; // the show's own end
+  const meanwhile = refusal ? (wasLive ? "away" : state === "ended" ? "ended" : "waiting") : "ended";
+  if (meanwhile === "away" && asked > 30) wasLive = false;
+  returning = true;
+  show(meanwhile);
+  listeners(null);
+  const wait = wasLive ? ASK_AGAIN_MS.first : Math.min(ASK_AGAIN_MS.most, ASK_AGAIN_MS.first * 1.3 ** asked);
+  asked++;
+  askAgain = setTimeout(() => connect(meanwhile), wait * (0.8 + 0.4 * Math.random()));
+}
+
+function lost() {
+  returning = true;
+  if (state === "live" || state === "connecting") show("reconnecting");
+}
+
+function heard() {
+  if (!hostAway && connection?.joined) show("live");
+}
+
+/** @param {"late" | "lost" | "broken"} what */
+function trouble(what) {
+  page.dataset[what] = String(Number(page.dataset[what] ?? 0) + 1);
+}
+
+/** @param {number | null} count */
+function listeners(count) {
+  say(element("listeners", HTMLElement), count === null ? "–" : String(count));
+}
+
+function setVolume() {
+  const share = volume.valueAsNumber / 100;
+  volume.style.setProperty("--share", `${volume.value}%`);
+  player?.volume.gain.setTargetAtTime(share ** 2, player.context.currentTime, 0.02);
+}
+
+const samples = new Float32Array(1024);
+/** What is heard now, 0 to 1. */
+function level() {
+  if (!player) return 0;
+  player.analyser.getFloatTimeDomainData(samples);
+  const loud = Math.sqrt(samples.reduce((sum, it) => sum + it * it, 0) / samples.length);
+  page.style.setProperty("--level", Math.min(1, loud * 4).toFixed(3));
+  return Math.min(1, loud * 4);
+}
+
+setInterval(() => {
+  const behind = state === "live" ? player?.behind : null;
+  say(element("behind", HTMLElement), behind == null ? "–" : `${behind.toFixed(1)} s`);
+  const inHand = player?.inHand ?? 0;
+  if (state === "live" && inHand === 0) say(element("detail", HTMLElement), "Waiting for the sound …");
+  else if (state === "live" && context?.state === "running") say(element("detail", HTMLElement), "");
+  jump.hidden = !(state === "live" && inHand > JUMP_SECONDS);
+}, 500);
+
+playButton.addEventListener("click", () => (state === "idle" || state === "refused" ? void play() : stop()));
+jump.addEventListener("click", () => player?.jump());
+volume.addEventListener("input", setVolume);
+addEventListener("online", () => connection?.hurry());
+addEventListener("hashchange", () => {
+  const fresh = readLink("listen");
+  if (fresh.livestream !== link.livestream) return location.reload();
+  if (!fresh.token || fresh.token === link.token) return;
+  link.token = fresh.token;
+  if (state === "refused") void play();
+  else connection?.emit("token", fresh.token);
+});
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden && connection && context?.state !== "running") void context?.resume();
+});
+
+say(element("title", HTMLElement), link.livestream || "Listen");
+drawWaves(element("waves", HTMLCanvasElement), level);
+setVolume();
+show("idle");
+if (!link.token || !link.livestream) {
+  const form = element("link-form", HTMLFormElement);
+  const livestream = form.elements.namedItem("livestream");
+  if (livestream instanceof HTMLInputElement) livestream.value = link.livestream;
+  element("stage", HTMLElement).hidden = true;
+  element("controls", HTMLElement).hidden = true;
+  askForLink(form);
+}

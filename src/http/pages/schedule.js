@@ -1,0 +1,97 @@
+// @ts-check
+/**
+ * When each clip is heard. Clips follow each other without a gap; a margin of sound is kept in hand against late clips. It
+ * grows when a clip comes too late, and shrinks slowly while none does. Too much in hand is played off a little faster.
+ * Pure: the caller brings the clock, in seconds of its own.
+ */
+
+/** The margin, in seconds. */
+export const MARGIN = Object.freeze({ first: 0.6, least: 0.5, most: 4, growth: 1.5, shrinkPerMinute: 0.2 });
+/** How long a clip of unknown age takes to start. */
+const AT_ONCE = 0.05;
+/** What is in hand is judged by the least of this many seconds. */
+const WINDOW = 8;
+
+/**
+ * @typedef {object} Place
+ * @property {number} at when to start it
+ * @property {number} offset how much of its beginning to leave out
+ * @property {number} speed 1, or a little more
+ * @property {boolean} fresh there is silence before it
+ * @property {boolean} late it came too late, and there was a gap
+ */
+
+export class Schedule {
+  /** When the last clip ends, or null when nothing was placed. @type {number | null} */
+  end = null;
+  /** Seconds of sound to keep in hand. @type {number} */
+  margin = MARGIN.first;
+  /** What was in hand when clips came, over the last seconds. @type {{now: number, slack: number}[]} */
+  #slacks = [];
+  #shrunk = 0;
+
+  /** @param {number} [sampleRate] of the output: every start and end falls on one of its samples */
+  constructor(sampleRate = 48_000) {
+    this.sampleRate = sampleRate;
+  }
+
+  /** Starts anew, as after a change of livestream, keeping what was learnt about the network. */
+  reset() {
+    this.end = null;
+    this.#slacks = [];
+  }
+
+  /** Seconds of sound in hand. @param {number} now */
+  inHand(now) {
+    return this.end === null ? 0 : Math.max(0, this.end - now);
+  }
+
+  /**
+   * @param {number} now
+   * @param {number} duration of the clip
+   * @param {number | null} age how long ago the clip was cut, if that is known
+   * @returns {Place}
+   */
+  place(now, duration, age = null) {
+    const slack = this.end === null ? -1 : this.end - now;
+    if (this.end === null || slack < 0.01) {
+      const late = this.end !== null;
+      if (late) this.margin = Math.min(MARGIN.most, this.margin * MARGIN.growth);
+      this.#slacks = [];
+      this.#shrunk = now;
+      return this.#begin(now, duration, late ? 0 : age, late);
+    }
+    this.#slacks = [...this.#slacks.filter((it) => now - it.now < WINDOW), { now, slack }];
+    this.margin = Math.max(MARGIN.least, this.margin - ((now - this.#shrunk) / 60) * MARGIN.shrinkPerMinute);
+    this.#shrunk = now;
+    const at = this.end;
+    const length = this.#onSample(duration / this.#speed());
+    this.end = this.#onSample(at + length);
+    return { at, offset: 0, speed: duration / length, fresh: false, late: false };
+  }
+
+  /**
+   * The first sound, or the first after a gap. The next clip comes `duration - age` from now: what is in hand then should be
+   * the margin, so an old clip starts inside, and a new one waits. Of unknown age it starts at once and whole.
+   * @param {number} now @param {number} duration @param {number | null} age @param {boolean} late
+   * @returns {Place}
+   */
+  #begin(now, duration, age, late) {
+    const ahead = age === null ? AT_ONCE : this.margin - age;
+    const at = this.#onSample(now + Math.max(AT_ONCE, ahead));
+    const offset = this.#onSample(Math.min(Math.max(0, AT_ONCE - ahead), Math.max(0, duration - this.margin)));
+    this.end = this.#onSample(at + duration - offset);
+    return { at, offset, speed: 1, fresh: true, late };
+  }
+
+  /** @param {number} seconds */
+  #onSample(seconds) {
+    return Math.round(seconds * this.sampleRate) / this.sampleRate;
+  }
+
+  #speed() {
+    const surplus = Math.min(...this.#slacks.map((it) => it.slack)) - this.margin;
+    if (surplus > 2) return 1.04;
+    return surplus > 0.2 ? 1.01 : 1;
+  }
+}

@@ -1,0 +1,44 @@
+// @ts-check
+/** The few things that both pages do to their documents. */
+
+/**
+ * The element with this id, of this class.
+ * @template {Element} T
+ * @param {string} id
+ * @param {new (...args: any[]) => T} kind
+ * @returns {T}
+ */
+export function element(id, kind) {
+  const found = document.getElementById(id);
+  if (!(found instanceof kind)) throw new Error(`the page has no ${kind.name} #${id}`);
+  return found;
+}
+
+/** Sets text only when it changes, so that a screen reader is not told twice. @param {Element} at @param {string} text */
+export function say(at, text) {
+  if (at.textContent !== text) at.textContent = text;
+}
+
+/** @param {number} count @param {string} one @param {string} [many] */
+export const counted = (count, one, many = `${one}s`) => `${count} ${count === 1 ? one : many}`;
+
+/** Minutes and seconds. @param {number} seconds */
+export function clock(seconds) {
+  const whole = Math.max(0, Math.floor(seconds));
+  const [hours, minutes] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60];
+  const rest = String(whole % 60).padStart(2, "0");
+  return hours > 0 ? `${hours}:${String(minutes).padStart(2, "0")}:${rest}` : `${minutes}:${rest}`;
+}
+
+/** Shows one form for a livestream and its token when the address has none. @param {HTMLFormElement} form */
+export function askForLink(form) {
+  form.hidden = false;
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const said = new FormData(form);
+    const livestream = String(said.get("livestream") ?? "").trim();
+    const token = String(said.get("token") ?? "").trim();
+    location.hash = String(new URLSearchParams({ livestream, token }));
+    location.reload();
+  });
+}

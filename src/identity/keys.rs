@@ -1,0 +1,140 @@
+//! Signing keys: Google's, or the demo's own.
+//!
+//! The seam between the two lies below the verification, so that the demo and the tests run the very checks that
+//! production runs.
+//!
+//! **Invariant**: an outage of the key server is never taken for a bad token: [`SigningKeys::find`] says
+//! [`Failure`] then, and "no such key" only when the keys at hand were fetched lately.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jsonwebtoken::DecodingKey;
+use jsonwebtoken::jwk::{AlgorithmParameters, Jwk, KeyAlgorithm, PublicKeyUse};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::google::{Client, Dependency, Failure, Fetched, Kept};
+
+/// How often an unknown key may lead to a fetch.
+const REFETCH: Duration = Duration::from_secs(30);
+/// How long before the end of `max-age` the keys are fetched anew.
+const AHEAD: Duration = Duration::from_mins(5);
+/// How long keys are fresh where the answer names no `max-age`.
+const DEFAULT_AGE: Duration = Duration::from_hours(1);
+/// How long keys are used beyond their `max-age` when they cannot be fetched. Google rotates them over days.
+const STALE: Duration = Duration::from_hours(24);
+
+/// Public keys by their ids.
+#[derive(Debug, Default)]
+pub struct KeySet(HashMap<String, DecodingKey>);
+
+#[derive(Deserialize)]
+struct JwkSet {
+    keys: Vec<Value>,
+}
+
+impl KeySet {
+    /// The RS256 keys among `keys` (a JWK set's); others, and any that cannot be read, are passed over.
+    fn of_jwks(keys: Vec<Value>) -> Self {
+        let usable = keys.into_iter().filter_map(|value| {
+            let jwk: Jwk = serde_json::from_value(value).ok()?;
+            let signs = !matches!(&jwk.common.public_key_use, Some(purpose) if *purpose != PublicKeyUse::Signature);
+            let rs256 = matches!(jwk.common.key_algorithm, None | Some(KeyAlgorithm::RS256))
+                && matches!(jwk.algorithm, AlgorithmParameters::RSA(_));
+            let id = jwk.common.key_id.clone().filter(|_| signs && rs256)?;
+            Some((id, DecodingKey::from_jwk(&jwk).ok()?))
+        });
+        Self(usable.collect())
+    }
+
+    /// A set of one key.
+    pub fn of(id: &str, key: DecodingKey) -> Self {
+        Self([(id.to_owned(), key)].into())
+    }
+}
+
+/// Where signing keys come from; cheap to clone.
+#[derive(Clone)]
+pub enum SigningKeys {
+    /// Google's, fetched and kept.
+    Google(Kept<KeySet>),
+    /// Known from the start.
+    Fixed(Arc<KeySet>),
+}
+
+impl SigningKeys {
+    /// Google's, from `url`.
+    pub fn google(client: Client, url: String) -> Self {
+        Self::Google(Kept::new(move || {
+            let (client, url) = (client.clone(), url.clone());
+            async move {
+                let reply = client
+                    .call::<JwkSet>(Dependency::Keys, client.get(&url))
+                    .await
+                    .inspect_err(
+                        |failure| tracing::warn!(%failure, "the signing keys cannot be fetched"),
+                    )?;
+                let keys = KeySet::of_jwks(reply.value.keys);
+                if keys.0.is_empty() {
+                    tracing::warn!("the key server's answer holds no usable key");
+                    return Err(Failure::Garbage);
+                }
+                let age = reply.max_age.unwrap_or(DEFAULT_AGE);
+                Ok(Fetched {
+                    value: keys,
+                    // However short the age: an unknown key leads to a fetch anyway.
+                    fresh_for: age.saturating_sub(AHEAD).max(age / 2).max(REFETCH),
+                    usable_for: age + STALE,
+                })
+            }
+        }))
+    }
+
+    /// The key called `id`, or none if there is none.
+    pub async fn find(&self, id: &str) -> Result<Option<DecodingKey>, Failure> {
+        let kept = match self {
+            Self::Fixed(keys) => return Ok(keys.0.get(id).cloned()),
+            Self::Google(kept) => kept,
+        };
+        if let Some(key) = kept.get().await?.0.get(id) {
+            return Ok(Some(key.clone()));
+        }
+        Ok(kept.get_anew(REFETCH).await?.0.get(id).cloned())
+    }
+
+    /// Tries whether there are keys.
+    pub async fn ready(&self) -> Result<(), Failure> {
+        match self {
+            Self::Fixed(_) => Ok(()),
+            Self::Google(kept) => kept.get().await.map(drop),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_keys_that_sign_with_rs256_are_taken() {
+        let key = |id: &str, more: &str| -> Value {
+            let text = format!(r#"{{"kty":"RSA","n":"sXch","e":"AQAB","kid":"{id}"{more}}}"#);
+            serde_json::from_str(&text).expect("JSON")
+        };
+        let keys = KeySet::of_jwks(vec![
+            key("good", r#","alg":"RS256","use":"sig""#),
+            key("plain", ""),
+            key("for-encryption", r#","use":"enc""#),
+            key("another-algorithm", r#","alg":"RS512""#),
+            serde_json::json!({"kty": "oct", "k": "AAAA", "kid": "symmetric"}),
+            serde_json::json!({"kty": "new", "kid": "unknown"}),
+            serde_json::json!({"kty": "RSA", "n": "sXch", "e": "AQAB"}),
+            Value::Null,
+        ]);
+        let mut ids: Vec<&str> = keys.0.keys().map(String::as_str).collect();
+        ids.sort_unstable();
+        assert_eq!(ids, ["good", "plain"]);
+    }
+}

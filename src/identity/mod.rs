@@ -1,0 +1,199 @@
+//! Who is it: ID tokens, verified here with Google's signing keys.
+//!
+//! [`claims`] is the verification itself, pure; [`keys`] brings the keys; an account look-up finds users whom a
+//! token cannot tell from others; the return window lets a lost socket come back on a token that has just expired.
+//!
+//! **Invariant**: a [`Caller`] exists only for a token whose signature and claims have been checked; no token and no
+//! part of one is ever logged.
+
+pub mod claims;
+pub mod keys;
+mod lookup;
+mod signer;
+mod window;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use tokio::time::Instant;
+
+pub use signer::{Signer, SignerError};
+
+use crate::broadcast::{LivestreamId, Role, UserId};
+use crate::config::{self, LookupPolicy};
+use crate::google::Access;
+use claims::{Rules, Token};
+use keys::SigningKeys;
+use lookup::Lookup;
+use window::ReturnWindow;
+
+/// Who a verified token stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// The user.
+    pub user: UserId,
+    /// When the token expires; past for a socket that came back on an expired one.
+    pub expires_at: SystemTime,
+}
+
+/// Why a token does not let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum IdentityError {
+    /// It is no good, and never will be.
+    #[error("the token is invalid: {0}")]
+    Invalid(&'static str),
+    /// It was good once.
+    #[error("the token has expired")]
+    Expired,
+    /// It cannot be checked now.
+    #[error("the token cannot be checked now")]
+    Unavailable,
+}
+
+/// The check of tokens; cheap to clone.
+#[derive(Clone)]
+pub struct Identity {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    rules: Rules,
+    keys: SigningKeys,
+    lookup: Option<Lookup>,
+    policy: LookupPolicy,
+    /// The wall clock; another one in tests.
+    clock: fn() -> SystemTime,
+    /// A lock, never held across an await: a map and its order change together.
+    window: Mutex<ReturnWindow>,
+}
+
+impl Identity {
+    /// Google's tokens, or the Auth emulator's.
+    pub fn google(access: &Access, config: &config::Config) -> Self {
+        let emulator = access.emulators.auth.as_deref();
+        if let Some(host) = emulator {
+            tracing::warn!(
+                %host,
+                "FIREBASE_AUTH_EMULATOR_HOST is set: UNSIGNED TOKENS ARE ACCEPTED, anybody can be anybody; \
+                 unset it in production"
+            );
+        }
+        let base = emulator.map_or_else(
+            || config.google.identity_url.clone(),
+            |host| format!("http://{host}/identitytoolkit.googleapis.com/v1"),
+        );
+        let emulators_key = emulator.map(|_| "emulator".into());
+        let api_key = config.google.api_key.as_ref().or(emulators_key.as_ref());
+        let lookup = api_key
+            .filter(|_| config.identity.lookup != LookupPolicy::Off)
+            .and_then(|api_key| Lookup::new(access.clone(), &base, api_key));
+        if lookup.is_none() && config.identity.lookup != LookupPolicy::Off {
+            tracing::info!(
+                "no usable google.api_key: accounts are not looked up, so disabled and deleted users are let in \
+                 until their tokens expire"
+            );
+        }
+        let unsigned = emulator.is_some();
+        let rules = Rules::firebase(&access.project, config.identity.clock_skew, unsigned);
+        let keys = if unsigned {
+            SigningKeys::Fixed(Arc::default())
+        } else {
+            SigningKeys::google(access.client.clone(), config.google.keys_url.clone())
+        };
+        Self::new(rules, keys, lookup, &config.identity)
+    }
+
+    /// The tokens of `signer`, for the demo.
+    pub fn local(signer: &Signer, config: &config::Identity) -> Result<Self, SignerError> {
+        let rules = Rules::firebase(signer.project(), config.clock_skew, false);
+        let keys = SigningKeys::Fixed(Arc::new(signer.keys()?));
+        Ok(Self::new(rules, keys, None, config))
+    }
+
+    fn new(
+        rules: Rules,
+        keys: SigningKeys,
+        lookup: Option<Lookup>,
+        config: &config::Identity,
+    ) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                rules,
+                keys,
+                lookup,
+                policy: config.lookup,
+                clock: SystemTime::now,
+                window: Mutex::new(ReturnWindow::new(config.return_window)),
+            }),
+        }
+    }
+
+    /// The same with another wall clock; before it is cloned, or not at all.
+    #[must_use]
+    pub fn with_clock(mut self, clock: fn() -> SystemTime) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.inner) {
+            inner.clock = clock;
+        }
+        self
+    }
+
+    /// Checks `token`, presented by who wants to be `role` of `livestream`.
+    pub async fn check(
+        &self,
+        token: &str,
+        role: Role,
+        livestream: &LivestreamId,
+    ) -> Result<Caller, IdentityError> {
+        let inner = &self.inner;
+        let read =
+            Token::read(token, &inner.rules, (inner.clock)()).map_err(IdentityError::Invalid)?;
+        let returns =
+            read.expired && self.window(|it| it.lets_in(token, role, livestream, Instant::now()));
+        if read.expired && !returns {
+            return Err(IdentityError::Expired);
+        }
+        if let Some(id) = &read.key_id {
+            let key = inner.keys.find(id).await;
+            let key = key.map_err(|_| IdentityError::Unavailable)?;
+            let key = key.ok_or(IdentityError::Invalid("its key is not known"))?;
+            if !read.is_signed_by(&key) {
+                return Err(IdentityError::Invalid("its signature is wrong"));
+            }
+        }
+        let asked = match inner.policy {
+            LookupPolicy::Off => false,
+            LookupPolicy::Streamers => role == Role::Streamer,
+            LookupPolicy::Everyone => true,
+        };
+        // Google would only say that it has expired.
+        if let Some(lookup) = inner.lookup.as_ref().filter(|_| asked && !returns) {
+            lookup.check(token, &read).await?;
+        }
+        Ok(Caller {
+            user: read.user,
+            expires_at: read.expires_at,
+        })
+    }
+
+    /// The socket that `caller` had with `token` was lost: it may come back with it for a while, expired or not.
+    pub fn lost(&self, token: &str, caller: &Caller, role: Role, livestream: &LivestreamId) {
+        tracing::trace!(user.id = %caller.user, "a socket was lost");
+        self.window(|it| it.lose(token, role, livestream, Instant::now()));
+    }
+
+    /// The socket with `token` was kicked or its livestream has ended: it does not come back on an expired token.
+    pub fn forget(&self, token: &str) {
+        self.window(|it| it.forget(token));
+    }
+
+    /// Tries whether tokens can be checked.
+    pub async fn ready(&self) -> Result<(), String> {
+        let keys = self.inner.keys.ready().await;
+        keys.map_err(|failure| format!("the signing keys: {failure}"))
+    }
+
+    fn window<R>(&self, act: impl FnOnce(&mut ReturnWindow) -> R) -> R {
+        let window = &self.inner.window;
+        act(&mut window.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

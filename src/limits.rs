@@ -1,0 +1,174 @@
+//! Upload quotas: clips and bytes per streamer, with burst credit for the flush after an outage.
+//!
+//! **Invariant**: an upload that is refused for its bytes or its number is not relayed, and a streamer's quota is its
+//! own: nobody else's uploads count against it.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use governor::clock::Clock;
+use governor::middleware::NoOpMiddleware;
+use governor::state::keyed::DashMapStateStore;
+use governor::{Quota, RateLimiter};
+
+use crate::broadcast::UserId;
+use crate::config::Upload;
+
+/// tokio's clock, so that tests can stop it.
+#[derive(Debug, Clone, Default)]
+struct TokioClock;
+
+impl Clock for TokioClock {
+    type Instant = std::time::Instant;
+
+    fn now(&self) -> Self::Instant {
+        tokio::time::Instant::now().into_std()
+    }
+}
+
+type Limiter =
+    RateLimiter<UserId, DashMapStateStore<UserId>, TokioClock, NoOpMiddleware<std::time::Instant>>;
+
+/// The quotas of all streamers.
+pub struct UploadQuota {
+    clips: Limiter,
+    bytes: Limiter,
+}
+
+/// Too much too fast: when the same upload would be accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("upload rate limit exceeded, retry in {} ms", retry_after.as_millis())]
+pub struct Exceeded {
+    /// How long to wait.
+    pub retry_after: Duration,
+}
+
+impl UploadQuota {
+    /// Quotas as configured; no key of [`Upload`] that counts may be zero (the configuration sees to that).
+    pub fn new(upload: &Upload) -> Self {
+        let counted = |value: u32| NonZeroU32::new(value).unwrap_or(NonZeroU32::MIN);
+        let clips = Quota::per_minute(counted(upload.clips_per_minute))
+            .allow_burst(counted(upload.clips_burst));
+        let bytes = Quota::per_second(counted(upload.bytes_per_second))
+            .allow_burst(counted(upload.bytes_burst));
+        let limiter = |quota| RateLimiter::new(quota, DashMapStateStore::default(), TokioClock);
+        Self {
+            clips: limiter(clips),
+            bytes: limiter(bytes),
+        }
+    }
+
+    /// Takes an upload of so many bytes from the streamer's credit, or says when to try again.
+    pub fn take(&self, streamer: &UserId, bytes: usize) -> Result<(), Exceeded> {
+        let exceeded = |wait: Duration| Exceeded {
+            retry_after: wait.max(Duration::from_millis(1)),
+        };
+        // Bytes first: they run out more often, and what is refused for its bytes takes nothing of the clips.
+        if let Some(bytes) = u32::try_from(bytes).ok().and_then(NonZeroU32::new) {
+            match self.bytes.check_key_n(streamer, bytes) {
+                Ok(Ok(())) => {}
+                Ok(Err(not_until)) => {
+                    return Err(exceeded(not_until.wait_time_from(TokioClock.now())));
+                }
+                // More than the whole burst: the configuration sees to it that a clip never is.
+                Err(_) => return Err(exceeded(Duration::from_mins(1))),
+            }
+        }
+        self.clips
+            .check_key(streamer)
+            .map_err(|not_until| exceeded(not_until.wait_time_from(TokioClock.now())))
+    }
+
+    /// Forgets the streamers whose credit is whole again.
+    pub fn reclaim(&self) {
+        for limiter in [&self.clips, &self.bytes] {
+            limiter.retain_recent();
+            limiter.shrink_to_fit();
+        }
+    }
+
+    /// How many streamers are remembered.
+    pub fn remembered(&self) -> usize {
+        self.clips.len().max(self.bytes.len())
+    }
+}
+
+/// Whole milliseconds, rounded up, so that a client that waits so long is not early.
+pub fn whole_millis(wait: Duration) -> u64 {
+    u64::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn upload() -> Upload {
+        Upload {
+            clips_per_minute: 60,
+            clips_burst: 3,
+            bytes_per_second: 100,
+            bytes_burst: 1000,
+            ..Upload::default()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_burst_is_let_through_and_what_comes_after_waits_as_long_as_is_said() {
+        let quota = UploadQuota::new(&upload());
+        let host = UserId::new("host");
+        for _ in 0..3 {
+            quota.take(&host, 10).unwrap();
+        }
+        let exceeded = quota.take(&host, 10).unwrap_err();
+        assert!(
+            exceeded.retry_after <= Duration::from_secs(1),
+            "{exceeded:?}"
+        );
+        let wait = Duration::from_millis(whole_millis(exceeded.retry_after));
+        tokio::time::advance(wait.saturating_sub(Duration::from_millis(2))).await;
+        assert!(quota.take(&host, 10).is_err());
+        tokio::time::advance(Duration::from_millis(2)).await;
+        quota.take(&host, 10).unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bytes_are_counted_as_well_as_clips() {
+        let quota = UploadQuota::new(&upload());
+        let host = UserId::new("host");
+        quota.take(&host, 1000).unwrap();
+        let exceeded = quota.take(&host, 500).unwrap_err();
+        assert_eq!(whole_millis(exceeded.retry_after), 5000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_streamers_quota_is_its_own() {
+        let quota = UploadQuota::new(&upload());
+        while quota.take(&UserId::new("greedy"), 10).is_ok() {}
+        quota.take(&UserId::new("host"), 10).unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_defaults_let_the_app_flush_an_outage_of_a_minute_at_once() {
+        let quota = UploadQuota::new(&Upload::default());
+        let host = UserId::new("host");
+        // Sixty clips of a second at 320 kbit/s, and twelve of five seconds at the largest size the original took.
+        for _ in 0..60 {
+            quota.take(&host, 40_000).unwrap();
+        }
+        for _ in 0..12 {
+            quota.take(&host, 1_000_000).unwrap();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn idle_streamers_are_forgotten() {
+        let quota = UploadQuota::new(&upload());
+        for index in 0..100 {
+            quota.take(&UserId::new(&index.to_string()), 10).unwrap();
+        }
+        assert_eq!(quota.remembered(), 100);
+        tokio::time::advance(Duration::from_mins(1)).await;
+        quota.reclaim();
+        assert_eq!(quota.remembered(), 0);
+    }
+}

@@ -1,0 +1,579 @@
+//! The one place where the parts meet: start, upload, join, leave, end.
+//!
+//! Nothing here speaks to a client: what is to be said (to a streamer that was replaced, to listeners of a livestream
+//! that ended) is returned, and the socket room says it.
+//!
+//! **Invariant**: whatever happens to a livestream happens under its lock, and a clip is pushed to every listener's
+//! outbox before the lock is let go: so the order of sequences is the order in every outbox. `streamerConnected` is
+//! intended true when a livestream goes on air and false when it ends, in that order.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::broadcast::{
+    Bounds, Lease, Livestream, LivestreamId, Loss, Place, Refused, State, UserId,
+};
+use crate::config::Config;
+use crate::directory::Directory;
+use crate::limits::{Exceeded, UploadQuota};
+use crate::metrics::Metrics;
+use crate::transport::{ClipFrame, Outbox};
+
+pub use socketioxide::socket::Sid as SocketId;
+
+/// How often a change in the number of listeners is told, at the most.
+const COUNT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A listener in its livestream.
+pub struct Seat {
+    /// Its socket.
+    pub socket: SocketId,
+    /// Where its clips go.
+    pub outbox: Outbox,
+}
+
+/// The relay; cheap to clone.
+#[derive(Clone)]
+pub struct Relay(Arc<Inner>);
+
+struct Inner {
+    bounds: Bounds,
+    max_live: usize,
+    max_clip_bytes: usize,
+    metrics: Metrics,
+    directory: Directory,
+    // Replaced as a whole by a reload; a read lock is held for one check.
+    quota: RwLock<UploadQuota>,
+    // A lock: taken to find a livestream, never while one is being changed.
+    livestreams: Mutex<HashMap<LivestreamId, Arc<Mutex<Show>>>>,
+    next_lease: AtomicU64,
+}
+
+struct Show {
+    livestream: Livestream<Arc<Seat>>,
+    streamer: Option<SocketId>,
+    announced: Option<(State, usize)>,
+    announced_at: Instant,
+}
+
+/// What a start led to.
+#[derive(Debug)]
+pub struct Start {
+    /// The right to stream.
+    pub lease: Lease,
+    /// The socket that was the streamer until now.
+    pub replaced: Option<SocketId>,
+}
+
+/// What an upload led to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Uploaded {
+    /// The clip's place in the show.
+    pub sequence: u64,
+    /// To how many it was handed.
+    pub listeners: usize,
+}
+
+/// Why an upload is not relayed.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UploadError {
+    /// Another socket is the streamer now, or the livestream is over.
+    #[error("the lease is good no more")]
+    StaleLease,
+    /// The clip is larger than it may be.
+    #[error("the clip is larger than {limit} bytes")]
+    TooLarge {
+        /// What it may be.
+        limit: usize,
+    },
+    /// Too much too fast.
+    #[error(transparent)]
+    Exceeded(#[from] Exceeded),
+}
+
+/// A livestream that is over, and who is still there to be told.
+pub struct Ended {
+    /// Which.
+    pub livestream: LivestreamId,
+    /// Who was listening.
+    pub listeners: Vec<Arc<Seat>>,
+}
+
+/// How a livestream is going, and who is to be told.
+pub struct Announcement {
+    /// How it is going.
+    pub state: State,
+    /// How many are listening.
+    pub listeners: usize,
+    /// Whom to tell.
+    pub audience: Vec<Arc<Seat>>,
+    /// The streamer, if there is one.
+    pub streamer: Option<SocketId>,
+}
+
+/// What must outlive a restart.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// Which livestream.
+    pub livestream: LivestreamId,
+    /// Whose it is.
+    pub streamer: UserId,
+    /// The sequence of its next clip.
+    pub next_sequence: u64,
+    /// Its latest clips, oldest first.
+    pub clips: Vec<Bytes>,
+}
+
+impl Relay {
+    /// A relay with nothing on.
+    pub fn new(config: &Config, directory: Directory, metrics: Metrics) -> Self {
+        let bounds = Bounds {
+            grace: config.livestream.grace,
+            backlog_clips: config.livestream.backlog_clips,
+            backlog_bytes: config.livestream.backlog_bytes,
+            max_listeners: config.livestream.max_listeners,
+        };
+        Self(Arc::new(Inner {
+            bounds,
+            max_live: config.livestream.max_live,
+            max_clip_bytes: config.upload.max_clip_bytes,
+            metrics,
+            directory,
+            quota: RwLock::new(UploadQuota::new(&config.upload)),
+            livestreams: Mutex::default(),
+            next_lease: AtomicU64::new(1),
+        }))
+    }
+
+    fn livestreams(&self) -> MutexGuard<'_, HashMap<LivestreamId, Arc<Mutex<Show>>>> {
+        self.0
+            .livestreams
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn find(&self, id: &LivestreamId) -> Option<Arc<Mutex<Show>>> {
+        self.livestreams().get(id).cloned()
+    }
+
+    fn all(&self) -> Vec<(LivestreamId, Arc<Mutex<Show>>)> {
+        self.livestreams()
+            .iter()
+            .map(|(id, show)| (id.clone(), show.clone()))
+            .collect()
+    }
+
+    /// The show, from now on known; none if there are as many as may be.
+    fn find_or_begin(&self, id: &LivestreamId, now: Instant) -> Option<Arc<Mutex<Show>>> {
+        let mut livestreams = self.livestreams();
+        if let Some(show) = livestreams.get(id) {
+            return Some(show.clone());
+        }
+        if livestreams.len() >= self.0.max_live {
+            return None;
+        }
+        let livestream = Livestream::new(self.0.bounds.clone(), now);
+        let show = Show {
+            livestream,
+            streamer: None,
+            announced: None,
+            announced_at: now,
+        };
+        let show = Arc::new(Mutex::new(show));
+        livestreams.insert(id.clone(), show.clone());
+        Some(show)
+    }
+
+    fn event(&self, event: &str) {
+        self.0
+            .metrics
+            .livestream_events
+            .with_label_values(&[event])
+            .inc();
+    }
+
+    /// Whether the livestream has started, as far as this node knows by itself.
+    pub fn is_started(&self, id: &LivestreamId) -> bool {
+        self.find(id)
+            .is_some_and(|show| lock(&show).livestream.is_started())
+    }
+
+    /// Makes the socket the livestream's streamer; none if there are as many livestreams as may be.
+    pub fn start(
+        &self,
+        id: &LivestreamId,
+        user: &UserId,
+        socket: SocketId,
+        now: Instant,
+    ) -> Option<Start> {
+        loop {
+            let found = self.find_or_begin(id, now)?;
+            let mut show = lock(&found);
+            // Taken under the lock, so that the newest start has the newest lease.
+            let lease = Lease(self.0.next_lease.fetch_add(1, Ordering::SeqCst));
+            let Ok(started) = show.livestream.start(user.clone(), lease) else {
+                // It ended just now: forget it and begin anew.
+                drop(show);
+                self.forget(id, &found);
+                continue;
+            };
+            let replaced = show
+                .streamer
+                .replace(socket)
+                .filter(|_| started.replaced.is_some());
+            drop(show);
+            let event = match (&replaced, started.resumed) {
+                (Some(_), _) => "taken_over",
+                (None, true) => "resumed",
+                (None, false) => "started",
+            };
+            self.event(event);
+            tracing::info!(livestream.id = %id, user.id = %user, lease = lease.0, "livestream {event}");
+            return Some(Start { lease, replaced });
+        }
+    }
+
+    /// The streamer has been let in and told so: the livestream is on air. False if another took over meanwhile.
+    pub fn air(&self, id: &LivestreamId, lease: Lease) -> bool {
+        let Some(show) = self.find(id) else {
+            return false;
+        };
+        let mut show = lock(&show);
+        let good = show.livestream.air(lease);
+        if good {
+            // Under the lock, so that intentions come in the order of what they say.
+            self.0.directory.set_streamer_connected(id, true);
+        }
+        good
+    }
+
+    /// Relays a clip to everybody who listens.
+    pub fn upload(
+        &self,
+        id: &LivestreamId,
+        lease: Lease,
+        user: &UserId,
+        bytes: Bytes,
+        now: Instant,
+    ) -> Result<Uploaded, UploadError> {
+        let uploaded = self.relay(id, lease, user, bytes, now);
+        if let Err(error) = &uploaded {
+            let reason = match error {
+                UploadError::StaleLease => "stale_lease",
+                UploadError::TooLarge { .. } => "too_large",
+                UploadError::Exceeded(_) => "rate_limit",
+            };
+            self.0
+                .metrics
+                .uploads_refused
+                .with_label_values(&[reason])
+                .inc();
+        }
+        uploaded
+    }
+
+    fn relay(
+        &self,
+        id: &LivestreamId,
+        lease: Lease,
+        user: &UserId,
+        bytes: Bytes,
+        now: Instant,
+    ) -> Result<Uploaded, UploadError> {
+        let limit = self.0.max_clip_bytes;
+        if bytes.len() > limit {
+            return Err(UploadError::TooLarge { limit });
+        }
+        let found = self.find(id).ok_or(UploadError::StaleLease)?;
+        if !lock(&found).livestream.holds(lease) {
+            return Err(UploadError::StaleLease);
+        }
+        let length = bytes.len();
+        self.0
+            .quota
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take(user, length)?;
+        let mut show = lock(&found);
+        let clip = show
+            .livestream
+            .upload(lease, bytes, now)
+            .map_err(|_| UploadError::StaleLease)?;
+        let frame = Arc::new(ClipFrame::new(&clip));
+        let audience: Vec<Arc<Seat>> = show.livestream.listeners().cloned().collect();
+        for seat in &audience {
+            seat.outbox.push(&frame);
+        }
+        drop(show);
+        self.0.metrics.clips_in.inc();
+        self.0.metrics.clip_bytes_in.inc_by(length as u64);
+        let listeners = audience.len();
+        tracing::debug!(livestream.id = %id, clip.sequence = clip.sequence, bytes = length, listeners, "clip");
+        fan_out::flush(audience, &self.0.metrics.fan_out);
+        Ok(Uploaded {
+            sequence: clip.sequence,
+            listeners,
+        })
+    }
+
+    /// The streamer's transport is gone. Its livestream waits for it, or is over if it never went on air.
+    pub fn lost(&self, id: &LivestreamId, lease: Lease, now: Instant) -> Option<Ended> {
+        let found = self.find(id)?;
+        let mut show = lock(&found);
+        match show.livestream.lost(lease, now) {
+            Loss::Stale => None,
+            Loss::Grace(_) => {
+                show.streamer = None;
+                drop(show);
+                self.event("lost");
+                tracing::info!(livestream.id = %id, "livestream lost its streamer, waiting for it");
+                None
+            }
+            Loss::Ended => Some(self.close(id, &found, show, "abandoned")),
+        }
+    }
+
+    /// The streamer ends the show; none if it is the streamer no more.
+    pub fn end(&self, id: &LivestreamId, lease: Lease) -> Option<Ended> {
+        let found = self.find(id)?;
+        let mut show = lock(&found);
+        show.livestream
+            .end(lease)
+            .then(|| self.close(id, &found, show, "ended"))
+    }
+
+    /// Ends what has waited too long for its streamer.
+    pub fn expire(&self, now: Instant) -> Vec<Ended> {
+        let mut ended = Vec::new();
+        for (id, found) in self.all() {
+            let mut show = lock(&found);
+            if show.livestream.expire(now) {
+                ended.push(self.close(&id, &found, show, "expired"));
+            }
+        }
+        ended
+    }
+
+    fn close(
+        &self,
+        id: &LivestreamId,
+        found: &Arc<Mutex<Show>>,
+        mut show: MutexGuard<'_, Show>,
+        event: &str,
+    ) -> Ended {
+        let listeners = show.livestream.take_listeners();
+        let aired = show.livestream.show().is_some();
+        show.streamer = None;
+        if aired {
+            self.0.directory.set_streamer_connected(id, false);
+        }
+        drop(show);
+        self.forget(id, found);
+        if aired {
+            self.event(event);
+            tracing::info!(livestream.id = %id, listeners = listeners.len(), "livestream {event}");
+        }
+        Ended {
+            livestream: id.clone(),
+            listeners,
+        }
+    }
+
+    /// Forgets a livestream that is over, unless another has begun in its place.
+    fn forget(&self, id: &LivestreamId, over: &Arc<Mutex<Show>>) {
+        let mut livestreams = self.livestreams();
+        if livestreams
+            .get(id)
+            .is_some_and(|known| Arc::ptr_eq(known, over))
+        {
+            livestreams.remove(id);
+        }
+    }
+
+    /// Lets a listener in: the clips of the backlog are in its outbox, and every later one will be.
+    pub fn join(
+        &self,
+        id: &LivestreamId,
+        seat: &Arc<Seat>,
+        now: Instant,
+    ) -> Result<Place, Refused> {
+        loop {
+            let found = self.find_or_begin(id, now).ok_or(Refused::Full)?;
+            let mut show = lock(&found);
+            match show.livestream.join(seat.clone()) {
+                Ok(place) => {
+                    for clip in show.livestream.backlog() {
+                        seat.outbox.push(&Arc::new(ClipFrame::new(clip)));
+                    }
+                    return Ok(place);
+                }
+                Err(Refused::Ended) => {
+                    drop(show);
+                    self.forget(id, &found);
+                }
+                Err(refused) => return Err(refused),
+            }
+        }
+    }
+
+    /// A listener has left.
+    pub fn leave(&self, id: &LivestreamId, place: Place) {
+        if let Some(seat) = self
+            .find(id)
+            .and_then(|show| lock(&show).livestream.leave(place))
+        {
+            seat.outbox.shut();
+        }
+    }
+
+    /// Whether a listener still has its place.
+    pub fn is_seated(&self, id: &LivestreamId, place: Place) -> bool {
+        self.find(id)
+            .is_some_and(|show| lock(&show).livestream.seats(place))
+    }
+
+    /// How a livestream is going, and how many listen to it.
+    pub fn state(&self, id: &LivestreamId) -> (State, usize) {
+        self.find(id).map_or((State::Ended, 0), |show| {
+            let show = lock(&show);
+            (show.livestream.state(), show.livestream.listeners().len())
+        })
+    }
+
+    /// What has changed since it was told last, counts at most once a second; sets the gauges, too.
+    pub fn announcements(&self, now: Instant) -> Vec<Announcement> {
+        let mut announcements = Vec::new();
+        let mut by_state: HashMap<&str, i64> = [State::Waiting, State::Live, State::Reconnecting]
+            .map(|state| (state.as_str(), 0))
+            .into();
+        let mut listening = 0;
+        for (_, found) in self.all() {
+            let mut show = lock(&found);
+            let (state, listeners) = (show.livestream.state(), show.livestream.listeners().len());
+            *by_state.entry(state.as_str()).or_default() += 1;
+            listening += listeners;
+            let due = match show.announced {
+                Some((before, count)) if before == state => {
+                    count != listeners
+                        && now.saturating_duration_since(show.announced_at) >= COUNT_INTERVAL
+                }
+                _ => true,
+            };
+            if due {
+                show.announced = Some((state, listeners));
+                show.announced_at = now;
+                let audience = show.livestream.listeners().cloned().collect();
+                announcements.push(Announcement {
+                    state,
+                    listeners,
+                    audience,
+                    streamer: show.streamer,
+                });
+            }
+        }
+        for (state, count) in by_state {
+            self.0
+                .metrics
+                .livestreams
+                .with_label_values(&[state])
+                .set(count);
+        }
+        self.0
+            .metrics
+            .listeners
+            .set(i64::try_from(listening).unwrap_or(i64::MAX));
+        self.0
+            .metrics
+            .directory_pending
+            .set(i64::try_from(self.0.directory.pending()).unwrap_or(i64::MAX));
+        announcements
+    }
+
+    /// Takes other quotas. Credit that was used is forgotten.
+    pub fn set_quota(&self, upload: &crate::config::Upload) {
+        *self.0.quota.write().unwrap_or_else(PoisonError::into_inner) = UploadQuota::new(upload);
+    }
+
+    /// Forgets streamers whose credit is whole again.
+    pub fn reclaim(&self) {
+        self.0
+            .quota
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .reclaim();
+    }
+
+    /// How many livestreams there are, and listeners in all.
+    pub fn count(&self) -> (usize, usize) {
+        let all = self.all();
+        let listeners = all
+            .iter()
+            .map(|(_, show)| lock(show).livestream.listeners().len())
+            .sum();
+        (all.len(), listeners)
+    }
+
+    /// What must outlive a restart: every livestream that has been on air and is not over.
+    pub fn snapshot(&self) -> Vec<Snapshot> {
+        let of = |(id, found): (LivestreamId, Arc<Mutex<Show>>)| {
+            let show = lock(&found);
+            let started = show.livestream.is_started();
+            let (streamer, next_sequence) = show.livestream.show().filter(|_| started)?;
+            Some(Snapshot {
+                livestream: id,
+                streamer: streamer.clone(),
+                next_sequence,
+                clips: show
+                    .livestream
+                    .backlog()
+                    .map(|clip| clip.bytes.clone())
+                    .collect(),
+            })
+        };
+        self.all().into_iter().filter_map(of).collect()
+    }
+
+    /// Takes up what another process left: each livestream is in its grace.
+    pub fn restore(&self, snapshots: Vec<Snapshot>, now: Instant) {
+        let mut livestreams = self.livestreams();
+        for Snapshot {
+            livestream: id,
+            streamer,
+            next_sequence,
+            clips,
+        } in snapshots
+        {
+            let livestream =
+                Livestream::restored(self.0.bounds.clone(), streamer, next_sequence, clips, now);
+            let show = Show {
+                livestream,
+                streamer: None,
+                announced: None,
+                announced_at: now,
+            };
+            tracing::info!(livestream.id = %id, "livestream taken over from the process before, waiting for its streamer");
+            // The flag stays true, or becomes so again if the process before cleared it.
+            self.0.directory.set_streamer_connected(&id, true);
+            livestreams.insert(id, Arc::new(Mutex::new(show)));
+        }
+    }
+
+    /// Ends all livestreams' flags, as before a stop: whoever is live now will be so again when it comes back.
+    pub fn clear_flags(&self) {
+        for (id, show) in self.all() {
+            if lock(&show).livestream.show().is_some() {
+                self.0.directory.set_streamer_connected(&id, false);
+            }
+        }
+    }
+}
+
+fn lock(show: &Mutex<Show>) -> MutexGuard<'_, Show> {
+    show.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+mod fan_out;

@@ -1,0 +1,35 @@
+//! Writing a clip to many connections without keeping anybody waiting: in pieces, on all cores.
+
+use std::sync::Arc;
+
+use prometheus::Histogram;
+
+use super::Seat;
+
+/// Connections that are written to without letting others run: a millisecond or two.
+const PIECE: usize = 64;
+
+/// Writes what is in these outboxes. A small audience is served at once, a large one by tasks.
+///
+/// The order is the outboxes' own: it does not matter which task writes, or when.
+pub(super) fn flush(audience: Vec<Arc<Seat>>, seconds: &Histogram) {
+    // Observed when the last piece lets go of it.
+    let timer = Arc::new(seconds.start_timer());
+    if audience.len() <= PIECE / 4 {
+        for seat in audience {
+            seat.outbox.flush();
+        }
+        return;
+    }
+    let audience: Arc<[Arc<Seat>]> = audience.into();
+    for start in (0..audience.len()).step_by(PIECE) {
+        let (audience, timer) = (audience.clone(), timer.clone());
+        tokio::spawn(async move {
+            let end = audience.len().min(start + PIECE);
+            for seat in &audience[start..end] {
+                seat.outbox.flush();
+            }
+            drop(timer);
+        });
+    }
+}

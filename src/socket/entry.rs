@@ -1,0 +1,218 @@
+//! The door at `/socket.io/`: long polling is handed to the Socket.IO library as it comes, a WebSocket is upgraded
+//! here, so that the library gets our own IO and of the request only what it needs.
+
+use axum::Router;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use hyper_util::rt::TokioIo;
+use hyper_util::server::conn::auto::upgrade::downcast;
+use socketioxide::service::SocketIoService;
+use tower::ServiceExt as _;
+
+use super::Sockets;
+use crate::transport::{HttpIo, Tether, Via, WebSocketIo, client_address};
+
+/// What is not Socket.IO's the empty router answers with 404.
+type Service = SocketIoService<Router>;
+
+/// Headers of a request that are looked at later; all others are let go of with the request.
+const KEPT: [&str; 2] = ["id-token", "livestream-id"];
+
+/// Engine.IO's own words for a session that is no more: its client opens another.
+const UNKNOWN_SESSION: &str = r#"{"code":1,"message":"Session ID unknown"}"#;
+
+#[derive(Clone)]
+struct Door {
+    sockets: Sockets,
+    service: Service,
+}
+
+/// Serves `/socket.io` and what lies below.
+pub(super) fn router(sockets: Sockets, service: Service) -> Router {
+    let door = Door { sockets, service };
+    Router::new()
+        .route("/socket.io", any(enter))
+        .route("/socket.io/", any(enter))
+        .with_state(door)
+}
+
+/// What a request asks for in its query.
+#[derive(Default)]
+struct Query<'a> {
+    protocol: Option<&'a str>,
+    transport: Option<&'a str>,
+    session: Option<&'a str>,
+}
+
+impl<'a> Query<'a> {
+    fn of(query: &'a str) -> Self {
+        let mut found = Self::default();
+        for pair in query.split('&') {
+            match pair.split_once('=') {
+                Some(("EIO", value)) => found.protocol = found.protocol.or(Some(value)),
+                Some(("transport", value)) => found.transport = found.transport.or(Some(value)),
+                Some(("sid", value)) => found.session = found.session.or(Some(value)),
+                _ => {}
+            }
+        }
+        found
+    }
+}
+
+async fn enter(State(door): State<Door>, request: Request) -> Response {
+    let uri = request.uri().clone();
+    let query = Query::of(uri.query().unwrap_or_default());
+    let session = query
+        .session
+        .and_then(|id| door.sockets.0.sessions.find(id));
+    if query.protocol == Some("4")
+        && query.transport == Some("websocket")
+        && let Some(accept) = accept_key(&request)
+    {
+        return upgrade(door, request, query.session, &accept);
+    }
+    let answer = door.service.oneshot(strip(request));
+    match session {
+        None => answer.await.into_response(),
+        Some(session) => tokio::select! {
+            biased;
+            () = session.closed() => gone(),
+            answer = answer => answer.into_response(),
+        },
+    }
+}
+
+fn gone() -> Response {
+    let json = [(header::CONTENT_TYPE, "application/json")];
+    (StatusCode::BAD_REQUEST, json, UNKNOWN_SESSION).into_response()
+}
+
+/// The answer to a WebSocket handshake's key, if the request is one (RFC 6455, 4.2.1).
+fn accept_key(request: &Request) -> Option<HeaderValue> {
+    let headers = request.headers();
+    let says = |name, word: &str| {
+        headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .is_some_and(|value: &str| {
+                value
+                    .split(',')
+                    .any(|item| item.trim().eq_ignore_ascii_case(word))
+            })
+    };
+    let asked = request.method() == Method::GET
+        && says(header::CONNECTION, "upgrade")
+        && says(header::UPGRADE, "websocket")
+        && says(header::SEC_WEBSOCKET_VERSION, "13");
+    let key = headers.get(header::SEC_WEBSOCKET_KEY).filter(|_| asked)?;
+    accept_value(key.as_bytes())
+}
+
+fn accept_value(key: &[u8]) -> Option<HeaderValue> {
+    const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+    let digest = aws_lc_rs::digest::digest(
+        &aws_lc_rs::digest::SHA1_FOR_LEGACY_USE_ONLY,
+        &[key, GUID].concat(),
+    );
+    HeaderValue::from_str(&base64(digest.as_ref())).ok()
+}
+
+fn base64(bytes: &[u8]) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(bytes)
+}
+
+/// Answers the handshake; once the HTTP server lets go of the connection, the library gets it.
+fn upgrade(
+    door: Door,
+    mut request: Request,
+    session: Option<&str>,
+    accept: &HeaderValue,
+) -> Response {
+    let Some(ConnectInfo(via)) = request.extensions().get::<ConnectInfo<Via>>().cloned() else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
+    let peer = via.0.peer().ip();
+    let client = client_address(peer, request.headers(), &door.sockets.0.trusted_proxies);
+    if client != peer && !via.0.count_for(client) {
+        return StatusCode::TOO_MANY_REQUESTS.into_response();
+    }
+    let session = session.map(|id| door.sockets.0.sessions.get(id));
+    let upgraded = hyper::upgrade::on(&mut request);
+    let request = essence(&request, via);
+    tokio::spawn(async move {
+        let Ok(upgraded) = upgraded.await else { return };
+        let Ok(parts) = downcast::<TokioIo<HttpIo>>(upgraded) else {
+            tracing::error!("an upgraded connection is not the client listener's");
+            return;
+        };
+        let io = parts.io.into_inner();
+        if let Some(session) = &session {
+            session.moves_to(io.connection().clone());
+        }
+        hand_over(door, WebSocketIo::new(io, parts.read_buf, session), request).await;
+    });
+    let headers = [
+        (header::CONNECTION, HeaderValue::from_static("Upgrade")),
+        (header::UPGRADE, HeaderValue::from_static("websocket")),
+        (header::SEC_WEBSOCKET_ACCEPT, accept.clone()),
+    ];
+    (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
+}
+
+async fn hand_over(door: Door, io: WebSocketIo, request: http::Request<()>) {
+    let service: tower::util::Oneshot<Service, (WebSocketIo, http::Request<()>)> =
+        door.service.oneshot((io, request));
+    if service.await.is_err() {
+        tracing::debug!("a WebSocket that names no session of ours");
+    }
+}
+
+/// Of a request, what is needed for as long as its socket lives: a copy, so that the read buffer it came in is freed.
+fn essence(request: &Request, via: Via) -> http::Request<()> {
+    let mut kept = http::Request::new(());
+    let query = request.uri().query().unwrap_or_default();
+    if let Ok(uri) = http::Uri::try_from(format!("/socket.io/?{query}")) {
+        *kept.uri_mut() = uri;
+    }
+    *kept.headers_mut() = keep(request.headers());
+    kept.extensions_mut().insert(via);
+    kept.extensions_mut().insert(Tether::default());
+    kept
+}
+
+fn keep(headers: &HeaderMap) -> HeaderMap {
+    let copy = |name: &'static str| {
+        let value = HeaderValue::from_bytes(headers.get(name)?.as_bytes()).ok()?;
+        Some((header::HeaderName::from_static(name), value))
+    };
+    KEPT.into_iter().filter_map(copy).collect()
+}
+
+/// Of a polling request the library keeps all that it is given: it gets the headers that are looked at later, and
+/// those it needs itself.
+fn strip(request: Request) -> Request {
+    let (mut parts, body) = request.into_parts();
+    let mut headers = keep(&parts.headers);
+    for name in [
+        header::CONTENT_TYPE,
+        header::CONTENT_LENGTH,
+        header::CONNECTION,
+        header::UPGRADE,
+    ] {
+        if let Some(value) = parts.headers.get(&name) {
+            headers.insert(name, value.clone());
+        }
+    }
+    for name in [header::SEC_WEBSOCKET_KEY, header::SEC_WEBSOCKET_VERSION] {
+        if let Some(value) = parts.headers.get(&name) {
+            headers.insert(name, value.clone());
+        }
+    }
+    parts.headers = headers;
+    parts.extensions.remove::<ConnectInfo<Via>>();
+    parts.extensions.insert(Tether::default());
+    Request::from_parts(parts, body)
+}

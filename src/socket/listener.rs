@@ -1,0 +1,188 @@
+//! A listener's socket: its seat, and the way of its clips.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use socketioxide::TransportType;
+use socketioxide::extract::{AckSender, SocketRef, TryData};
+use socketioxide::socket::DisconnectReason;
+
+use super::handshake::{Auth, claim, identify, look_up};
+use super::wire::{self, Ack, Refusal, StateMessage};
+use super::{Dismissed, Sockets, now};
+use crate::broadcast::{LivestreamId, Place, Refused, Role};
+use crate::directory::Freshness;
+use crate::identity::Caller;
+use crate::relay::{Seat, SocketId};
+use crate::transport::{Emission, Emit, Mark, Outbox};
+
+const ROLE: Role = Role::Listener;
+
+/// What a listener's socket holds. Dropping it leaves the livestream.
+pub(super) struct ListenerSeat {
+    sockets: Sockets,
+    livestream: LivestreamId,
+    place: Place,
+    seat: Arc<Seat>,
+    caller: Caller,
+    // A lock: a client may send a fresh token at any time.
+    token: Mutex<Arc<str>>,
+}
+
+impl Drop for ListenerSeat {
+    fn drop(&mut self) {
+        self.sockets.0.relay.leave(&self.livestream, self.place);
+    }
+}
+
+fn seat(socket: &SocketRef) -> Option<Arc<ListenerSeat>> {
+    socket.extensions.get::<Arc<ListenerSeat>>()
+}
+
+/// Registers what a listener may send, before anything is known about it.
+pub(super) fn register(sockets: &Sockets, socket: &SocketRef) {
+    let room = sockets.clone();
+    socket.on(
+        wire::TOKEN,
+        async move |socket: SocketRef, TryData(token): TryData<(String,)>, ack: AckSender| {
+            ack.send(&refresh(&room, &socket, token.ok().map(|(token,)| token)).await)
+                .ok();
+        },
+    );
+    let room = sockets.clone();
+    socket.on_fallback(move || {
+        room.0
+            .metrics
+            .bad_input
+            .with_label_values(&["unknown_event"])
+            .inc();
+        std::future::ready(())
+    });
+    let room = sockets.clone();
+    socket.on_disconnect(move |socket: SocketRef, reason: DisconnectReason| {
+        gone(&room, &socket, reason);
+        std::future::ready(())
+    });
+}
+
+/// Checks a listener, and gives it its place.
+pub(super) async fn admit(
+    sockets: &Sockets,
+    socket: &SocketRef,
+    auth: Option<Auth>,
+) -> Result<(), Refusal> {
+    let claim = claim(socket, auth)?;
+    let caller = identify(sockets, &claim, ROLE).await?;
+    let livestream = claim.livestream.ok_or(Refusal::DoesNotExist(claim.named))?;
+    // What is on air here exists: nobody needs to be asked, and no outage elsewhere keeps listeners out.
+    if !sockets.0.relay.is_started(&livestream) {
+        let entry = look_up(sockets, &livestream, Freshness::Cached).await?;
+        let entry = entry.ok_or_else(|| Refusal::DoesNotExist(livestream.to_string()))?;
+        if !entry.streamer_connected && !sockets.0.relay.is_started(&livestream) {
+            return Err(Refusal::NotStarted(livestream));
+        }
+    }
+    let session = sockets.session(socket);
+    let emit = emit(sockets, socket.id);
+    let (connections, shared) = (sockets.0.connections.clone(), sockets.0.shared_writes);
+    let outbox = Outbox::new(connections, session, shared, emit);
+    let seat = Arc::new(Seat {
+        socket: socket.id,
+        outbox,
+    });
+    let place = match sockets.0.relay.join(&livestream, &seat, now()) {
+        Ok(place) => place,
+        Err(Refused::Full) => return Err(Refusal::Full),
+        Err(_) => return Err(Refusal::NotStarted(livestream)),
+    };
+    let token = Mutex::new(claim.token);
+    let seat = ListenerSeat {
+        sockets: sockets.clone(),
+        livestream,
+        place,
+        seat,
+        caller,
+        token,
+    };
+    socket.extensions.insert(Arc::new(seat));
+    Ok(())
+}
+
+/// How the socket's outbox speaks through the library. It finds the socket each time: nothing may hold one.
+fn emit(sockets: &Sockets, id: SocketId) -> Emit {
+    let sockets = sockets.clone();
+    Box::new(move |emission| {
+        let Some(socket) = sockets.find(ROLE, id) else {
+            return false;
+        };
+        match emission {
+            Emission::Clip(clip) => socket.emit(wire::AUDIO, clip).is_ok(),
+            Emission::Mark(mark) => {
+                socket.transport_type() == TransportType::Websocket
+                    && socket.emit(Mark::EVENT, mark).is_ok()
+            }
+        }
+    })
+}
+
+/// The socket is connected: says so, and lets its clips out.
+pub(super) fn greet(sockets: &Sockets, socket: &SocketRef) {
+    let Some(seat) = seat(socket) else { return };
+    socket
+        .emit(
+            wire::SUCCESS,
+            &wire::connected(&seat.caller.user, ROLE, &seat.livestream),
+        )
+        .ok();
+    let (state, listeners) = sockets.0.relay.state(&seat.livestream);
+    socket
+        .emit(wire::STATE, &StateMessage::new(state, listeners))
+        .ok();
+    seat.seat.outbox.open();
+    if !sockets.0.relay.is_seated(&seat.livestream, seat.place) {
+        // The livestream ended between the check and now, when this socket could not be told yet.
+        sockets.disconnect(ROLE, socket.id);
+    }
+}
+
+/// Takes a fresh token in place of one that runs out.
+async fn refresh(sockets: &Sockets, socket: &SocketRef, token: Option<String>) -> Ack {
+    let (Some(seat), Some(token)) = (seat(socket), token) else {
+        return Ack::error(wire::TOKEN_INVALID);
+    };
+    match sockets
+        .0
+        .identity
+        .check(&token, ROLE, &seat.livestream)
+        .await
+    {
+        Ok(caller) if caller.user == seat.caller.user => {
+            *seat.token.lock().unwrap_or_else(PoisonError::into_inner) = token.into();
+            Ack {
+                ok: true,
+                ..Ack::default()
+            }
+        }
+        _ => Ack::error(wire::TOKEN_INVALID),
+    }
+}
+
+fn gone(sockets: &Sockets, socket: &SocketRef, reason: DisconnectReason) {
+    let Some(seat) = socket.extensions.remove::<Arc<ListenerSeat>>() else {
+        return;
+    };
+    tracing::debug!(livestream.id = %seat.livestream, %reason, "listener's socket closed");
+    let token = seat
+        .token
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone();
+    if reason == DisconnectReason::ClientNSDisconnect {
+        sockets.0.identity.forget(&token);
+    } else if socket.extensions.get::<Dismissed>().is_none() {
+        sockets
+            .0
+            .identity
+            .lost(&token, &seat.caller, ROLE, &seat.livestream);
+    }
+    // Dropping the seat leaves the livestream.
+}

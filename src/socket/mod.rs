@@ -1,0 +1,275 @@
+//! Socket.IO: who is let in, what they send, what they are told.
+//!
+//! A socket's whole check runs in its namespace's *middleware*, with the handlers registered before it: so nothing that
+//! arrives early is lost, and a socket that closes meanwhile leaves nothing behind, since what it was given (a
+//! [`streamer::StreamerSeat`], a [`listener::ListenerSeat`]) gives itself back when it is dropped. A refused socket is
+//! connected all the same, then told why, then disconnected half a second later: an immediate DISCONNECT overtakes
+//! the `error` in some clients.
+//!
+//! **Invariant**: no handler holds a socket; sockets are found by their id when something is to be said. What a socket
+//! holds, its extensions hold.
+
+mod entry;
+mod handshake;
+mod listener;
+mod streamer;
+mod wire;
+
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use socketioxide::extract::SocketRef;
+use socketioxide::{ParserConfig, SocketIo, TransportType};
+
+use crate::broadcast::Role;
+use crate::config::Config;
+use crate::directory::Directory;
+use crate::identity::Identity;
+use crate::metrics::Metrics;
+use crate::relay::{Announcement, Ended, Relay, SocketId};
+use crate::transport::{Connections, Session, Sessions, Tether, Via};
+
+use self::wire::{Refusal, StateMessage};
+
+/// How long a refused client has to read why, before it is disconnected.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// Sockets that are told something before others get their turn.
+const PIECE: usize = 256;
+
+/// What every handler needs; cheap to clone.
+#[derive(Clone)]
+pub struct Sockets(Arc<Inner>);
+
+struct Inner {
+    relay: Relay,
+    identity: Identity,
+    directory: Directory,
+    metrics: Metrics,
+    connections: Arc<Connections>,
+    sessions: Arc<Sessions>,
+    shared_writes: bool,
+    max_refusals: u32,
+    trusted_proxies: Vec<ipnet::IpNet>,
+    // Set once, right after it is built with handlers that need it.
+    io: OnceLock<SocketIo>,
+}
+
+/// What the socket room is made of.
+pub struct Parts {
+    /// Where clips go.
+    pub relay: Relay,
+    /// Who is it?
+    pub identity: Identity,
+    /// Which livestreams exist?
+    pub directory: Directory,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// The client port's connections.
+    pub connections: Arc<Connections>,
+}
+
+impl Sockets {
+    /// Builds the Socket.IO server; the router serves it at `/socket.io/`.
+    pub fn build(config: &Config, parts: Parts) -> (Self, axum::Router) {
+        let Parts {
+            relay,
+            identity,
+            directory,
+            metrics,
+            connections,
+        } = parts;
+        let sockets = Self(Arc::new(Inner {
+            relay,
+            identity,
+            directory,
+            metrics,
+            connections,
+            sessions: Arc::default(),
+            shared_writes: config.listener.shared_writes,
+            max_refusals: config.server.max_refusals,
+            trusted_proxies: config.server.trusted_proxies.clone(),
+            io: OnceLock::new(),
+        }));
+        let ceiling = config.upload.max_message_bytes();
+        let parser = ParserConfig::common()
+            .max_incoming_binaries(1)
+            .max_incoming_binary_buf_size(ceiling)
+            .packet_completion_timeout(config.server.request_timeout);
+        let (service, io) = SocketIo::builder()
+            .ping_interval(config.server.ping_interval)
+            .ping_timeout(config.server.ping_timeout)
+            .connect_timeout(config.server.connect_timeout)
+            .upgrade_timeout(config.server.connect_timeout)
+            .max_payload(ceiling as u64)
+            .ws_max_message_size(ceiling)
+            .ws_max_frame_size(ceiling)
+            .ws_read_buffer_size(4 << 10)
+            .max_buffer_size(256)
+            .with_parser(parser)
+            .build_with_inner_svc(axum::Router::new());
+        handshake::register(&sockets, &io);
+        sockets.0.io.set(io).ok();
+        let router = entry::router(sockets.clone(), service);
+        (sockets, router)
+    }
+
+    fn find(&self, role: Role, socket: SocketId) -> Option<SocketRef> {
+        self.0
+            .io
+            .get()?
+            .of(wire::namespace(role))?
+            .get_socket(socket)
+    }
+
+    /// The session that a socket belongs to.
+    fn session(&self, socket: &SocketRef) -> Arc<Session> {
+        let extensions = &socket.req_parts().extensions;
+        let tether = extensions.get::<Tether>().cloned().unwrap_or_default();
+        let session = tether.session(&self.0.sessions, socket.id.as_str());
+        if socket.transport_type() == TransportType::Websocket
+            && session.connection().is_none()
+            && let Some(Via(connection)) = extensions.get::<Via>()
+        {
+            session.moves_to(connection.clone());
+        }
+        session
+    }
+
+    /// Disconnects the socket's namespace: to its client, the stream is over.
+    fn disconnect(&self, role: Role, socket: SocketId) {
+        if let Some(found) = self.find(role, socket) {
+            found.extensions.insert(Dismissed);
+            if found.disconnect().is_err() {
+                // No room even for this: the transport must do.
+                self.close(socket);
+            }
+        }
+    }
+
+    /// Closes the transport under the socket: its client comes back by itself.
+    fn close(&self, socket: SocketId) {
+        if let Some(session) = self.0.sessions.find(socket.as_str()) {
+            session.close();
+        }
+    }
+
+    /// Tells a socket why it is not wanted, and disconnects it a moment later.
+    fn refuse(&self, role: Role, socket: &SocketRef, refusal: &Refusal) {
+        let labels = [role.as_str(), refusal.reason()];
+        self.0.metrics.refusals.with_label_values(&labels).inc();
+        tracing::debug!(role = labels[0], reason = labels[1], "refused");
+        socket.emit(wire::ERROR, &refusal.text()).ok();
+        let session = self.session(socket);
+        let close = refusal.is_temporary() || session.refused() >= self.0.max_refusals;
+        self.after_farewell(role, socket.id, move |sockets, id| {
+            if close {
+                session.close();
+            } else {
+                sockets.disconnect(role, id);
+            }
+        });
+    }
+
+    /// Tells the socket that another has taken its place, and disconnects it a moment later.
+    fn dismiss(&self, role: Role, socket: SocketId, text: &str) {
+        if let Some(found) = self.find(role, socket) {
+            found.extensions.insert(Dismissed);
+            found.emit(wire::ERROR, text).ok();
+        }
+        self.after_farewell(role, socket, move |sockets, id| {
+            sockets.disconnect(role, id);
+        });
+    }
+
+    fn after_farewell(
+        &self,
+        role: Role,
+        id: SocketId,
+        then: impl FnOnce(&Self, SocketId) + Send + 'static,
+    ) {
+        // A client that leaves and comes back on the same session has the same id, but other extensions.
+        let visit = self
+            .find(role, id)
+            .and_then(|socket| socket.extensions.get::<Visit>());
+        let sockets = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(FAREWELL).await;
+            let now = sockets
+                .find(role, id)
+                .and_then(|socket| socket.extensions.get::<Visit>());
+            if now.is_some() && now == visit {
+                then(&sockets, id);
+            }
+        });
+    }
+
+    /// Tells everybody that a livestream is over.
+    pub async fn conclude(&self, ended: Ended) {
+        let message = StateMessage::new(crate::broadcast::State::Ended, 0);
+        for piece in ended.listeners.chunks(PIECE) {
+            for seat in piece {
+                if let Some(socket) = self.find(Role::Listener, seat.socket) {
+                    socket.emit(wire::STATE, &message).ok();
+                }
+                self.disconnect(Role::Listener, seat.socket);
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// As [`Self::conclude`], without waiting for it.
+    fn conclude_soon(&self, ended: Option<Ended>) {
+        let (Some(ended), Ok(runtime)) = (ended, tokio::runtime::Handle::try_current()) else {
+            return;
+        };
+        let sockets = self.clone();
+        runtime.spawn(async move { sockets.conclude(ended).await });
+    }
+
+    /// Tells everybody of a livestream how it is going.
+    pub async fn announce(&self, announcement: Announcement) {
+        let Announcement {
+            state,
+            listeners,
+            audience,
+            streamer,
+        } = announcement;
+        let message = StateMessage::new(state, listeners);
+        if let Some(socket) = streamer.and_then(|id| self.find(Role::Streamer, id)) {
+            socket.emit(wire::STATE, &message).ok();
+        }
+        for piece in audience.chunks(PIECE) {
+            for seat in piece {
+                if let Some(socket) = self.find(Role::Listener, seat.socket) {
+                    socket.emit(wire::STATE, &message).ok();
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Closes the transport of everybody, so that clients come back by themselves.
+    pub async fn close_all(&self, timeout: Duration) {
+        self.0.sessions.close_all();
+        self.0.connections.abort_all();
+        // The library's own close runs no disconnect handlers and can hang on a stalled socket: it comes last.
+        if let Some(io) = self.0.io.get()
+            && tokio::time::timeout(timeout, io.close()).await.is_err()
+        {
+            tracing::warn!("the Socket.IO server did not close in time");
+        }
+    }
+}
+
+/// Marks a socket that this side has sent away: its loss is no loss of a transport.
+#[derive(Clone)]
+struct Dismissed;
+
+/// Tells two visits of one client to a namespace apart.
+#[derive(Clone, PartialEq, Eq)]
+struct Visit(u64);
+
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}

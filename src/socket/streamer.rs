@@ -1,0 +1,247 @@
+//! A streamer's socket: its seat, its uploads, its end.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use socketioxide::extract::{AckSender, SocketRef, TryData};
+use socketioxide::socket::DisconnectReason;
+
+use super::handshake::{Auth, claim, identify, look_up};
+use super::wire::{self, Ack, Refusal, StateMessage};
+use super::{Dismissed, Sockets, now};
+use crate::broadcast::{Lease, LivestreamId, Role};
+use crate::directory::Freshness;
+use crate::identity::Caller;
+use crate::limits::whole_millis;
+use crate::relay::{SocketId, Start, UploadError};
+
+const ROLE: Role = Role::Streamer;
+
+/// What a streamer's socket holds. Dropping it without a word counts as the loss of its transport.
+pub(super) struct StreamerSeat {
+    sockets: Sockets,
+    livestream: LivestreamId,
+    lease: Lease,
+    caller: Caller,
+    // A lock: a client may send a fresh token at any time.
+    token: Mutex<Arc<str>>,
+}
+
+impl StreamerSeat {
+    fn token(&self) -> Arc<str> {
+        self.token
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+impl Drop for StreamerSeat {
+    fn drop(&mut self) {
+        // Nothing happens if the livestream ended, or another socket took it over.
+        self.sockets.conclude_soon(
+            self.sockets
+                .0
+                .relay
+                .lost(&self.livestream, self.lease, now()),
+        );
+    }
+}
+
+fn seat(socket: &SocketRef) -> Option<Arc<StreamerSeat>> {
+    socket.extensions.get::<Arc<StreamerSeat>>()
+}
+
+/// Registers what a streamer may send, before anything is known about it.
+pub(super) fn register(sockets: &Sockets, socket: &SocketRef) {
+    let room = sockets.clone();
+    // Uploads are taken one after the other, here: the library runs this closure before it reads on, and spawns only
+    // the future that is returned, which is ready.
+    let upload = move |socket: SocketRef, TryData(clip): TryData<(Bytes,)>, ack: AckSender| {
+        take(&room, &socket, clip.ok().map(|(clip,)| clip), ack);
+        std::future::ready(())
+    };
+    socket.on(wire::UPLOAD, upload);
+    let room = sockets.clone();
+    socket.on(
+        wire::TOKEN,
+        async move |socket: SocketRef, TryData(token): TryData<(String,)>, ack: AckSender| {
+            ack.send(&refresh(&room, &socket, token.ok().map(|(token,)| token)).await)
+                .ok();
+        },
+    );
+    let room = sockets.clone();
+    socket.on_fallback(move || {
+        room.0
+            .metrics
+            .bad_input
+            .with_label_values(&["unknown_event"])
+            .inc();
+        std::future::ready(())
+    });
+    let room = sockets.clone();
+    socket.on_disconnect(move |socket: SocketRef, reason: DisconnectReason| {
+        gone(&room, &socket, reason);
+        std::future::ready(())
+    });
+}
+
+/// Checks a streamer, and gives it the livestream.
+pub(super) async fn admit(
+    sockets: &Sockets,
+    socket: &SocketRef,
+    auth: Option<Auth>,
+) -> Result<(), Refusal> {
+    let claim = claim(socket, auth)?;
+    let caller = identify(sockets, &claim, ROLE).await?;
+    let livestream = claim.livestream.ok_or(Refusal::NotTheArtist)?;
+    let entry = look_up(sockets, &livestream, Freshness::Fresh).await?;
+    if entry.is_none_or(|entry| entry.artist != caller.user) {
+        return Err(Refusal::NotTheArtist);
+    }
+    let start = sockets
+        .0
+        .relay
+        .start(&livestream, &caller.user, socket.id, now());
+    let Start { lease, replaced } = start.ok_or(Refusal::Full)?;
+    if let Some(replaced) = replaced.filter(|replaced| *replaced != socket.id) {
+        take_over(sockets, replaced, &livestream);
+    }
+    let seat = StreamerSeat {
+        sockets: sockets.clone(),
+        livestream,
+        lease,
+        caller,
+        token: Mutex::new(claim.token),
+    };
+    socket.extensions.insert(Arc::new(seat));
+    Ok(())
+}
+
+/// Tells the socket that was the streamer until now. Its token is forgotten only if it is another: the same user's
+/// phone that came back with the same token goes on with it.
+fn take_over(sockets: &Sockets, replaced: SocketId, livestream: &LivestreamId) {
+    sockets.dismiss(ROLE, replaced, &wire::taken_over(livestream));
+}
+
+/// The socket is connected: says so, and the livestream is on air.
+pub(super) fn greet(sockets: &Sockets, socket: &SocketRef) {
+    let Some(seat) = seat(socket) else { return };
+    if sockets.0.relay.air(&seat.livestream, seat.lease) {
+        socket
+            .emit(
+                wire::SUCCESS,
+                &wire::connected(&seat.caller.user, ROLE, &seat.livestream),
+            )
+            .ok();
+        let (state, listeners) = sockets.0.relay.state(&seat.livestream);
+        socket
+            .emit(wire::STATE, &StateMessage::new(state, listeners))
+            .ok();
+    } else {
+        // Taken over between its check and now, when it could not be told yet.
+        sockets.dismiss(ROLE, socket.id, &wire::taken_over(&seat.livestream));
+    }
+}
+
+fn take(sockets: &Sockets, socket: &SocketRef, clip: Option<Bytes>, ack: AckSender) {
+    let refused = |text: &str, retry_after_ms: Option<u64>| {
+        socket.emit(wire::ERROR, text).ok();
+        Ack {
+            retry_after_ms,
+            ..Ack::error(text)
+        }
+    };
+    let said = match (seat(socket), clip) {
+        // A socket that was refused has been told why already.
+        (None, _) => Ack::error(wire::NOT_ON_AIR),
+        (Some(_), None) => {
+            sockets
+                .0
+                .metrics
+                .uploads_refused
+                .with_label_values(&["not_a_clip"])
+                .inc();
+            refused(wire::NOT_A_CLIP, None)
+        }
+        (Some(seat), Some(clip)) => {
+            let StreamerSeat {
+                livestream,
+                lease,
+                caller,
+                ..
+            } = &*seat;
+            match sockets
+                .0
+                .relay
+                .upload(livestream, *lease, &caller.user, clip, now())
+            {
+                Ok(uploaded) => {
+                    socket
+                        .emit(wire::SUCCESS, &wire::received(&caller.user))
+                        .ok();
+                    let (sequence, listeners) = (Some(uploaded.sequence), Some(uploaded.listeners));
+                    Ack {
+                        ok: true,
+                        sequence,
+                        listeners,
+                        ..Ack::default()
+                    }
+                }
+                Err(UploadError::StaleLease) => Ack::error(wire::NOT_ON_AIR),
+                Err(UploadError::TooLarge { limit }) => refused(&wire::too_large(limit), None),
+                Err(UploadError::Exceeded(exceeded)) => {
+                    let millis = whole_millis(exceeded.retry_after);
+                    refused(&wire::rate_limited(millis), Some(millis))
+                }
+            }
+        }
+    };
+    // Without a callback there is nobody to answer.
+    ack.send(&said).ok();
+}
+
+/// Takes a fresh token in place of one that runs out.
+async fn refresh(sockets: &Sockets, socket: &SocketRef, token: Option<String>) -> Ack {
+    let (Some(seat), Some(token)) = (seat(socket), token) else {
+        return Ack::error(wire::TOKEN_INVALID);
+    };
+    match sockets
+        .0
+        .identity
+        .check(&token, ROLE, &seat.livestream)
+        .await
+    {
+        Ok(caller) if caller.user == seat.caller.user => {
+            *seat.token.lock().unwrap_or_else(PoisonError::into_inner) = token.into();
+            Ack {
+                ok: true,
+                ..Ack::default()
+            }
+        }
+        _ => Ack::error(wire::TOKEN_INVALID),
+    }
+}
+
+fn gone(sockets: &Sockets, socket: &SocketRef, reason: DisconnectReason) {
+    let Some(seat) = socket.extensions.remove::<Arc<StreamerSeat>>() else {
+        return;
+    };
+    let StreamerSeat {
+        livestream,
+        lease,
+        caller,
+        ..
+    } = &*seat;
+    tracing::debug!(livestream.id = %livestream, %reason, "streamer's socket closed");
+    if reason == DisconnectReason::ClientNSDisconnect {
+        sockets.0.identity.forget(&seat.token());
+        sockets.conclude_soon(sockets.0.relay.end(livestream, *lease));
+    } else if socket.extensions.get::<Dismissed>().is_none() {
+        sockets
+            .0
+            .identity
+            .lost(&seat.token(), caller, ROLE, livestream);
+    }
+    // Dropping the seat says that the transport is gone, where nothing else was said.
+}

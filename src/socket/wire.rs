@@ -1,0 +1,151 @@
+//! The words on the wire: names of namespaces and events, and the texts of the contract, to the letter.
+
+use serde::Serialize;
+
+use crate::broadcast::{LivestreamId, Role, State, UserId};
+
+/// The namespace of streamers.
+pub(super) const STREAMER: &str = "/streamer";
+/// The namespace of listeners.
+pub(super) const LISTENER: &str = "/listener";
+
+/// A clip, from a streamer.
+pub(super) const UPLOAD: &str = "upload";
+/// A clip, to a listener.
+pub(super) const AUDIO: &str = "audio";
+/// Good news.
+pub(super) const SUCCESS: &str = "success";
+/// Bad news.
+pub(super) const ERROR: &str = "error";
+/// How the livestream is going; clients that are older than it ignore it.
+pub(super) const STATE: &str = "state";
+/// A fresh token, from a client whose old one runs out.
+pub(super) const TOKEN: &str = "token";
+
+pub(super) fn namespace(role: Role) -> &'static str {
+    match role {
+        Role::Streamer => STREAMER,
+        Role::Listener => LISTENER,
+    }
+}
+
+pub(super) fn connected(user: &UserId, role: Role, livestream: &LivestreamId) -> String {
+    format!(
+        "User {user} connected as {} to livestream {livestream}.",
+        role.as_str()
+    )
+}
+
+pub(super) fn received(user: &UserId) -> String {
+    format!("Packet received from user {user}")
+}
+
+pub(super) const NOT_A_CLIP: &str = "Upload must be a single binary clip.";
+pub(super) const TOKEN_INVALID: &str = "Id token is invalid.";
+pub(super) const TOKEN_EXPIRED: &str = "Id token has expired.";
+pub(super) const NOT_ON_AIR: &str = "This connection is not the streamer of the livestream.";
+
+pub(super) fn too_large(limit: usize) -> String {
+    format!("Upload is too large, a clip may have at most {limit} bytes.")
+}
+
+pub(super) fn rate_limited(millis: u64) -> String {
+    format!("Upload rate limit exceeded, retry in {millis} ms.")
+}
+
+pub(super) fn taken_over(livestream: &LivestreamId) -> String {
+    format!("Livestream {livestream} was taken over by another connection.")
+}
+
+/// Why a socket is not let in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Refusal {
+    NoToken,
+    NoLivestream,
+    TokenInvalid,
+    TokenExpired,
+    NotTheArtist,
+    DoesNotExist(String),
+    NotStarted(LivestreamId),
+    /// The client should try again.
+    Unavailable,
+    /// As many listeners or livestreams as there may be; the client should try again.
+    Full,
+}
+
+impl Refusal {
+    /// The contract's text.
+    pub(super) fn text(&self) -> String {
+        match self {
+            Self::NoToken => "Id token not provided.".into(),
+            Self::NoLivestream => "Livestream id not provided.".into(),
+            Self::TokenInvalid => TOKEN_INVALID.into(),
+            Self::TokenExpired => TOKEN_EXPIRED.into(),
+            Self::NotTheArtist => "User is not authorized to livestream in this room.".into(),
+            Self::DoesNotExist(id) => format!("Livestream {id} does not exist."),
+            Self::NotStarted(id) => format!("Livestream {id} has not started."),
+            Self::Unavailable => "Service is temporarily unavailable, try again.".into(),
+            Self::Full => "Server is full, try again later.".into(),
+        }
+    }
+
+    /// The metric's label.
+    pub(super) fn reason(&self) -> &'static str {
+        match self {
+            Self::NoToken => "no_token",
+            Self::NoLivestream => "no_livestream",
+            Self::TokenInvalid => "token_invalid",
+            Self::TokenExpired => "token_expired",
+            Self::NotTheArtist => "not_the_artist",
+            Self::DoesNotExist(_) => "does_not_exist",
+            Self::NotStarted(_) => "not_started",
+            Self::Unavailable => "unavailable",
+            Self::Full => "full",
+        }
+    }
+
+    /// Whether the client should come back by itself: then its transport is closed, not its namespace.
+    pub(super) fn is_temporary(&self) -> bool {
+        matches!(self, Self::Unavailable | Self::Full)
+    }
+}
+
+/// The one argument of `state`.
+#[derive(Debug, Serialize)]
+pub(super) struct StateMessage {
+    pub(super) state: &'static str,
+    pub(super) listeners: usize,
+}
+
+impl StateMessage {
+    pub(super) fn new(state: State, listeners: usize) -> Self {
+        Self {
+            state: state.as_str(),
+            listeners,
+        }
+    }
+}
+
+/// What an ack says.
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Ack {
+    pub(super) ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) sequence: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) listeners: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) error: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) retry_after_ms: Option<u64>,
+}
+
+impl Ack {
+    pub(super) fn error(text: &str) -> Self {
+        Self {
+            error: Some(text.to_owned()),
+            ..Self::default()
+        }
+    }
+}

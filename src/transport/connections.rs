@@ -1,0 +1,195 @@
+//! All open connections: how many there may be, and which have kept others waiting for too long.
+//!
+//! **Invariant**: every [`Connection`] that exists is counted, once in all and once for its address, and discounted
+//! when it is dropped.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
+
+use tokio::net::TcpStream;
+
+use super::connection::{Connection, Patience};
+use super::queue::{Mark, QueueBounds};
+use crate::metrics::Metrics;
+
+/// See the module.
+pub struct Connections {
+    /// Opens the gate of a WebSocket: see [`Mark`].
+    pub mark: Mark,
+    /// Bounds of what waits for one listener.
+    pub bounds: QueueBounds,
+    pub(super) metrics: Metrics,
+    max: usize,
+    max_per_address: usize,
+    patience: Patience,
+    // A lock: taken once when a connection comes and once when it goes.
+    open: Mutex<Open>,
+}
+
+#[derive(Default)]
+struct Open {
+    by_address: HashMap<IpAddr, usize>,
+    all: Vec<Weak<Connection>>,
+    count: usize,
+}
+
+/// What [`Connections`] needs to know.
+pub struct ConnectionLimits {
+    /// Connections in all.
+    pub max: usize,
+    /// Connections from one address.
+    pub max_per_address: usize,
+    /// How long one may keep others waiting.
+    pub patience: Patience,
+    /// Bounds of what waits for one listener.
+    pub bounds: QueueBounds,
+}
+
+/// Why a connection is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TooMany {
+    /// As many as may be in all.
+    #[error("as many connections as may be in all")]
+    InAll,
+    /// As many as may be from one address.
+    #[error("as many connections as may be from one address")]
+    FromAddress,
+}
+
+impl TooMany {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::InAll => "total",
+            Self::FromAddress => "address",
+        }
+    }
+}
+
+impl Connections {
+    /// None yet.
+    pub fn new(limits: &ConnectionLimits, metrics: Metrics) -> Arc<Self> {
+        let ConnectionLimits {
+            max,
+            max_per_address,
+            patience,
+            bounds,
+        } = *limits;
+        Arc::new(Self {
+            mark: Mark::random(),
+            bounds,
+            metrics,
+            max,
+            max_per_address,
+            patience,
+            open: Mutex::default(),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a connection in, if there may be one more. A trusted proxy's is counted for its client later.
+    pub fn admit(
+        self: &Arc<Self>,
+        tcp: TcpStream,
+        peer: SocketAddr,
+        proxy: bool,
+        now: Instant,
+    ) -> Result<Arc<Connection>, TooMany> {
+        let address = (!proxy).then(|| peer.ip());
+        let refuse = |reason: TooMany| {
+            self.metrics
+                .connections_refused
+                .with_label_values(&[reason.as_str()])
+                .inc();
+            Err(reason)
+        };
+        {
+            let mut open = self.lock();
+            if open.count >= self.max {
+                return refuse(TooMany::InAll);
+            }
+            if let Some(address) = address
+                && !Self::count_in(&mut open, address, self.max_per_address)
+            {
+                return refuse(TooMany::FromAddress);
+            }
+            open.count += 1;
+        }
+        let connection = Arc::new(Connection::new(tcp, peer, address, self.clone(), now));
+        self.lock().all.push(Arc::downgrade(&connection));
+        self.metrics.connections.inc();
+        Ok(connection)
+    }
+
+    fn count_in(open: &mut Open, address: IpAddr, max: usize) -> bool {
+        let count = open.by_address.entry(address).or_default();
+        let room = *count < max;
+        *count += usize::from(room);
+        room
+    }
+
+    pub(super) fn count(&self, address: IpAddr) -> bool {
+        let counted = Self::count_in(&mut self.lock(), address, self.max_per_address);
+        if !counted {
+            self.metrics
+                .connections_refused
+                .with_label_values(&[TooMany::FromAddress.as_str()])
+                .inc();
+        }
+        counted
+    }
+
+    pub(super) fn discount(&self, address: IpAddr) {
+        let open = &mut *self.lock();
+        if let Some(count) = open.by_address.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                open.by_address.remove(&address);
+            }
+        }
+    }
+
+    pub(super) fn gone(&self, address: Option<IpAddr>) {
+        self.lock().count -= 1;
+        self.metrics.connections.dec();
+        if let Some(address) = address {
+            self.discount(address);
+        }
+    }
+
+    /// How many are open.
+    pub fn count_open(&self) -> usize {
+        self.lock().count
+    }
+
+    /// Closes those that have kept others waiting for too long. Called every second or so.
+    pub fn sweep(&self, now: Instant) {
+        let all: Vec<Arc<Connection>> = {
+            let mut open = self.lock();
+            open.all.retain(|connection| connection.strong_count() > 0);
+            open.all.iter().filter_map(Weak::upgrade).collect()
+        };
+        for connection in all {
+            if let Some(overdue) = connection.overdue(self.patience, now) {
+                tracing::debug!(reason = overdue.as_str(), "closing a connection");
+                self.metrics
+                    .connections_closed
+                    .with_label_values(&[overdue.as_str()])
+                    .inc();
+                connection.abort();
+            }
+        }
+    }
+
+    /// Closes all of them at once; their clients come back by themselves.
+    pub fn abort_all(&self) {
+        let all: Vec<_> = self.lock().all.iter().filter_map(Weak::upgrade).collect();
+        for connection in all {
+            connection.abort();
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! A clip as it stands on a listener's wire, made once and shared by all of them.
+//!
+//! Socket.IO sends a binary event as two WebSocket messages: the event as text with a placeholder, then the bytes.
+//! Both WebSocket headers and the text are the same for every listener, since a server does not mask (RFC 6455, 5.1).
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::broadcast::Clip;
+
+/// Socket.IO's `BINARY_EVENT` packet: `audio` in `/listener` with one attachment.
+const EVENT: &[u8] = br#"451-/listener,["audio",{"_placeholder":true,"num":0}]"#;
+
+const FIN_TEXT: u8 = 0x81;
+const FIN_BINARY: u8 = 0x82;
+
+/// A clip's two WebSocket frames.
+#[derive(Debug)]
+pub struct ClipFrame {
+    /// Everything before the clip's own bytes.
+    pub head: Bytes,
+    /// The clip's own bytes, as they were uploaded.
+    pub payload: Bytes,
+    /// When the clip was accepted.
+    pub accepted_at: std::time::Instant,
+}
+
+impl ClipFrame {
+    /// The frames of `clip`.
+    pub fn new(clip: &Clip) -> Self {
+        let mut head = BytesMut::with_capacity(EVENT.len() + 12);
+        put_header(&mut head, FIN_TEXT, EVENT.len());
+        head.put_slice(EVENT);
+        put_header(&mut head, FIN_BINARY, clip.bytes.len());
+        Self {
+            head: head.freeze(),
+            payload: clip.bytes.clone(),
+            accepted_at: clip.accepted_at,
+        }
+    }
+
+    /// What it takes on the wire, in bytes.
+    pub fn len(&self) -> usize {
+        self.head.len() + self.payload.len()
+    }
+
+    /// Never: there is always a head.
+    pub fn is_empty(&self) -> bool {
+        false
+    }
+}
+
+/// Writes an unmasked header (RFC 6455, 5.2).
+fn put_header(out: &mut BytesMut, opcode: u8, length: usize) {
+    out.put_u8(opcode);
+    match (u8::try_from(length), u16::try_from(length)) {
+        (Ok(short), _) if short < 126 => out.put_u8(short),
+        (_, Ok(medium)) => {
+            out.put_u8(126);
+            out.put_u16(medium);
+        }
+        _ => {
+            out.put_u8(127);
+            out.put_u64(length as u64);
+        }
+    }
+}
+
+/// Follows the frames in a stream of a server's own bytes, however it is cut up.
+///
+/// **Invariant**: `at_boundary` is true exactly when everything fed so far is a number of whole frames.
+#[derive(Debug, Default)]
+pub(super) struct FrameTracker {
+    header: [u8; 10],
+    have: usize,
+    remaining: u64,
+}
+
+/// What stands at the front of a buffer.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Piece {
+    /// So many bytes of a header that is not whole yet.
+    Part(usize),
+    /// So many bytes made a header whole.
+    Header {
+        /// Bytes of the buffer that belong to it.
+        taken: usize,
+        /// The whole header, with what came before.
+        header: Header,
+        /// For a text message in one piece, its length in bytes.
+        text: Option<u64>,
+    },
+    /// So many bytes of a payload.
+    Payload(usize),
+}
+
+/// A frame's header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Header {
+    bytes: [u8; 10],
+    length: usize,
+}
+
+impl Header {
+    /// As it is on the wire.
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
+
+impl FrameTracker {
+    /// Whether the stream stands between two frames.
+    pub(super) fn at_boundary(&self) -> bool {
+        self.have == 0 && self.remaining == 0
+    }
+
+    /// Looks at the front of `bytes`, which must not be empty, and moves past the piece it returns.
+    pub(super) fn next(&mut self, bytes: &[u8]) -> Piece {
+        if self.remaining > 0 {
+            let taken = usize::try_from(self.remaining)
+                .unwrap_or(usize::MAX)
+                .min(bytes.len());
+            self.remaining -= taken as u64;
+            return Piece::Payload(taken);
+        }
+        for (index, byte) in bytes.iter().enumerate() {
+            self.header[self.have] = *byte;
+            self.have += 1;
+            if let Some(length) = self.length() {
+                let header = Header {
+                    bytes: self.header,
+                    length: self.have,
+                };
+                self.have = 0;
+                self.remaining = length;
+                let text = (self.header[0] == FIN_TEXT).then_some(length);
+                return Piece::Header {
+                    taken: index + 1,
+                    header,
+                    text,
+                };
+            }
+        }
+        Piece::Part(bytes.len())
+    }
+
+    /// The payload's length, once the header is whole.
+    fn length(&self) -> Option<u64> {
+        let header = &self.header[..self.have];
+        match (header.get(1)? & 0x7f, header.get(2..)?) {
+            (126, [high, low]) => Some(u64::from(u16::from_be_bytes([*high, *low]))),
+            (127, rest) => rest.try_into().ok().map(u64::from_be_bytes),
+            (126, _) => None,
+            (short, _) => Some(u64::from(short)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The lengths at which a header changes its shape, and their neighbours.
+    const LENGTHS: [usize; 8] = [0, 1, 125, 126, 127, 65_535, 65_536, 70_000];
+
+    #[test]
+    fn a_clip_is_an_event_with_a_placeholder_and_then_its_bytes() {
+        for length in LENGTHS {
+            let bytes = Bytes::from(vec![7; length]);
+            let clip = Clip {
+                sequence: 1,
+                bytes: bytes.clone(),
+                accepted_at: Instant::now(),
+            };
+            let frame = ClipFrame::new(&clip);
+            let wire = [&frame.head[..], &frame.payload].concat();
+            let mut tracker = FrameTracker::default();
+            let Piece::Header {
+                taken: header,
+                text: Some(text),
+                ..
+            } = tracker.next(&wire)
+            else {
+                panic!("text comes first");
+            };
+            assert_eq!(&wire[header..header + EVENT.len()], EVENT);
+            assert_eq!(text, EVENT.len() as u64);
+            tracker.next(&wire[header..]);
+            assert!(tracker.at_boundary());
+            let rest = &wire[header + EVENT.len()..];
+            assert_eq!(rest[0], FIN_BINARY);
+            let Piece::Header {
+                taken,
+                header,
+                text: None,
+            } = tracker.next(rest)
+            else {
+                panic!("then binary");
+            };
+            assert_eq!(header.as_bytes(), &rest[..taken]);
+            assert_eq!(&rest[taken..], &bytes);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_tracker_stands_at_a_boundary_exactly_between_frames(
+            lengths in prop::collection::vec(prop::sample::select(LENGTHS.to_vec()), 1..6),
+            cut in 1..2000_usize,
+        ) {
+            let mut stream = BytesMut::new();
+            let mut ends = vec![0];
+            for length in lengths {
+                put_header(&mut stream, FIN_BINARY, length);
+                stream.put_bytes(1, length);
+                ends.push(stream.len());
+            }
+            let mut tracker = FrameTracker::default();
+            let mut at = 0;
+            for chunk in stream.chunks(cut) {
+                let mut rest = chunk;
+                while !rest.is_empty() {
+                    let taken = match tracker.next(rest) {
+                        Piece::Part(taken) | Piece::Payload(taken) => taken,
+                        Piece::Header { taken, text, .. } => {
+                            prop_assert!(text.is_none());
+                            taken
+                        }
+                    };
+                    at += taken;
+                    rest = &rest[taken..];
+                    prop_assert_eq!(tracker.at_boundary(), ends.contains(&at));
+                }
+            }
+            prop_assert_eq!(at, stream.len());
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! The two faces of a [`Connection`]: to the HTTP server, and, after the upgrade, to the Socket.IO library.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::connection::Connection;
+use super::session::Session;
+
+/// A connection as the HTTP server reads and writes it.
+pub struct HttpIo(pub(super) Arc<Connection>);
+
+impl HttpIo {
+    /// The connection.
+    pub fn connection(&self) -> &Arc<Connection> {
+        &self.0
+    }
+}
+
+impl AsyncRead for HttpIo {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.0.poll_read(cx, out)
+    }
+}
+
+impl AsyncWrite for HttpIo {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.0.poll_write_http(cx, &[IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.0.poll_write_http(cx, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.shut_down_writing();
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// A connection as the Socket.IO library reads and writes it once it is a WebSocket.
+pub struct WebSocketIo {
+    connection: Arc<Connection>,
+    /// What the HTTP server had read already.
+    read_ahead: Bytes,
+    /// Kept, so that the session lasts as long as its transport.
+    _session: Option<Arc<Session>>,
+}
+
+impl WebSocketIo {
+    /// Makes the connection a WebSocket: from here on all that is written goes through its queue.
+    pub fn new(io: HttpIo, read_ahead: Bytes, session: Option<Arc<Session>>) -> Self {
+        io.0.upgrade();
+        Self {
+            connection: io.0,
+            read_ahead,
+            _session: session,
+        }
+    }
+}
+
+impl AsyncRead for WebSocketIo {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.read_ahead.is_empty() {
+            return self.connection.poll_read(cx, out);
+        }
+        let length = self.read_ahead.len().min(out.remaining());
+        out.put_slice(&self.read_ahead[..length]);
+        self.read_ahead.advance(length);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for WebSocketIo {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.connection.poll_write_queued(cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.connection.check())
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.connection.finish();
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for WebSocketIo {
+    fn drop(&mut self) {
+        self.connection.finish();
+    }
+}

@@ -1,0 +1,170 @@
+//! Where a listener's clips go: straight to its WebSocket connection, or, for a polling client and where shared writes
+//! are off, through the Socket.IO library.
+//!
+//! An outbox begins shut. It opens when the listener has been told that it was let in, so that no clip comes before
+//! that; a polling client's moves to the WebSocket once its upgrade is done.
+//!
+//! **Invariant**: clips leave in the order they were pushed, each once or counted as dropped, whichever way and across
+//! the move: the move's mark goes through the library behind the clips that went that way.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+
+use super::connection::Connection;
+use super::connections::Connections;
+use super::frame::ClipFrame;
+use super::session::Session;
+
+/// What an outbox can say through the Socket.IO library. False: there is no room now.
+pub type Emit = Box<dyn Fn(Emission<'_>) -> bool + Send + Sync>;
+
+/// See [`Emit`].
+pub enum Emission<'a> {
+    /// The event `audio`.
+    Clip(&'a Bytes),
+    /// The event that opens the gate, if the socket runs on a WebSocket by now; else false.
+    Mark(&'a str),
+}
+
+/// See the module.
+pub struct Outbox {
+    connections: Arc<Connections>,
+    session: Arc<Session>,
+    emit: Emit,
+    shared_writes: bool,
+    // A lock: the fan-out pushes while the socket's own task opens.
+    way: Mutex<Way>,
+}
+
+enum Way {
+    /// Clips wait here until the outbox opens, or until the library has room.
+    Library {
+        open: bool,
+        waiting: VecDeque<Arc<ClipFrame>>,
+        bytes: usize,
+    },
+    Connection(Arc<Connection>),
+    /// The listener has left.
+    Shut,
+}
+
+impl Outbox {
+    /// A shut outbox for the socket that runs on `session`.
+    pub fn new(
+        connections: Arc<Connections>,
+        session: Arc<Session>,
+        shared_writes: bool,
+        emit: Emit,
+    ) -> Self {
+        let way = Way::Library {
+            open: false,
+            waiting: VecDeque::new(),
+            bytes: 0,
+        };
+        Self {
+            connections,
+            session,
+            emit,
+            shared_writes,
+            way: Mutex::new(way),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Way> {
+        self.way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The session that it belongs to.
+    pub fn session(&self) -> &Arc<Session> {
+        &self.session
+    }
+
+    /// Queues a clip without writing it.
+    pub fn push(&self, frame: &Arc<ClipFrame>) {
+        let bounds = self.connections.bounds;
+        let dropped = match &mut *self.lock() {
+            Way::Connection(connection) => {
+                connection.push(frame.clone(), bounds, frame.accepted_at)
+            }
+            Way::Library { waiting, bytes, .. } => {
+                *bytes += frame.len();
+                waiting.push_back(frame.clone());
+                let mut dropped = 0;
+                while waiting.len() > 1 && (waiting.len() > bounds.clips || *bytes > bounds.bytes) {
+                    *bytes -= waiting.pop_front().map_or(0, |frame| frame.len());
+                    dropped += 1;
+                }
+                dropped
+            }
+            Way::Shut => 0,
+        };
+        if dropped > 0 {
+            self.connections
+                .metrics
+                .clips_dropped
+                .inc_by(dropped as u64);
+        }
+    }
+
+    /// Lets the clips out from now on: the listener has been told that it was let in.
+    pub fn open(&self) {
+        if let Way::Library { open, .. } = &mut *self.lock() {
+            *open = true;
+        }
+        self.flush();
+    }
+
+    /// Writes what can be written now.
+    pub fn flush(&self) {
+        let mut way = self.lock();
+        if let Way::Library {
+            open: true,
+            waiting,
+            bytes,
+        } = &mut *way
+        {
+            if let Some(connection) = self.move_over() {
+                for frame in waiting.drain(..) {
+                    let accepted_at = frame.accepted_at;
+                    connection.push(frame, self.connections.bounds, accepted_at);
+                }
+                *way = Way::Connection(connection);
+            } else {
+                while let Some(frame) = waiting.front()
+                    && (self.emit)(Emission::Clip(&frame.payload))
+                {
+                    self.connections.metrics.clips_out.inc();
+                    self.connections
+                        .metrics
+                        .clip_bytes_out
+                        .inc_by(frame.payload.len() as u64);
+                    *bytes -= frame.len();
+                    waiting.pop_front();
+                }
+            }
+        }
+        let Way::Connection(connection) = &*way else {
+            return;
+        };
+        let connection = connection.clone();
+        drop(way);
+        connection.flush();
+    }
+
+    /// The connection, if from now on clips may go there.
+    fn move_over(&self) -> Option<Arc<Connection>> {
+        let connection = self
+            .shared_writes
+            .then(|| self.session.connection())
+            .flatten()?;
+        connection.shut_gate();
+        (self.emit)(Emission::Mark(self.connections.mark.as_str())).then_some(connection)
+    }
+
+    /// Takes nothing any more: the listener has left.
+    pub fn shut(&self) {
+        *self.lock() = Way::Shut;
+    }
+}

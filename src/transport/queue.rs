@@ -1,0 +1,298 @@
+//! What waits for one connection: clips that are shared with other connections, between the frames that the
+//! Socket.IO library writes. Pure: bytes in, slices out.
+//!
+//! The library's bytes pass through in the order they come. A clip goes to the end of the queue, but never into the
+//! middle of a frame of the library's, and not before the *gate* is open: the gate opens when the library writes a
+//! certain text, the [`Mark`], which is swallowed here. So a clip can never overtake the words that let a listener in.
+//!
+//! **Invariant**: the bytes that leave are the library's, unchanged and in order, with whole clips between whole
+//! frames; clips leave in the order they came; those that never leave were dropped oldest first, whole, and counted.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::frame::{ClipFrame, FrameTracker, Piece};
+
+/// A text that opens the gate: random, made at start, and never sent to anybody.
+#[derive(Clone)]
+pub struct Mark {
+    argument: Arc<str>,
+    /// The whole text message, as the library writes it.
+    message: Arc<str>,
+}
+
+impl Mark {
+    /// The event that carries the mark.
+    pub const EVENT: &str = "mark";
+
+    /// A mark that nobody can guess.
+    pub fn random() -> Self {
+        let argument = format!("{:032x}", rand::random::<u128>());
+        let message = format!("42/listener,[\"{}\",\"{argument}\"]", Self::EVENT).into();
+        Self {
+            argument: argument.into(),
+            message,
+        }
+    }
+
+    /// The event's argument.
+    pub fn as_str(&self) -> &str {
+        &self.argument
+    }
+}
+
+/// The bounds of what waits for one listener.
+#[derive(Debug, Clone, Copy)]
+pub struct QueueBounds {
+    /// Clips.
+    pub clips: usize,
+    /// Bytes of clips.
+    pub bytes: usize,
+}
+
+/// Bytes of the library's that may wait before it is told to wait itself.
+const PASSING_BYTES: usize = 64 << 10;
+
+enum Item {
+    Clip(Arc<ClipFrame>),
+    Passing(Bytes),
+}
+
+impl Item {
+    fn len(&self) -> usize {
+        match self {
+            Self::Clip(frame) => frame.len(),
+            Self::Passing(bytes) => bytes.len(),
+        }
+    }
+}
+
+/// What left with a write.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// Clips that are gone whole.
+    pub clips: u64,
+    /// Their own bytes.
+    pub clip_bytes: u64,
+}
+
+/// See the module.
+pub struct SendQueue {
+    items: VecDeque<Item>,
+    /// How much of the first item is written.
+    written: usize,
+    /// Clips that wait for the gate, or for the end of a frame of the library's.
+    held: VecDeque<Arc<ClipFrame>>,
+    tracker: FrameTracker,
+    /// A text frame that may be the mark, as far as it has come.
+    suspect: Option<BytesMut>,
+    /// How much of the suspect is still to come.
+    suspect_missing: usize,
+    mark: Arc<str>,
+    open: bool,
+    clips: usize,
+    clip_bytes: usize,
+    passing: usize,
+}
+
+impl SendQueue {
+    /// An empty queue with the gate shut.
+    pub fn new(mark: &Mark) -> Self {
+        Self {
+            items: VecDeque::new(),
+            written: 0,
+            held: VecDeque::new(),
+            tracker: FrameTracker::default(),
+            suspect: None,
+            suspect_missing: 0,
+            mark: mark.message.clone(),
+            open: false,
+            clips: 0,
+            clip_bytes: 0,
+            passing: 0,
+        }
+    }
+
+    /// Shuts the gate until the next mark: a listener is about to join.
+    pub fn shut(&mut self) {
+        self.open = false;
+    }
+
+    /// Whether nothing waits that may leave.
+    pub fn is_drained(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// Whether nothing waits at all.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty() && self.held.is_empty()
+    }
+
+    /// When the oldest clip that waits was accepted.
+    pub fn oldest(&self) -> Option<Instant> {
+        let waiting = self.items.iter().find_map(|item| match item {
+            Item::Clip(frame) => Some(frame),
+            Item::Passing(_) => None,
+        });
+        waiting.or(self.held.front()).map(|frame| frame.accepted_at)
+    }
+
+    /// Takes in a clip, and drops the oldest where a bound asks for it; how many were dropped.
+    pub fn push_clip(&mut self, frame: Arc<ClipFrame>, bounds: QueueBounds) -> usize {
+        self.clips += 1;
+        self.clip_bytes += frame.len();
+        if self.open && self.tracker.at_boundary() && self.suspect.is_none() {
+            self.items.push_back(Item::Clip(frame));
+        } else {
+            self.held.push_back(frame);
+        }
+        let mut dropped = 0;
+        while self.clips > bounds.clips || self.clip_bytes > bounds.bytes {
+            if !self.drop_oldest() {
+                break;
+            }
+            dropped += 1;
+        }
+        dropped
+    }
+
+    /// Drops the oldest clip of which nothing is written yet; never the only one left.
+    fn drop_oldest(&mut self) -> bool {
+        if self.clips <= 1 {
+            return false;
+        }
+        let untouched = usize::from(self.written > 0);
+        let found =
+            (untouched..self.items.len()).find(|index| matches!(self.items[*index], Item::Clip(_)));
+        let length = match found {
+            Some(index) => self.items.remove(index).map(|item| item.len()),
+            None => self.held.pop_front().map(|frame| frame.len()),
+        };
+        let Some(length) = length else { return false };
+        self.clips -= 1;
+        self.clip_bytes -= length;
+        true
+    }
+
+    /// Takes in what the library writes; how many bytes of it (0: it must wait).
+    pub fn accept(&mut self, bytes: &[u8]) -> usize {
+        let room = PASSING_BYTES.saturating_sub(self.passing).min(bytes.len());
+        let mut rest = &bytes[..room];
+        while !rest.is_empty() {
+            let taken = self.accept_piece(rest);
+            rest = &rest[taken..];
+            if self.open && self.tracker.at_boundary() && self.suspect.is_none() {
+                self.items.extend(self.held.drain(..).map(Item::Clip));
+            }
+        }
+        room
+    }
+
+    fn accept_piece(&mut self, bytes: &[u8]) -> usize {
+        if let Some(mut frame) = self.suspect.take() {
+            let taken = self.suspect_missing.min(bytes.len());
+            self.tracker.next(&bytes[..taken]);
+            frame.extend_from_slice(&bytes[..taken]);
+            self.suspect_missing -= taken;
+            if self.suspect_missing > 0 {
+                self.suspect = Some(frame);
+            } else if frame.ends_with(self.mark.as_bytes()) {
+                self.open = true;
+            } else {
+                self.pass(&frame);
+            }
+            return taken;
+        }
+        match self.tracker.next(bytes) {
+            Piece::Part(taken) => taken,
+            Piece::Header {
+                taken,
+                header,
+                text,
+            } => {
+                if !self.open && text == Some(self.mark.len() as u64) {
+                    self.suspect = Some(BytesMut::from(header.as_bytes()));
+                    self.suspect_missing = self.mark.len();
+                } else {
+                    self.pass(header.as_bytes());
+                }
+                taken
+            }
+            Piece::Payload(taken) => {
+                self.pass(&bytes[..taken]);
+                taken
+            }
+        }
+    }
+
+    fn pass(&mut self, bytes: &[u8]) {
+        self.passing += bytes.len();
+        self.items
+            .push_back(Item::Passing(Bytes::copy_from_slice(bytes)));
+    }
+
+    /// What may be written now, as slices for one vectored write.
+    pub fn slices<'a>(&'a self, out: &mut Vec<IoSlice<'a>>) {
+        const MOST: usize = 16;
+        let mut skip = self.written;
+        let mut put = |bytes: &'a [u8]| {
+            let skipped = skip.min(bytes.len());
+            skip -= skipped;
+            if skipped < bytes.len() && out.len() < MOST {
+                out.push(IoSlice::new(&bytes[skipped..]));
+            }
+        };
+        for item in self.items.iter().take(MOST) {
+            match item {
+                Item::Clip(frame) => {
+                    put(&frame.head);
+                    put(&frame.payload);
+                }
+                Item::Passing(bytes) => put(bytes),
+            }
+        }
+    }
+
+    /// So many bytes of the slices were written.
+    pub fn advance(&mut self, written: usize) -> Sent {
+        let mut sent = Sent::default();
+        self.written += written;
+        while let Some(first) = self.items.front() {
+            if self.written < first.len() {
+                break;
+            }
+            self.written -= first.len();
+            match self.items.pop_front() {
+                Some(Item::Clip(frame)) => {
+                    self.clips -= 1;
+                    self.clip_bytes -= frame.len();
+                    sent.clips += 1;
+                    sent.clip_bytes += frame.payload.remaining() as u64;
+                }
+                Some(Item::Passing(bytes)) => self.passing -= bytes.len(),
+                None => {}
+            }
+        }
+        if self.items.is_empty() {
+            // A queue that was long once must not stay large: there are many of them.
+            self.items.shrink_to(4);
+        }
+        sent
+    }
+
+    /// Lets go of everything; how many clips that were.
+    pub fn clear(&mut self) -> usize {
+        self.items = VecDeque::new();
+        self.held = VecDeque::new();
+        self.suspect = None;
+        (self.written, self.clip_bytes, self.passing) = (0, 0, 0);
+        std::mem::take(&mut self.clips)
+    }
+}
+
+#[cfg(test)]
+mod tests;

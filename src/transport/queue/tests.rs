@@ -1,0 +1,228 @@
+//! The queue against a plain writer, under every split of writes above and below.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::broadcast::Clip;
+
+const BOUNDS: QueueBounds = QueueBounds {
+    clips: 3,
+    bytes: 200_000,
+};
+
+/// A frame of the library's, or a clip, or a write below.
+#[derive(Debug, Clone)]
+enum Step {
+    /// A frame with this opcode and length.
+    Frame { opcode: u8, length: usize },
+    /// A text frame that is as long as the mark, but is not it.
+    Lookalike,
+    /// The mark.
+    Mark,
+    /// A clip of this size.
+    Clip { size: usize },
+    /// The kernel takes so many bytes.
+    Write { most: usize },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let length = prop::sample::select(vec![0, 1, 60, 125, 126, 127, 4000, 65_535, 65_536]);
+    let opcode = prop::sample::select(vec![0x81_u8, 0x82, 0x89, 0x8a, 0x01, 0x80]);
+    prop_oneof![
+        3 => (opcode, length).prop_map(|(opcode, length)| Step::Frame { opcode, length }),
+        1 => Just(Step::Lookalike),
+        2 => Just(Step::Mark),
+        6 => (0..70_000_usize).prop_map(|size| Step::Clip { size }),
+        6 => (1..100_000_usize).prop_map(|most| Step::Write { most }),
+    ]
+}
+
+fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![opcode];
+    match payload.len() {
+        short @ 0..126 => frame.push(u8::try_from(short).unwrap()),
+        medium @ 126..=65_535 => {
+            frame.push(126);
+            frame.extend(u16::try_from(medium).unwrap().to_be_bytes());
+        }
+        long => {
+            frame.push(127);
+            frame.extend((long as u64).to_be_bytes());
+        }
+    }
+    frame.extend(payload);
+    frame
+}
+
+fn clip(sequence: u64, size: usize) -> Arc<ClipFrame> {
+    // Each clip's bytes tell which it is.
+    let bytes: Bytes = sequence
+        .to_be_bytes()
+        .into_iter()
+        .cycle()
+        .take(size)
+        .collect();
+    Arc::new(ClipFrame::new(&Clip {
+        sequence,
+        bytes,
+        accepted_at: Instant::now(),
+    }))
+}
+
+fn wire(frame: &ClipFrame) -> Vec<u8> {
+    [&frame.head[..], &frame.payload].concat()
+}
+
+/// Writes at most `most` bytes of what may leave.
+fn write(queue: &mut SendQueue, most: usize, out: &mut Vec<u8>) {
+    let mut slices = Vec::new();
+    queue.slices(&mut slices);
+    let bytes: Vec<u8> = slices
+        .iter()
+        .flat_map(|slice| slice.iter().copied())
+        .take(most)
+        .collect();
+    out.extend(&bytes);
+    queue.advance(bytes.len());
+}
+
+/// Cuts `wire` into the units it must be made of: the library's frames and the clips, or says what is left over.
+fn units(
+    mut wire: &[u8],
+    passing: &[Vec<u8>],
+    clips: &[Arc<ClipFrame>],
+) -> Result<Vec<u64>, String> {
+    let (mut passing, mut clips) = (passing.iter(), clips.iter().enumerate());
+    let mut heard = Vec::new();
+    let mut next = passing.next();
+    while !wire.is_empty() {
+        if let Some(frame) = next
+            && let Some(rest) = wire.strip_prefix(&frame[..])
+        {
+            wire = rest;
+            next = passing.next();
+            continue;
+        }
+        let found = clips.find_map(|(index, clip)| {
+            wire.strip_prefix(&self::wire(clip)[..])
+                .map(|rest| (index, rest))
+        });
+        let Some((index, rest)) = found else {
+            return Err(format!("{} bytes are neither", wire.len()));
+        };
+        heard.push(index as u64);
+        wire = rest;
+    }
+    next.map_or(Ok(heard), |_| {
+        Err("a frame of the library's is missing".into())
+    })
+}
+
+proptest! {
+    #[test]
+    fn whole_clips_leave_in_order_between_the_librarys_frames_and_each_other_is_counted(
+        steps in prop::collection::vec(step(), 1..60),
+        cut in prop_oneof![1..40_usize, 1000..200_000_usize],
+    ) {
+        let mark = Mark::random();
+        let mut queue = SendQueue::new(&mark);
+        let (mut out, mut passing, mut clips) = (Vec::new(), Vec::new(), Vec::new());
+        let mut dropped = 0;
+        let mut opened = false;
+        let mut before_gate = 0;
+        for step in steps {
+            let bytes = match step {
+                Step::Frame { opcode, length } => frame(opcode, &vec![b'x'; length]),
+                Step::Lookalike => frame(0x81, &vec![b'4'; mark.message.len()]),
+                // Once the gate is open a mark would be a frame like any other; the library sends none.
+                Step::Mark if opened => continue,
+                Step::Mark => frame(0x81, mark.message.as_bytes()),
+                Step::Clip { size } => {
+                    let clip = clip(clips.len() as u64, size);
+                    clips.push(clip.clone());
+                    dropped += queue.push_clip(clip, BOUNDS);
+                    prop_assert!(queue.clips <= BOUNDS.clips || queue.clips == 1);
+                    continue;
+                }
+                Step::Write { most } => {
+                    write(&mut queue, most, &mut out);
+                    continue;
+                }
+            };
+            if matches!(step, Step::Mark) {
+                opened = true;
+                before_gate = passing.len();
+            } else {
+                passing.push(bytes.clone());
+            }
+            let mut rest = &bytes[..];
+            while !rest.is_empty() {
+                let taken = queue.accept(&rest[..cut.min(rest.len())]);
+                if taken == 0 {
+                    write(&mut queue, 50_000, &mut out);
+                }
+                rest = &rest[taken..];
+            }
+        }
+        while !queue.is_drained() {
+            write(&mut queue, usize::MAX, &mut out);
+        }
+        if !opened {
+            prop_assert_eq!(&out, &passing.concat(), "the gate was never open");
+            return Ok(());
+        }
+        prop_assert!(out.starts_with(&passing[..before_gate].concat()), "no clip before the gate");
+        let heard = units(&out, &passing, &clips).map_err(TestCaseError::fail)?;
+        prop_assert!(heard.is_sorted_by(|a, b| a < b));
+        prop_assert_eq!(heard.len() + dropped, clips.len(), "each clip left or was counted");
+        prop_assert!(queue.is_empty() && queue.clips == 0 && queue.clip_bytes == 0 && queue.passing == 0);
+    }
+}
+
+#[test]
+fn the_oldest_clips_are_dropped_whole_and_never_one_that_is_half_written() {
+    let mut queue = SendQueue::new(&Mark::random());
+    queue.open = true;
+    let clips: Vec<_> = (0..6).map(|sequence| clip(sequence, 1000)).collect();
+    let mut out = Vec::new();
+    queue.push_clip(clips[0].clone(), BOUNDS);
+    write(&mut queue, 10, &mut out);
+    let dropped: usize = clips[1..]
+        .iter()
+        .map(|clip| queue.push_clip(clip.clone(), BOUNDS))
+        .sum();
+    assert_eq!(dropped, 3);
+    write(&mut queue, usize::MAX, &mut out);
+    assert_eq!(units(&out, &[], &clips).unwrap(), [0, 4, 5]);
+}
+
+#[test]
+fn a_clip_that_looks_like_the_mark_is_a_clip() {
+    let mark = Mark::random();
+    let mut queue = SendQueue::new(&mark);
+    queue.open = true;
+    let bytes = Bytes::from(frame(0x81, mark.message.as_bytes()));
+    let clip = Arc::new(ClipFrame::new(&Clip {
+        sequence: 1,
+        bytes,
+        accepted_at: Instant::now(),
+    }));
+    queue.push_clip(clip.clone(), BOUNDS);
+    let mut out = Vec::new();
+    write(&mut queue, usize::MAX, &mut out);
+    assert_eq!(out, wire(&clip));
+}
+
+#[test]
+fn the_library_waits_when_the_connection_takes_nothing() {
+    let mut queue = SendQueue::new(&Mark::random());
+    let text = frame(0x82, &vec![0; 100_000]);
+    let taken = queue.accept(&text);
+    assert_eq!(taken, PASSING_BYTES);
+    assert_eq!(queue.accept(&text[taken..]), 0);
+    let mut out = Vec::new();
+    write(&mut queue, 1000, &mut out);
+    // Room is made piece by piece, when a piece is gone whole.
+    write(&mut queue, usize::MAX, &mut out);
+    assert_eq!(queue.accept(&text[taken..]), text.len() - taken);
+}

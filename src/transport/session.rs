@@ -1,0 +1,177 @@
+//! An Engine.IO session over its transports: what of it must survive the upgrade from polling to WebSocket, and a way
+//! to close it whatever it runs on. The Socket.IO library offers neither.
+//!
+//! **Invariant**: a session is known by its id for as long as the library or a WebSocket of it lives, no longer. A closed
+//! one answers no poll any more, and its connection, if it has one of its own, is gone.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+
+use tokio::sync::Notify;
+
+use super::connection::Connection;
+
+/// All sessions, by the id that Engine.IO gave them.
+#[derive(Default)]
+pub struct Sessions {
+    // A lock: taken when a session begins, is polled, or ends.
+    known: Mutex<HashMap<String, Weak<Session>>>,
+}
+
+/// Ties a session to what the Socket.IO library keeps of a client: put into its first request, it keeps the session
+/// known for as long as the library knows the client.
+#[derive(Clone, Default)]
+pub struct Tether(Arc<OnceLock<Arc<Session>>>);
+
+impl Tether {
+    /// The session that is tied here, or, the first time, the one with this id.
+    pub fn session(&self, sessions: &Arc<Sessions>, id: &str) -> Arc<Session> {
+        self.0.get_or_init(|| sessions.get(id)).clone()
+    }
+}
+
+/// One session.
+pub struct Session {
+    id: String,
+    home: Weak<Sessions>,
+    // A lock, since it changes once: with the upgrade.
+    connection: Mutex<Option<Arc<Connection>>>,
+    closed: AtomicBool,
+    closing: Notify,
+    refusals: AtomicU32,
+}
+
+impl Sessions {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Weak<Session>>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The session with this id, if it is known.
+    pub fn find(&self, id: &str) -> Option<Arc<Session>> {
+        self.lock().get(id).and_then(Weak::upgrade)
+    }
+
+    /// The session with this id, known from now on.
+    pub fn get(self: &Arc<Self>, id: &str) -> Arc<Session> {
+        let mut known = self.lock();
+        if let Some(session) = known.get(id).and_then(Weak::upgrade) {
+            return session;
+        }
+        let session = Arc::new(Session {
+            id: id.to_owned(),
+            home: Arc::downgrade(self),
+            connection: Mutex::default(),
+            closed: AtomicBool::new(false),
+            closing: Notify::new(),
+            refusals: AtomicU32::new(0),
+        });
+        known.insert(id.to_owned(), Arc::downgrade(&session));
+        session
+    }
+
+    /// Closes all of them.
+    pub fn close_all(&self) {
+        let all: Vec<_> = self.lock().values().filter_map(Weak::upgrade).collect();
+        for session in all {
+            session.close();
+        }
+    }
+
+    /// How many are known.
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Whether none is known.
+    pub fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+}
+
+impl Session {
+    /// Runs on this connection alone from now on.
+    pub fn moves_to(&self, connection: Arc<Connection>) {
+        if self.closed.load(Ordering::SeqCst) {
+            connection.abort();
+        }
+        *self
+            .connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(connection);
+    }
+
+    /// The WebSocket connection that it runs on, or will run on once the upgrade is done.
+    pub fn connection(&self) -> Option<Arc<Connection>> {
+        self.connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Counts a refusal; how many that makes.
+    pub fn refused(&self) -> u32 {
+        self.refusals.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    /// Closes the transport under it: the client comes back by itself.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        self.closing.notify_waiters();
+        if let Some(connection) = self.connection() {
+            connection.abort();
+        }
+    }
+
+    /// Resolves when it is closed.
+    pub async fn closed(&self) {
+        let closing = self.closing.notified();
+        if !self.closed.load(Ordering::SeqCst) {
+            closing.await;
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let Some(home) = self.home.upgrade() else {
+            return;
+        };
+        let mut known = home.lock();
+        // Another may have taken the id's place since the last handle was let go.
+        if known
+            .get(&self.id)
+            .is_some_and(|known| known.strong_count() == 0)
+        {
+            known.remove(&self.id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_session_is_known_as_long_as_somebody_holds_it() {
+        let sessions = Arc::new(Sessions::default());
+        let session = sessions.get("a");
+        assert!(Arc::ptr_eq(&session, &sessions.get("a")));
+        drop(session);
+        assert!(sessions.find("a").is_none() && sessions.is_empty());
+    }
+
+    #[tokio::test]
+    async fn closing_wakes_who_waits_for_it_and_is_remembered() {
+        let sessions = Arc::new(Sessions::default());
+        let session = sessions.get("a");
+        let waiter = tokio::spawn({
+            let session = session.clone();
+            async move { session.closed().await }
+        });
+        tokio::task::yield_now().await;
+        session.close();
+        waiter.await.unwrap();
+        session.closed().await;
+    }
+}

@@ -1,0 +1,119 @@
+// The daemon's other sides: health, CORS, the names that existing deployments have, and what it never prints.
+
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { clip, inAWorld, onEveryTransport } from "./harness/world.js";
+
+inAWorld("the health port", {}, (world) => {
+  const get = async (path) => fetch(world.server.health + path);
+
+  test("answers GCE's check", async () => {
+    const answer = await get("/");
+    assert.equal(answer.status, 200);
+    assert.equal((await answer.text()).trim(), "Media server is up and running.");
+  });
+
+  test("answers /healthz and /readyz", async () => {
+    await world.server.ready();
+    assert.equal((await get("/healthz")).status, 200);
+  });
+
+  test("counts what happens", async () => {
+    const show = await world.show(2);
+    await show.streamer.upload(clip(1));
+    await show.listeners[1].next("audio");
+    const answer = await get("/metrics");
+    assert.match(answer.headers.get("content-type"), /^text\/plain/);
+    const text = await answer.text();
+    for (const line of text.trim().split("\n")) {
+      assert.match(line, /^(# (HELP|TYPE) castaway_|# (HELP|TYPE) process_|castaway_|process_)/);
+    }
+    assert.ok(!text.includes(show.id) && !text.includes(show.user), "no id is a label");
+  });
+});
+
+inAWorld("a browser", {}, (world) => {
+  const origin = "https://castaway.example";
+
+  test("may send the two headers from any origin", async () => {
+    const answer = await fetch(`${world.server.url}/socket.io/?EIO=4&transport=polling`, {
+      method: "OPTIONS",
+      headers: {
+        origin,
+        "access-control-request-method": "GET",
+        "access-control-request-headers": "id-token,livestream-id",
+      },
+    });
+    assert.ok(answer.ok);
+    assert.ok(["*", origin].includes(answer.headers.get("access-control-allow-origin")));
+    const allowed = answer.headers.get("access-control-allow-headers").toLowerCase();
+    assert.ok(allowed.includes("id-token") && allowed.includes("livestream-id"), allowed);
+  });
+
+  test("may read the answer from any origin, an error too", async () => {
+    for (const query of ["EIO=4&transport=polling", "EIO=4&transport=polling&sid=unknown"]) {
+      const answer = await fetch(`${world.server.url}/socket.io/?${query}`, { headers: { origin } });
+      assert.ok(["*", origin].includes(answer.headers.get("access-control-allow-origin")), query);
+      await answer.text();
+    }
+  });
+});
+
+inAWorld("the names that existing deployments have", {}, (world) => {
+  /** A daemon with `environment` gets an access token: Firestore learns that the show is live. */
+  async function works(environment) {
+    const server = await world.another(environment);
+    const show = await world.livestream();
+    await world.streamer(show, { url: server.url });
+    await world.flag(show.id, true);
+  }
+
+  test("a private key without its first and last line, with literal \\n", () => works({}));
+
+  test("a private key as a full PEM", () => works({ PRIVATE_KEY: world.google.pem }));
+
+  test("a private key as a full PEM with literal \\n", () =>
+    works({ PRIVATE_KEY: world.google.pem.replaceAll("\n", "\\n") }));
+
+  test("a service account's JSON file", async () => {
+    const directory = mkdtempSync(join(tmpdir(), "castaway-account-"));
+    try {
+      const file = join(directory, "account.json");
+      writeFileSync(file, JSON.stringify(world.google.serviceAccount));
+      const none = Object.fromEntries(["PROJECT_ID", "CLIENT_EMAIL", "PRIVATE_KEY"].map((name) => [name, ""]));
+      await works({ ...none, GOOGLE_APPLICATION_CREDENTIALS: file });
+    } finally {
+      rmSync(directory, { recursive: true, force: true });
+    }
+  });
+});
+
+onEveryTransport("what the daemon prints", { CASTAWAY_LOG__LEVEL: "trace" }, (world) => {
+  test("holds no token and no key, at any level", async () => {
+    const show = await world.livestream();
+    const token = await world.google.token(show.user);
+    const expired = await world.google.token(show.user, "expired");
+    const auth = { idToken: token, livestreamId: show.id };
+    const streamer = await world.streamer(show, { token });
+    await world.flag(show.id, true);
+    const listener = await world.client("listener", { token: undefined, auth });
+    await listener.next("success");
+    const late = await world.client("listener", { token: expired, livestream: show.id });
+    await late.next("disconnect");
+    const renewed = await world.google.token(show.user);
+    assert.deepEqual(await streamer.socket.timeout(5_000).emitWithAck("token", renewed), { ok: true });
+    assert.equal((await streamer.socket.timeout(5_000).emitWithAck("token", expired)).ok, false);
+    streamer.leave();
+    await listener.next("disconnect");
+    await world.flag(show.id, false);
+    assert.ok(world.server.log.length > 0);
+    const secrets = { token, expired, renewed, ...world.google.secrets };
+    for (const [name, secret] of Object.entries(secrets)) {
+      assert.ok(!world.server.log.includes(secret), `${name} was printed`);
+      assert.ok(!world.server.log.includes(secret.split(".").at(-1)), `the end of ${name} was printed`);
+    }
+  });
+});

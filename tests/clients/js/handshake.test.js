@@ -1,0 +1,123 @@
+// Who is let in, who is refused, and in which words.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { onEveryTransport, refused } from "./harness/world.js";
+
+onEveryTransport("the handshake", {}, (world) => {
+  for (const role of ["streamer", "listener"]) {
+    test(`a ${role} without a token is refused first`, async () => {
+      const show = await world.livestream();
+      await refused(await world.client(role, { token: undefined, livestream: show.id }), "Id token not provided.");
+      await refused(await world.client(role, { token: undefined }), "Id token not provided.");
+    });
+
+    test(`a ${role} without a livestream is refused before its token is looked at`, async () => {
+      await refused(await world.client(role), "Livestream id not provided.");
+      await refused(await world.client(role, { token: "no token" }), "Livestream id not provided.");
+    });
+
+    test(`a ${role} with a token that proves nothing is refused before the livestream is looked at`, async () => {
+      const livestream = world.name("missing");
+      const tokens = {
+        garbage: "no token",
+        "three dots": "a.b.c",
+        foreign: await world.google.token("somebody", "foreign"),
+        forged: await world.google.token("somebody", "forged"),
+      };
+      for (const token of Object.values(tokens)) {
+        await refused(await world.client(role, { token, livestream }), "Id token is invalid.");
+      }
+    });
+
+    test(`a ${role} with an expired token is told so`, async () => {
+      const show = await world.livestream();
+      const token = await world.google.token(show.user, "expired");
+      await refused(await world.client(role, { token, livestream: show.id }), "Id token has expired.");
+    });
+
+    test(`a ${role} may bring token and livestream in the CONNECT payload`, async () => {
+      const show = await world.show(0);
+      const user = role === "streamer" ? show.user : world.name("guest");
+      const auth = { idToken: await world.google.token(user), livestreamId: show.id };
+      const client = await world.client(role, { token: undefined, auth });
+      assert.equal(await client.next("success"), `User ${user} connected as ${role} to livestream ${show.id}.`);
+    });
+
+    test(`a ${role}'s headers win over its CONNECT payload`, async () => {
+      const show = await world.show(0);
+      const auth = { idToken: "no token", livestreamId: "missing" };
+      await (role === "streamer" ? world.streamer(show, { auth }) : world.listener(show, { auth }));
+    });
+
+    test(`a ${role}'s payload of the wrong shape counts as none`, async () => {
+      for (const auth of [{ idToken: 1, livestreamId: {} }, { idToken: null }, {}]) {
+        await refused(await world.client(role, { token: undefined, auth }), "Id token not provided.");
+      }
+    });
+
+    test(`a ${role} with an id that is no path segment finds nothing, and Firestore is not asked`, async () => {
+      const before = (await world.google.calls()).read;
+      const hostile = ["..", ".", "a/b", "../x", "__x__", "a\u0000b", "a\nb", "x".repeat(2_000)];
+      for (const livestreamId of hostile) {
+        const auth = { idToken: await world.google.token("guest"), livestreamId };
+        const client = await world.client(role, { token: undefined, auth });
+        const text = await client.next("error");
+        if (role === "streamer") assert.equal(text, "User is not authorized to livestream in this room.");
+        else assert.match(text, /^Livestream [^]* does not exist\.$/);
+        assert.equal(await client.next("disconnect"), "io server disconnect");
+      }
+      assert.equal((await world.google.calls()).read, before);
+    });
+  }
+
+  test("a streamer of a missing document is not authorised, and the document stays missing", async () => {
+    const livestream = world.name("missing");
+    const client = await world.client("streamer", { livestream });
+    await refused(client, "User is not authorized to livestream in this room.");
+    assert.equal(await world.google.document(livestream), undefined);
+  });
+
+  test("a streamer of somebody else's livestream is not authorised", async () => {
+    const show = await world.livestream();
+    const client = await world.client("streamer", { livestream: show.id });
+    await refused(client, "User is not authorized to livestream in this room.");
+    assert.equal((await world.google.document(show.id)).streamerConnected, false);
+  });
+
+  test("a listener of a missing document is told so", async () => {
+    const livestream = world.name("missing");
+    await refused(await world.client("listener", { livestream }), `Livestream ${livestream} does not exist.`);
+    assert.equal(await world.google.document(livestream), undefined);
+  });
+
+  test("a listener before the show is told so", async () => {
+    const show = await world.livestream();
+    const client = await world.client("listener", { livestream: show.id });
+    await refused(client, `Livestream ${show.id} has not started.`);
+  });
+
+  test("a streamer and its listeners are let in, and Firestore says that it is live", async () => {
+    const show = await world.livestream();
+    const before = await world.google.document(show.id);
+    await world.streamer(show);
+    await world.listener(show);
+    await world.flag(show.id, true);
+    assert.deepEqual(await world.google.document(show.id), { ...before, streamerConnected: true });
+  });
+
+  test("the streamer may listen to itself, and one user may listen twice", async () => {
+    const show = await world.show(0);
+    await world.listener(show, { user: show.user });
+    await world.listener(show, { user: show.user });
+  });
+
+  test("a listener learns the livestream's state in one object", async () => {
+    const show = await world.show(2);
+    const states = [await show.listeners[1].next("state"), await show.streamer.next("state")];
+    for (const state of states) {
+      assert.equal(state.state, "live");
+      assert.equal(typeof state.listeners, "number");
+    }
+  });
+});

@@ -1,0 +1,152 @@
+// One daemon, one double of Google, and the clients of one test: what a test file begins with.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { after, afterEach, before, describe } from "node:test";
+import { Client, TRANSPORTS } from "./client.js";
+import { Google } from "./google.js";
+import { program } from "./programs.js";
+import { eventually, Server } from "./server.js";
+import { Wire } from "./wire.js";
+
+/** A few seconds of speech, as a phone would record them. */
+export const speech = readFileSync(program("CASTAWAY_AUDIO"));
+
+/** A clip of `bytes` bytes that differs from every other `number`. */
+export function clip(number, bytes = 1_000) {
+  const made = Buffer.alloc(bytes, number % 251);
+  made.writeUInt32BE(number);
+  return made;
+}
+
+let names = 0;
+
+export class World {
+  #clients = [];
+  #wires = [];
+  #servers = [];
+  transports = ["websocket"];
+
+  static async start(environment) {
+    const world = new World();
+    world.google = await Google.start();
+    world.server = await Server.start(world.google, environment);
+    return world;
+  }
+
+  /** A name that no other test has. */
+  name(stem) {
+    names += 1;
+    return `${stem}-${process.pid}-${names}`;
+  }
+
+  /** A livestream in Firestore, and its owner. */
+  async livestream() {
+    const [id, user] = [this.name("show"), this.name("host")];
+    await this.google.livestream(id, user);
+    return { id, user };
+  }
+
+  async client(role, { user = this.name("guest"), livestream, url, ...options } = {}) {
+    const token = "token" in options ? options.token : await this.google.token(user);
+    const client = new Client(url ?? this.server.url, role, {
+      transports: this.transports,
+      ...options,
+      token,
+      livestream,
+    });
+    client.user = user;
+    this.#clients.push(client);
+    return client;
+  }
+
+  /** A streamer of `show` that was accepted. */
+  async streamer(show, options = {}) {
+    const client = await this.client("streamer", { user: show.user, livestream: show.id, ...options });
+    assert.equal(await client.next("success"), `User ${show.user} connected as streamer to livestream ${show.id}.`);
+    return client;
+  }
+
+  /** A listener of `show` that was accepted. */
+  async listener(show, options = {}) {
+    const client = await this.client("listener", { livestream: show.id, ...options });
+    assert.equal(await client.next("success"), `User ${client.user} connected as listener to livestream ${show.id}.`);
+    return client;
+  }
+
+  /** A new livestream with its streamer and `count` listeners. */
+  async show(count = 1) {
+    const show = await this.livestream();
+    show.streamer = await this.streamer(show);
+    show.listeners = [];
+    while (show.listeners.length < count) show.listeners.push(await this.listener(show));
+    show.listener = show.listeners[0];
+    return show;
+  }
+
+  async wire(server = this.server) {
+    const wire = await Wire.to(server.url);
+    this.#wires.push(wire);
+    return wire;
+  }
+
+  /** Another daemon beside the world's own. */
+  async another(environment, state) {
+    const server = await Server.start(this.google, environment, state);
+    this.#servers.push(server);
+    return server;
+  }
+
+  /** Waits until Firestore says `connected` of livestream `id`. */
+  async flag(id, connected, ms) {
+    const is = async () => (await this.google.document(id))?.streamerConnected === connected;
+    await eventually(is, `streamerConnected of ${id} is ${connected}`, ms);
+  }
+
+  /** Ends what the test started, and checks what every client must have seen. */
+  async sweep() {
+    const clients = this.#clients.splice(0);
+    try {
+      clients.forEach((client) => client.close());
+    } finally {
+      this.#wires.splice(0).forEach((wire) => wire.close());
+      await Promise.all(this.#servers.splice(0).map((server) => server.stop("SIGKILL")));
+      await this.google.heal();
+    }
+  }
+
+  async stop() {
+    await this.server.stop("SIGKILL");
+    await this.google.stop();
+  }
+}
+
+/** Declares `tests(world)` once, on a world of its own. */
+export function inAWorld(title, environment, tests) {
+  describe(title, () => {
+    const world = new World();
+    before(async () => Object.assign(world, await World.start(environment)));
+    afterEach(() => world.sweep());
+    after(() => world.stop());
+    tests(world);
+  });
+}
+
+/** Declares `tests(world)` for each transport, all against one daemon. */
+export function onEveryTransport(title, environment, tests) {
+  inAWorld(title, environment, (world) => {
+    for (const [name, transports] of Object.entries(TRANSPORTS)) {
+      describe(`over ${name}`, () => {
+        before(() => (world.transports = transports));
+        tests(world);
+      });
+    }
+  });
+}
+
+/** A refusal is: accepted, the event `error` with `text`, then DISCONNECT. */
+export async function refused(client, text) {
+  assert.equal(await client.next("error"), text);
+  assert.equal(await client.next("disconnect"), "io server disconnect");
+  assert.deepEqual(client.names(), ["connect", "error", "disconnect"]);
+}

@@ -1,0 +1,155 @@
+// Limits: how fast, how large, how many.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { clip, inAWorld, onEveryTransport } from "./harness/world.js";
+import { eventually } from "./harness/server.js";
+
+const SLOW = { CASTAWAY_UPLOAD__CLIPS_PER_MINUTE: "120", CASTAWAY_UPLOAD__CLIPS_BURST: "3" };
+const RATE = /^Upload rate limit exceeded, retry in (\d+) ms\.$/;
+
+onEveryTransport("the rate limit in clips", SLOW, (world) => {
+  test("names the time after which a retry is heard, and relays nothing before", async () => {
+    const show = await world.show();
+    for (const number of [1, 2, 3]) assert.equal((await show.streamer.upload(clip(number))).ok, true);
+    show.streamer.emit("upload", clip(4));
+    const [, wait] = (await show.streamer.next("error")).match(RATE);
+    assert.ok(Number(wait) > 0 && Number(wait) <= 500, wait);
+    await new Promise((resolve) => setTimeout(resolve, Number(wait) + 10));
+    assert.equal((await show.streamer.upload(clip(5))).ok, true);
+    const heard = (await show.listener.take("audio", 4)).map((bytes) => bytes.readUInt32BE());
+    assert.deepEqual(heard, [1, 2, 3, 5]);
+  });
+
+  test("answers a callback with error and retryAfterMs", async () => {
+    const show = await world.show();
+    for (const number of [1, 2, 3]) await show.streamer.upload(clip(number));
+    const answer = await show.streamer.upload(clip(4));
+    const [, wait] = answer.error.match(RATE);
+    assert.deepEqual(answer, { ok: false, error: answer.error, retryAfterMs: Number(wait) });
+  });
+
+  test("is one streamer's own", async () => {
+    const [one, two] = [await world.show(), await world.show()];
+    for (const number of [1, 2, 3, 4]) await one.streamer.upload(clip(number));
+    assert.equal((await two.streamer.upload(clip(1))).ok, true);
+  });
+
+  test("is not forgotten by coming back", async () => {
+    const show = await world.show();
+    for (const number of [1, 2, 3]) await show.streamer.upload(clip(number));
+    const again = await world.streamer(show);
+    assert.equal((await again.upload(clip(4))).ok, false);
+  });
+});
+
+const THIN = {
+  CASTAWAY_UPLOAD__BYTES_PER_SECOND: "100000",
+  CASTAWAY_UPLOAD__BYTES_BURST: "200000",
+  CASTAWAY_UPLOAD__MAX_CLIP_BYTES: "200000",
+};
+
+onEveryTransport("the rate limit in bytes", THIN, (world) => {
+  test("names the time after which a retry is heard", async () => {
+    const show = await world.show();
+    assert.equal((await show.streamer.upload(clip(1, 180_000))).ok, true);
+    const refused = await show.streamer.upload(clip(2, 50_000));
+    assert.match(refused.error, RATE);
+    await new Promise((resolve) => setTimeout(resolve, refused.retryAfterMs + 10));
+    assert.equal((await show.streamer.upload(clip(3, 50_000))).ok, true);
+    const heard = (await show.listener.take("audio", 2)).map((bytes) => bytes.readUInt32BE());
+    assert.deepEqual(heard, [1, 3]);
+  });
+});
+
+const SMALL = { CASTAWAY_UPLOAD__MAX_CLIP_BYTES: "1048576" };
+
+onEveryTransport("the size limit", SMALL, (world) => {
+  test("is named to whom exceeds it, who stays", async () => {
+    const show = await world.show();
+    show.streamer.emit("upload", clip(1, 1_048_577));
+    assert.match(await show.streamer.next("error"), /1048576|1 MiB/);
+    const answer = await show.streamer.upload(clip(2, 1_500_000));
+    assert.equal(answer.ok, false);
+    assert.match(answer.error, /1048576|1 MiB/);
+    assert.equal((await show.streamer.upload(clip(3, 1_048_576))).ok, true);
+    assert.equal((await show.listener.next("audio")).readUInt32BE(), 3);
+    assert.equal(show.listener.unread("audio") + show.streamer.unread("disconnect"), 0);
+  });
+
+  test("has a hard ceiling above it that closes the transport", async () => {
+    const show = await world.show();
+    show.streamer.emit("upload", clip(1, 5_000_000));
+    assert.match(await show.streamer.next("disconnect"), /^transport (close|error)$/);
+    await show.streamer.next("success");
+    await show.streamer.upload(clip(2));
+    assert.equal((await show.listener.next("audio")).readUInt32BE(), 2);
+    assert.equal(show.listener.unread("disconnect"), 0);
+  });
+});
+
+inAWorld("the limit of connections from one address", { CASTAWAY_SERVER__MAX_CONNECTIONS_PER_ADDRESS: "3" }, (world) => {
+  test("refuses one more, and takes it once another has left", async () => {
+    const show = await world.show(2);
+    const more = await world.client("listener", { livestream: show.id });
+    await more.next("connect_error");
+    assert.equal((await show.streamer.upload(clip(1))).ok, true);
+    show.listeners[0].close();
+    await more.next("success");
+    assert.equal((await show.listeners[1].next("audio")).readUInt32BE(), 1);
+  });
+});
+
+inAWorld("the limit of connections in all", { CASTAWAY_SERVER__MAX_CONNECTIONS: "3" }, (world) => {
+  test("refuses one more, and health is still answered", async () => {
+    const show = await world.show(2);
+    const more = await world.client("listener", { livestream: show.id });
+    await more.next("connect_error");
+    assert.equal((await fetch(`${world.server.health}/healthz`)).ok, true);
+    show.listeners[0].close();
+    await more.next("success");
+  });
+});
+
+inAWorld("the limit of listeners", { CASTAWAY_LIVESTREAM__MAX_LISTENERS: "2" }, (world) => {
+  test("refuses one more with a word, and lets it in once another has left", async () => {
+    const show = await world.show(2);
+    const more = await world.client("listener", { livestream: show.id });
+    assert.equal(typeof (await more.next("error")), "string");
+    await more.next("disconnect");
+    show.listeners[0].leave();
+    const listeners = async () => (await show.streamer.upload(clip(1))).listeners === 1;
+    await eventually(listeners, "one listener is left");
+    await world.listener(show);
+  });
+});
+
+inAWorld("the limit of livestreams", { CASTAWAY_LIVESTREAM__MAX_LIVE: "1" }, (world) => {
+  test("refuses one more with a word, and lets it in once the other is over", async () => {
+    const show = await world.show(1);
+    const other = await world.livestream();
+    const client = await world.client("streamer", { user: other.user, livestream: other.id });
+    assert.equal(typeof (await client.next("error")), "string");
+    await client.next("disconnect");
+    client.close();
+    show.streamer.leave();
+    await show.listener.next("disconnect");
+    await world.streamer(other);
+  });
+});
+
+inAWorld("refusals on one connection", { CASTAWAY_SERVER__MAX_REFUSALS: "3" }, (world) => {
+  test("close it when there were too many", async () => {
+    const client = await world.client("streamer", { token: undefined, livestream: "any" });
+    let refusals = 0;
+    while (client.unread("disconnect") === 0 || refusals === 0) {
+      assert.equal(await client.next("error"), "Id token not provided.");
+      refusals += 1;
+      if ((await client.next("disconnect")) !== "io server disconnect") break;
+      assert.ok(refusals < 4, "the connection was closed after three refusals");
+      client.socket.connect();
+      await client.next("connect");
+    }
+    assert.ok(refusals <= 4);
+  });
+});

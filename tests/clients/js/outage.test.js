@@ -1,0 +1,80 @@
+// Google is down, or slow: a client is told so, and comes back by itself.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { clip, onEveryTransport } from "./harness/world.js";
+
+const UNAVAILABLE = "Service is temporarily unavailable, try again.";
+
+onEveryTransport("while Google is down", {}, (world) => {
+  /** The client is told, loses its transport under it, and is let in by itself once all is well. */
+  async function comesBack(client, accepted) {
+    assert.equal(await client.next("error"), UNAVAILABLE);
+    assert.match(await client.next("disconnect"), /^transport (close|error)$/);
+    assert.deepEqual(client.names().slice(0, 3), ["connect", "error", "disconnect"]);
+    await world.google.heal();
+    assert.equal(await client.next("success", 15_000), accepted);
+  }
+
+  for (const how of [{ fault: "status", status: 503 }, { fault: "garbage" }, { fault: "closed" }]) {
+    const what = JSON.stringify(how);
+
+    test(`a streamer comes back when Firestore does (${what})`, async () => {
+      const show = await world.livestream();
+      await world.google.trouble("read", how);
+      const client = await world.client("streamer", { user: show.user, livestream: show.id });
+      await comesBack(client, `User ${show.user} connected as streamer to livestream ${show.id}.`);
+    });
+
+    test(`a listener comes back when Firestore does (${what})`, async () => {
+      const show = await world.livestream();
+      await world.google.trouble("read", how);
+      const client = await world.client("listener", { livestream: show.id });
+      assert.equal(await client.next("error"), UNAVAILABLE);
+      assert.match(await client.next("disconnect"), /^transport (close|error)$/);
+    });
+  }
+
+  test("a streamer comes back when the account look-up does", async () => {
+    const show = await world.livestream();
+    await world.google.trouble("lookup", { fault: "status", status: 503 });
+    const client = await world.client("streamer", { user: show.user, livestream: show.id });
+    await comesBack(client, `User ${show.user} connected as streamer to livestream ${show.id}.`);
+  });
+
+  test("a show on air goes on, and listeners of it come in", async () => {
+    const show = await world.show(1);
+    for (const service of ["read", "write", "lookup", "keys"]) {
+      await world.google.trouble(service, { fault: "status", status: 503 });
+    }
+    await show.streamer.upload(clip(1));
+    assert.equal((await show.listener.next("audio")).readUInt32BE(), 1);
+    await world.listener(show);
+  });
+
+  test("an end is written down once Firestore is back", async () => {
+    const show = await world.show(1);
+    await world.flag(show.id, true);
+    await world.google.trouble("write", { fault: "status", status: 503 });
+    show.streamer.leave();
+    await show.listener.next("disconnect");
+    await world.google.heal();
+    await world.flag(show.id, false, 30_000);
+  });
+});
+
+onEveryTransport("while Google's signing keys are out of reach from the start", {}, (world) => {
+  test("a client is told, and let in by itself once they are back", async () => {
+    await world.google.trouble("keys", { fault: "status", status: 503 });
+    const cold = await world.another({});
+    const show = await world.livestream();
+    const client = await world.client("streamer", { user: show.user, livestream: show.id, url: cold.url });
+    assert.equal(await client.next("error"), UNAVAILABLE);
+    assert.match(await client.next("disconnect"), /^transport (close|error)$/);
+    await world.google.heal();
+    assert.equal(
+      await client.next("success", 30_000),
+      `User ${show.user} connected as streamer to livestream ${show.id}.`,
+    );
+  });
+});

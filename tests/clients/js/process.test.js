@@ -1,0 +1,95 @@
+// The daemon stops, crashes and starts: no flag stays behind, and clients come back by themselves.
+
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { clip, inAWorld, onEveryTransport } from "./harness/world.js";
+
+/** Runs `scene` with a state directory that outlives a daemon. */
+async function withState(scene) {
+  const state = mkdtempSync(join(tmpdir(), "castaway-state-"));
+  try {
+    await scene(state);
+  } finally {
+    rmSync(state, { recursive: true, force: true });
+  }
+}
+
+onEveryTransport("the daemon", {}, (world) => {
+  const scene = async (server) => {
+    const show = await world.livestream();
+    const [near, far] = [await world.wire(server), await world.wire(server)];
+    show.streamer = await world.streamer(show, { url: near.url });
+    show.listener = await world.listener(show, { url: far.url });
+    await world.flag(show.id, true);
+    return { show, near, far };
+  };
+
+  /** Streamer and listener are on `server` again, and hear each other. */
+  const together = async ({ show, near, far }, server) => {
+    near.plug(server.url);
+    far.plug(server.url);
+    near.mend();
+    assert.equal(await show.streamer.next("success"), `User ${show.user} connected as streamer to livestream ${show.id}.`);
+    far.mend();
+    assert.match(await show.listener.next("success"), / connected as listener to livestream /);
+    show.streamer.emit("upload", clip(8));
+    assert.equal((await show.listener.next("audio")).readUInt32BE(), 8);
+    await world.flag(show.id, true);
+  };
+
+  test("clears the flag at SIGTERM, and its clients come back by themselves to the next one", async () => {
+    await withState(async (state) => {
+      const first = await world.another({}, state);
+      const it = await scene(first);
+      it.near.open = it.far.open = false;
+      const { code } = await first.stop("SIGTERM");
+      assert.equal(code, 0);
+      for (const client of [it.show.streamer, it.show.listener]) {
+        assert.match(await client.next("disconnect"), /^transport (close|error)$/);
+      }
+      await world.flag(it.show.id, false);
+      await together(it, await world.another({}, state));
+    });
+  });
+
+  test("clears the flag after a crash at its next start, and its clients come back", async () => {
+    await withState(async (state) => {
+      const first = await world.another({}, state);
+      const it = await scene(first);
+      it.near.open = it.far.open = false;
+      await first.stop("SIGKILL");
+      assert.equal((await world.google.document(it.show.id)).streamerConnected, true);
+      const second = await world.another({}, state);
+      await world.flag(it.show.id, false);
+      await together(it, second);
+    });
+  });
+});
+
+inAWorld("a stop", {}, (world) => {
+  test("is done in time though a client does nothing", async () => {
+    await withState(async (state) => {
+      const server = await world.another({ CASTAWAY_SERVER__SHUTDOWN_TIMEOUT: "2s" }, state);
+      const wire = await world.wire(server);
+      const show = await world.livestream();
+      await world.streamer(show, { url: wire.url });
+      wire.freeze();
+      const began = Date.now();
+      const { code } = await server.stop("SIGTERM");
+      assert.equal(code, 0);
+      assert.ok(Date.now() - began < 5_000);
+      await world.flag(show.id, false);
+    });
+  });
+
+  test("leaves a flag alone that another daemon's streamer set", async () => {
+    const server = await world.another({});
+    const show = await world.show(1);
+    await world.flag(show.id, true);
+    await server.stop("SIGTERM");
+    assert.equal((await world.google.document(show.id)).streamerConnected, true);
+  });
+});

@@ -1,0 +1,174 @@
+// What is uploaded is heard: byte for byte, in order, by that livestream's listeners and by nobody else.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { sha256 } from "./harness/client.js";
+import { clip, onEveryTransport, speech } from "./harness/world.js";
+
+const NO_CLIP = "Upload must be a single binary clip.";
+const MANY = 200;
+
+onEveryTransport("an upload", { CASTAWAY_UPLOAD__CLIPS_BURST: "1000" }, (world) => {
+  const received = (show) => `Packet received from user ${show.user}`;
+
+  test("real audio reaches every listener byte for byte", async () => {
+    const show = await world.show(3);
+    show.streamer.emit("upload", speech);
+    assert.equal(await show.streamer.next("success"), received(show));
+    for (const listener of show.listeners) {
+      assert.equal(sha256(await listener.next("audio")), sha256(speech));
+    }
+  });
+
+  test("a clip of almost 2 MiB reaches every listener byte for byte", async () => {
+    const show = await world.show(2);
+    const large = clip(7, (2 << 20) - 16);
+    show.streamer.emit("upload", large);
+    for (const listener of show.listeners) assert.equal(sha256(await listener.next("audio")), sha256(large));
+  });
+
+  test("an empty clip is a clip", async () => {
+    const show = await world.show();
+    assert.equal((await show.streamer.upload(Buffer.alloc(0))).ok, true);
+    assert.equal((await show.listener.next("audio")).length, 0);
+  });
+
+  test(`${MANY} uploads are heard in order, and each is confirmed`, async () => {
+    const show = await world.show(2);
+    for (let number = 0; number < MANY; number += 1) show.streamer.emit("upload", clip(number));
+    for (const listener of show.listeners) {
+      const heard = await listener.take("audio", MANY);
+      assert.deepEqual(heard.map((bytes) => bytes.readUInt32BE()), [...Array(MANY).keys()]);
+      heard.forEach((bytes, number) => assert.equal(sha256(bytes), sha256(clip(number))));
+    }
+    for (const text of await show.streamer.take("success", MANY)) assert.equal(text, received(show));
+  });
+
+  test("two livestreams never mix", async () => {
+    const [one, two] = [await world.show(2), await world.show(2)];
+    for (let number = 0; number < 50; number += 1) {
+      one.streamer.emit("upload", clip(number));
+      two.streamer.emit("upload", clip(1_000 + number));
+    }
+    for (const [show, first] of [[one, 0], [two, 1_000]]) {
+      for (const listener of show.listeners) {
+        const heard = (await listener.take("audio", 50)).map((bytes) => bytes.readUInt32BE());
+        assert.deepEqual(heard, [...Array(50).keys()].map((number) => first + number));
+        assert.equal(listener.unread("audio"), 0);
+      }
+    }
+  });
+
+  test("clips emitted at once after connect are all heard", async () => {
+    const show = await world.show();
+    show.streamer.close();
+    await world.google.trouble("read", { fault: "slow", ms: 400 });
+    const onConnect = (client) => {
+      for (let number = 0; number < 20; number += 1) client.emit("upload", clip(number));
+    };
+    await world.streamer(show, { onConnect });
+    const heard = (await show.listener.take("audio", 20)).map((bytes) => bytes.readUInt32BE());
+    assert.deepEqual(heard, [...Array(20).keys()]);
+  });
+
+  test("what is no single binary clip is refused, and the streamer stays", async () => {
+    const show = await world.show();
+    const shapes = [
+      [{ file: "x" }],
+      [null],
+      ["text"],
+      [1],
+      [[]],
+      [],
+      [{ file: clip(1) }],
+      [[clip(1), clip(2)]],
+      [clip(1), clip(2)],
+      [clip(1), "and more"],
+    ];
+    for (const shape of shapes) {
+      show.streamer.emit("upload", ...shape);
+      assert.equal(await show.streamer.next("error"), NO_CLIP, JSON.stringify(shape));
+    }
+    show.streamer.emit("upload", clip(42));
+    assert.equal((await show.listener.next("audio")).readUInt32BE(), 42);
+    assert.equal(show.listener.unread("audio"), 0);
+    assert.equal(show.streamer.unread("disconnect"), 0);
+  });
+
+  test("a callback gets one object with the sequence and the listeners", async () => {
+    const show = await world.show(2);
+    const first = await show.streamer.upload(clip(1));
+    const second = await show.streamer.upload(clip(2));
+    assert.deepEqual(first, { ok: true, sequence: first.sequence, listeners: 2 });
+    assert.deepEqual(second, { ok: true, sequence: first.sequence + 1, listeners: 2 });
+    assert.deepEqual(await show.streamer.take("success", 2), [received(show), received(show)]);
+  });
+
+  test("a callback of a refused upload gets one object with the error", async () => {
+    const show = await world.show();
+    for (const shape of [{ file: "x" }, null, "text"]) {
+      assert.deepEqual(await show.streamer.upload(shape), { ok: false, error: NO_CLIP });
+    }
+  });
+
+  test("a late joiner hears the latest clip once, then all that follow in order", async () => {
+    const show = await world.show();
+    for (let number = 0; number < 5; number += 1) await show.streamer.upload(clip(number));
+    const sending = (async () => {
+      for (let number = 5; number < 60; number += 1) await show.streamer.upload(clip(number));
+    })();
+    const late = await Promise.all([1, 2, 3, 4].map(() => world.listener(show)));
+    await sending;
+    await show.streamer.upload(clip(60));
+    for (const listener of late) {
+      const heard = [];
+      while (heard.at(-1) !== 60) heard.push((await listener.next("audio")).readUInt32BE());
+      assert.ok(heard[0] >= 4, "the latest clip comes first");
+      assert.deepEqual(heard, [...Array(heard.length).keys()].map((number) => heard[0] + number));
+      assert.equal(listener.unread("audio"), 0);
+    }
+  });
+
+  test("a late joiner hears the latest clip at once, after its success", async () => {
+    const show = await world.show();
+    await show.streamer.upload(clip(1));
+    await show.streamer.upload(speech);
+    const late = await world.listener(show);
+    assert.equal(sha256(await late.next("audio")), sha256(speech));
+    assert.deepEqual(late.names(), ["connect", "success", "audio"]);
+  });
+
+  test("a listener's upload goes nowhere", async () => {
+    const show = await world.show(2);
+    show.listener.emit("upload", clip(66));
+    await show.streamer.upload(clip(1));
+    assert.equal((await show.listeners[1].next("audio")).readUInt32BE(), 1);
+    assert.equal(show.listeners[1].unread("audio"), 0);
+  });
+
+  test("a client's events of any other name are ignored, `error` too", async () => {
+    const show = await world.show();
+    const names = ["error", "audio", "success", "state", "message", "__proto__", ""];
+    for (const client of [show.streamer, show.listener]) {
+      for (const name of names) {
+        client.emit(name, { name });
+        client.emit(name, clip(1));
+        client.emit(name);
+      }
+    }
+    await show.streamer.upload(clip(5));
+    assert.equal((await show.listener.next("audio")).readUInt32BE(), 5);
+    assert.equal(show.listener.unread("audio"), 0);
+    assert.equal(show.streamer.unread("disconnect") + show.listener.unread("disconnect"), 0);
+  });
+
+  test("tokens are checked and documents are read here, not once for each join", async () => {
+    const show = await world.show(1);
+    const before = await world.google.calls();
+    await Promise.all([...Array(20)].map(() => world.listener(show)));
+    const after = await world.google.calls();
+    assert.equal(after.lookup, before.lookup);
+    assert.ok(after.read - before.read <= 1);
+    assert.ok(after.keys - before.keys <= 1);
+  });
+});

@@ -1,0 +1,31 @@
+"""A world for each test file, and each transport in turn."""
+
+import pytest
+import pytest_asyncio
+
+from harness.client import TRANSPORTS
+from harness.world import World
+
+
+@pytest_asyncio.fixture(scope="module")
+async def daemon(request):
+    """The file's world; its `ENVIRONMENT` wins over the short times."""
+    world = await World.start(getattr(request.module, "ENVIRONMENT", None))
+    yield world
+    await world.stop()
+
+
+@pytest_asyncio.fixture
+async def world(daemon):
+    """The file's world over WebSocket, swept after the test."""
+    daemon.transports = TRANSPORTS["websocket"]
+    yield daemon
+    await daemon.sweep()
+
+
+@pytest_asyncio.fixture(params=TRANSPORTS, name="anyhow")
+async def every_transport(request, daemon):
+    """The file's world over each transport in turn, swept after the test."""
+    daemon.transports = TRANSPORTS[request.param]
+    yield daemon
+    await daemon.sweep()

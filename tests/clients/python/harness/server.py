@@ -1,0 +1,70 @@
+"""The daemon as a process, on free ports, with the short times that tests want."""
+
+import asyncio
+import shutil
+import signal
+import tempfile
+import time
+
+import aiohttp
+
+from .children import Child
+from .programs import program
+
+QUICK = {
+    "CASTAWAY_SERVER__LISTEN": "127.0.0.1:0",
+    "CASTAWAY_SERVER__HEALTH_LISTEN": "127.0.0.1:0",
+    "CASTAWAY_SERVER__PING_INTERVAL": "500ms",
+    "CASTAWAY_SERVER__PING_TIMEOUT": "500ms",
+    "CASTAWAY_LIVESTREAM__GRACE": "2s",
+    "CASTAWAY_LOG__FORMAT": "plain",
+}
+FIRST_WORDS = r"^castaway: clients on (http://\S+), health on (http://\S+)$"
+
+
+class Server:
+    """One daemon against one double of Google; a given state directory outlives it."""
+
+    @classmethod
+    async def start(cls, google, environment=None, state=None):
+        server = cls()
+        server.keep = state is not None
+        server.state = state or tempfile.mkdtemp(prefix="castaway-state-")
+        server.child = await Child.start(
+            program("CASTAWAY_DAEMON"),
+            "serve",
+            environment={**QUICK, **google.environment, "STATE_DIRECTORY": server.state, **(environment or {})},
+        )
+        server.url, server.health = (await server.child.says(FIRST_WORDS)).groups()
+        server.port = int(server.url.rpartition(":")[2])
+        return server
+
+    @property
+    def log(self):
+        return self.child.output
+
+    async def get(self, path):
+        """Status and text of a page of the health port."""
+        async with aiohttp.ClientSession() as session, session.get(self.health + path) as answer:
+            return answer.status, await answer.text()
+
+    async def metric(self, name, part=""):
+        """The sum of a metric's samples whose line contains `part`."""
+        _, text = await self.get("/metrics")
+        lines = [line for line in text.splitlines() if line.startswith(name) and part in line]
+        return sum(float(line.split()[-1]) for line in lines)
+
+    async def stop(self, how=signal.SIGTERM):
+        code = await self.child.stop(how)
+        if not self.keep:
+            shutil.rmtree(self.state, ignore_errors=True)
+        return code
+
+
+async def eventually(holds, what, seconds=8):
+    """Asks again until `holds` is true."""
+    end = time.monotonic() + seconds
+    while not (answer := await holds()):
+        assert time.monotonic() < end, f"not in {seconds} s: {what}"
+        await asyncio.sleep(0.02)
+    return answer

@@ -1,0 +1,123 @@
+"""One daemon, one double of Google, and the clients of one test."""
+
+import itertools
+import os
+import signal
+from pathlib import Path
+from types import SimpleNamespace
+
+from .client import Client
+from .google import Google
+from .programs import program
+from .server import Server, eventually
+from .wire import Wire
+
+SPEECH = Path(program("CASTAWAY_AUDIO")).read_bytes()
+"""A few seconds of speech, as a phone would record them."""
+
+
+def clip(number, size=1000):
+    """A clip of `size` bytes that differs from every other `number`."""
+    return number.to_bytes(4) + bytes([number % 251]) * (size - 4)
+
+
+def number_of(data):
+    return int.from_bytes(data[:4])
+
+
+class World:
+    """What a test begins with; `sweep` ends what it started."""
+
+    names = itertools.count(1)
+
+    @classmethod
+    async def start(cls, environment=None):
+        world = cls()
+        world.clients, world.wires, world.servers = [], [], []
+        world.transports = ["websocket"]
+        world.google = await Google.start()
+        world.server = await Server.start(world.google, environment)
+        return world
+
+    def name(self, stem):
+        """A name that no other test has."""
+        return f"{stem}-py{os.getpid()}-{next(self.names)}"
+
+    async def livestream(self):
+        """A livestream in Firestore, and its owner."""
+        show = SimpleNamespace(id=self.name("show"), user=self.name("host"))
+        await self.google.livestream(show.id, show.user)
+        return show
+
+    async def client(self, role, user=None, livestream=None, url=None, auth=None, **options):
+        client = Client(role)
+        client.user = user or self.name("guest")
+        token = options["token"] if "token" in options else await self.google.token(client.user)
+        headers = {"id-token": token, "livestream-id": livestream}
+        headers = {name: value for name, value in headers.items() if value is not None}
+        self.clients.append(client)
+        await client.connect(url or self.server.url, self.transports, headers, auth)
+        return client
+
+    async def streamer(self, show, **options):
+        """A streamer of `show` that was accepted."""
+        client = await self.client("streamer", user=show.user, livestream=show.id, **options)
+        assert await client.next("success") == f"User {show.user} connected as streamer to livestream {show.id}."
+        return client
+
+    async def listener(self, show, **options):
+        """A listener of `show` that was accepted."""
+        client = await self.client("listener", livestream=show.id, **options)
+        assert await client.next("success") == f"User {client.user} connected as listener to livestream {show.id}."
+        return client
+
+    async def show(self, listeners=1):
+        """A new livestream with its streamer and listeners."""
+        show = await self.livestream()
+        show.streamer = await self.streamer(show)
+        show.listeners = [await self.listener(show) for _ in range(listeners)]
+        show.listener = show.listeners[0] if listeners else None
+        return show
+
+    async def wire(self, server=None):
+        wire = await Wire.to((server or self.server).url)
+        self.wires.append(wire)
+        return wire
+
+    async def another(self, environment=None, state=None):
+        """Another daemon beside the world's own."""
+        server = await Server.start(self.google, environment, state)
+        self.servers.append(server)
+        return server
+
+    async def flag(self, livestream, connected, seconds=8):
+        """Waits until Firestore says `connected` of the livestream."""
+
+        async def holds():
+            return ((await self.google.document(livestream)) or {}).get("streamerConnected") is connected
+
+        await eventually(holds, f"streamerConnected of {livestream} is {connected}", seconds)
+
+    async def sweep(self):
+        clients, self.clients = self.clients, []
+        try:
+            for client in clients:
+                await client.close()
+        finally:
+            for wire in self.wires:
+                wire.close()
+            for server in self.servers:
+                await server.stop(signal.SIGKILL)
+            self.wires, self.servers = [], []
+            await self.google.heal()
+
+    async def stop(self):
+        await self.server.stop(signal.SIGKILL)
+        await self.google.stop()
+
+
+async def refused(client, text):
+    """A refusal is: accepted, the event `error` with `text`, then DISCONNECT."""
+    assert await client.next("error") == text
+    assert await client.next("disconnect") == client.socket.reason.SERVER_DISCONNECT
+    assert client.names() == ["connect", "error", "disconnect"]

@@ -1,0 +1,89 @@
+"""Who is let in, who is refused, and in which words."""
+
+import pytest
+
+from harness.world import refused
+
+pytestmark = pytest.mark.parametrize("role", ["streamer", "listener"])
+
+
+async def test_a_client_without_a_token_is_refused_first(anyhow, role):
+    show = await anyhow.livestream()
+    await refused(await anyhow.client(role, token=None, livestream=show.id), "Id token not provided.")
+    await refused(await anyhow.client(role, token=None), "Id token not provided.")
+
+
+async def test_a_client_without_a_livestream_is_refused_before_its_token_is_looked_at(anyhow, role):
+    await refused(await anyhow.client(role), "Livestream id not provided.")
+    await refused(await anyhow.client(role, token="no token"), "Livestream id not provided.")
+
+
+@pytest.mark.parametrize("kind", ["garbage", "foreign", "forged"])
+async def test_a_token_that_proves_nothing_is_refused_before_the_livestream_is_looked_at(anyhow, role, kind):
+    token = "a.b.c" if kind == "garbage" else await anyhow.google.token("somebody", kind)
+    client = await anyhow.client(role, token=token, livestream=anyhow.name("missing"))
+    await refused(client, "Id token is invalid.")
+
+
+async def test_an_expired_token_is_told_so(anyhow, role):
+    show = await anyhow.livestream()
+    token = await anyhow.google.token(show.user, "expired")
+    await refused(await anyhow.client(role, token=token, livestream=show.id), "Id token has expired.")
+
+
+async def test_a_missing_livestream_is_refused_and_never_made(anyhow, role):
+    missing = anyhow.name("missing")
+    texts = {
+        "streamer": "User is not authorized to livestream in this room.",
+        "listener": f"Livestream {missing} does not exist.",
+    }
+    await refused(await anyhow.client(role, livestream=missing), texts[role])
+    assert await anyhow.google.document(missing) is None
+
+
+async def test_a_stranger_is_refused_before_the_show(anyhow, role):
+    show = await anyhow.livestream()
+    texts = {
+        "streamer": "User is not authorized to livestream in this room.",
+        "listener": f"Livestream {show.id} has not started.",
+    }
+    await refused(await anyhow.client(role, livestream=show.id), texts[role])
+    assert (await anyhow.google.document(show.id))["streamerConnected"] is False
+
+
+async def test_a_client_with_both_is_let_in_and_firestore_says_that_it_is_live(anyhow, role):
+    show = await anyhow.livestream()
+    before = await anyhow.google.document(show.id)
+    await anyhow.streamer(show)
+    if role == "listener":
+        await anyhow.listener(show)
+    await anyhow.flag(show.id, True)
+    assert await anyhow.google.document(show.id) == {**before, "streamerConnected": True}
+
+
+async def test_token_and_livestream_may_come_in_the_connect_payload(anyhow, role):
+    show = await anyhow.show(0)
+    user = show.user if role == "streamer" else anyhow.name("guest")
+    auth = {"idToken": await anyhow.google.token(user), "livestreamId": show.id}
+    client = await anyhow.client(role, token=None, auth=auth)
+    assert await client.next("success") == f"User {user} connected as {role} to livestream {show.id}."
+
+
+async def test_headers_win_over_the_connect_payload(anyhow, role):
+    show = await anyhow.show(0)
+    auth = {"idToken": "no token", "livestreamId": "missing"}
+    await (anyhow.streamer if role == "streamer" else anyhow.listener)(show, auth=auth)
+
+
+@pytest.mark.parametrize("hostile", ["..", "a/b", "../x", "__x__", "a\0b", "a\nb", "x" * 2000])
+async def test_an_id_that_is_no_path_segment_finds_nothing_without_a_call(world, role, hostile):
+    before = (await world.google.calls())["read"]
+    auth = {"idToken": await world.google.token("guest"), "livestreamId": hostile}
+    client = await world.client(role, token=None, auth=auth)
+    text = await client.next("error")
+    if role == "streamer":
+        assert text == "User is not authorized to livestream in this room."
+    else:
+        assert text.startswith("Livestream ") and text.endswith(" does not exist.")
+    await client.next("disconnect")
+    assert (await world.google.calls())["read"] == before

@@ -1,0 +1,107 @@
+"""A livestream's life: takeover, grace, the end, Google's outages, and the daemon's own end."""
+
+import signal
+import time
+
+import pytest
+
+from harness.world import clip, number_of, refused
+
+UNAVAILABLE = "Service is temporarily unavailable, try again."
+SERVER = "server disconnect"
+
+
+def accepted(show):
+    return f"User {show.user} connected as streamer to livestream {show.id}."
+
+
+async def test_ends_at_once_with_its_streamers_own_disconnect(anyhow):
+    show = await anyhow.show(3)
+    await anyhow.flag(show.id, True)
+    await show.streamer.leave()
+    for listener in show.listeners:
+        assert await listener.next("disconnect", 1.5) == SERVER
+        assert "error" not in listener.names()
+    await anyhow.flag(show.id, False)
+    late = await anyhow.client("listener", livestream=show.id)
+    await refused(late, f"Livestream {show.id} has not started.")
+
+
+async def test_stays_live_while_the_network_is_gone_and_goes_on_when_it_is_back(anyhow):
+    show = await anyhow.livestream()
+    wire = await anyhow.wire()
+    streamer = await anyhow.streamer(show, url=wire.url)
+    listener = await anyhow.listener(show)
+    await streamer.upload(clip(1))
+    assert (await streamer.next("success")).startswith("Packet")
+    wire.cut(stay=True)
+    await streamer.next("disconnect")
+    meanwhile = await anyhow.listener(show)
+    wire.mend()
+    assert await streamer.next("success") == accepted(show)
+    await streamer.upload(clip(2))
+    for one in (listener, meanwhile):
+        assert [number_of(data) for data in await one.take("audio", 2)] == [1, 2]
+        assert not one.unread("disconnect")
+
+
+async def test_ends_when_its_grace_is_over(anyhow):
+    show = await anyhow.livestream()
+    wire = await anyhow.wire()
+    await anyhow.streamer(show, url=wire.url)
+    listener = await anyhow.listener(show)
+    await anyhow.flag(show.id, True)
+    began = time.monotonic()
+    wire.cut(stay=True)
+    assert await listener.next("disconnect") == SERVER
+    assert time.monotonic() - began > 1.9
+    await anyhow.flag(show.id, False)
+
+
+async def test_is_taken_over_by_the_same_users_newest_socket(anyhow):
+    show = await anyhow.show(1)
+    newest = await anyhow.streamer(show)
+    assert isinstance(await show.streamer.next("error"), str)
+    await show.streamer.emit("upload", clip(66))
+    assert await show.streamer.next("disconnect") == SERVER
+    await newest.upload(clip(2))
+    assert number_of(await show.listener.next("audio")) == 2
+    assert number_of(await (await anyhow.listener(show)).next("audio")) == 2
+    await anyhow.flag(show.id, True)
+
+
+@pytest.mark.parametrize("role", ["streamer", "listener"])
+async def test_a_client_that_google_could_not_be_asked_for_comes_back(anyhow, role):
+    show = await anyhow.livestream()
+    await anyhow.google.trouble("read", "status", status=503)
+    client = await anyhow.client(role, user=show.user, livestream=show.id)
+    assert await client.next("error") == UNAVAILABLE
+    assert await client.next("disconnect") != SERVER
+    await anyhow.google.heal()
+    if role == "streamer":
+        assert await client.next("success", 15) == accepted(show)
+    else:
+        assert await client.next("connect") is None
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL], ids=["stop", "crash"])
+async def test_no_flag_outlives_the_daemon_and_clients_come_back_by_themselves(anyhow, tmp_path, how):
+    first = await anyhow.another(state=str(tmp_path))
+    show = await anyhow.livestream()
+    near, far = await anyhow.wire(first), await anyhow.wire(first)
+    streamer = await anyhow.streamer(show, url=near.url)
+    listener = await anyhow.listener(show, url=far.url)
+    await anyhow.flag(show.id, True)
+    near.open = far.open = False
+    code = await first.stop(how)
+    assert how is signal.SIGKILL or code == 0
+    for client in (streamer, listener):
+        assert await client.next("disconnect") != SERVER
+    second = await anyhow.another(state=str(tmp_path))
+    await anyhow.flag(show.id, False)
+    for wire, client in ((near, streamer), (far, listener)):
+        wire.plug(second.url)
+        wire.mend()
+        assert await client.next("success")
+    await streamer.upload(clip(8))
+    assert number_of(await listener.next("audio")) == 8

@@ -1,0 +1,46 @@
+"""Limits: how fast, how large."""
+
+import asyncio
+import re
+
+from harness.world import clip, number_of
+
+ENVIRONMENT = {
+    "CASTAWAY_UPLOAD__CLIPS_PER_MINUTE": "120",
+    "CASTAWAY_UPLOAD__CLIPS_BURST": "3",
+    "CASTAWAY_UPLOAD__MAX_CLIP_BYTES": "1048576",
+}
+RATE = r"Upload rate limit exceeded, retry in (\d+) ms\."
+
+
+async def test_a_retry_after_the_named_time_is_heard_and_nothing_before(anyhow):
+    show = await anyhow.show()
+    for number in (1, 2, 3):
+        assert (await show.streamer.upload(clip(number)))["ok"]
+    answer = await show.streamer.upload(clip(4))
+    wait = int(re.fullmatch(RATE, answer["error"])[1])
+    assert answer == {"ok": False, "error": answer["error"], "retryAfterMs": wait}
+    assert re.fullmatch(RATE, await show.streamer.next("error"))
+    await asyncio.sleep((wait + 10) / 1000)
+    assert (await show.streamer.upload(clip(5)))["ok"]
+    assert [number_of(data) for data in await show.listener.take("audio", 4)] == [1, 2, 3, 5]
+
+
+async def test_the_size_limit_is_named_to_whom_exceeds_it_who_stays(anyhow):
+    show = await anyhow.show()
+    answer = await show.streamer.upload(clip(1, 1_048_577))
+    assert not answer["ok"] and re.search("1048576|1 MiB", answer["error"])
+    assert await show.streamer.next("error") == answer["error"]
+    assert (await show.streamer.upload(clip(2, 1_048_576)))["ok"]
+    assert number_of(await show.listener.next("audio")) == 2
+    assert not show.streamer.unread("disconnect")
+
+
+async def test_above_the_hard_ceiling_the_transport_is_closed_and_the_client_comes_back(anyhow):
+    show = await anyhow.show()
+    await show.streamer.emit("upload", clip(1, 5_000_000))
+    assert await show.streamer.next("disconnect", 15) != "server disconnect"
+    assert await show.streamer.next("success", 15)
+    await show.streamer.upload(clip(2))
+    assert number_of(await show.listener.next("audio")) == 2
+    assert not show.listener.unread("disconnect")

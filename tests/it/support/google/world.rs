@@ -1,0 +1,229 @@
+//! What the double knows, and how it answers: users, documents, granted tokens.
+//!
+//! **Invariant**: like Google, a commit without a precondition creates a missing document, and one with
+//! `exists: true` does not.
+
+use std::collections::{BTreeMap, HashMap};
+
+use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use serde_json::{Map, Value, json};
+
+use super::tokens;
+
+/// An answer: an HTTP status and a JSON body.
+pub(crate) type Answer = (u16, Value);
+
+/// How a user is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Account {
+    /// Disabled by an administrator.
+    Disabled,
+    /// Deleted.
+    Deleted,
+}
+
+/// All that the double knows.
+pub(crate) struct World {
+    pub(crate) project: String,
+    pub(crate) api_key: String,
+    /// Firestore's own representation: `{"artistId": {"stringValue": "…"}}`.
+    pub(crate) livestreams: BTreeMap<String, Map<String, Value>>,
+    /// Users who are not simply there.
+    pub(crate) accounts: HashMap<String, Account>,
+    /// Which pair of keys is published.
+    pub(crate) signer: usize,
+    /// `max-age` of the keys, in seconds.
+    pub(crate) keys_max_age: u64,
+    /// How long access tokens live, in seconds.
+    pub(crate) token_lifetime: u64,
+    /// The access tokens that are good.
+    pub(crate) granted: Vec<String>,
+    grants: u64,
+}
+
+fn error(http: u16, status: &str, message: &str) -> Answer {
+    let body = json!({ "error": { "code": http, "message": message, "status": status } });
+    (http, body)
+}
+
+impl World {
+    pub(crate) fn new(project: &str, api_key: &str) -> Self {
+        Self {
+            project: project.to_owned(),
+            api_key: api_key.to_owned(),
+            livestreams: BTreeMap::new(),
+            accounts: HashMap::new(),
+            signer: 0,
+            keys_max_age: 3600,
+            token_lifetime: 3600,
+            granted: Vec::new(),
+            grants: 0,
+        }
+    }
+
+    /// Puts a livestream of `artist`, with a field that nobody else may touch.
+    pub(crate) fn put_livestream(&mut self, id: &str, artist: &str, streamer_connected: bool) {
+        let fields = json!({
+            "artistId": { "stringValue": artist },
+            "streamerConnected": { "booleanValue": streamer_connected },
+            "title": { "stringValue": "a show" },
+        });
+        let Value::Object(fields) = fields else {
+            return;
+        };
+        self.livestreams.insert(id.to_owned(), fields);
+    }
+
+    /// What the document of `id` says of its streamer; none if there is no document.
+    pub(crate) fn streamer_connected(&self, id: &str) -> Option<bool> {
+        self.livestreams.get(id)?.get("streamerConnected")?["booleanValue"].as_bool()
+    }
+
+    pub(crate) fn keys(&self) -> Answer {
+        (200, json!({ "keys": [tokens::pairs()[self.signer].jwk] }))
+    }
+
+    pub(crate) fn lookup(&self, api_key: Option<&str>, body: &Value) -> Answer {
+        if api_key != Some(&self.api_key) {
+            return error(
+                400,
+                "INVALID_ARGUMENT",
+                "API key not valid. Please pass a valid API key.",
+            );
+        }
+        let refused = |code: &str| error(400, "INVALID_ARGUMENT", code);
+        let claims = body["idToken"].as_str().and_then(|token| {
+            let payload = token.split('.').nth(1)?;
+            let json =
+                base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, payload)
+                    .ok()?;
+            serde_json::from_slice::<Value>(&json).ok()
+        });
+        let Some(user) = claims.as_ref().and_then(|it| it["sub"].as_str()) else {
+            return refused("INVALID_ID_TOKEN");
+        };
+        match self.accounts.get(user) {
+            Some(Account::Disabled) => {
+                refused("USER_DISABLED : The user account has been disabled.")
+            }
+            Some(Account::Deleted) => refused("USER_NOT_FOUND"),
+            None => {
+                let account =
+                    json!({ "localId": user, "passwordHash": "c2VjcmV0", "validSince": "0" });
+                (
+                    200,
+                    json!({ "kind": "identitytoolkit#GetAccountInfoResponse", "users": [account] }),
+                )
+            }
+        }
+    }
+
+    /// The token endpoint, which checks the assertion as Google does.
+    pub(crate) fn grant(&mut self, form: &str) -> Answer {
+        let assertion = form
+            .split('&')
+            .find_map(|pair| pair.strip_prefix("assertion="));
+        let jwk = serde_json::from_value(tokens::pairs()[0].jwk.clone()).expect("a JWK");
+        let key = DecodingKey::from_jwk(&jwk).expect("a key");
+        let mut validation = Validation::new(Algorithm::RS256);
+        validation.validate_aud = false;
+        let good = assertion
+            .is_some_and(|it| jsonwebtoken::decode::<Value>(it, &key, &validation).is_ok())
+            && form.contains("grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer");
+        if !good {
+            let body =
+                json!({ "error": "invalid_grant", "error_description": "Invalid JWT Signature." });
+            return (400, body);
+        }
+        self.hand_out()
+    }
+
+    /// The metadata server's token endpoint.
+    pub(crate) fn hand_out(&mut self) -> Answer {
+        self.grants += 1;
+        let token = format!("ya29.token-{}", self.grants);
+        self.granted.push(token.clone());
+        let body = json!({ "access_token": token, "expires_in": self.token_lifetime, "token_type": "Bearer" });
+        (200, body)
+    }
+
+    fn lets_in(&self, authorization: Option<&str>) -> bool {
+        let token = authorization.and_then(|it| it.strip_prefix("Bearer "));
+        token.is_some_and(|token| token == "owner" || self.granted.iter().any(|it| it == token))
+    }
+
+    fn documents(&self) -> String {
+        format!("projects/{}/databases/(default)/documents", self.project)
+    }
+
+    /// The livestream that a resource name stands for.
+    fn id<'a>(&self, name: &'a Value) -> Option<&'a str> {
+        let name = name.as_str()?.strip_prefix(&self.documents())?;
+        name.strip_prefix("/livestreams/")
+            .filter(|id| !id.is_empty() && !id.contains('/'))
+    }
+
+    pub(crate) fn batch_get(&self, authorization: Option<&str>, body: &Value) -> Answer {
+        if !self.lets_in(authorization) {
+            return (401, json!([error(401, "UNAUTHENTICATED", "no").1]));
+        }
+        let mask: Vec<&str> = body["mask"]["fieldPaths"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
+        let names = body["documents"].as_array().cloned().unwrap_or_default();
+        let mut found = Vec::new();
+        for name in &names {
+            let Some(id) = self.id(name) else {
+                return (400, json!([error(400, "INVALID_ARGUMENT", "bad name").1]));
+            };
+            found.push(match self.livestreams.get(id) {
+                None => json!({ "missing": name, "readTime": "2026-01-01T00:00:00Z" }),
+                Some(fields) => {
+                    let masked: Map<String, Value> =
+                        fields.iter().filter(|(key, _)| mask.contains(&key.as_str())).map(|(k, v)| (k.clone(), v.clone())).collect();
+                    json!({ "found": { "name": name, "fields": masked }, "readTime": "2026-01-01T00:00:00Z" })
+                }
+            });
+        }
+        (200, Value::Array(found))
+    }
+
+    pub(crate) fn commit(&mut self, authorization: Option<&str>, body: &Value) -> Answer {
+        if !self.lets_in(authorization) {
+            return error(401, "UNAUTHENTICATED", "no");
+        }
+        let writes = body["writes"].as_array().cloned().unwrap_or_default();
+        for write in &writes {
+            let name = &write["update"]["name"];
+            let Some(id) = self.id(name) else {
+                return error(400, "INVALID_ARGUMENT", "bad name");
+            };
+            let must_exist = write["currentDocument"]["exists"].as_bool() == Some(true);
+            if must_exist && !self.livestreams.contains_key(id) {
+                return error(404, "NOT_FOUND", "No document to update");
+            }
+            let new = write["update"]["fields"]
+                .as_object()
+                .cloned()
+                .unwrap_or_default();
+            let document = self.livestreams.entry(id.to_owned()).or_default();
+            match write["updateMask"]["fieldPaths"].as_array() {
+                // Without a mask the document is replaced as a whole.
+                None => *document = new,
+                Some(mask) => {
+                    for key in mask.iter().filter_map(Value::as_str) {
+                        match new.get(key) {
+                            Some(value) => document.insert(key.to_owned(), value.clone()),
+                            None => document.remove(key),
+                        };
+                    }
+                }
+            }
+        }
+        let result = json!({ "updateTime": "2026-01-01T00:00:00Z" });
+        (200, json!({ "writeResults": vec![result; writes.len()] }))
+    }
+}

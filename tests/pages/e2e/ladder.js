@@ -1,0 +1,67 @@
+// @ts-check
+/**
+ * A ladder of tones, which goes round for ever: what a microphone of the tests hears, and what must come out at a
+ * listener's, rung by rung.
+ */
+
+import { writeFileSync } from "node:fs";
+
+const RATE = 48_000;
+const RUNGS = 24;
+const RUNG_SECONDS = 0.25;
+/** Tones this far apart are told from each other however roughly they are measured. */
+const RATIO = 1.1;
+const LOWEST_HZ = 400;
+
+/** One round of the ladder as a wav file. @param {string} path */
+export function writeLadder(path) {
+  const count = RUNGS * RUNG_SECONDS * RATE;
+  const file = Buffer.alloc(44 + count * 2);
+  file.write("RIFF");
+  file.writeUInt32LE(36 + count * 2, 4);
+  file.write("WAVEfmt ", 8);
+  file.writeUInt32LE(16, 16);
+  file.writeUInt16LE(1, 20);
+  file.writeUInt16LE(1, 22);
+  file.writeUInt32LE(RATE, 24);
+  file.writeUInt32LE(RATE * 2, 28);
+  file.writeUInt16LE(2, 32);
+  file.writeUInt16LE(16, 34);
+  file.write("data", 36);
+  file.writeUInt32LE(count * 2, 40);
+  let phase = 0;
+  for (let at = 0; at < count; at++) {
+    const rung = Math.floor(at / (RUNG_SECONDS * RATE));
+    phase += (2 * Math.PI * LOWEST_HZ * RATIO ** rung) / RATE;
+    file.writeInt16LE(Math.round(12_000 * Math.sin(phase)), 44 + at * 2);
+  }
+  writeFileSync(path, file);
+}
+
+/**
+ * The rungs that were heard, in their order, each once.
+ * @param {{hz: number, level: number}[]} heard a row of short windows
+ * @returns {number[]}
+ */
+export function rungs(heard) {
+  /** @type {number[]} */
+  const found = [];
+  let [run, before] = [0, -1];
+  for (const { hz, level } of heard) {
+    const place = Math.log(hz / LOWEST_HZ) / Math.log(RATIO);
+    const rung = Math.round(place);
+    const clear = level > 0.02 && Math.abs(place - rung) < 0.3 && rung >= 0 && rung < RUNGS;
+    run = clear && rung === before ? run + 1 : 0;
+    before = clear ? rung : -1;
+    if (run === 2 && found.at(-1) !== rung) found.push(rung); // three windows of one tone
+  }
+  return found;
+}
+
+/**
+ * Where the order breaks: places in the row whose rung is not the one after its predecessor's.
+ * @param {number[]} row
+ */
+export function breaks(row) {
+  return row.flatMap((rung, at) => (at > 0 && rung !== ((row[at - 1] ?? 0) + 1) % RUNGS ? [{ at, from: row[at - 1], to: rung }] : []));
+}

@@ -1,0 +1,183 @@
+// @ts-check
+/** What each page is before and beside a show: reachable by everyone, and careful with its token. */
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { after, before, test } from "node:test";
+
+import { encodedTone, joined } from "../unit/tones.js";
+import { Server, isIn, openBrowser, openPage, picture } from "./stage.js";
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const PHONE = { width: 390, height: 844 };
+const SMALL = { width: 320, height: 568 };
+const DESK = { width: 1280, height: 800 };
+
+/** @type {Server} */ let server;
+/** @type {import("playwright-core").Browser} */ let browser;
+
+before(async () => {
+  server = await Server.start();
+  browser = await openBrowser();
+});
+
+after(async () => {
+  await browser?.close();
+  await server?.stop();
+});
+
+/** What an accessibility check finds. @param {import("playwright-core").Page} page */
+async function faults(page) {
+  await page.evaluate(AXE);
+  /** @type {{violations: {id: string, impact: string, nodes: {html: string, failureSummary: string}[]}[]}} */
+  const found = await page.evaluate("axe.run()");
+  return found.violations.map(({ id, impact, nodes }) => `${impact} ${id}: ${nodes.map((it) => `${it.html} ${it.failureSummary}`).join("; ")}`);
+}
+
+const address = (/** @type {string} */ path) => new URL(path, server.listen).href;
+
+for (const [size, viewport] of Object.entries({ phone: PHONE, small: SMALL, desk: DESK })) {
+  for (const colorScheme of /** @type {const} */ (["light", "dark"])) {
+    test(`every page is accessible and fits, ${size}, ${colorScheme}`, async () => {
+      const page = await openPage(browser, { viewport, colorScheme, reducedMotion: "reduce" });
+      for (const [name, path, act] of /** @type {[string, string, string?][]} */ ([
+        ["index", address("/")],
+        ["listen-form", address("/listen")],
+        ["studio-form", address("/studio")],
+        ["listen-idle", server.listen],
+        ["listen-waiting", server.listen, "#play"],
+        ["studio-off", server.studio],
+        ["studio-file", server.studio, "#source label:nth-of-type(2)"],
+      ])) {
+        await page.goto("about:blank");
+        await page.goto(path);
+        if (act) await page.click(act);
+        if (name === "listen-waiting") await isIn(page, "waiting");
+        assert.deepEqual(await faults(page), [], name);
+        const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+        assert.ok(wide <= 0, `${name} is ${wide} pixels too wide`);
+        await picture(page, `${name}-${size}-${colorScheme}`);
+      }
+      assert.deepEqual(page.complaints, []);
+      await page.context().close();
+    });
+  }
+}
+
+test("the states of a show are accessible too", async () => {
+  const studio = await openPage(browser, { viewport: PHONE, colorScheme: "dark", reducedMotion: "reduce" });
+  const listener = await openPage(browser, { viewport: PHONE, reducedMotion: "reduce" });
+  await studio.goto(server.studio);
+  await listener.goto(server.listen);
+  await studio.click("#live");
+  await isIn(studio, "live");
+  await listener.click("#play");
+  await isIn(listener, "live");
+  await studio.click("summary");
+  await studio.waitForTimeout(2_500);
+  assert.deepEqual([await faults(studio), await faults(listener)], [[], []]);
+  await picture(studio, "studio-live-phone-dark");
+  await picture(listener, "listen-live-phone-light");
+  await studio.click("#live");
+  await isIn(listener, "ended");
+  await isIn(studio, "ended");
+  assert.deepEqual([await faults(studio), await faults(listener)], [[], []]);
+  await picture(studio, "studio-ended-phone-dark");
+  await studio.context().close();
+  await listener.context().close();
+});
+
+test("the keyboard alone goes live, listens and stops", async () => {
+  const studio = await openPage(browser);
+  const listener = await openPage(browser);
+  await studio.goto(server.studio);
+  await listener.goto(server.listen);
+  for (const [page, id] of /** @type {const} */ ([[studio, "live"], [listener, "play"]])) {
+    for (let steps = 0; steps < 20; steps++) {
+      await page.keyboard.press("Tab");
+      if (await page.evaluate((wanted) => document.activeElement?.id === wanted, id)) break;
+    }
+    await page.keyboard.press("Enter");
+    await isIn(page, "live");
+  }
+  await listener.keyboard.press("Enter");
+  await isIn(listener, "idle");
+  await studio.keyboard.press("Enter");
+  await isIn(studio, "ended");
+  await studio.context().close();
+  await listener.context().close();
+});
+
+test("the token leaves the address bar, survives a reload, and is in no request's line", async () => {
+  const page = await openPage(browser);
+  /** @type {string[]} */
+  const lines = [];
+  page.on("request", (request) => lines.push(request.url(), request.headers().referer ?? ""));
+  page.on("websocket", (socket) => lines.push(socket.url()));
+  const token = new URLSearchParams(new URL(server.listen).hash.slice(1)).get("token") ?? "";
+  assert.ok(token.length > 20);
+  await page.goto(server.listen);
+  assert.ok(!page.url().includes("token"), page.url());
+  await page.reload();
+  await page.click("#play");
+  await isIn(page, "waiting");
+  assert.ok(lines.length > 5);
+  // The fragment of the page itself is the browser's own affair: it is never sent.
+  assert.deepEqual(lines.filter((line) => line.replace(/#.*/, "").includes(token)), []);
+  await page.context().close();
+});
+
+test("who is refused is told why, in the server's words", async () => {
+  for (const [path, button] of [["/listen", "#play"], ["/studio", "#live"]]) {
+    const page = await openPage(browser);
+    await page.goto(address(`${path}#livestream=demo&token=wrong`));
+    await page.click(button ?? "");
+    await isIn(page, "refused");
+    assert.match(await page.locator("#detail").innerText(), /Id token is invalid/);
+    await picture(page, `refused${path?.replace("/", "-")}`);
+    await page.context().close();
+  }
+});
+
+test("where there is no microphone, that is said, and a file is sent instead", async () => {
+  const studio = await openPage(browser);
+  await studio.addInitScript(() => Object.defineProperty(window, "isSecureContext", { get: () => false }));
+  await studio.goto(server.studio);
+  assert.ok(await studio.locator("#insecure").isVisible());
+  assert.ok(await studio.locator("#microphone-choice").isHidden());
+  await picture(studio, "studio-insecure");
+  await studio.click("#source label:nth-of-type(2)");
+  await studio.setInputFiles("#file-input", { name: "tone.mp3", mimeType: "audio/mpeg", buffer: Buffer.from(joined(encodedTone(20))) });
+  await studio.click("#live");
+  await isIn(studio, "live");
+  await studio.waitForFunction(() => Number(document.getElementById("sent")?.textContent) >= 3);
+  assert.match(await studio.locator("#meter-words").innerText(), /level|quiet/);
+  await studio.click("#live");
+  await isIn(studio, "ended");
+  assert.deepEqual(studio.complaints, []);
+  await studio.context().close();
+});
+
+test("clips of one stream are decoded without a seam, sample by sample", async () => {
+  const page = await openPage(browser);
+  await page.goto(address("/listen"));
+  const worst = await page.evaluate(async (bytes) => {
+    const from = "/pages/mp3.js";
+    const { Cutter, Joiner, markedClip } = await import(from);
+    const whole = new Uint8Array(bytes);
+    const decode = (/** @type {Uint8Array<ArrayBuffer>} */ it) => new OfflineAudioContext(1, 1, 48_000).decodeAudioData(it.slice().buffer);
+    const wanted = (await decode(whole)).getChannelData(0);
+    const joiner = new Joiner();
+    let [at, worst] = [0, 0];
+    for (const [number, sound] of new Cutter(1).push(whole).entries()) {
+      const { bytes: clip, skip, samples } = joiner.join(markedClip({ stream: "s", number, cutAt: 0 }, sound));
+      const got = (await decode(clip)).getChannelData(0);
+      if (got.length !== skip + samples) return `a clip has ${got.length} samples instead of ${skip + samples}`;
+      for (let i = skip; i < got.length; i++) worst = Math.max(worst, Math.abs((got[i] ?? 9) - (wanted[at++] ?? 9)));
+    }
+    return at > 4 * 48_000 ? worst : "too few samples";
+  }, [...joined(encodedTone(5))]);
+  assert.equal(worst, 0);
+  await page.context().close();
+});

@@ -1,0 +1,150 @@
+// @ts-check
+/** One show, from its beginning to its end, as a host and their listeners live it. The tests go on from each other. */
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+
+import { breaks } from "./ladder.js";
+import { Network, Server, heardRungs, hears, isIn, openBrowser, openPage, picture, tap, tapped } from "./stage.js";
+
+/** @type {Server} */ let server;
+/** @type {Network} */ let network;
+/** @type {import("playwright-core").Browser} */ let browser;
+/** @type {Awaited<ReturnType<typeof openPage>>} */ let studio;
+/** @type {Awaited<ReturnType<typeof openPage>>} */ let first;
+/** @type {Awaited<ReturnType<typeof openPage>>} */ let late;
+
+const text = (/** @type {import("playwright-core").Page} */ page, /** @type {string} */ id) => page.locator(`#${id}`).innerText();
+
+/** A listener who has pressed play. */
+async function listener() {
+  const page = await openPage(browser, tapped);
+  await tap(page);
+  await page.goto(server.listen);
+  await page.click("#play");
+  return page;
+}
+
+before(async () => {
+  server = await Server.start();
+  network = await Network.to(server.port);
+  browser = await openBrowser();
+  studio = await openPage(browser);
+});
+
+after(async () => {
+  await browser?.close();
+  network?.close();
+  await server?.stop();
+});
+
+test("a listener who is early waits, and hears the show when it begins", async () => {
+  first = await listener();
+  await isIn(first, "waiting");
+  assert.match(await text(first, "state"), /Waiting for the host/);
+  await studio.goto(network.through(server.studio));
+  await studio.locator("#clean").uncheck(); // a tone is no voice
+  await studio.click("#live");
+  await isIn(studio, "live");
+  await hears(first, 6);
+  await isIn(first, "live");
+});
+
+test("a listener who joins in mid-show hears it within moments", async () => {
+  late = await listener();
+  const pressed = Date.now();
+  await hears(late, 1);
+  const waited = Date.now() - pressed;
+  assert.ok(waited < 5_000, `the first sound came after ${waited} ms`);
+});
+
+test("what the studio sends is what both listeners hear, in its order", async () => {
+  await hears(first, 48);
+  await hears(late, 24);
+  for (const page of [first, late]) assert.deepEqual(breaks(await heardRungs(page)), []);
+  await studio.waitForFunction(() => document.getElementById("listeners")?.textContent === "2");
+  assert.match(await text(first, "listeners"), /^2$/);
+  assert.match(await text(first, "behind"), /^[123]\.\d s$/);
+  await picture(studio, "studio-live");
+  await picture(first, "listen-live");
+});
+
+test("a clip that is dropped on its way is noticed by these tests", async () => {
+  const unlucky = await openPage(browser, tapped);
+  await tap(unlucky);
+  let clips = 0;
+  await unlucky.routeWebSocket(/socket\.io/, (socket) => {
+    const far = socket.connectToServer();
+    far.onMessage((message) => {
+      if (typeof message === "string" || ++clips !== 5) socket.send(message);
+      else socket.send(Buffer.alloc(1)); // stands in for the fifth clip
+    });
+  });
+  await unlucky.goto(server.listen);
+  await unlucky.click("#play");
+  await hears(unlucky, 30);
+  assert.equal(breaks(await heardRungs(unlucky)).length, 1);
+  await unlucky.context().close();
+});
+
+test("the streamer's network goes and comes back within the grace: nothing that was said is lost", async () => {
+  const from = (await heardRungs(first)).length;
+  network.cut();
+  await isIn(studio, "reconnecting");
+  await isIn(first, "away");
+  assert.match(await text(first, "state"), /host is coming back/);
+  await picture(studio, "studio-reconnecting");
+  await picture(first, "listen-away");
+  await studio.waitForTimeout(4_000);
+  network.mend();
+  await isIn(studio, "live");
+  await isIn(first, "live");
+  await hears(first, 36, from);
+  for (const page of [first, late]) assert.deepEqual(breaks(await heardRungs(page)), []);
+});
+
+test("the server is restarted in mid-show, and the sound returns", async () => {
+  await server.stop();
+  await isIn(first, "reconnecting", "away", "ended");
+  await picture(first, "listen-reconnecting");
+  await server.start();
+  // The demo's tokens are of its run: an app that embeds the pages hands them a fresh one in the same way.
+  for (const [page, address] of [[studio, server.studio], [first, server.listen], [late, server.listen]]) {
+    if (typeof page === "object") await page.evaluate((hash) => void (location.hash = hash), new URL(String(address)).hash);
+  }
+  await isIn(studio, "live");
+  for (const page of [first, late]) {
+    await isIn(page, "live");
+    const from = (await heardRungs(page)).length;
+    await hears(page, 12, from);
+    assert.deepEqual(breaks((await heardRungs(page)).slice(from)), []);
+  }
+});
+
+test("a second studio takes the show over, and the first one is told", async () => {
+  const other = await openPage(browser);
+  await other.goto(server.studio);
+  await other.locator("#clean").uncheck();
+  await other.click("#live");
+  await isIn(other, "live");
+  await isIn(studio, "refused");
+  assert.match(await text(studio, "detail"), /taken over/);
+  await picture(studio, "studio-taken-over");
+  const from = (await heardRungs(first)).length;
+  await hears(first, 8, from);
+  await other.click("#live");
+  await isIn(other, "ended");
+  assert.deepEqual(other.complaints, []);
+});
+
+test("the end of the show is told to who listens", async () => {
+  for (const page of [first, late]) {
+    await isIn(page, "ended");
+    assert.match(await text(page, "state"), /has ended/);
+  }
+  await picture(first, "listen-ended");
+});
+
+test("no page complained in all that time", () => {
+  for (const page of [studio, first, late]) assert.deepEqual(page.complaints, []);
+});

@@ -1,0 +1,218 @@
+// @ts-check
+/** The stage of the end-to-end tests: a demo server, a network that can be cut, a browser with a tone for a microphone. */
+
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync } from "node:fs";
+import { createConnection, createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { chromium } from "playwright-core";
+
+import { rungs, writeLadder } from "./ladder.js";
+
+const BINARY = process.env.CASTAWAY_BINARY ?? new URL("../../../target/debug/castaway-media-server", import.meta.url).pathname;
+const CHROMIUM = ["/usr/bin/chromium", "/usr/bin/chromium-browser"].find(existsSync) ?? "chromium";
+const TAP = readFileSync(new URL("tap-worklet.js", import.meta.url), "utf8");
+const SCREENSHOTS = process.env.CASTAWAY_SCREENSHOTS;
+
+/** @typedef {import("playwright-core").Page} Page */
+
+/** A port that is free now. @returns {Promise<number>} */
+async function freePort() {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const address = server.address();
+  server.close();
+  await once(server, "close");
+  return typeof address === "object" && address ? address.port : 0;
+}
+
+/** A demo server, on the same ports through every restart. */
+export class Server {
+  /** @type {import("node:child_process").ChildProcess | null} */ #process = null;
+  studio = "";
+  listen = "";
+
+  /** @param {number} port @param {number} healthPort */
+  constructor(port, healthPort) {
+    this.port = port;
+    this.healthPort = healthPort;
+  }
+
+  static async start() {
+    const server = new Server(await freePort(), await freePort());
+    await server.start();
+    return server;
+  }
+
+  /** Resolves when both addresses are printed. */
+  async start() {
+    const ports = ["--listen", `127.0.0.1:${this.port}`, "--health-listen", `127.0.0.1:${this.healthPort}`];
+    const child = spawn(BINARY, ["demo", ...ports], { stdio: ["ignore", "pipe", "inherit"] });
+    this.#process = child;
+    [this.studio, this.listen] = ["", ""];
+    for await (const line of createInterface({ input: child.stdout })) {
+      for (const [address] of line.matchAll(/https?:\/\/\S+/g)) {
+        if (address.includes("/studio#")) this.studio = address;
+        if (address.includes("/listen#")) this.listen = address;
+      }
+      if (this.studio && this.listen) break;
+    }
+    if (!this.studio || !this.listen) throw new Error("the server did not print its addresses");
+    child.stdout.resume();
+  }
+
+  /** @param {NodeJS.Signals} [signal] */
+  async stop(signal = "SIGTERM") {
+    const child = this.#process;
+    if (!child || child.exitCode !== null || child.signalCode !== null) return;
+    child.kill(signal);
+    await once(child, "exit");
+  }
+}
+
+/** A stretch of network between a browser and the server, which can be cut. */
+export class Network {
+  #up = true;
+  /** @type {Set<import("node:net").Socket>} */ #sockets = new Set();
+
+  /** @param {import("node:net").Server} listener @param {number} port */
+  constructor(listener, port) {
+    this.listener = listener;
+    this.port = port;
+  }
+
+  /** @param {number} target the server's port */
+  static async to(target) {
+    const listener = createServer();
+    listener.listen(0, "127.0.0.1");
+    await once(listener, "listening");
+    const address = listener.address();
+    const network = new Network(listener, typeof address === "object" && address ? address.port : 0);
+    listener.on("connection", (near) => {
+      if (!network.#up) return void near.destroy();
+      const far = createConnection(target, "127.0.0.1");
+      for (const [one, other] of [[near, far], [far, near]]) {
+        if (!one || !other) continue;
+        network.#sockets.add(one);
+        one.on("error", () => other.destroy());
+        one.on("close", () => {
+          network.#sockets.delete(one);
+          other.destroy();
+        });
+        one.pipe(other);
+      }
+    });
+    return network;
+  }
+
+  cut() {
+    this.#up = false;
+    for (const socket of this.#sockets) socket.destroy();
+  }
+
+  mend() {
+    this.#up = true;
+  }
+
+  close() {
+    this.cut();
+    this.listener.close();
+  }
+
+  /** The same address through this network. @param {string} address */
+  through(address) {
+    const url = new URL(address);
+    url.port = String(this.port);
+    return url.href;
+  }
+}
+
+/** A browser whose microphone hears the ladder. */
+export async function openBrowser() {
+  const wav = join(mkdtempSync(join(tmpdir(), "castaway-pages-")), "ladder.wav");
+  writeLadder(wav);
+  return chromium.launch({
+    executablePath: CHROMIUM,
+    args: [
+      "--no-sandbox",
+      "--use-fake-ui-for-media-stream",
+      "--use-fake-device-for-media-stream",
+      `--use-file-for-fake-audio-capture=${wav}`,
+      "--autoplay-policy=user-gesture-required",
+    ],
+  });
+}
+
+/**
+ * A page of its own, whose complaints are collected.
+ * @param {import("playwright-core").Browser} browser
+ * @param {import("playwright-core").BrowserContextOptions} [options]
+ */
+export async function openPage(browser, options = {}) {
+  const context = await browser.newContext({ permissions: ["microphone"], ...options });
+  const page = await context.newPage();
+  /** @type {string[]} */
+  const complaints = [];
+  page.on("pageerror", (error) => complaints.push(String(error)));
+  page.on("console", (line) => {
+    // A network that is cut is reported by the browser itself.
+    if (line.type() === "error" && !/WebSocket connection|ERR_/.test(line.text())) complaints.push(line.text());
+  });
+  return Object.assign(page, { complaints });
+}
+
+/**
+ * Puts a tap where the page's sound leaves it. The page must have been opened with `tapped`.
+ * @param {Page} page before it is opened
+ */
+export async function tap(page) {
+  await page.addInitScript((code) => {
+    const heard = /** @type {any[]} */ ([]);
+    Object.assign(globalThis, { heard });
+    const connect = AudioNode.prototype.connect;
+    /** @param {any[]} args */
+    AudioNode.prototype.connect = function (...args) {
+      if (args[0] === this.context.destination && this.context instanceof AudioContext) {
+        const module = URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
+        void this.context.audioWorklet.addModule(module).then(() => {
+          const node = new AudioWorkletNode(this.context, "tap", { numberOfOutputs: 0 });
+          node.port.onmessage = ({ data }) => heard.push(data);
+          Reflect.apply(connect, this, [node]);
+        });
+      }
+      return Reflect.apply(connect, this, args);
+    };
+  }, TAP);
+}
+
+/** The tap is a script that the page's policy forbids; the policy itself is tested where nothing is tapped. */
+export const tapped = { bypassCSP: true };
+
+/** The rungs that a tapped page has heard. @param {Page} page @returns {Promise<number[]>} */
+export async function heardRungs(page) {
+  return rungs(await page.evaluate("heard"));
+}
+
+/** Waits until a tapped page has heard so many rungs since `from`. @param {Page} page @param {number} count */
+export async function hears(page, count, from = 0, timeoutMs = 25_000) {
+  for (const end = Date.now() + timeoutMs; Date.now() < end; ) {
+    if ((await heardRungs(page)).length >= from + count) return;
+    await page.waitForTimeout(250);
+  }
+  throw new Error(`only ${(await heardRungs(page)).length - from} of ${count} rungs were heard`);
+}
+
+/** Waits for a page to be in one of these states. @param {Page} page @param {...string} states */
+export async function isIn(page, ...states) {
+  await page.waitForSelector(states.map((state) => `body[data-state="${state}"]`).join(), { timeout: 30_000 });
+}
+
+/** Keeps a picture, if pictures are wanted. @param {Page} page @param {string} name */
+export async function picture(page, name) {
+  if (!SCREENSHOTS) return;
+  mkdirSync(SCREENSHOTS, { recursive: true });
+  await page.screenshot({ path: join(SCREENSHOTS, `${name}.png`), fullPage: true });
+}
