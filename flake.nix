@@ -101,7 +101,7 @@
             pkgs.runCommandLocal "castaway-media-server-units" { nativeBuildInputs = [ pkgs.systemd ]; }
               ''
                 export SYSTEMD_UNIT_PATH=${package}/lib/systemd/system:${pkgs.systemd}/example/systemd/system
-                for unit in ${package}/lib/systemd/system/*; do
+                for unit in ${package}/lib/systemd/system/*.{service,socket}; do
                   systemd-analyze verify --man=no --recursive-errors=no $unit
                 done
                 systemd-analyze security --offline=true --threshold=12 ${package}/lib/systemd/system/castaway-media-server.service

@@ -44,6 +44,8 @@ rustPlatform.buildRustPackage {
 
   postInstall = ''
     install -Dm644 --target-directory=$out/lib/systemd/system nixos/systemd/*.service nixos/systemd/*.socket
+    install -Dm644 --target-directory=$out/lib/systemd/system/castaway-media-server.service.d \
+      nixos/systemd/castaway-media-server.service.d/*.conf
     substituteInPlace $out/lib/systemd/system/castaway-media-server.service --replace-fail /usr/bin/ $out/bin/
     substituteInPlace $out/lib/systemd/system/castaway-credentials.service --replace-fail /usr/libexec/ $out/libexec/
     install -D --target-directory=$out/libexec/castaway-media-server nixos/gce/fetch-credentials

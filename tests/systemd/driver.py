@@ -14,6 +14,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -101,6 +102,7 @@ def main():
     nodes = json.loads(pathlib.Path(arguments.nodes).read_text())
     context = Context(arguments, nodes)
     log = Log()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
     machines = []
     report = Report(log, machines)
     try:

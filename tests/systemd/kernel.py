@@ -47,7 +47,7 @@ with subtest("an operator's address filter holds: on the service where it listen
 with subtest("a power cut in mid-show: up again by itself, and no flag without a host"):
     fresh()
     show()
-    assert on_air()
+    until(it_is_on_air)
     machine.succeed("sync")
     machine.crash()
     machine.start()

@@ -2,11 +2,10 @@
 
 SCORE = 11  # tenths, of systemd-analyze security; what is left is the network itself
 
-machine.wait_for_unit("multi-user.target")
-
-with subtest("comes up at boot while Google is out of reach, and says so"):
-    machine.wait_for_unit(UNIT, timeout=90)
-    machine.succeed("curl --fail --silent http://localhost:8080/ | grep -F 'Media server is up and running.'")
+with subtest("the boot goes on, whatever the daemon says to a machine without a project"):
+    machine.wait_for_unit("multi-user.target", timeout=120)
+    for socket in SOCKETS.split():
+        machine.wait_for_unit(socket, timeout=20)
 
 with subtest("systemd understands the units without a word"):
     fresh()
@@ -95,7 +94,7 @@ with subtest("a restart in mid-show refuses no connection and ends no show"):
     knocked = json.loads(machine.succeed("cat /tmp/knocked"))
     log.info(f"across the restart: {knocked}")
     assert knocked["refused"] == 0 and knocked["broken"] == 0 and knocked["answered"] > 20, knocked
-    assert on_air()
+    until(it_is_on_air)
     for name in ("alice", "bob0", "bob1"):
         assert not met(name, "error"), met(name, "error")
         assert len(met(name, "connect")) == 2, met(name, "connect")
@@ -120,7 +119,6 @@ with subtest("the latest clip outlives a restart: who joins before the next one 
 
     until(the_late_listener_hears_a_clip, timeout=5)
     assert clips("late")[0] == clips("quiet", "upload")[-1], (clips("late"), clips("quiet", "upload"))
-    machine.succeed("test $(systemctl show --value -p NFileDescriptorStore castaway-media-server) -ge 0")
 
 with subtest("kill -9 in mid-show: restarted by itself, everybody back, the flag true to life"):
     fresh()
@@ -129,7 +127,7 @@ with subtest("kill -9 in mid-show: restarted by itself, everybody back, the flag
     machine.succeed(f"kill -9 {pid}")
     hears_more("bob0")
     assert property_of("MainPID") != pid and property_of("NRestarts") != "0"
-    assert on_air()
+    until(it_is_on_air)
     machine.succeed("systemctl stop client-alice")
 
     def the_flag_is_cleared_after_the_grace():

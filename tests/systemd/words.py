@@ -127,6 +127,10 @@ def on_air(livestream="show"):
     return json.loads(machine.succeed(f"castaway-google document {livestream}"))["streamerConnected"]
 
 
+def it_is_on_air():
+    return on_air()
+
+
 def now_in_journal():
     """A place in the journal: what is asked of `journal` with it came later."""
     machine.succeed("journalctl --sync")
