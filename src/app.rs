@@ -306,17 +306,17 @@ impl App {
         }
     }
 
-    /// Stops in order, by `deadline`: no more clients, what is live is left to the next process, flags are cleared,
-    /// and everybody's transport is closed so that clients come back by themselves.
+    /// Stops in order, by `deadline`: no more clients and clips, flags are cleared, what is live is left to the next
+    /// process, what was taken is delivered, and everybody's transport is closed so that clients come back by themselves.
     pub async fn stop(self, deadline: Instant) {
         self.readiness.stopping();
         self.stopping.cancel();
+        self.relay.stop();
         if let Some(path) = handover::path()
             && let Err(error) = handover::leave(&path, &self.relay.snapshot(), SystemTime::now())
         {
             tracing::warn!(%error, "nothing is left to the next process");
         }
-        self.relay.clear_flags();
         let left = deadline.saturating_duration_since(Instant::now());
         self.sockets.close_all(left / 4).await;
         let left = deadline.saturating_duration_since(Instant::now());

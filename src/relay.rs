@@ -8,7 +8,7 @@
 //! intended true when a livestream goes on air and false when it ends, in that order.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -51,6 +51,8 @@ struct Inner {
     // A lock: taken to find a livestream, never while one is being changed.
     livestreams: Mutex<HashMap<LivestreamId, Arc<Mutex<Show>>>>,
     next_lease: AtomicU64,
+    /// Set once, before a stop: from then on no clip is taken and no flag becomes true.
+    stopping: AtomicBool,
 }
 
 struct Show {
@@ -84,6 +86,9 @@ pub enum UploadError {
     /// Another socket is the streamer now, or the livestream is over.
     #[error("the lease is good no more")]
     StaleLease,
+    /// The daemon stops.
+    #[error("the daemon stops")]
+    Stopping,
     /// The clip is larger than it may be.
     #[error("the clip is larger than {limit} bytes")]
     TooLarge {
@@ -146,6 +151,7 @@ impl Relay {
             quota: RwLock::new(UploadQuota::new(&config.upload)),
             livestreams: Mutex::default(),
             next_lease: AtomicU64::new(1),
+            stopping: AtomicBool::new(false),
         }))
     }
 
@@ -244,7 +250,7 @@ impl Relay {
         };
         let mut show = lock(&show);
         let good = show.livestream.air(lease);
-        if good {
+        if good && !self.0.stopping.load(Ordering::SeqCst) {
             // Under the lock, so that intentions come in the order of what they say.
             self.0.directory.set_streamer_connected(id, true);
         }
@@ -264,6 +270,7 @@ impl Relay {
         if let Err(error) = &uploaded {
             let reason = match error {
                 UploadError::StaleLease => "stale_lease",
+                UploadError::Stopping => "stopping",
                 UploadError::TooLarge { .. } => "too_large",
                 UploadError::Exceeded(_) => "rate_limit",
             };
@@ -299,6 +306,10 @@ impl Relay {
             .unwrap_or_else(PoisonError::into_inner)
             .take(user, length)?;
         let mut show = lock(&found);
+        // Under the lock, so that what is left to the next process holds every clip that was taken.
+        if self.0.stopping.load(Ordering::SeqCst) {
+            return Err(UploadError::Stopping);
+        }
         let clip = show
             .livestream
             .upload(lease, bytes, now)
@@ -562,10 +573,13 @@ impl Relay {
         }
     }
 
-    /// Ends all livestreams' flags, as before a stop: whoever is live now will be so again when it comes back.
-    pub fn clear_flags(&self) {
-        for (id, show) in self.all() {
-            if lock(&show).livestream.show().is_some() {
+    /// Before a stop: takes no clip and sets no flag from now on, and clears the flags of what is live. Whoever is live
+    /// will be so again when it comes back, here or elsewhere.
+    pub fn stop(&self) {
+        self.0.stopping.store(true, Ordering::SeqCst);
+        for (id, found) in self.all() {
+            let show = lock(&found);
+            if show.livestream.show().is_some() {
                 self.0.directory.set_streamer_connected(&id, false);
             }
         }

@@ -268,10 +268,19 @@ impl Sockets {
         }
     }
 
-    /// Closes the transport of everybody, so that clients come back by themselves.
+    /// Closes the transport of everybody, so that clients come back by themselves: once what waits for them is
+    /// written, at the latest after `timeout`.
     pub async fn close_all(&self, timeout: Duration) {
-        self.0.sessions.close_all();
-        self.0.connections.abort_all();
+        let connections = &self.0.connections;
+        connections.finish_all();
+        self.0.sessions.close_polled();
+        let gone = async {
+            while connections.count_open() > 0 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(timeout, gone).await.ok();
+        connections.abort_all();
         // The library's own close runs no disconnect handlers and can hang on a stalled socket: it comes last.
         if let Some(io) = self.0.io.get()
             && tokio::time::timeout(timeout, io.close()).await.is_err()

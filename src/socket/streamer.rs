@@ -189,6 +189,7 @@ fn take(sockets: &Sockets, socket: &SocketRef, clip: Option<Bytes>, ack: AckSend
                     }
                 }
                 Err(UploadError::StaleLease) => Ack::error(wire::NOT_ON_AIR),
+                Err(UploadError::Stopping) => refused(&Refusal::Unavailable.text(), None),
                 Err(UploadError::TooLarge { limit }) => refused(&wire::too_large(limit), None),
                 Err(UploadError::Exceeded(exceeded)) => {
                     let millis = whole_millis(exceeded.retry_after);

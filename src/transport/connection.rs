@@ -381,6 +381,13 @@ impl Connection {
         }
     }
 
+    /// As [`Self::finish`], if it is a WebSocket by now.
+    pub(super) fn finish_if_upgraded(self: &Arc<Self>) {
+        if matches!(self.lock().phase, Phase::WebSocket(_)) {
+            self.finish();
+        }
+    }
+
     /// As [`Self::finish`], for HTTP.
     pub(super) fn shut_down_writing(&self) {
         SockRef::from(&self.tcp).shutdown(Shutdown::Write).ok();

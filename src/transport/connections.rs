@@ -185,6 +185,14 @@ impl Connections {
         }
     }
 
+    /// Closes every WebSocket once what waits for it is written; its client comes back by itself.
+    pub fn finish_all(&self) {
+        let all: Vec<_> = self.lock().all.iter().filter_map(Weak::upgrade).collect();
+        for connection in all {
+            connection.finish_if_upgraded();
+        }
+    }
+
     /// Closes all of them at once; their clients come back by themselves.
     pub fn abort_all(&self) {
         let all: Vec<_> = self.lock().all.iter().filter_map(Weak::upgrade).collect();

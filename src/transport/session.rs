@@ -70,11 +70,13 @@ impl Sessions {
         session
     }
 
-    /// Closes all of them.
-    pub fn close_all(&self) {
+    /// Closes those that are polled: they have no connection of their own.
+    pub fn close_polled(&self) {
         let all: Vec<_> = self.lock().values().filter_map(Weak::upgrade).collect();
         for session in all {
-            session.close();
+            if session.connection().is_none() {
+                session.close();
+            }
         }
     }
 
