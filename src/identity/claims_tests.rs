@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 
 use jsonwebtoken::{EncodingKey, Header};
+use proptest::{prop_assert, proptest};
 use serde_json::{Value, json};
 
 use super::*;
@@ -276,4 +277,15 @@ fn unsigned_tokens_are_taken_with_the_emulator_only_and_their_claims_checked() {
             .expect("readable")
             .expired
     );
+}
+
+proptest! {
+    #[test]
+    fn no_junk_is_taken_for_a_token(header in ".{0,40}", claims in ".{0,80}", signature in "[A-Za-z0-9_.-]{0,20}") {
+        let plain = verify(&format!("{header}.{claims}.{signature}"));
+        prop_assert!(plain.is_err());
+        let encoded = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part));
+        let encoded = verify(&format!("{}.{signature}", encoded.join(".")));
+        prop_assert!(encoded.is_err());
+    }
 }

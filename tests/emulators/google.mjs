@@ -43,6 +43,7 @@ export function start(command, args, { log, ...options }) {
   child.on("error", (error) => console.error(`${command}: ${error.message}`));
   return {
     ended,
+    signal: (signal) => child.kill(signal),
     async stop(signal = "SIGTERM") {
       child.kill(signal);
       const timer = setTimeout(() => child.kill("SIGKILL"), 15_000);

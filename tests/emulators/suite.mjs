@@ -187,6 +187,34 @@ const tests = {
     listener.vanish();
   },
 
+  async "a running livestream goes on while Firestore hangs, and ends as intended"() {
+    const { artist, id, streamer } = await live();
+    const next = await show();
+    const listener = connect("listener", artist.token, id);
+    await listener.next("success");
+    firestore.process.signal("SIGSTOP");
+    try {
+      const clip = randomBytes(1000);
+      streamer.upload(clip);
+      assert.deepEqual(await listener.next("audio"), clip);
+      streamer.leave();
+      await listener.next("disconnect");
+      // The attempts at this end hang in the emulator, and land whenever it wakes.
+      const late = connect("streamer", next.artist.token, next.id);
+      await late.next("connect");
+      assert.equal(await late.next("error", 6_000), "Service is temporarily unavailable, try again.");
+      await late.next("closed");
+    } finally {
+      firestore.process.signal("SIGCONT");
+    }
+    await livestreams.says(id, false);
+    const again = connect("streamer", next.artist.token, next.id);
+    await again.next("success", 10_000);
+    again.leave();
+    await livestreams.says(next.id, false);
+    listener.vanish();
+  },
+
   async "after kill -9 the next start clears what was left connected"() {
     const { artist, id, streamer } = await live();
     const ended = await live();
