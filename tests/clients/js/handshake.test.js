@@ -74,6 +74,15 @@ onEveryTransport("the handshake", {}, (world) => {
     });
   }
 
+  for (const state of ["disabled", "deleted"]) {
+    test(`a streamer whose account is ${state} is refused though its token is good`, async () => {
+      const show = await world.livestream();
+      await world.google.account(show.user, state);
+      const client = await world.client("streamer", { user: show.user, livestream: show.id });
+      await refused(client, "Id token is invalid.");
+    });
+  }
+
   test("a streamer of a missing document is not authorised, and the document stays missing", async () => {
     const livestream = world.name("missing");
     const client = await world.client("streamer", { livestream });
