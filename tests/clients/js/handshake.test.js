@@ -25,9 +25,10 @@ onEveryTransport("the handshake", {}, (world) => {
         foreign: await world.google.token("somebody", "foreign"),
         forged: await world.google.token("somebody", "forged"),
       };
-      for (const token of Object.values(tokens)) {
+      const refusal = async (token) => {
         await refused(await world.client(role, { token, livestream }), "Id token is invalid.");
-      }
+      };
+      await Promise.all(Object.values(tokens).map(refusal));
     });
 
     test(`a ${role} with an expired token is told so`, async () => {
@@ -51,23 +52,34 @@ onEveryTransport("the handshake", {}, (world) => {
     });
 
     test(`a ${role}'s payload of the wrong shape counts as none`, async () => {
-      for (const auth of [{ idToken: 1, livestreamId: {} }, { idToken: null }, {}]) {
+      const refusal = async (auth) => {
         await refused(await world.client(role, { token: undefined, auth }), "Id token not provided.");
-      }
+      };
+      await Promise.all([{ idToken: 1, livestreamId: {} }, { idToken: null }, {}].map(refusal));
     });
 
     test(`a ${role} with an id that is no path segment finds nothing, and Firestore is not asked`, async () => {
       const before = (await world.google.calls()).read;
       const hostile = ["..", ".", "a/b", "../x", "__x__", "a\u0000b", "a\nb", "x".repeat(2_000)];
-      for (const livestreamId of hostile) {
+      const refusal = async (livestreamId) => {
         const auth = { idToken: await world.google.token("guest"), livestreamId };
         const client = await world.client(role, { token: undefined, auth });
         const text = await client.next("error");
         if (role === "streamer") assert.equal(text, "User is not authorized to livestream in this room.");
         else assert.match(text, /^Livestream [^]* does not exist\.$/);
         assert.equal(await client.next("disconnect"), "io server disconnect");
-      }
+      };
+      await Promise.all(hostile.map(refusal));
       assert.equal((await world.google.calls()).read, before);
+    });
+  }
+
+  for (const state of ["disabled", "deleted"]) {
+    test(`a streamer whose account is ${state} is refused though its token is good`, async () => {
+      const show = await world.livestream();
+      await world.google.account(show.user, state);
+      const client = await world.client("streamer", { user: show.user, livestream: show.id });
+      await refused(client, "Id token is invalid.");
     });
   }
 

@@ -137,19 +137,3 @@ inAWorld("the limit of livestreams", { CASTAWAY_LIVESTREAM__MAX_LIVE: "1" }, (wo
     await world.streamer(other);
   });
 });
-
-inAWorld("refusals on one connection", { CASTAWAY_SERVER__MAX_REFUSALS: "3" }, (world) => {
-  test("close it when there were too many", async () => {
-    const client = await world.client("streamer", { token: undefined, livestream: "any" });
-    let refusals = 0;
-    while (client.unread("disconnect") === 0 || refusals === 0) {
-      assert.equal(await client.next("error"), "Id token not provided.");
-      refusals += 1;
-      if ((await client.next("disconnect")) !== "io server disconnect") break;
-      assert.ok(refusals < 4, "the connection was closed after three refusals");
-      client.socket.connect();
-      await client.next("connect");
-    }
-    assert.ok(refusals <= 4);
-  });
-});

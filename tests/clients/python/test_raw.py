@@ -16,6 +16,8 @@ ENVIRONMENT = {
     "CASTAWAY_SERVER__CONNECT_TIMEOUT": "2s",
     "CASTAWAY_SERVER__REQUEST_TIMEOUT": "3s",
     "CASTAWAY_LISTENER__STALL_TIMEOUT": "2s",
+    "CASTAWAY_SERVER__MAX_REFUSALS": "3",
+    "CASTAWAY_SERVER__PING_TIMEOUT": "5s",
     "CASTAWAY_UPLOAD__CLIPS_BURST": "1000",
     "CASTAWAY_UPLOAD__BYTES_BURST": "200000000",
 }
@@ -193,6 +195,16 @@ async def test_an_unknown_namespace_leads_nowhere(world):
         await client.send("40/nowhere,")
         answer = await client.next()
         assert answer is None or answer.startswith("44/nowhere,"), answer
+
+
+async def test_a_connection_that_is_refused_again_and_again_is_closed(world):
+    async with raw(world.server.url) as client:
+        for _ in range(3):
+            await client.send("40/streamer,")
+            seen = await client.until("41/streamer,")
+            assert '42/streamer,["error","Id token not provided."]' in seen
+        await client.send("40/streamer,")
+        await client.closed()
 
 
 async def test_an_engine_message_beyond_the_hard_ceiling_closes_the_transport(world):

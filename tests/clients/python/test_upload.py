@@ -7,7 +7,9 @@ import pytest
 from harness.client import sha256
 from harness.world import SPEECH, clip, number_of
 
-ENVIRONMENT = {"CASTAWAY_UPLOAD__CLIPS_BURST": "1000"}
+ENVIRONMENT = {"CASTAWAY_UPLOAD__CLIPS_BURST": "1000", "CASTAWAY_LISTENER__QUEUE_CLIPS": "1000"}
+"""Bursts that no phone sends, so queues that hold them."""
+
 NO_CLIP = "Upload must be a single binary clip."
 MANY = 200
 
@@ -53,7 +55,7 @@ async def test_clips_emitted_at_once_after_connect_are_all_heard(anyhow):
 
 
 @pytest.mark.parametrize(
-    "shape", [{"file": "x"}, None, "text", 1, [], {"file": b"x"}, [b"x", b"y"], (b"x", b"y"), (b"x", "more")], ids=repr
+    "shape", [{"file": "x"}, None, "text", 1, [], {"file": b"x"}, (b"x", "more")], ids=repr
 )
 async def test_what_is_no_single_binary_clip_is_refused_and_the_streamer_stays(anyhow, shape):
     show = await anyhow.show()
@@ -64,6 +66,17 @@ async def test_what_is_no_single_binary_clip_is_refused_and_the_streamer_stays(a
     await show.streamer.emit("upload", clip(42))
     assert number_of(await show.listener.next("audio")) == 42
     assert not show.streamer.unread("disconnect")
+
+
+@pytest.mark.parametrize("shape", [[b"x", b"y"], (b"x", b"y"), {"one": b"x", "two": b"y"}], ids=repr)
+async def test_several_clips_at_once_are_relayed_to_nobody(anyhow, shape):
+    show = await anyhow.show()
+    await show.streamer.emit("upload", shape)
+    await show.streamer.next("disconnect")
+    newest = await anyhow.streamer(show)
+    assert (await newest.upload(clip(42)))["ok"]
+    assert number_of(await show.listener.next("audio")) == 42
+    assert not show.listener.unread("audio") + show.listener.unread("disconnect")
 
 
 async def test_a_callback_gets_one_object_with_the_sequence_and_the_listeners(anyhow):

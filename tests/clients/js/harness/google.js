@@ -57,6 +57,11 @@ export class Google {
     return (await this.#admin("POST", "/tokens", { user, kind })).token;
   }
 
+  /** From now on `user` is "disabled" or "deleted". */
+  account(user, state) {
+    return this.#admin("PUT", `/users/${user}`, { state });
+  }
+
   /** The fields of `livestreams/{id}`, or undefined when there is no such document. */
   document(id) {
     return this.#admin("GET", `/livestreams/${id}`);

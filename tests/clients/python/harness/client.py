@@ -5,6 +5,11 @@ import hashlib
 from collections import defaultdict
 
 import socketio
+from engineio.payload import Payload
+from socketio.packet import DISCONNECT, Packet
+
+# The library itself takes no long poll of more packets than 16, eight clips.
+Payload.max_decode_packets = 10_000
 
 TRANSPORTS = {
     "websocket": ["websocket"],
@@ -78,11 +83,15 @@ class Client:
         return await self.socket.call("upload", clip, namespace=self.namespace, timeout=SECONDS)
 
     async def leave(self):
-        """The client's own DISCONNECT."""
+        """The client's own DISCONNECT. The library's `disconnect` may close the WebSocket before it is on the wire."""
+        await self.socket._send_packet(Packet(DISCONNECT, namespace=self.namespace))
+        await self.socket.eio.queue.join()
         await self.socket.disconnect()
 
     async def close(self):
         """Ends the client, and holds the server to what every event must keep."""
         await self.socket.shutdown()
         assert not self.wrong, "an event carries exactly one argument"
-        assert "connect_error" not in self.names(), "the server sent a CONNECT_ERROR"
+        errors = [value for name, value in self.journal if name == "connect_error"]
+        # A connection that fails is reported under the same name, with a text.
+        assert not [error for error in errors if not isinstance(error, str)], "the server sent a CONNECT_ERROR"

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import aiohttp
 
@@ -27,7 +27,8 @@ class Raw:
         while True:
             message = await asyncio.wait_for(self.socket.receive(), SECONDS)
             if message.type == aiohttp.WSMsgType.TEXT and message.data == "2":
-                await self.socket.send_str("3")
+                with suppress(ConnectionError):
+                    await self.socket.send_str("3")
             elif message.type in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
                 return message.data
             else:
