@@ -234,7 +234,6 @@ impl App {
         else {
             return;
         };
-        self.take_over();
         let service = routes.into_make_service_with_connect_info::<Via>();
         self.spawn(
             "client port",
@@ -283,8 +282,10 @@ impl App {
         }
     }
 
-    /// What should be done before the daemon calls itself ready: keys tried, stale flags about to be cleared.
+    /// What must be done before a client is let in: what the process before left is taken up, flags that it left stale
+    /// are about to be cleared, and the signing keys are tried.
     pub async fn prepare(&self) {
+        self.take_over();
         self.directory.recover().await;
         if let Err(error) = self.identity.ready().await {
             tracing::warn!(

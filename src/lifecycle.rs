@@ -36,8 +36,8 @@ pub async fn run(app: App, mut reload: Option<Reload>) -> anyhow::Result<()> {
     let mut terminate = listen(SignalKind::terminate())?;
     let mut interrupt = listen(SignalKind::interrupt())?;
     let mut hangup = listen(SignalKind::hangup())?;
-    app.serve();
     app.prepare().await;
+    app.serve();
     app.readiness().ready();
     notify(&[NotifyState::Ready, NotifyState::Status(&app.status())]);
     let mut status = tokio::time::interval(STATUS_INTERVAL);
