@@ -18,11 +18,11 @@ const JUMP_SECONDS = 6;
 /** @type {Record<State, {badge: string, state: string, detail: string}>} */
 const WORDS = {
   idle: { badge: "Off", state: "Press play to listen", detail: "The sound starts as soon as you do." },
-  connecting: { badge: "…", state: "Finding the show", detail: "One moment." },
+  connecting: { badge: "Joining", state: "Finding the show", detail: "One moment." },
   waiting: { badge: "Waiting", state: "Waiting for the host", detail: "The show has not begun. Leave this page open: the sound starts by itself." },
   live: { badge: "Live", state: "You are listening live", detail: "" },
-  away: { badge: "Live", state: "The host is coming back", detail: "Their connection was lost. Stay: the sound returns by itself." },
-  reconnecting: { badge: "…", state: "Reconnecting", detail: "Your connection was lost. The sound returns by itself." },
+  away: { badge: "On hold", state: "The host is coming back", detail: "Their connection was lost. Stay: the sound returns by itself." },
+  reconnecting: { badge: "Joining", state: "Reconnecting", detail: "Your connection was lost. The sound returns by itself." },
   ended: { badge: "Ended", state: "The show has ended", detail: "Thank you for listening. If the host comes back, so does the sound." },
   refused: { badge: "Off", state: "You cannot listen here", detail: "" },
 };
