@@ -8,21 +8,21 @@ import { askForLink, element, say } from "./ui.js";
 import { drawWaves } from "./waves.js";
 import { keepAwake, describeShow } from "./lockscreen.js";
 
-/** How often a show that is not there is asked for again: at first, and at most. */
-const ASK_AGAIN_MS = { first: 1_000, most: 15_000 };
-/** From how far behind on the listener is offered to jump. */
-const JUMP_SECONDS = 6;
+/** How often a show that is not there is asked for again: at first, at most, and when it has been asked for `often` times. */
+const ASK_AGAIN_MS = { first: 1_000, most: 5_000, patient: 15_000, often: 120 };
+/** From how much needless delay on the listener is offered to jump. */
+const JUMP_SECONDS = 3;
 
 /** @typedef {"idle" | "connecting" | "waiting" | "live" | "away" | "reconnecting" | "ended" | "refused"} State */
 
 /** @type {Record<State, {badge: string, state: string, detail: string}>} */
 const WORDS = {
   idle: { badge: "Off", state: "Press play to listen", detail: "The sound starts as soon as you do." },
-  connecting: { badge: "…", state: "Finding the show", detail: "One moment." },
+  connecting: { badge: "Joining", state: "Finding the show", detail: "One moment." },
   waiting: { badge: "Waiting", state: "Waiting for the host", detail: "The show has not begun. Leave this page open: the sound starts by itself." },
   live: { badge: "Live", state: "You are listening live", detail: "" },
-  away: { badge: "Live", state: "The host is coming back", detail: "Their connection was lost. Stay: the sound returns by itself." },
-  reconnecting: { badge: "…", state: "Reconnecting", detail: "Your connection was lost. The sound returns by itself." },
+  away: { badge: "On hold", state: "The host is coming back", detail: "Their connection was lost. Stay: the sound returns by itself." },
+  reconnecting: { badge: "Joining", state: "Reconnecting", detail: "Your connection was lost. The sound returns by itself." },
   ended: { badge: "Ended", state: "The show has ended", detail: "Thank you for listening. If the host comes back, so does the sound." },
   refused: { badge: "Off", state: "You cannot listen here", detail: "" },
 };
@@ -160,7 +160,7 @@ function left() {
   returning = true;
   show(meanwhile);
   listeners(null);
-  const wait = wasLive ? ASK_AGAIN_MS.first : Math.min(ASK_AGAIN_MS.most, ASK_AGAIN_MS.first * 1.3 ** asked);
+  const wait = wasLive ? ASK_AGAIN_MS.first : Math.min(asked < ASK_AGAIN_MS.often ? ASK_AGAIN_MS.most : ASK_AGAIN_MS.patient, ASK_AGAIN_MS.first * 1.3 ** asked);
   asked++;
   askAgain = setTimeout(() => connect(meanwhile), wait * (0.8 + 0.4 * Math.random()));
 }
@@ -206,7 +206,7 @@ setInterval(() => {
   const inHand = player?.inHand ?? 0;
   if (state === "live" && inHand === 0) say(element("detail", HTMLElement), "Waiting for the sound …");
   else if (state === "live" && context?.state === "running") say(element("detail", HTMLElement), "");
-  jump.hidden = !(state === "live" && inHand > JUMP_SECONDS);
+  jump.hidden = !(state === "live" && (player?.surplus ?? 0) > JUMP_SECONDS);
 }, 500);
 
 playButton.addEventListener("click", () => (state === "idle" || state === "refused" ? void play() : stop()));

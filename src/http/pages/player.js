@@ -40,9 +40,9 @@ export class Player {
     return this.#schedule.inHand(this.context.currentTime);
   }
 
-  /** Seconds that are kept in hand against late clips. */
-  get margin() {
-    return this.#schedule.margin;
+  /** Seconds that the listener is further behind than need be. */
+  get surplus() {
+    return this.#schedule.surplus;
   }
 
   /** Takes the next clip; clips are heard in the order they are given. @param {Uint8Array} clip */

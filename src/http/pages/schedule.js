@@ -46,6 +46,11 @@ export class Schedule {
     return this.end === null ? 0 : Math.max(0, this.end - now);
   }
 
+  /** Seconds in hand beyond the margin, at the worst of the last seconds: what a listener is further behind than need be. */
+  get surplus() {
+    return this.#slacks.length === 0 ? 0 : Math.min(...this.#slacks.map((it) => it.slack)) - this.margin;
+  }
+
   /**
    * @param {number} now
    * @param {number} duration of the clip
@@ -90,8 +95,7 @@ export class Schedule {
   }
 
   #speed() {
-    const surplus = Math.min(...this.#slacks.map((it) => it.slack)) - this.margin;
-    if (surplus > 2) return 1.04;
-    return surplus > 0.2 ? 1.01 : 1;
+    if (this.surplus > 2) return 1.04;
+    return this.surplus > 0.2 ? 1.01 : 1;
   }
 }

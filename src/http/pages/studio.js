@@ -14,12 +14,12 @@ import { askForLink, clock, element, say } from "./ui.js";
 /** @type {Record<State, {badge: string, state: string, detail: string, button: string}>} */
 const WORDS = {
   off: { badge: "Off air", state: "Off air", detail: "Nobody hears you yet.", button: "Go live" },
-  connecting: { badge: "…", state: "Going live", detail: "Asking the server for the air.", button: "Cancel" },
+  connecting: { badge: "Joining", state: "Going live", detail: "Asking the server for the air.", button: "Cancel" },
   live: { badge: "On air", state: "You are live", detail: "Everything you say is heard.", button: "End the show" },
-  reconnecting: { badge: "On air", state: "Connection lost", detail: "Go on speaking: it is kept, and sent when the network is back.", button: "End the show" },
+  reconnecting: { badge: "Offline", state: "Connection lost", detail: "Go on speaking: it is kept, and sent when the network is back.", button: "End the show" },
   ending: { badge: "On air", state: "Ending the show", detail: "The last words are on their way.", button: "End the show" },
   ended: { badge: "Off air", state: "The show is over", detail: "Well done.", button: "Go live again" },
-  refused: { badge: "Off air", state: "You are off air", detail: "", button: "Try again" },
+  refused: { badge: "Off air", state: "You are off air", detail: "", button: "Go live again" },
 };
 
 const link = readLink("studio");
@@ -243,10 +243,14 @@ liveButton.addEventListener("click", () => {
 });
 testButton.addEventListener("click", () => void openSource());
 for (const control of [device, clean]) control.addEventListener("change", () => source.ready && void openSource());
+/** Shows what belongs to the source that is chosen. */
+function showSource() {
+  element("microphone", HTMLElement).hidden = chosen() !== "microphone";
+  element("file", HTMLElement).hidden = chosen() !== "file";
+}
 for (const choice of page.querySelectorAll("input[name=source]")) {
   choice.addEventListener("change", () => {
-    element("microphone", HTMLElement).hidden = chosen() !== "microphone";
-    element("file", HTMLElement).hidden = chosen() !== "file";
+    showSource();
     refuse("");
     if (onAir() || source.ready) {
       source.drop();
@@ -304,8 +308,10 @@ say(element("title", HTMLElement), link.livestream);
 show("off");
 if (!hasMicrophone()) {
   element("insecure", HTMLElement).hidden = false;
-  element("microphone-choice", HTMLElement).hidden = true;
+  element("source", HTMLElement).hidden = true;
+  element("source-file", HTMLInputElement).checked = true;
 }
+showSource();
 if (!link.token || !link.livestream) {
   const form = element("link-form", HTMLFormElement);
   const livestream = form.elements.namedItem("livestream");

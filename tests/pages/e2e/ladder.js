@@ -4,8 +4,6 @@
  * listener's, rung by rung.
  */
 
-import { writeFileSync } from "node:fs";
-
 const RATE = 48_000;
 const RUNGS = 14;
 const RUNG_SECONDS = 0.25;
@@ -13,9 +11,12 @@ const RUNG_SECONDS = 0.25;
 const RATIO = 1.2;
 const LOWEST_HZ = 300;
 
-/** One round of the ladder as a wav file. @param {string} path */
-export function writeLadder(path) {
-  const count = RUNGS * RUNG_SECONDS * RATE;
+/** How long one round is. */
+export const ROUND_SECONDS = RUNGS * RUNG_SECONDS;
+
+/** One round of the ladder as a wav file. */
+export function ladderWav() {
+  const count = ROUND_SECONDS * RATE;
   const file = Buffer.alloc(44 + count * 2);
   file.write("RIFF");
   file.writeUInt32LE(36 + count * 2, 4);
@@ -35,7 +36,7 @@ export function writeLadder(path) {
     phase += (2 * Math.PI * LOWEST_HZ * RATIO ** rung) / RATE;
     file.writeInt16LE(Math.round(12_000 * Math.sin(phase)), 44 + at * 2);
   }
-  writeFileSync(path, file);
+  return file;
 }
 
 /**

@@ -4,8 +4,8 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
-import { breaks } from "./ladder.js";
-import { Network, Server, heardRungs, hears, isIn, openBrowser, openPage, picture, tap, tapped } from "./stage.js";
+import { ROUND_SECONDS, breaks, ladderWav } from "./ladder.js";
+import { Network, Server, fallsSilent, heardRungs, hears, isIn, openBrowser, openPage, picture, tap, tapped } from "./stage.js";
 
 /** @type {Server} */ let server;
 /** @type {Network} */ let network;
@@ -117,7 +117,8 @@ test("the server is restarted in mid-show, and the sound returns", async () => {
     await isIn(page, "live");
     const from = (await heardRungs(page)).length;
     await hears(page, 12, from);
-    assert.deepEqual(breaks((await heardRungs(page)).slice(from)), []);
+    // What the studio sent while a listener was still away is lost to that listener, at one place.
+    assert.ok(breaks((await heardRungs(page)).slice(from)).length <= 1);
   }
 });
 
@@ -143,6 +144,33 @@ test("the end of the show is told to who listens", async () => {
     assert.match(await text(page, "state"), /has ended/);
   }
   await picture(first, "listen-ended");
+});
+
+test("a show by another client, in clips that stand for themselves, is heard in its order", async () => {
+  await fallsSilent(first);
+  const other = await openPage(browser);
+  await other.goto(new URL("/", server.studio).href);
+  await other.evaluate(
+    async ({ hash, wav, seconds }) => {
+      const from = "/pages/socket.js";
+      const { Connection, endpoint } = await import(from);
+      const said = new URLSearchParams(hash.slice(1));
+      const clip = new Uint8Array(wav);
+      const connection = new Connection({
+        url: endpoint(location),
+        namespace: "/streamer",
+        auth: () => ({ idToken: said.get("token"), livestreamId: said.get("livestream") }),
+        on: { left() {}, lost() {}, event() {} },
+      });
+      setInterval(() => connection.emit("upload", clip), seconds * 1000);
+    },
+    { hash: new URL(server.studio).hash, wav: [...ladderWav()], seconds: ROUND_SECONDS },
+  );
+  const from = (await heardRungs(first)).length;
+  await hears(first, 30, from, 40_000);
+  assert.deepEqual(breaks((await heardRungs(first)).slice(from)), []);
+  await isIn(first, "live");
+  await other.context().close();
 });
 
 test("no page complained in all that time", () => {

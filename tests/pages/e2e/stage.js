@@ -3,14 +3,14 @@
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { createConnection, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { chromium } from "playwright-core";
 
-import { rungs, writeLadder } from "./ladder.js";
+import { ladderWav, rungs } from "./ladder.js";
 
 const BINARY = process.env.CASTAWAY_BINARY ?? new URL("../../../target/debug/castaway-media-server", import.meta.url).pathname;
 const CHROMIUM = ["/usr/bin/chromium", "/usr/bin/chromium-browser"].find(existsSync) ?? "chromium";
@@ -133,7 +133,7 @@ export class Network {
 /** A browser whose microphone hears the ladder. */
 export async function openBrowser() {
   const wav = join(mkdtempSync(join(tmpdir(), "castaway-pages-")), "ladder.wav");
-  writeLadder(wav);
+  writeFileSync(wav, ladderWav());
   return chromium.launch({
     executablePath: CHROMIUM,
     args: [
@@ -204,6 +204,11 @@ export async function hears(page, count, from = 0, timeoutMs = 25_000) {
   }
   const told = await page.evaluate(() => document.body.innerText.replace(/\s+/g, " "));
   throw new Error(`only ${(await heardRungs(page)).length - from} of ${count} rungs were heard; the page says: ${told}`);
+}
+
+/** Waits until a tapped page is silent: the end is told before the last words are heard. @param {Page} page */
+export async function fallsSilent(page) {
+  await page.waitForFunction("heard.slice(-10).every(({ level }) => level < 0.001)");
 }
 
 /** Waits for a page to be in one of these states. @param {Page} page @param {...string} states */

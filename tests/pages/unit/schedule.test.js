@@ -80,6 +80,16 @@ test("too much in hand is played off a little faster, until the margin is reache
   near(schedule.place(number + 30, 1, 0).speed, 1);
 });
 
+test("long clips are no needless delay, sound that has piled up is", () => {
+  const steady = new Schedule();
+  for (let number = 0; number < 10; number++) steady.place(number * 5, 5, 0);
+  assert.ok(steady.surplus < 0.2, `${steady.surplus}`);
+  const piled = new Schedule();
+  for (let number = 0; number < 10; number++) piled.place(0, 1, 0); // ten at once
+  piled.place(9, 1, 0);
+  assert.ok(piled.surplus > 0.8, `${piled.surplus}`);
+});
+
 test("an unsteady network alone does not make it run faster", () => {
   const schedule = new Schedule();
   for (let number = 0; number < 60; number++) {
