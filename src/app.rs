@@ -52,6 +52,8 @@ pub struct App {
     sockets: Sockets,
     identity: Identity,
     directory: Directory,
+    // None in the demo.
+    google: Option<Access>,
     metrics: Metrics,
     connections: Arc<Connections>,
     readiness: Readiness,
@@ -79,10 +81,10 @@ impl App {
     ) -> anyhow::Result<Self> {
         let metrics = Metrics::new();
         let google = Client::new(&config.google, metrics.registry())?;
-        let access = Access::open(google.clone(), &config.google, emulators).await?;
+        let access = Access::open(google, &config.google, emulators).await?;
         let identity = Identity::google(&access, &config);
-        let directory = Directory::firestore(access, &config.google, state_directory)?;
-        let parts = (identity, directory, Some(google), metrics);
+        let directory = Directory::firestore(access.clone(), &config.google, state_directory)?;
+        let parts = (identity, directory, Some(access), metrics);
         Self::build(config, parts, Router::new(), inherited)
     }
 
@@ -95,7 +97,7 @@ impl App {
 
     fn build(
         config: Config,
-        (identity, directory, google, metrics): (Identity, Directory, Option<Client>, Metrics),
+        (identity, directory, google, metrics): (Identity, Directory, Option<Access>, Metrics),
         extra: Router,
         inherited: Inherited,
     ) -> anyhow::Result<Self> {
@@ -152,12 +154,13 @@ impl App {
         };
         let (failed, failure) = mpsc::channel(2);
         Ok(Self {
-            readiness: Readiness::new(degraded(google, directory.clone())),
+            readiness: Readiness::new(degraded(google.clone(), directory.clone())),
             config,
             relay,
             sockets,
             identity,
             directory,
+            google,
             metrics,
             connections,
             doors: Mutex::new(Some(doors)),
@@ -291,13 +294,16 @@ impl App {
         }
     }
 
-    /// Takes up what can be changed while it runs.
-    #[expect(
-        clippy::unused_async,
-        reason = "re-reading credentials may have to ask for tokens"
-    )]
-    pub async fn reload(&self, config: &Config) {
+    /// Takes up what can be changed while it runs: quotas and credentials.
+    pub fn reload(&self, config: &Config) {
         self.relay.set_quota(&config.upload);
+        let Some(access) = &self.google else { return };
+        match access.reload(&config.google) {
+            Ok(()) => self.identity.reload(access, config),
+            Err(error) => {
+                tracing::error!(%error, "the new credentials are refused, the old ones go on");
+            }
+        }
     }
 
     /// Stops in order, by `deadline`: no more clients, what is live is left to the next process, flags are cleared,
@@ -341,11 +347,11 @@ fn listen(
 
 /// What does not work although clients are served, in words.
 fn degraded(
-    google: Option<Client>,
+    google: Option<Access>,
     directory: Directory,
 ) -> impl Fn() -> Vec<String> + Send + Sync + 'static {
     move || {
-        let health = google.iter().flat_map(Client::health);
+        let health = google.iter().flat_map(|access| access.client.health());
         let down = health.filter(|(_, health)| *health == Health::Down);
         let mut reasons: Vec<String> = down
             .map(|(dependency, _)| format!("{} is down", dependency.as_str()))

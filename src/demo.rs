@@ -104,7 +104,7 @@ impl Demo {
         writeln!(
             text,
             "Castaway media server, demo: everything is in memory and gone when this stops (Ctrl-C).\n\n\
-             Go live:   {site}/studio#livestream={LIVESTREAM}&token={host}\n\n\
+             Go live:   {site}/studio#livestream={LIVESTREAM}&token={host}&guest={guest}\n\n\
              Listen:    {site}/listen#livestream={LIVESTREAM}&token={guest}\n\n\
              Or with a Socket.IO client, namespaces /streamer and /listener on {site}:\n\
              \x20 livestream-id: {LIVESTREAM}\n\

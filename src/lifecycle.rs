@@ -48,7 +48,7 @@ pub async fn run(app: App, mut reload: Option<Reload>) -> anyhow::Result<()> {
         tokio::select! {
             _ = terminate.recv() => break Ok(()),
             _ = interrupt.recv() => break Ok(()),
-            _ = hangup.recv() => reload_now(&app, reload.as_mut()).await,
+            _ = hangup.recv() => reload_now(&app, reload.as_mut()),
             error = failure.recv() => {
                 break Err(anyhow::anyhow!("a server task ended: {}", error.unwrap_or_default()));
             }
@@ -94,13 +94,13 @@ fn notify(states: &[NotifyState<'_>]) {
     }
 }
 
-async fn reload_now(app: &App, reload: Option<&mut Reload>) {
+fn reload_now(app: &App, reload: Option<&mut Reload>) {
     if let Ok(monotonic) = NotifyState::monotonic_usec_now() {
         notify(&[NotifyState::Reloading, monotonic]);
     }
     if let Some(reload) = reload {
         match Config::load(&Sources::of_process(reload.file.clone())) {
-            Ok(config) => apply(app, reload, config).await,
+            Ok(config) => apply(app, reload, config),
             Err(error) => log_refused(&error),
         }
     } else {
@@ -113,11 +113,11 @@ fn log_refused(error: &ConfigError) {
     tracing::error!(%error, "the new configuration is refused, the old one goes on");
 }
 
-async fn apply(app: &App, reload: &mut Reload, config: Config) {
+fn apply(app: &App, reload: &mut Reload, config: Config) {
     if let Err(error) = reload.level.set(&config.log.level) {
         tracing::error!(%error, "the log level stays as it was");
     }
-    app.reload(&config).await;
+    app.reload(&config);
     let changed = config.changes_that_need_a_restart(&reload.running);
     if changed.is_empty() {
         tracing::info!("configuration reloaded");

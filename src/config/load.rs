@@ -287,11 +287,10 @@ pub(super) fn shown(config: &Config, key: &str) -> Option<String> {
 }
 
 /// Keys that are never serialised.
-const SECRETS: [&str; 4] = [
+const SECRETS: [&str; 3] = [
     "google.api_key",
     "google.private_key",
     "google.service_account",
-    "cluster.url",
 ];
 
 fn known_key(key: &str, place: &str) -> Result<String, ConfigError> {

@@ -4,15 +4,14 @@
 //! [`Config::validate`] checks what types cannot say.
 //!
 //! **Invariant**: a [`Config`] that exists has been validated, and no secret in it can be printed: secrets are
-//! [`SecretString`]s, whose `Debug` shows nothing.
+//! `SecretString`s, whose `Debug` shows nothing.
 
 mod load;
 mod sections;
 
 pub use load::{ConfigError, Sources};
 pub use sections::{
-    Cluster, Google, Http, Identity, Listener, Livestream, Log, LogFormat, LookupPolicy, Server,
-    Upload,
+    Google, Http, Identity, Listener, Livestream, Log, LogFormat, LookupPolicy, Server, Upload,
 };
 
 use serde::{Deserialize, Serialize};
@@ -36,8 +35,6 @@ pub struct Config {
     pub google: Google,
     /// The pages served on the client port.
     pub http: Http,
-    /// Other nodes.
-    pub cluster: Cluster,
     /// What is logged, and how.
     pub log: Log,
 }

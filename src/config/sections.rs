@@ -142,7 +142,8 @@ impl Default for Livestream {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Listener {
-    /// Clips that may wait for one listener; beyond, the oldest are dropped.
+    /// Clips that may wait for one listener; beyond, the oldest are dropped. No fewer than `upload.clips_burst`, or the
+    /// flush after an outage would not fit.
     pub queue_clips: usize,
     /// Bytes that may wait for one listener; beyond, the oldest clips are dropped.
     pub queue_bytes: usize,
@@ -159,7 +160,7 @@ pub struct Listener {
 impl Default for Listener {
     fn default() -> Self {
         Self {
-            queue_clips: 16,
+            queue_clips: 128,
             queue_bytes: 16 << 20,
             stall_timeout: Duration::from_secs(15),
             max_lag: Duration::from_mins(1),
@@ -275,15 +276,6 @@ impl Default for Google {
 pub struct Http {
     /// Serve the studio and the listening page.
     pub pages: bool,
-}
-
-/// `[cluster]`: other nodes.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Cluster {
-    /// The Redis-protocol engine that the nodes share. Empty: this node is alone.
-    #[serde(skip_serializing)]
-    pub url: Option<SecretString>,
 }
 
 /// How log lines look.

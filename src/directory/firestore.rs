@@ -132,7 +132,10 @@ impl Documents {
             }
         };
         found.map_err(|failure| {
-            tracing::warn!(livestream.id = %id, %failure, "a livestream's document cannot be read");
+            // An outage is complained about by the client; this may be a project without a database.
+            if failure.is_verdict() {
+                tracing::warn!(livestream.id = %id, %failure, "a livestream's document cannot be read");
+            }
             Unavailable
         })
     }

@@ -5,7 +5,7 @@
 //!
 //! **Invariant**: a token is never shown; while one is usable nobody waits for the next.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use jsonwebtoken::{Algorithm, Header};
@@ -34,7 +34,8 @@ pub struct Access {
     pub project: Arc<str>,
     /// Which parts of Google are emulators.
     pub emulators: Emulators,
-    tokens: Option<Kept<HeaderValue>>,
+    // Replaced as a whole when credentials are re-read; a read lock is held for a clone. None: an emulator asks for none.
+    tokens: Arc<RwLock<Option<Kept<HeaderValue>>>>,
 }
 
 impl Access {
@@ -46,16 +47,7 @@ impl Access {
         emulators: Emulators,
     ) -> Result<Self, GoogleError> {
         let account = ServiceAccount::find(config)?;
-        let metadata = Metadata {
-            client: client.clone(),
-            base: format!(
-                "http://{}/computeMetadata/v1",
-                emulators
-                    .metadata
-                    .as_deref()
-                    .unwrap_or("metadata.google.internal")
-            ),
-        };
+        let metadata = Metadata::new(&client, &emulators);
         let named = config
             .project_id
             .clone()
@@ -73,24 +65,33 @@ impl Access {
                 "it has letters that no project id has".to_owned(),
             ));
         }
-        let tokens = match (&emulators.firestore, account) {
-            (Some(_), _) => None,
-            (None, Some(account)) => {
-                Some(granted(client.clone(), account, config.token_url.clone()))
-            }
-            (None, None) => Some(metadata.tokens()),
-        };
+        let tokens = source(&client, &emulators, account, config);
         Ok(Self {
             client,
             project: project.into(),
             emulators,
-            tokens,
+            tokens: Arc::new(RwLock::new(tokens)),
         })
+    }
+
+    /// Takes up the credentials that `config` holds now. The project stays the one it was opened with.
+    pub fn reload(&self, config: &config::Google) -> Result<(), GoogleError> {
+        let account = ServiceAccount::find(config)?;
+        let tokens = source(&self.client, &self.emulators, account, config);
+        *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = tokens;
+        Ok(())
+    }
+
+    fn tokens(&self) -> Option<Kept<HeaderValue>> {
+        self.tokens
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// The value of the `Authorization` header.
     pub async fn authorization(&self) -> Result<Arc<HeaderValue>, Failure> {
-        match &self.tokens {
+        match self.tokens() {
             Some(tokens) => tokens.get().await,
             None => Ok(Arc::new(HeaderValue::from_static("Bearer owner"))),
         }
@@ -98,13 +99,27 @@ impl Access {
 
     /// Google did not take `authorization`: the next is fetched anew.
     pub fn forget(&self, authorization: &Arc<HeaderValue>) {
-        if let Some(tokens) = &self.tokens {
+        if let Some(tokens) = self.tokens() {
             tokens.forget(authorization);
         }
     }
 
     /// The name of the header that [`authorization`](Self::authorization) is for.
     pub const HEADER: http::HeaderName = AUTHORIZATION;
+}
+
+/// Where access tokens come from, if any are needed.
+fn source(
+    client: &Client,
+    emulators: &Emulators,
+    account: Option<ServiceAccount>,
+    config: &config::Google,
+) -> Option<Kept<HeaderValue>> {
+    match (&emulators.firestore, account) {
+        (Some(_), _) => None,
+        (None, Some(account)) => Some(granted(client.clone(), account, config.token_url.clone())),
+        (None, None) => Some(Metadata::new(client, emulators).tokens()),
+    }
 }
 
 #[derive(Deserialize)]
@@ -162,16 +177,9 @@ fn granted(client: Client, account: ServiceAccount, url: String) -> Kept<HeaderV
                 .header("content-type", "application/x-www-form-urlencoded")
                 .body(format!("{GRANT}{assertion}"));
             let reply = client.call(Dependency::Token, request).await;
-            fetched(&log_failure(Dependency::Token, reply)?.value)
+            fetched(&reply?.value)
         }
     })
-}
-
-fn log_failure<T>(dependency: Dependency, result: Result<T, Failure>) -> Result<T, Failure> {
-    if let Err(failure) = &result {
-        tracing::warn!(dependency = dependency.as_str(), %failure, "no access token was granted");
-    }
-    result
 }
 
 /// The GCE metadata server.
@@ -182,6 +190,17 @@ struct Metadata {
 }
 
 impl Metadata {
+    fn new(client: &Client, emulators: &Emulators) -> Self {
+        let host = emulators
+            .metadata
+            .as_deref()
+            .unwrap_or("metadata.google.internal");
+        Self {
+            client: client.clone(),
+            base: format!("http://{host}/computeMetadata/v1"),
+        }
+    }
+
     fn request(&self, path: &str) -> reqwest::RequestBuilder {
         self.client
             .get(&format!("{}/{path}", self.base))
@@ -212,7 +231,7 @@ impl Metadata {
             async move {
                 let request = this.request("instance/service-accounts/default/token");
                 let reply = this.client.call(Dependency::Metadata, request).await;
-                fetched(&log_failure(Dependency::Metadata, reply)?.value)
+                fetched(&reply?.value)
             }
         })
     }

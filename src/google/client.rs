@@ -20,6 +20,8 @@ use crate::config;
 
 /// The largest answer that is read, in bytes.
 const MAX_ANSWER: usize = 1 << 20;
+/// How far apart two warnings about one dependency are.
+const COMPLAINTS: Duration = Duration::from_secs(10);
 
 /// A part of Google that may be down by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -79,6 +81,8 @@ struct Inner {
     request_timeout: Duration,
     /// A lock each, never held across an await: a few integers, not worth atomics.
     circuits: [Mutex<Circuit>; Dependency::ALL.len()],
+    /// When each dependency was last complained about; a lock each, as above.
+    complaints: [Mutex<Option<Instant>>; Dependency::ALL.len()],
     requests: IntCounterVec,
     seconds: HistogramVec,
 }
@@ -113,6 +117,7 @@ impl Client {
                 permits: Semaphore::new(config.max_requests.min(Semaphore::MAX_PERMITS)),
                 request_timeout: config.request_timeout,
                 circuits: Default::default(),
+                complaints: Default::default(),
                 requests,
                 seconds,
             }),
@@ -193,6 +198,7 @@ impl Client {
                 } else if matches!(failure, Failure::Refused { .. }) {
                     self.with(dependency, Circuit::succeed);
                 }
+                self.complain(dependency, failure);
                 failure.outcome()
             }
         };
@@ -205,6 +211,24 @@ impl Client {
                 .observe(started.elapsed().as_secs_f64());
         }
         result
+    }
+
+    /// Logs a failure, but not every one of an outage. A verdict on a user or a document is for who asked for it.
+    fn complain(&self, dependency: Dependency, failure: &Failure) {
+        let judged = matches!(dependency, Dependency::Identity | Dependency::Firestore);
+        if judged && failure.is_verdict() {
+            return;
+        }
+        let now = Instant::now();
+        let complaint = &self.inner.complaints[dependency as usize];
+        let mut latest = complaint.lock().unwrap_or_else(PoisonError::into_inner);
+        let dependency = dependency.as_str();
+        if latest.is_none_or(|at| now >= at + COMPLAINTS) {
+            *latest = Some(now);
+            tracing::warn!(dependency, %failure, "a call to Google failed");
+        } else {
+            tracing::debug!(dependency, %failure, "a call to Google failed");
+        }
     }
 
     fn with<R>(&self, dependency: Dependency, act: impl FnOnce(&mut Circuit) -> R) -> R {
@@ -254,6 +278,9 @@ fn http_client(config: &config::Google) -> Result<reqwest::Client, GoogleError> 
             .no_proxy()
             .connect_timeout(config.connect_timeout)
             .timeout(config.request_timeout)
+            // A connection whose other end has gone silently must not be used until the kernel gives it up.
+            .http2_keep_alive_interval(Duration::from_secs(10))
+            .http2_keep_alive_timeout(Duration::from_secs(5))
             .tcp_keepalive(Duration::from_secs(30))
             .pool_idle_timeout(Duration::from_mins(1))
     };

@@ -61,6 +61,17 @@ impl Failure {
         }
     }
 
+    /// Whether it says something about what was asked for, rather than about the service or our access to it.
+    pub fn is_verdict(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused {
+                http: 400 | 404,
+                ..
+            }
+        ) && self.code().is_some()
+    }
+
     /// Whether the call may have taken effect, or may yet.
     pub fn may_have_taken_effect(&self) -> bool {
         match self {

@@ -72,10 +72,7 @@ impl SigningKeys {
             async move {
                 let reply = client
                     .call::<JwkSet>(Dependency::Keys, client.get(&url))
-                    .await
-                    .inspect_err(
-                        |failure| tracing::warn!(%failure, "the signing keys cannot be fetched"),
-                    )?;
+                    .await?;
                 let keys = KeySet::of_jwks(reply.value.keys);
                 if keys.0.is_empty() {
                     tracing::warn!("the key server's answer holds no usable key");

@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use super::IdentityError;
 use super::claims::Token;
+use crate::config::{self, LookupPolicy};
 use crate::google::{Access, Dependency, Failure};
 
 /// The account look-up of a project.
@@ -39,6 +40,28 @@ struct Answer {
 }
 
 impl Lookup {
+    /// The look-up as configured, Google's or the Auth emulator's; none if it is off, or there is no key for it.
+    pub(super) fn configured(access: &Access, config: &config::Config) -> Option<Self> {
+        if config.identity.lookup == LookupPolicy::Off {
+            return None;
+        }
+        let emulator = access.emulators.auth.as_deref();
+        let base = emulator.map_or_else(
+            || config.google.identity_url.clone(),
+            |host| format!("http://{host}/identitytoolkit.googleapis.com/v1"),
+        );
+        let emulators_key = emulator.map(|_| "emulator".into());
+        let api_key = config.google.api_key.as_ref().or(emulators_key.as_ref());
+        let lookup = api_key.and_then(|api_key| Self::new(access.clone(), &base, api_key));
+        if lookup.is_none() {
+            tracing::info!(
+                "no usable google.api_key: accounts are not looked up, so disabled and deleted users are let in \
+                 until their tokens expire"
+            );
+        }
+        lookup
+    }
+
     /// The look-up at `base` (the Identity Toolkit, up to and without `/accounts:lookup`), or none if `api_key`
     /// cannot be one.
     pub(super) fn new(access: Access, base: &str, api_key: &SecretString) -> Option<Self> {
@@ -93,7 +116,10 @@ fn judge_failure(failure: &Failure) -> Result<(), IdentityError> {
         Some("USER_DISABLED") => Err(IdentityError::Invalid("its user is disabled")),
         Some("USER_NOT_FOUND") => Err(IdentityError::Invalid("its user is not known")),
         _ => {
-            tracing::warn!(%failure, "an account could not be looked up; the token alone was checked");
+            // An outage is complained about by the client; this may be an API key that is no good.
+            if failure.is_verdict() {
+                tracing::warn!(%failure, "accounts cannot be looked up, tokens alone are checked; see google.api_key");
+            }
             Ok(())
         }
     }

@@ -12,7 +12,7 @@ mod lookup;
 mod signer;
 mod window;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use tokio::time::Instant;
@@ -59,7 +59,8 @@ pub struct Identity {
 struct Inner {
     rules: Rules,
     keys: SigningKeys,
-    lookup: Option<Lookup>,
+    /// Replaced as a whole when the API key is re-read; a read lock is held for a clone.
+    lookup: RwLock<Option<Arc<Lookup>>>,
     policy: LookupPolicy,
     /// The wall clock; another one in tests.
     clock: fn() -> SystemTime,
@@ -78,21 +79,7 @@ impl Identity {
                  unset it in production"
             );
         }
-        let base = emulator.map_or_else(
-            || config.google.identity_url.clone(),
-            |host| format!("http://{host}/identitytoolkit.googleapis.com/v1"),
-        );
-        let emulators_key = emulator.map(|_| "emulator".into());
-        let api_key = config.google.api_key.as_ref().or(emulators_key.as_ref());
-        let lookup = api_key
-            .filter(|_| config.identity.lookup != LookupPolicy::Off)
-            .and_then(|api_key| Lookup::new(access.clone(), &base, api_key));
-        if lookup.is_none() && config.identity.lookup != LookupPolicy::Off {
-            tracing::info!(
-                "no usable google.api_key: accounts are not looked up, so disabled and deleted users are let in \
-                 until their tokens expire"
-            );
-        }
+        let lookup = Lookup::configured(access, config);
         let unsigned = emulator.is_some();
         let rules = Rules::firebase(&access.project, config.identity.clock_skew, unsigned);
         let keys = if unsigned {
@@ -101,6 +88,16 @@ impl Identity {
             SigningKeys::google(access.client.clone(), config.google.keys_url.clone())
         };
         Self::new(rules, keys, lookup, &config.identity)
+    }
+
+    /// Takes up the API key that `config` holds now.
+    pub fn reload(&self, access: &Access, config: &config::Config) {
+        *self
+            .inner
+            .lookup
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) =
+            Lookup::configured(access, config).map(Arc::new);
     }
 
     /// The tokens of `signer`, for the demo.
@@ -120,7 +117,7 @@ impl Identity {
             inner: Arc::new(Inner {
                 rules,
                 keys,
-                lookup,
+                lookup: RwLock::new(lookup.map(Arc::new)),
                 policy: config.lookup,
                 clock: SystemTime::now,
                 window: Mutex::new(ReturnWindow::new(config.return_window)),
@@ -166,7 +163,12 @@ impl Identity {
             LookupPolicy::Everyone => true,
         };
         // Google would only say that it has expired.
-        if let Some(lookup) = inner.lookup.as_ref().filter(|_| asked && !returns) {
+        let lookup = inner
+            .lookup
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        if let Some(lookup) = lookup.filter(|_| asked && !returns) {
             lookup.check(token, &read).await?;
         }
         Ok(Caller {

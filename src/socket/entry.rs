@@ -1,6 +1,8 @@
 //! The door at `/socket.io/`: long polling is handed to the Socket.IO library as it comes, a WebSocket is upgraded
 //! here, so that the library gets our own IO and of the request only what it needs.
 
+use std::net::IpAddr;
+
 use axum::Router;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -8,10 +10,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto::upgrade::downcast;
+use ipnet::IpNet;
 use socketioxide::service::SocketIoService;
 use tower::ServiceExt as _;
 
-use super::Sockets;
+use super::{ClientAddress, Sockets};
 use crate::transport::{HttpIo, Tether, Via, WebSocketIo, client_address};
 
 /// What is not Socket.IO's the empty router answers with 404.
@@ -73,7 +76,8 @@ async fn enter(State(door): State<Door>, request: Request) -> Response {
     {
         return upgrade(door, request, query.session, &accept);
     }
-    let answer = door.service.oneshot(strip(request));
+    let request = strip(request, &door.sockets.0.trusted_proxies);
+    let answer = door.service.oneshot(request);
     match session {
         None => answer.await.into_response(),
         Some(session) => tokio::select! {
@@ -141,7 +145,7 @@ fn upgrade(
     }
     let session = session.map(|id| door.sockets.0.sessions.get(id));
     let upgraded = hyper::upgrade::on(&mut request);
-    let request = essence(&request, via);
+    let request = essence(&request, via, client);
     tokio::spawn(async move {
         let Ok(upgraded) = upgraded.await else { return };
         let Ok(parts) = downcast::<TokioIo<HttpIo>>(upgraded) else {
@@ -171,7 +175,7 @@ async fn hand_over(door: Door, io: WebSocketIo, request: http::Request<()>) {
 }
 
 /// Of a request, what is needed for as long as its socket lives: a copy, so that the read buffer it came in is freed.
-fn essence(request: &Request, via: Via) -> http::Request<()> {
+fn essence(request: &Request, via: Via, client: IpAddr) -> http::Request<()> {
     let mut kept = http::Request::new(());
     let query = request.uri().query().unwrap_or_default();
     if let Ok(uri) = http::Uri::try_from(format!("/socket.io/?{query}")) {
@@ -179,6 +183,7 @@ fn essence(request: &Request, via: Via) -> http::Request<()> {
     }
     *kept.headers_mut() = keep(request.headers());
     kept.extensions_mut().insert(via);
+    kept.extensions_mut().insert(ClientAddress(client));
     kept.extensions_mut().insert(Tether::default());
     kept
 }
@@ -193,8 +198,12 @@ fn keep(headers: &HeaderMap) -> HeaderMap {
 
 /// Of a polling request the library keeps all that it is given: it gets the headers that are looked at later, and
 /// those it needs itself.
-fn strip(request: Request) -> Request {
+fn strip(request: Request, trusted_proxies: &[IpNet]) -> Request {
     let (mut parts, body) = request.into_parts();
+    if let Some(ConnectInfo(Via(via))) = parts.extensions.remove::<ConnectInfo<Via>>() {
+        let client = client_address(via.peer().ip(), &parts.headers, trusted_proxies);
+        parts.extensions.insert(ClientAddress(client));
+    }
     let mut headers = keep(&parts.headers);
     for name in [
         header::CONTENT_TYPE,
@@ -212,7 +221,6 @@ fn strip(request: Request) -> Request {
         }
     }
     parts.headers = headers;
-    parts.extensions.remove::<ConnectInfo<Via>>();
     parts.extensions.insert(Tether::default());
     Request::from_parts(parts, body)
 }

@@ -15,6 +15,7 @@ mod listener;
 mod streamer;
 mod wire;
 
+use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -51,6 +52,7 @@ struct Inner {
     shared_writes: bool,
     max_refusals: u32,
     trusted_proxies: Vec<ipnet::IpNet>,
+    log_addresses: bool,
     // Set once, right after it is built with handlers that need it.
     io: OnceLock<SocketIo>,
 }
@@ -89,6 +91,7 @@ impl Sockets {
             shared_writes: config.listener.shared_writes,
             max_refusals: config.server.max_refusals,
             trusted_proxies: config.server.trusted_proxies.clone(),
+            log_addresses: config.log.client_address,
             io: OnceLock::new(),
         }));
         let ceiling = config.upload.max_message_bytes();
@@ -136,6 +139,16 @@ impl Sockets {
         session
     }
 
+    /// The client's address, for the log, where that is configured.
+    fn address(&self, socket: &SocketRef) -> Option<tracing::field::DisplayValue<IpAddr>> {
+        let found = socket
+            .req_parts()
+            .extensions
+            .get::<ClientAddress>()
+            .filter(|_| self.0.log_addresses);
+        found.map(|ClientAddress(address)| tracing::field::display(*address))
+    }
+
     /// Disconnects the socket's namespace: to its client, the stream is over.
     fn disconnect(&self, role: Role, socket: SocketId) {
         if let Some(found) = self.find(role, socket) {
@@ -158,7 +171,13 @@ impl Sockets {
     fn refuse(&self, role: Role, socket: &SocketRef, refusal: &Refusal) {
         let labels = [role.as_str(), refusal.reason()];
         self.0.metrics.refusals.with_label_values(&labels).inc();
-        tracing::debug!(role = labels[0], reason = labels[1], "refused");
+        let address = self.address(socket);
+        tracing::debug!(
+            role = labels[0],
+            reason = labels[1],
+            client.address = address,
+            "refused"
+        );
         socket.emit(wire::ERROR, &refusal.text()).ok();
         let session = self.session(socket);
         let close = refusal.is_temporary() || session.refused() >= self.0.max_refusals;
@@ -261,6 +280,10 @@ impl Sockets {
         }
     }
 }
+
+/// Where a client's first request came from.
+#[derive(Clone)]
+struct ClientAddress(IpAddr);
 
 /// Marks a socket that this side has sent away: its loss is no loss of a transport.
 #[derive(Clone)]

@@ -26,8 +26,24 @@ use clap::Parser as _;
 
 use options::Options;
 
-fn main() -> anyhow::Result<ExitCode> {
-    let options = Options::parse();
+/// Exit codes: something was lost or damaged; nothing could be measured.
+const FLAWED: u8 = 1;
+const FAILED: u8 = 2;
+
+fn main() -> ExitCode {
+    match load(Options::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(FLAWED),
+        Err(error) => {
+            // Without the backtrace that `{error:?}` would bring: the chain says it.
+            let _ = writeln!(std::io::stderr(), "castaway-load: {error:#}");
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+/// Runs the load and prints its report; was every clip heard as it should be?
+fn load(options: Options) -> anyhow::Result<bool> {
     let json = options.json;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(usize::from(options.threads))
@@ -40,9 +56,5 @@ fn main() -> anyhow::Result<ExitCode> {
         report.to_string()
     };
     std::io::stdout().write_all(text.as_bytes())?;
-    Ok(if report.flawless() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(report.flawless())
 }

@@ -7,17 +7,19 @@ use clap::Parser;
 
 /// Loads a Castaway media server with listeners and streamers, and checks every clip that they hear.
 ///
-/// Each streamer sends clips at a steady pace; each listener checks that it hears all of them, whole, in order, and
-/// nothing else. The end of the run prints deliveries, loss and latencies, and, with --pid, what a delivery and a
-/// listener cost the server. It ends with 0 when nothing was lost or damaged.
+/// Each streamer sends clips at a steady pace; each listener checks that it hears all of
+/// them, whole, in order, and nothing else. The end of the run prints deliveries, loss and
+/// latencies, and, with --pid, what a delivery and a listener cost the server. It ends with 0
+/// when nothing was lost or damaged, with 1 when something was, with 2 when it could not run.
 ///
 /// Try it against the demo server:
 ///
 ///     castaway-media-server demo &
 ///     castaway-load --demo --listeners 500 --pid $!
 ///
-/// Latency is the time from the upload's first byte to the listener's last. This program shares the machine with
-/// the server when both run on one: CPU per delivery is the server's own, latency is not.
+/// Latency is the time from the upload's first byte to the listener's last. Where server and
+/// load share a machine, CPU per delivery is the server's own, but latency is not. The server's
+/// limits hold for a load too: raise its upload.* quotas and connections per address.
 #[derive(Debug, Clone, Parser)]
 #[command(version, verbatim_doc_comment, max_term_width = 110)]
 pub(crate) struct Options {

@@ -90,7 +90,7 @@ impl Socket {
         stream.set_nodelay(true)?;
         let request = format!(
             "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\n\
-             Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: Y2FzdGF3YXktbG9hZC1ydW4=\r\n\
+             Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: Y2FzdGF3YXktbG9hZC1ydQ==\r\n\
              id-token: {}\r\nlivestream-id: {}\r\n\r\n",
             door.host, door.token, door.livestream
         );

@@ -49,6 +49,8 @@ let connection = null;
 let askAgain;
 let asked = 0;
 let refusal = "";
+/** The token that the server was shown last. */
+let shownToken = "";
 let wasLive = false;
 let hostAway = false;
 /** Whether the next clip follows an outage. */
@@ -102,7 +104,7 @@ function connect(meanwhile) {
   connection = new Connection({
     url: endpoint(location),
     namespace: "/listener",
-    auth: () => ({ idToken: link.token, livestreamId: link.livestream }),
+    auth: () => ({ idToken: (shownToken = link.token), livestreamId: link.livestream }),
     on: { event: take, left, lost },
   });
 }
@@ -147,6 +149,7 @@ function follow(told) {
 /** The server has ended it: the show is over, or has not begun, or we are not let in. */
 function left() {
   connection = null;
+  if (refusal && shownToken !== link.token) return connect(state); // a fresh one came while the old one was refused
   if (refusal && !/has not started/.test(refusal)) {
     keepAwake(false);
     return show("refused", refusal);

@@ -64,6 +64,8 @@ let resting = Promise.resolve();
 let since = 0;
 let accepted = false;
 let refusal = "";
+/** The token that the server was shown last. */
+let shownToken = "";
 
 /** @param {State} next @param {string} [detail] */
 function show(next, detail = WORDS[next].detail) {
@@ -142,7 +144,7 @@ function connect() {
   connection = new Connection({
     url: endpoint(location),
     namespace: "/streamer",
-    auth: () => ({ idToken: link.token, livestreamId: link.livestream }),
+    auth: () => ({ idToken: (shownToken = link.token), livestreamId: link.livestream }),
     on: { event: take, left, lost, joined: () => (joinedNow = true) },
   });
 }
@@ -190,6 +192,7 @@ function lost() {
 function left() {
   connection = null;
   outbox.shut();
+  if (refusal && shownToken !== link.token) return connect(); // a fresh one came while the old one was refused
   resting = rest();
   refuse("");
   show("refused", refusal || "The server has ended the show.");

@@ -7,11 +7,11 @@
 import { writeFileSync } from "node:fs";
 
 const RATE = 48_000;
-const RUNGS = 24;
+const RUNGS = 14;
 const RUNG_SECONDS = 0.25;
-/** Tones this far apart are told from each other however roughly they are measured. */
-const RATIO = 1.1;
-const LOWEST_HZ = 400;
+/** Tones this far apart are told from each other even when the listener plays 4 % faster to catch up. */
+const RATIO = 1.2;
+const LOWEST_HZ = 300;
 
 /** One round of the ladder as a wav file. @param {string} path */
 export function writeLadder(path) {

@@ -202,7 +202,8 @@ export async function hears(page, count, from = 0, timeoutMs = 25_000) {
     if ((await heardRungs(page)).length >= from + count) return;
     await page.waitForTimeout(250);
   }
-  throw new Error(`only ${(await heardRungs(page)).length - from} of ${count} rungs were heard`);
+  const told = await page.evaluate(() => document.body.innerText.replace(/\s+/g, " "));
+  throw new Error(`only ${(await heardRungs(page)).length - from} of ${count} rungs were heard; the page says: ${told}`);
 }
 
 /** Waits for a page to be in one of these states. @param {Page} page @param {...string} states */

@@ -1,0 +1,153 @@
+// Google's emulators as processes of ours, and the few of their calls that the suite needs.
+
+import { spawn } from "node:child_process";
+import { createServer } from "node:net";
+import { closeSync, mkdirSync, openSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+
+export const PROJECT = "demo-castaway";
+
+export async function freePort() {
+  const server = createServer();
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+/** Waits until `attempt` returns something, and says what was waited for if it never does. */
+export async function eventually(what, attempt, limit = 10_000) {
+  const end = Date.now() + limit;
+  for (;;) {
+    const result = await attempt();
+    if (result) return result;
+    if (Date.now() > end) throw new Error(`it never came about: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+async function answers(url) {
+  try {
+    return (await fetch(url)).status < 500;
+  } catch {
+    return false;
+  }
+}
+
+/** Starts a process whose output goes to a file; its `stop` ends it and waits. */
+export function start(command, args, { log, ...options }) {
+  const out = openSync(log, "a");
+  const child = spawn(command, args, { stdio: ["ignore", out, out], ...options });
+  closeSync(out);
+  const ended = new Promise((resolve) => child.on("exit", (code, signal) => resolve({ code, signal })));
+  child.on("error", (error) => console.error(`${command}: ${error.message}`));
+  return {
+    ended,
+    async stop(signal = "SIGTERM") {
+      child.kill(signal);
+      const timer = setTimeout(() => child.kill("SIGKILL"), 15_000);
+      const how = await ended;
+      clearTimeout(timer);
+      return how;
+    },
+  };
+}
+
+export async function startFirestore(directory, jar) {
+  const port = await freePort();
+  const main = "com.google.cloud.datastore.emulator.firestore.CloudFirestore";
+  const process = start("java", ["-cp", jar, main, "--host=127.0.0.1", `--port=${port}`], {
+    log: join(directory, "firestore.log"),
+  });
+  await eventually("the Firestore emulator answers", () => answers(`http://127.0.0.1:${port}/`), 60_000);
+  return { host: `127.0.0.1:${port}`, process };
+}
+
+export async function startAuth(directory, tools) {
+  const [port, hub, logging] = [await freePort(), await freePort(), await freePort()];
+  const at = (port) => ({ host: "127.0.0.1", port });
+  const home = join(directory, "home");
+  mkdirSync(home);
+  writeFileSync(
+    join(directory, "firebase.json"),
+    JSON.stringify({ emulators: { auth: at(port), hub: at(hub), logging: at(logging), ui: { enabled: false } } }),
+  );
+  const firebase = join(tools, "node_modules/firebase-tools/lib/bin/firebase.js");
+  const process = start("node", [firebase, "emulators:start", "--only", "auth", "--project", PROJECT], {
+    log: join(directory, "auth.log"),
+    cwd: directory,
+    env: { ...globalThis.process.env, HOME: home, XDG_CONFIG_HOME: home, CI: "1" },
+  });
+  await eventually("the Auth emulator answers", () => answers(`http://127.0.0.1:${port}/`), 120_000);
+  return { host: `127.0.0.1:${port}`, process };
+}
+
+const ADMINISTRATOR = { authorization: "Bearer owner" };
+
+async function call(url, body, identity = ADMINISTRATOR) {
+  const response = await fetch(url, {
+    method: "POST",
+    headers: { "content-type": "application/json", ...identity },
+    body: JSON.stringify(body),
+  });
+  if (!response.ok) throw new Error(`${url}: ${response.status} ${await response.text()}`);
+  return response.json();
+}
+
+/** The Auth emulator's users. */
+export class Users {
+  constructor(host) {
+    this.base = `http://${host}/identitytoolkit.googleapis.com/v1`;
+  }
+
+  async signUp() {
+    // As an app does it: who signs up as an administrator gets no token.
+    const app = { "x-goog-api-key": "any" };
+    const { idToken, localId } = await call(`${this.base}/accounts:signUp`, { returnSecureToken: true }, app);
+    return { id: localId, token: idToken };
+  }
+
+  async disable(user) {
+    await call(`${this.base}/projects/${PROJECT}/accounts:update`, { localId: user.id, disableUser: true });
+  }
+
+  async delete(user) {
+    await call(`${this.base}/projects/${PROJECT}/accounts:delete`, { localId: user.id });
+  }
+}
+
+/** The Firestore emulator's livestreams. */
+export class Livestreams {
+  constructor(host) {
+    this.name = `projects/${PROJECT}/databases/(default)/documents`;
+    this.base = `http://${host}/v1/${this.name}`;
+  }
+
+  async put(id, artist) {
+    const fields = {
+      artistId: { stringValue: artist.id },
+      streamerConnected: { booleanValue: false },
+      title: { stringValue: "a show" },
+    };
+    await call(`${this.base}:commit`, { writes: [{ update: { name: `${this.name}/livestreams/${id}`, fields } }] });
+  }
+
+  async delete(id) {
+    await call(`${this.base}:commit`, { writes: [{ delete: `${this.name}/livestreams/${id}` }] });
+  }
+
+  /** The fields, plain; undefined if there is no document. */
+  async get(id) {
+    const [answer] = await call(`${this.base}:batchGet`, { documents: [`${this.name}/livestreams/${id}`] });
+    if (!answer.found) return undefined;
+    const plain = Object.entries(answer.found.fields).map(([key, value]) => [key, Object.values(value)[0]]);
+    return Object.fromEntries(plain);
+  }
+
+  async says(id, connected) {
+    await eventually(
+      `${id} says streamerConnected: ${connected}`,
+      async () => (await this.get(id))?.streamerConnected === connected,
+    );
+  }
+}

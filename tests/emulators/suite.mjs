@@ -1,0 +1,245 @@
+// The wire contract against Google's emulators; see `run`.
+
+import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
+import { mkdtempSync, mkdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { Client } from "./client.mjs";
+import { Livestreams, PROJECT, Users, eventually, freePort, start, startAuth, startFirestore } from "./google.mjs";
+
+const [binary] = process.argv.slice(2);
+const directory = mkdtempSync(join(tmpdir(), "castaway-emulators-"));
+const running = [];
+
+const firestore = await startFirestore(directory, process.env.FIRESTORE_EMULATOR_JAR).then(kept);
+const auth = await startAuth(directory, process.env.FIREBASE_TOOLS).then(kept);
+const users = new Users(auth.host);
+const livestreams = new Livestreams(firestore.host);
+const port = await freePort();
+const healthPort = await freePort();
+const base = `http://127.0.0.1:${port}`;
+let daemon;
+
+function kept(emulator) {
+  running.push(emulator.process);
+  return emulator;
+}
+
+async function startDaemon() {
+  const state = join(directory, "state");
+  mkdirSync(state, { recursive: true });
+  daemon = start(binary, ["serve"], {
+    log: join(directory, "daemon.log"),
+    cwd: directory,
+    env: {
+      PATH: process.env.PATH,
+      PROJECT_ID: PROJECT,
+      IDENTITY_SERVER_API_KEY: "any",
+      FIRESTORE_EMULATOR_HOST: firestore.host,
+      FIREBASE_AUTH_EMULATOR_HOST: auth.host,
+      STATE_DIRECTORY: state,
+      CASTAWAY_SERVER__LISTEN: `127.0.0.1:${port}`,
+      CASTAWAY_SERVER__HEALTH_LISTEN: `127.0.0.1:${healthPort}`,
+      CASTAWAY_LIVESTREAM__GRACE: "2s",
+      CASTAWAY_GOOGLE__CACHE_TTL: "100ms",
+      CASTAWAY_LOG__FORMAT: "plain",
+    },
+  });
+  await eventually("the daemon answers", async () => {
+    try {
+      return (await fetch(`http://127.0.0.1:${healthPort}/`)).ok;
+    } catch {
+      return false;
+    }
+  }, 20_000);
+}
+
+const connect = (role, token, livestream) => new Client(base, role, { token, livestream });
+let count = 0;
+
+/** A new livestream and its artist. */
+async function show() {
+  const artist = await users.signUp();
+  const id = `show-${(count += 1)}`;
+  await livestreams.put(id, artist);
+  return { artist, id };
+}
+
+/** A new livestream that is live. */
+async function live() {
+  const { artist, id } = await show();
+  const streamer = connect("streamer", artist.token, id);
+  await streamer.next("success");
+  await livestreams.says(id, true);
+  return { artist, id, streamer };
+}
+
+async function refused(client, text) {
+  await client.next("connect");
+  assert.equal(await client.next("error"), text);
+  await client.next("disconnect");
+  client.vanish();
+}
+
+/** An unsigned token that differs from `token` in its claims. */
+function altered(token, change) {
+  const [header, claims] = token.split(".");
+  const said = { ...JSON.parse(Buffer.from(claims, "base64url")), ...change };
+  return `${header}.${Buffer.from(JSON.stringify(said)).toString("base64url")}.`;
+}
+
+const tests = {
+  async "a user who signed up streams, and is heard"() {
+    const { artist, id, streamer } = await live();
+    const fan = await users.signUp();
+    const listener = connect("listener", fan.token, id);
+    assert.equal(await listener.next("success"), `User ${fan.id} connected as listener to livestream ${id}.`);
+    for (const bytes of [1, 4096, 300_000]) {
+      const clip = randomBytes(bytes);
+      streamer.upload(clip);
+      assert.equal(await streamer.next("success"), `Packet received from user ${artist.id}`);
+      assert.deepEqual(await listener.next("audio"), clip);
+    }
+    streamer.leave();
+    await listener.next("disconnect");
+    await livestreams.says(id, false);
+    listener.vanish();
+  },
+
+  async "the streamer is told its name and its livestream, and the document keeps its other fields"() {
+    const { artist, id } = await show();
+    const streamer = connect("streamer", artist.token, id);
+    assert.equal(await streamer.next("success"), `User ${artist.id} connected as streamer to livestream ${id}.`);
+    await livestreams.says(id, true);
+    assert.deepEqual(await livestreams.get(id), { artistId: artist.id, streamerConnected: true, title: "a show" });
+    streamer.leave();
+    await livestreams.says(id, false);
+  },
+
+  async "who leaves out the token or the livestream is told"() {
+    const { artist, id } = await show();
+    for (const role of ["streamer", "listener"]) {
+      await refused(connect(role, undefined, id), "Id token not provided.");
+      await refused(connect(role, artist.token, undefined), "Livestream id not provided.");
+    }
+  },
+
+  async "a livestream that is missing, another's or not live is refused in the contract's words"() {
+    const { artist, id } = await show();
+    const other = await users.signUp();
+    const unauthorized = "User is not authorized to livestream in this room.";
+    await refused(connect("streamer", other.token, id), unauthorized);
+    await refused(connect("streamer", artist.token, "missing"), unauthorized);
+    await refused(connect("listener", other.token, "missing"), "Livestream missing does not exist.");
+    await refused(connect("listener", other.token, id), `Livestream ${id} has not started.`);
+    await refused(connect("listener", other.token, "a/b"), "Livestream a/b does not exist.");
+    assert.equal(await livestreams.get("missing"), undefined);
+  },
+
+  async "a bad or expired token is refused for what it is"() {
+    const { artist, id } = await show();
+    for (const role of ["streamer", "listener"]) {
+      await refused(connect(role, "junk", id), "Id token is invalid.");
+      await refused(connect(role, altered(artist.token, { aud: "another" }), id), "Id token is invalid.");
+      const past = Math.floor(Date.now() / 1000) - 3600;
+      await refused(connect(role, altered(artist.token, { exp: past }), id), "Id token has expired.");
+    }
+  },
+
+  async "a disabled or deleted user does not become a streamer"() {
+    for (const fate of ["disable", "delete"]) {
+      const { artist, id } = await show();
+      await users[fate](artist);
+      await refused(connect("streamer", artist.token, id), "Id token is invalid.");
+      assert.equal((await livestreams.get(id)).streamerConnected, false);
+    }
+  },
+
+  async "a document that is deleted in mid-show is not created again"() {
+    const { artist, id, streamer } = await live();
+    await livestreams.delete(id);
+    streamer.upload(randomBytes(100));
+    assert.equal(await streamer.next("success"), `Packet received from user ${artist.id}`);
+    streamer.leave();
+    // What another livestream shows in Firestore was written after this one's end.
+    const after = await live();
+    after.streamer.leave();
+    await livestreams.says(after.id, false);
+    assert.equal(await livestreams.get(id), undefined);
+  },
+
+  async "a streamer who vanishes is waited for, and then the livestream ends"() {
+    const { artist, id, streamer } = await live();
+    const fan = await users.signUp();
+    const listener = connect("listener", fan.token, id);
+    await listener.next("success");
+    streamer.vanish();
+    const again = connect("streamer", artist.token, id);
+    await again.next("success");
+    const clip = randomBytes(1000);
+    again.upload(clip);
+    assert.deepEqual(await listener.next("audio"), clip);
+    again.vanish();
+    await listener.next("disconnect", 10_000);
+    await livestreams.says(id, false);
+    listener.vanish();
+  },
+
+  async "after kill -9 the next start clears what was left connected"() {
+    const { artist, id, streamer } = await live();
+    const ended = await live();
+    ended.streamer.leave();
+    await livestreams.says(ended.id, false);
+    await daemon.stop("SIGKILL");
+    assert.equal((await livestreams.get(id)).streamerConnected, true);
+    await startDaemon();
+    await livestreams.says(id, false);
+    const again = connect("streamer", artist.token, id);
+    await again.next("success");
+    await livestreams.says(id, true);
+    again.leave();
+    await livestreams.says(id, false);
+    streamer.vanish();
+  },
+
+  async "a stop clears what is connected"() {
+    const { id, streamer } = await live();
+    const { code } = await daemon.stop("SIGTERM");
+    assert.equal(code, 0);
+    assert.equal((await livestreams.get(id)).streamerConnected, false);
+    streamer.vanish();
+    await startDaemon();
+  },
+
+  async "no token is in the log"() {
+    const log = readFileSync(join(directory, "daemon.log"), "utf8");
+    assert.match(log, /UNSIGNED TOKENS ARE ACCEPTED/);
+    assert.doesNotMatch(log, /eyJ/);
+  },
+};
+
+let [passed, failed] = [0, 0];
+try {
+  await startDaemon();
+  for (const [name, test] of Object.entries(tests)) {
+    try {
+      await test();
+      passed += 1;
+      console.log(`ok - ${name}`);
+    } catch (error) {
+      failed += 1;
+      console.log(`not ok - ${name}\n  ${error.stack.replaceAll("\n", "\n  ")}`);
+    }
+  }
+} catch (error) {
+  failed += 1;
+  console.log(`not ok - the suite starts\n  ${error.stack}`);
+} finally {
+  await Promise.all([daemon, ...running].map((it) => it?.stop()));
+}
+if (failed > 0) console.log(`logs are in ${directory}`);
+else rmSync(directory, { recursive: true });
+console.log(`${passed} passed, ${failed} failed, 0 skipped`);
+process.exit(failed > 0 ? 1 : 0);
