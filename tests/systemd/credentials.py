@@ -15,8 +15,10 @@ def looks_up_with(key):
 
 
 with subtest("ImportCredential: from the machine itself"):
-    fresh()
-    looks_up_with("an-api-key-from-the-machine")
+    # Nobody else can say what the project is.
+    fresh("Environment=GCE_METADATA_HOST=127.0.0.1:1")
+    drop_in("test", "Environment=GCE_METADATA_HOST=127.0.0.1:1", "ImportCredential=")
+    assert "google.project_id" in must_fail_to_start()
 
 for place in ("/etc/credstore", "/run/credstore"):
     with subtest(f"ImportCredential: from {place}"):
@@ -79,7 +81,7 @@ with subtest("the private key of old, without its frame and with literal \\n"):
     show()
 
 with subtest("no credential at all: the machine's own service account"):
-    fresh()
+    fresh("ImportCredential=")
     show()
     assert "metadata" in google_saw("grants")
 

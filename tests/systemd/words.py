@@ -131,6 +131,10 @@ def it_is_on_air():
     return on_air()
 
 
+def the_flag_is_cleared():
+    return not on_air()
+
+
 def now_in_journal():
     """A place in the journal: what is asked of `journal` with it came later."""
     machine.succeed("journalctl --sync")
