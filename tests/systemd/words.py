@@ -89,7 +89,7 @@ def clips(name, event="audio"):
     return [entry["clip"] for entry in met(name, event) if event != "upload" or entry.get("ok")]
 
 
-def until(promise, timeout=30):
+def until(promise, timeout=60):
     """Waits until `promise()` is true; its name is what is said where it never is."""
     end = time.monotonic() + timeout
     while not promise():
