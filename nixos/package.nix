@@ -22,17 +22,16 @@ rustPlatform.buildRustPackage {
     fileset = lib.fileset.unions [
       ../Cargo.toml
       ../Cargo.lock
+      ../README.md
+      ../benches
       ../clippy.toml
+      ../deny.toml
+      ../examples
       ../src
       ../tests/it
       ./config.example.toml
       ./systemd
       ./gce/fetch-credentials
-      # What a stage of the project's growth may lack.
-      (lib.fileset.maybeMissing ../README.md)
-      (lib.fileset.maybeMissing ../benches)
-      (lib.fileset.maybeMissing ../examples)
-      (lib.fileset.maybeMissing ../deny.toml)
     ];
   };
   cargoLock.lockFile = ../Cargo.lock;

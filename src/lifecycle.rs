@@ -110,7 +110,8 @@ fn reload_now(app: &App, reload: Option<&mut Reload>) {
 }
 
 fn log_refused(error: &ConfigError) {
-    tracing::error!(%error, "the new configuration is refused, the old one goes on");
+    // In the message itself: `journalctl` shows no fields unless it is asked to.
+    tracing::error!("the new configuration is refused, the old one goes on: {error}");
 }
 
 fn apply(app: &App, reload: &mut Reload, config: Config) {
@@ -123,8 +124,8 @@ fn apply(app: &App, reload: &mut Reload, config: Config) {
         tracing::info!("configuration reloaded");
     } else {
         tracing::warn!(
-            keys = changed.join(", "),
-            "configuration reloaded; these keys need a restart to take effect"
+            "configuration reloaded; a restart is needed for {}",
+            changed.join(", ")
         );
     }
     // What needs a restart is compared with what runs, not with what was read last.

@@ -15,7 +15,7 @@ in
 
   nodes.machine = {
     virtualisation.memorySize = 1024;
-    virtualisation.credentials."castaway.google.api_key".text = "an-api-key-from-the-machine";
+    virtualisation.credentials."castaway.google.project_id".text = "castaway-test";
     services.castaway-media-server = {
       enable = true;
       openFirewall = true;

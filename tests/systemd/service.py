@@ -2,10 +2,10 @@
 
 SCORE = 11  # tenths, of systemd-analyze security; what is left is the network itself
 
-with subtest("the boot goes on, whatever the daemon says to a machine without a project"):
-    machine.wait_for_unit("multi-user.target", timeout=120)
-    for socket in SOCKETS.split():
-        machine.wait_for_unit(socket, timeout=20)
+with subtest("comes up at boot though Google is out of reach"):
+    machine.wait_for_unit(UNIT, timeout=120)
+    machine.wait_for_unit("multi-user.target", timeout=60)
+    machine.succeed("curl --fail --silent http://localhost:8080/ | grep -F 'Media server is up and running.'")
 
 with subtest("systemd understands the units without a word"):
     fresh()
@@ -40,13 +40,23 @@ with subtest("READY waits until the signing keys were tried"):
     machine.succeed("castaway-google delay=0")
     assert took >= 1.5, f"ready after {took:.1f} s"
 
-with subtest("a start without Google is late at worst, and STATUS names what is down"):
+with subtest("starts without Google, and STATUS names what is down as soon as it is missed"):
     fresh()
     machine.succeed(f"castaway-google down=1; systemctl restart {UNIT}", timeout=60)
-    status = property_of("StatusText")
-    log.info(f"status: {status}")
-    assert status, "no status"
+    for name in ("frank", "grace", "heidi"):
+        client(name, "listener", "show", name)
+
+    def the_status_names_what_is_down():
+        return "is down" in property_of("StatusText")
+
+    until(the_status_names_what_is_down)
+    log.info(f"status: {property_of('StatusText')}")
     machine.succeed("castaway-google down=0")
+
+    def the_status_is_clear_again():
+        return "is down" not in property_of("StatusText")
+
+    until(the_status_is_clear_again, timeout=60)
 
 with subtest("a real client hears real audio, every clip in order"):
     fresh()
@@ -129,17 +139,27 @@ with subtest("kill -9 in mid-show: restarted by itself, everybody back, the flag
     assert property_of("MainPID") != pid and property_of("NRestarts") != "0"
     until(it_is_on_air)
     machine.succeed("systemctl stop client-alice")
+    until(the_flag_is_cleared, timeout=60)
 
-    def the_flag_is_cleared_after_the_grace():
-        return not on_air()
+with subtest("kill -9 in mid-show: a listener who is back before the host waits for the show to go on"):
+    fresh()
+    show()
+    machine.succeed(f"systemctl stop client-alice; systemctl kill --signal=KILL {UNIT}")
 
-    until(the_flag_is_cleared_after_the_grace, timeout=60)
+    def bob_is_back():
+        return len(met("bob0", "connect")) >= 2
+
+    until(bob_is_back)
+    machine.sleep(1)
+    assert not met("bob0", "error"), met("bob0", "error")
+    client("alice", "streamer", "show", "alice")
+    hears_more("bob0")
 
 with subtest("kill -9 with a host who never returns: the flag does not stay"):
     fresh()
     show()
     machine.succeed(f"systemctl kill --signal=KILL --kill-whom=all client-alice; kill -9 {property_of('MainPID')}")
-    until(the_flag_is_cleared_after_the_grace, timeout=60)
+    until(the_flag_is_cleared, timeout=60)
 
 with subtest("a wedged daemon is killed by the watchdog and restarted"):
     fresh("WatchdogSec=2s", "TimeoutAbortSec=2s")
@@ -164,7 +184,7 @@ with subtest("a reload re-reads in place, and says what takes a restart"):
     hears_more("bob0", 2)
     assert property_of("MainPID") == pid and property_of("ActiveState") == "active"
     assert len(met("bob0", "connect")) == 1, met("bob0")
-    assert journal(before, "PRIORITY=7"), "no debug line after the level became debug"
+    assert "clip" in messages(before), "no line about a clip after the level became debug"
     said = "\n".join(messages(before))
     assert "livestream.max_listeners" in said and "restart" in said, said
 
@@ -187,11 +207,17 @@ with subtest("a clean stop: in time, the flag cleared, systemd satisfied"):
     assert took < 12 and property_of("Result") == "success", (took, property_of("Result"))
     assert not on_air()
 
+with subtest("a start that fails says so at once, and holds nothing up"):
+    fresh()
+    configure("[nonsense]\n")
+    machine.fail(f"systemctl restart {UNIT}", timeout=10)
+    assert property_of("ActiveState") == "activating", property_of("ActiveState")
+
 with subtest("a broken daemon under knocking clients: tried ever more slowly, and the ports stay"):
     fresh()
     configure("[nonsense]\n")
     before = now_in_journal()
-    machine.execute(f"timeout 3 systemctl restart {UNIT}")
+    machine.fail(f"systemctl restart {UNIT}")
     machine.succeed("(curl --silent --max-time 30 localhost:8080/ >/tmp/answered &) ; sleep 3")
     for socket in SOCKETS.split():
         assert property_of("ActiveState", socket) == "active", f"{socket} is gone"

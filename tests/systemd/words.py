@@ -89,7 +89,7 @@ def clips(name, event="audio"):
     return [entry["clip"] for entry in met(name, event) if event != "upload" or entry.get("ok")]
 
 
-def until(promise, timeout=30):
+def until(promise, timeout=60):
     """Waits until `promise()` is true; its name is what is said where it never is."""
     end = time.monotonic() + timeout
     while not promise():
@@ -129,6 +129,10 @@ def on_air(livestream="show"):
 
 def it_is_on_air():
     return on_air()
+
+
+def the_flag_is_cleared():
+    return not on_air()
 
 
 def now_in_journal():
