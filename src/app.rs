@@ -3,7 +3,7 @@
 //! **Invariant**: when a build returns, both ports are bound (port 0 took a free one), and nothing is served yet.
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -45,9 +45,20 @@ pub struct Inherited {
     pub health: Option<TcpListener>,
 }
 
+/// Directories that systemd gives.
+#[derive(Debug, Clone, Default)]
+pub struct Directories {
+    /// What outlives a crash: `STATE_DIRECTORY`.
+    pub state: Option<PathBuf>,
+    /// What outlives a restart alone: `RUNTIME_DIRECTORY`.
+    pub runtime: Option<PathBuf>,
+}
+
 /// See the module.
 pub struct App {
     config: Config,
+    /// What is left to the next process, and was left by the one before.
+    handover: Option<PathBuf>,
     relay: Relay,
     sockets: Sockets,
     identity: Identity,
@@ -76,16 +87,19 @@ impl App {
     pub async fn serve_google(
         config: Config,
         emulators: Emulators,
-        state_directory: Option<&Path>,
+        directories: &Directories,
         inherited: Inherited,
     ) -> anyhow::Result<Self> {
         let metrics = Metrics::new();
         let google = Client::new(&config.google, metrics.registry())?;
         let access = Access::open(google, &config.google, emulators).await?;
         let identity = Identity::google(&access, &config);
-        let directory = Directory::firestore(access.clone(), &config.google, state_directory)?;
+        let directory =
+            Directory::firestore(access.clone(), &config.google, directories.state.as_deref())?;
         let parts = (identity, directory, Some(access), metrics);
-        Self::build(config, parts, Router::new(), inherited)
+        let mut app = Self::build(config, parts, Router::new(), inherited)?;
+        app.handover = directories.runtime.as_deref().map(handover::path_in);
+        Ok(app)
     }
 
     /// The daemon with everything in memory.
@@ -156,6 +170,7 @@ impl App {
         Ok(Self {
             readiness: Readiness::new(degraded(google.clone(), directory.clone())),
             config,
+            handover: None,
             relay,
             sockets,
             identity,
@@ -275,8 +290,8 @@ impl App {
 
     /// Takes up what the process before left.
     fn take_over(&self) {
-        let Some(path) = handover::path() else { return };
-        match handover::take(&path, self.config.livestream.grace, SystemTime::now()) {
+        let Some(path) = &self.handover else { return };
+        match handover::take(path, self.config.livestream.grace, SystemTime::now()) {
             Ok(snapshots) => self.relay.restore(snapshots, Instant::now().into_std()),
             Err(error) => tracing::warn!(%error, "what the process before left is of no use"),
         }
@@ -313,8 +328,8 @@ impl App {
         self.readiness.stopping();
         self.stopping.cancel();
         self.relay.stop();
-        if let Some(path) = handover::path()
-            && let Err(error) = handover::leave(&path, &self.relay.snapshot(), SystemTime::now())
+        if let Some(path) = &self.handover
+            && let Err(error) = handover::leave(path, &self.relay.snapshot(), SystemTime::now())
         {
             tracing::warn!(%error, "nothing is left to the next process");
         }

@@ -43,12 +43,9 @@ pub enum HandoverError {
     Garbled(&'static str),
 }
 
-/// Where the file is, if systemd gave a runtime directory.
-pub fn path() -> Option<PathBuf> {
-    // systemd may give several, separated by colons.
-    let directories = std::env::var_os("RUNTIME_DIRECTORY")?;
-    let first = std::env::split_paths(&directories).next()?;
-    Some(first.join("handover"))
+/// Where the file is in a runtime directory.
+pub fn path_in(directory: &Path) -> PathBuf {
+    directory.join("handover")
 }
 
 /// Leaves `snapshots` at `path`, readable by this user alone.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use castaway_media_server::app::{App, Inherited};
+use castaway_media_server::app::{App, Directories, Inherited};
 use castaway_media_server::cli::{Cli, Command};
 use castaway_media_server::config::{Config, Log, Sources};
 use castaway_media_server::demo::Demo;
@@ -113,7 +113,10 @@ async fn build(config: Config, inherited: Inherited) -> anyhow::Result<App> {
         .collect();
     let emulators = Emulators::from_environment(&environment);
     // systemd may give several, separated by colons.
-    let state = std::env::var_os("STATE_DIRECTORY")
-        .and_then(|directories| std::env::split_paths(&directories).next());
-    App::serve_google(config, emulators, state.as_deref(), inherited).await
+    let first = |name| std::env::split_paths(&std::env::var_os(name)?).next();
+    let directories = Directories {
+        state: first("STATE_DIRECTORY"),
+        runtime: first("RUNTIME_DIRECTORY"),
+    };
+    App::serve_google(config, emulators, &directories, inherited).await
 }

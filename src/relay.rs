@@ -7,10 +7,14 @@
 //! outbox before the lock is let go: so the order of sequences is the order in every outbox. `streamerConnected` is
 //! intended true when a livestream goes on air and false when it ends, in that order.
 
+mod announcements;
+mod fan_out;
+mod snapshots;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 
@@ -23,10 +27,9 @@ use crate::limits::{Exceeded, UploadQuota};
 use crate::metrics::Metrics;
 use crate::transport::{ClipFrame, Outbox};
 
+pub use announcements::Announcement;
+pub use snapshots::Snapshot;
 pub use socketioxide::socket::Sid as SocketId;
-
-/// How often a change in the number of listeners is told, at the most.
-const COUNT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A listener in its livestream.
 pub struct Seat {
@@ -106,31 +109,6 @@ pub struct Ended {
     pub livestream: LivestreamId,
     /// Who was listening.
     pub listeners: Vec<Arc<Seat>>,
-}
-
-/// How a livestream is going, and who is to be told.
-pub struct Announcement {
-    /// How it is going.
-    pub state: State,
-    /// How many are listening.
-    pub listeners: usize,
-    /// Whom to tell.
-    pub audience: Vec<Arc<Seat>>,
-    /// The streamer, if there is one.
-    pub streamer: Option<SocketId>,
-}
-
-/// What must outlive a restart.
-#[derive(Debug, Clone)]
-pub struct Snapshot {
-    /// Which livestream.
-    pub livestream: LivestreamId,
-    /// Whose it is.
-    pub streamer: UserId,
-    /// The sequence of its next clip.
-    pub next_sequence: u64,
-    /// Its latest clips, oldest first.
-    pub clips: Vec<Bytes>,
 }
 
 impl Relay {
@@ -455,55 +433,6 @@ impl Relay {
         })
     }
 
-    /// What has changed since it was told last, counts at most once a second; sets the gauges, too.
-    pub fn announcements(&self, now: Instant) -> Vec<Announcement> {
-        let mut announcements = Vec::new();
-        let mut by_state: HashMap<&str, i64> = [State::Waiting, State::Live, State::Reconnecting]
-            .map(|state| (state.as_str(), 0))
-            .into();
-        let mut listening = 0;
-        for (_, found) in self.all() {
-            let mut show = lock(&found);
-            let (state, listeners) = (show.livestream.state(), show.livestream.listeners().len());
-            *by_state.entry(state.as_str()).or_default() += 1;
-            listening += listeners;
-            let due = match show.announced {
-                Some((before, count)) if before == state => {
-                    count != listeners
-                        && now.saturating_duration_since(show.announced_at) >= COUNT_INTERVAL
-                }
-                _ => true,
-            };
-            if due {
-                show.announced = Some((state, listeners));
-                show.announced_at = now;
-                let audience = show.livestream.listeners().cloned().collect();
-                announcements.push(Announcement {
-                    state,
-                    listeners,
-                    audience,
-                    streamer: show.streamer,
-                });
-            }
-        }
-        for (state, count) in by_state {
-            self.0
-                .metrics
-                .livestreams
-                .with_label_values(&[state])
-                .set(count);
-        }
-        self.0
-            .metrics
-            .listeners
-            .set(i64::try_from(listening).unwrap_or(i64::MAX));
-        self.0
-            .metrics
-            .directory_pending
-            .set(i64::try_from(self.0.directory.pending()).unwrap_or(i64::MAX));
-        announcements
-    }
-
     /// Takes other quotas. Credit that was used is forgotten.
     pub fn set_quota(&self, upload: &crate::config::Upload) {
         *self.0.quota.write().unwrap_or_else(PoisonError::into_inner) = UploadQuota::new(upload);
@@ -517,77 +446,8 @@ impl Relay {
             .unwrap_or_else(PoisonError::into_inner)
             .reclaim();
     }
-
-    /// How many livestreams there are, and listeners in all.
-    pub fn count(&self) -> (usize, usize) {
-        let all = self.all();
-        let listeners = all
-            .iter()
-            .map(|(_, show)| lock(show).livestream.listeners().len())
-            .sum();
-        (all.len(), listeners)
-    }
-
-    /// What must outlive a restart: every livestream that has been on air and is not over.
-    pub fn snapshot(&self) -> Vec<Snapshot> {
-        let of = |(id, found): (LivestreamId, Arc<Mutex<Show>>)| {
-            let show = lock(&found);
-            let started = show.livestream.is_started();
-            let (streamer, next_sequence) = show.livestream.show().filter(|_| started)?;
-            Some(Snapshot {
-                livestream: id,
-                streamer: streamer.clone(),
-                next_sequence,
-                clips: show
-                    .livestream
-                    .backlog()
-                    .map(|clip| clip.bytes.clone())
-                    .collect(),
-            })
-        };
-        self.all().into_iter().filter_map(of).collect()
-    }
-
-    /// Takes up what another process left: each livestream is in its grace.
-    pub fn restore(&self, snapshots: Vec<Snapshot>, now: Instant) {
-        let mut livestreams = self.livestreams();
-        for Snapshot {
-            livestream: id,
-            streamer,
-            next_sequence,
-            clips,
-        } in snapshots
-        {
-            let livestream =
-                Livestream::restored(self.0.bounds.clone(), streamer, next_sequence, clips, now);
-            let show = Show {
-                livestream,
-                streamer: None,
-                announced: None,
-                announced_at: now,
-            };
-            tracing::info!(livestream.id = %id, "livestream taken over from the process before, waiting for its streamer");
-            // The flag stays true, or becomes so again if the process before cleared it.
-            self.0.directory.set_streamer_connected(&id, true);
-            livestreams.insert(id, Arc::new(Mutex::new(show)));
-        }
-    }
-
-    /// Before a stop: takes no clip and sets no flag from now on, and clears the flags of what is live. Whoever is live
-    /// will be so again when it comes back, here or elsewhere.
-    pub fn stop(&self) {
-        self.0.stopping.store(true, Ordering::SeqCst);
-        for (id, found) in self.all() {
-            let show = lock(&found);
-            if show.livestream.show().is_some() {
-                self.0.directory.set_streamer_connected(&id, false);
-            }
-        }
-    }
 }
 
 fn lock(show: &Mutex<Show>) -> MutexGuard<'_, Show> {
     show.lock().unwrap_or_else(PoisonError::into_inner)
 }
-
-mod fan_out;

@@ -1,0 +1,86 @@
+//! How livestreams are going, for whoever is to be told, and in figures.
+//!
+//! **Invariant**: a change of state is told at once; a change in the number of listeners at most once a second.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Relay, Seat, SocketId, lock};
+use crate::broadcast::State;
+
+/// How often a change in the number of listeners is told, at the most.
+const COUNT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How a livestream is going, and who is to be told.
+pub struct Announcement {
+    /// How it is going.
+    pub state: State,
+    /// How many are listening.
+    pub listeners: usize,
+    /// Whom to tell.
+    pub audience: Vec<Arc<Seat>>,
+    /// The streamer, if there is one.
+    pub streamer: Option<SocketId>,
+}
+
+impl Relay {
+    /// What has changed since it was told last, counts at most once a second; sets the gauges, too.
+    pub fn announcements(&self, now: Instant) -> Vec<Announcement> {
+        let mut announcements = Vec::new();
+        let mut by_state: HashMap<&str, i64> = [State::Waiting, State::Live, State::Reconnecting]
+            .map(|state| (state.as_str(), 0))
+            .into();
+        let mut listening = 0;
+        for (_, found) in self.all() {
+            let mut show = lock(&found);
+            let (state, listeners) = (show.livestream.state(), show.livestream.listeners().len());
+            *by_state.entry(state.as_str()).or_default() += 1;
+            listening += listeners;
+            let due = match show.announced {
+                Some((before, count)) if before == state => {
+                    count != listeners
+                        && now.saturating_duration_since(show.announced_at) >= COUNT_INTERVAL
+                }
+                _ => true,
+            };
+            if due {
+                show.announced = Some((state, listeners));
+                show.announced_at = now;
+                let audience = show.livestream.listeners().cloned().collect();
+                announcements.push(Announcement {
+                    state,
+                    listeners,
+                    audience,
+                    streamer: show.streamer,
+                });
+            }
+        }
+        for (state, count) in by_state {
+            self.0
+                .metrics
+                .livestreams
+                .with_label_values(&[state])
+                .set(count);
+        }
+        self.0
+            .metrics
+            .listeners
+            .set(i64::try_from(listening).unwrap_or(i64::MAX));
+        self.0
+            .metrics
+            .directory_pending
+            .set(i64::try_from(self.0.directory.pending()).unwrap_or(i64::MAX));
+        announcements
+    }
+
+    /// How many livestreams there are, and listeners in all.
+    pub fn count(&self) -> (usize, usize) {
+        let all = self.all();
+        let listeners = all
+            .iter()
+            .map(|(_, show)| lock(show).livestream.listeners().len())
+            .sum();
+        (all.len(), listeners)
+    }
+}
