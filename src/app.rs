@@ -9,7 +9,6 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use axum::Router;
-use axum::serve::ListenerExt as _;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -35,6 +34,9 @@ const TICK: Duration = Duration::from_millis(250);
 const SWEEP: u64 = 4;
 /// How often, in ticks, idle quotas are forgotten.
 const RECLAIM: u64 = 240;
+
+/// Connections on the health port.
+const HEALTH_CONNECTIONS: usize = 256;
 
 /// Sockets that were opened by somebody else: systemd.
 #[derive(Debug, Default)]
@@ -67,6 +69,7 @@ pub struct App {
     google: Option<Access>,
     metrics: Metrics,
     connections: Arc<Connections>,
+    health_connections: Arc<Connections>,
     readiness: Readiness,
     // Taken when serving begins.
     doors: Mutex<Option<Doors>>,
@@ -79,7 +82,7 @@ pub struct App {
 struct Doors {
     clients: ClientListener,
     routes: Router,
-    health: tokio::net::TcpListener,
+    health: ClientListener,
 }
 
 impl App {
@@ -125,12 +128,20 @@ impl App {
             max_per_address: server.max_connections_per_address,
             patience: Patience {
                 headers: server.header_timeout,
+                idle: server.idle_timeout,
                 stall: config.listener.stall_timeout,
                 lag: config.listener.max_lag,
             },
             bounds,
         };
         let connections = Connections::new(&limits, metrics.clone());
+        // Health checks cannot use up what clients need; their connections are not counted among clients'.
+        let few = ConnectionLimits {
+            max: HEALTH_CONNECTIONS,
+            max_per_address: HEALTH_CONNECTIONS,
+            ..limits
+        };
+        let health_connections = Connections::new(&few, Metrics::new());
         let relay = Relay::new(&config, directory.clone(), metrics.clone());
         let parts = Parts {
             relay: relay.clone(),
@@ -162,9 +173,9 @@ impl App {
         )?;
         let addresses = (clients.local_addr()?, health.local_addr()?);
         let doors = Doors {
-            clients: ClientListener::new(clients, options, connections.clone())?,
+            clients: ClientListener::new(clients, options.clone(), connections.clone())?,
             routes: client::layered(routes.merge(extra), server)?,
-            health: tokio::net::TcpListener::from_std(health)?,
+            health: ClientListener::new(health, options, health_connections.clone())?,
         };
         let (failed, failure) = mpsc::channel(2);
         Ok(Self {
@@ -178,6 +189,7 @@ impl App {
             google,
             metrics,
             connections,
+            health_connections,
             doors: Mutex::new(Some(doors)),
             addresses,
             stopping: CancellationToken::new(),
@@ -257,28 +269,29 @@ impl App {
         );
         let timeout = self.config.server.request_timeout;
         let routes = health::router(self.readiness.clone(), self.metrics.clone(), timeout);
+        let routes = client::watched(routes).into_make_service_with_connect_info::<Via>();
         // Health is answered to the very end: only the process's exit ends it.
-        let health = health.tap_io(|tcp| {
-            tcp.set_nodelay(true).ok();
-        });
         self.spawn("health port", axum::serve(health, routes));
-        tokio::spawn(look_after(
+        let connections = [self.connections.clone(), self.health_connections.clone()];
+        let care = look_after(
             self.relay.clone(),
             self.sockets.clone(),
-            self.connections.clone(),
+            connections,
             self.stopping.clone(),
-        ));
+        );
+        self.spawn("housekeeping", care);
     }
 
-    fn spawn(
-        &self,
-        name: &'static str,
-        server: impl IntoFuture<Output = std::io::Result<()>, IntoFuture: Send> + Send + 'static,
-    ) {
+    /// Runs a part of the daemon; its end before the stop, or its panic, is a failure of the whole.
+    fn spawn<T, F>(&self, name: &'static str, part: T)
+    where
+        T: IntoFuture<Output = std::io::Result<()>, IntoFuture = F>,
+        F: Future<Output = std::io::Result<()>> + Send + 'static,
+    {
         let (failed, stopping) = (self.failed.clone(), self.stopping.clone());
-        let server = server.into_future();
+        let part = tokio::spawn(part.into_future());
         tokio::spawn(async move {
-            let outcome = server.await;
+            let outcome = part.await.map_err(std::io::Error::other).flatten();
             if !stopping.is_cancelled() {
                 let why = outcome
                     .err()
@@ -383,15 +396,15 @@ fn degraded(
 async fn look_after(
     relay: Relay,
     sockets: Sockets,
-    connections: Arc<Connections>,
+    connections: [Arc<Connections>; 2],
     stopping: CancellationToken,
-) {
+) -> std::io::Result<()> {
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     for count in 0_u64.. {
         tokio::select! {
             _ = ticks.tick() => {}
-            () = stopping.cancelled() => return,
+            () = stopping.cancelled() => break,
         }
         let now = Instant::now().into_std();
         for ended in relay.expire(now) {
@@ -400,11 +413,15 @@ async fn look_after(
         for announcement in relay.announcements(now) {
             sockets.announce(announcement).await;
         }
+        relay.retry();
         if count % SWEEP == 0 {
-            connections.sweep(now);
+            for connections in &connections {
+                connections.sweep(now);
+            }
         }
         if count % RECLAIM == 0 {
             relay.reclaim();
         }
     }
+    Ok(())
 }

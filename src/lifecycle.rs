@@ -129,6 +129,8 @@ fn apply(app: &App, reload: &mut Reload, config: Config) {
         );
     }
     // What needs a restart is compared with what runs, not with what was read last.
+    let max_clip_bytes = reload.running.upload.max_clip_bytes;
     reload.running.upload = config.upload;
+    reload.running.upload.max_clip_bytes = max_clip_bytes;
     reload.running.log.level = config.log.level;
 }

@@ -54,6 +54,7 @@ struct Inner {
     // A lock: taken to find a livestream, never while one is being changed.
     livestreams: Mutex<HashMap<LivestreamId, Arc<Mutex<Show>>>>,
     next_lease: AtomicU64,
+    next_place: AtomicU64,
     /// Set once, before a stop: from then on no clip is taken and no flag becomes true.
     stopping: AtomicBool,
 }
@@ -129,6 +130,7 @@ impl Relay {
             quota: RwLock::new(UploadQuota::new(&config.upload)),
             livestreams: Mutex::default(),
             next_lease: AtomicU64::new(1),
+            next_place: AtomicU64::new(1),
             stopping: AtomicBool::new(false),
         }))
     }
@@ -292,7 +294,7 @@ impl Relay {
             .livestream
             .upload(lease, bytes, now)
             .map_err(|_| UploadError::StaleLease)?;
-        let frame = Arc::new(ClipFrame::new(&clip));
+        let frame = Arc::new(ClipFrame::new(&clip, now));
         let audience: Vec<Arc<Seat>> = show.livestream.listeners().cloned().collect();
         for seat in &audience {
             seat.outbox.push(&frame);
@@ -355,7 +357,7 @@ impl Relay {
         event: &str,
     ) -> Ended {
         let listeners = show.livestream.take_listeners();
-        let aired = show.livestream.show().is_some();
+        let aired = show.livestream.has_aired();
         show.streamer = None;
         if aired {
             self.0.directory.set_streamer_connected(id, false);
@@ -393,10 +395,11 @@ impl Relay {
         loop {
             let found = self.find_or_begin(id, now).ok_or(Refused::Full)?;
             let mut show = lock(&found);
-            match show.livestream.join(seat.clone()) {
-                Ok(place) => {
+            let place = Place(self.0.next_place.fetch_add(1, Ordering::SeqCst));
+            match show.livestream.join(place, seat.clone()) {
+                Ok(()) => {
                     for clip in show.livestream.backlog() {
-                        seat.outbox.push(&Arc::new(ClipFrame::new(clip)));
+                        seat.outbox.push(&Arc::new(ClipFrame::new(clip, now)));
                     }
                     return Ok(place);
                 }

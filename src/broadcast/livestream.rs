@@ -23,9 +23,9 @@ use super::{Backlog, Clip, UserId};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lease(pub u64);
 
-/// A listener's place in its livestream.
+/// A listener's place: unlike any other on this node, so that who leaves late takes nobody else's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Place(u64);
+pub struct Place(pub u64);
 
 /// What a livestream may hold.
 #[derive(Debug, Clone)]
@@ -118,7 +118,6 @@ pub struct Livestream<L> {
     next_sequence: u64,
     backlog: Backlog,
     listeners: HashMap<Place, L>,
-    next_place: u64,
 }
 
 impl<L> Livestream<L> {
@@ -134,7 +133,6 @@ impl<L> Livestream<L> {
             aired: false,
             next_sequence: 1,
             listeners: HashMap::new(),
-            next_place: 0,
         }
     }
 
@@ -248,22 +246,25 @@ impl<L> Livestream<L> {
     }
 
     /// Lets a listener in. It gets [`Self::backlog`] first, then every clip that is uploaded from now on.
-    pub fn join(&mut self, listener: L) -> Result<Place, Refused> {
+    pub fn join(&mut self, place: Place, listener: L) -> Result<(), Refused> {
         if matches!(self.phase, Phase::Ended) {
             return Err(Refused::Ended);
         }
         if self.listeners.len() >= self.bounds.max_listeners {
             return Err(Refused::Full);
         }
-        let place = Place(self.next_place);
-        self.next_place += 1;
         self.listeners.insert(place, listener);
-        Ok(place)
+        Ok(())
     }
 
     /// Lets a listener go.
     pub fn leave(&mut self, place: Place) -> Option<L> {
         self.listeners.remove(&place)
+    }
+
+    /// Whether a streamer has ever been told that it is on.
+    pub fn has_aired(&self) -> bool {
+        self.aired
     }
 
     /// Whether this listener is still here.

@@ -16,6 +16,15 @@ pub use sections::{
 
 use serde::{Deserialize, Serialize};
 
+/// Keys that a reload takes up. Credentials are re-read as well.
+const RELOADED: [&str; 5] = [
+    "upload.clips_per_minute",
+    "upload.clips_burst",
+    "upload.bytes_per_second",
+    "upload.bytes_burst",
+    "log.level",
+];
+
 /// The whole configuration. Each section is a table of the TOML file, `CASTAWAY_SECTION__KEY` in the
 /// environment, and `castaway.section.key` among systemd's credentials.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -50,6 +59,7 @@ impl Config {
     /// Checks what the types cannot: ranges, and values that only make sense together.
     pub fn validate(&self) -> Result<(), ConfigError> {
         self.check_positive()?;
+        self.log.check_level()?;
         let Self {
             server,
             upload,
@@ -144,6 +154,7 @@ impl Config {
             ("server.ping_timeout", server.ping_timeout),
             ("server.connect_timeout", server.connect_timeout),
             ("server.header_timeout", server.header_timeout),
+            ("server.idle_timeout", server.idle_timeout),
             ("server.request_timeout", server.request_timeout),
             ("server.tcp_user_timeout", server.tcp_user_timeout),
             ("server.shutdown_timeout", server.shutdown_timeout),
@@ -170,7 +181,7 @@ impl Config {
     pub fn changes_that_need_a_restart(&self, running: &Self) -> Vec<String> {
         load::keys()
             .into_iter()
-            .filter(|key| !key.starts_with("upload.") && key != "log.level")
+            .filter(|key| !RELOADED.contains(&key.as_str()))
             .filter(|key| load::shown(self, key) != load::shown(running, key))
             .collect()
     }

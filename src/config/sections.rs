@@ -9,6 +9,8 @@ use ipnet::IpNet;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
+use super::ConfigError;
+
 /// `[server]`: ports, connections and timeouts.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -26,9 +28,12 @@ pub struct Server {
     /// How long a connection may stay without joining a namespace; covers the check of its token.
     #[serde(with = "humantime_serde")]
     pub connect_timeout: Duration,
-    /// How long a request's headers may take to arrive, and how long an idle connection is kept.
+    /// How long a request's headers may take to arrive.
     #[serde(with = "humantime_serde")]
     pub header_timeout: Duration,
+    /// How long a connection is kept without a request: longer than a load balancer keeps its own (Google's: 600 s).
+    #[serde(with = "humantime_serde")]
+    pub idle_timeout: Duration,
     /// How long one HTTP exchange may take, a long poll included.
     #[serde(with = "humantime_serde")]
     pub request_timeout: Duration,
@@ -61,6 +66,7 @@ impl Default for Server {
             ping_timeout: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(620),
             request_timeout: Duration::from_secs(30),
             tcp_user_timeout: Duration::from_secs(15),
             shutdown_timeout: Duration::from_secs(10),
@@ -303,6 +309,33 @@ pub struct Log {
     pub format: LogFormat,
     /// Whether clients' addresses are logged.
     pub client_address: bool,
+}
+
+impl Log {
+    /// Whether the level is one: a misspelt word would be taken for a module's name, and nothing of ours be logged.
+    pub(super) fn check_level(&self) -> Result<(), ConfigError> {
+        let wrong = || {
+            ConfigError::value(
+                "log.level",
+                "must be off, error, warn, info, debug or trace, or directives such as \
+                 info,castaway_media_server::relay=debug",
+            )
+        };
+        let bare = |directive: &str| {
+            directive
+                .trim()
+                .parse::<tracing::level_filters::LevelFilter>()
+                .is_ok()
+        };
+        let known = self
+            .level
+            .split(',')
+            .all(|directive| directive.contains('=') || bare(directive));
+        if !known || tracing_subscriber::EnvFilter::try_new(&self.level).is_err() {
+            return Err(wrong());
+        }
+        Ok(())
+    }
 }
 
 impl Default for Log {

@@ -14,10 +14,12 @@ use crate::transport::Via;
 /// Puts the layers around the client port's routes, CORS outermost.
 pub fn layered(routes: Router, server: &Server) -> Result<Router, ConfigError> {
     let limit = TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, server.request_timeout);
-    Ok(routes
-        .layer(limit)
-        .layer(middleware::from_fn(tell_connection))
-        .layer(cors(server)?))
+    Ok(watched(routes.layer(limit)).layer(cors(server)?))
+}
+
+/// Tells a request's connection when it is served, so that an idle one can be told from a busy one.
+pub fn watched(routes: Router) -> Router {
+    routes.layer(middleware::from_fn(tell_connection))
 }
 
 fn cors(server: &Server) -> Result<CorsLayer, ConfigError> {

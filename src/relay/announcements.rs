@@ -9,8 +9,11 @@ use std::time::{Duration, Instant};
 use super::{Relay, Seat, SocketId, lock};
 use crate::broadcast::State;
 
-/// How often a change in the number of listeners is told, at the most.
-const COUNT_INTERVAL: Duration = Duration::from_secs(1);
+/// How often a change in the number of listeners is told, at the most: once a second, and less often to a crowd, so
+/// that a thousand words a second are said to each livestream at the most.
+fn count_interval(listeners: usize) -> Duration {
+    Duration::from_millis(u64::try_from(listeners).unwrap_or(u64::MAX).max(1_000))
+}
 
 /// How a livestream is going, and who is to be told.
 pub struct Announcement {
@@ -25,6 +28,16 @@ pub struct Announcement {
 }
 
 impl Relay {
+    /// Writes what had no room when it was uploaded, for listeners that are served by the library.
+    pub fn retry(&self) {
+        for (_, found) in self.all() {
+            let audience: Vec<_> = lock(&found).livestream.listeners().cloned().collect();
+            for seat in audience {
+                seat.outbox.retry();
+            }
+        }
+    }
+
     /// What has changed since it was told last, counts at most once a second; sets the gauges, too.
     pub fn announcements(&self, now: Instant) -> Vec<Announcement> {
         let mut announcements = Vec::new();
@@ -40,7 +53,8 @@ impl Relay {
             let due = match show.announced {
                 Some((before, count)) if before == state => {
                     count != listeners
-                        && now.saturating_duration_since(show.announced_at) >= COUNT_INTERVAL
+                        && now.saturating_duration_since(show.announced_at)
+                            >= count_interval(listeners)
                 }
                 _ => true,
             };

@@ -15,7 +15,7 @@ use socketioxide::service::SocketIoService;
 use tower::ServiceExt as _;
 
 use super::{ClientAddress, Sockets};
-use crate::transport::{HttpIo, Tether, Via, WebSocketIo, client_address};
+use crate::transport::{HttpIo, Tether, Upgrade, Via, WebSocketIo, client_address};
 
 /// What is not Socket.IO's the empty router answers with 404.
 type Service = SocketIoService<Router>;
@@ -70,11 +70,11 @@ async fn enter(State(door): State<Door>, request: Request) -> Response {
     let session = query
         .session
         .and_then(|id| door.sockets.0.sessions.find(id));
-    if query.protocol == Some("4")
-        && query.transport == Some("websocket")
-        && let Some(accept) = accept_key(&request)
-    {
-        return upgrade(door, request, query.session, &accept);
+    if query.protocol == Some("4") && query.transport == Some("websocket") {
+        return match accept_key(&request) {
+            Some(accept) => upgrade(door, request, query.session, &accept),
+            None => not_a_websocket(),
+        };
     }
     let request = strip(request, &door.sockets.0.trusted_proxies);
     let answer = door.service.oneshot(request);
@@ -86,6 +86,17 @@ async fn enter(State(door): State<Door>, request: Request) -> Response {
             answer = answer => answer.into_response(),
         },
     }
+}
+
+/// RFC 6455, 4.4: which version there is.
+fn not_a_websocket() -> Response {
+    let version = [(header::SEC_WEBSOCKET_VERSION, "13")];
+    (
+        StatusCode::UPGRADE_REQUIRED,
+        version,
+        "This transport takes a WebSocket handshake, version 13.\n",
+    )
+        .into_response()
 }
 
 fn gone() -> Response {
@@ -153,10 +164,12 @@ fn upgrade(
             return;
         };
         let io = parts.io.into_inner();
-        if let Some(session) = &session {
-            session.moves_to(io.connection().clone());
-        }
-        hand_over(door, WebSocketIo::new(io, parts.read_buf, session), request).await;
+        let upgrade = session.map(|session| {
+            session.moves_to(io.connection());
+            let gone = close_polled(&door, session.id().to_owned());
+            Upgrade { session, gone }
+        });
+        hand_over(door, WebSocketIo::new(io, parts.read_buf, upgrade), request).await;
     });
     let headers = [
         (header::CONNECTION, HeaderValue::from_static("Upgrade")),
@@ -164,6 +177,25 @@ fn upgrade(
         (header::SEC_WEBSOCKET_ACCEPT, accept.clone()),
     ];
     (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
+}
+
+/// Closes a session that still polls, in the client's name: where its WebSocket dies before the move is done, the
+/// library neither pings it nor lets it go. A session that has moved, or is gone, answers with an error, which is fine.
+fn close_polled(door: &Door, id: String) -> Box<dyn FnOnce() + Send + Sync> {
+    const CLOSE: &str = "1";
+    let service = door.service.clone();
+    Box::new(move || {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
+        let uri = format!("/socket.io/?EIO=4&transport=polling&sid={id}");
+        let close = http::Request::post(uri)
+            .header(header::CONTENT_TYPE, "text/plain;charset=UTF-8")
+            .body(axum::body::Body::from(CLOSE));
+        if let Ok(close) = close {
+            runtime.spawn(service.oneshot(close));
+        }
+    })
 }
 
 async fn hand_over(door: Door, io: WebSocketIo, request: http::Request<()>) {
@@ -209,13 +241,7 @@ fn strip(request: Request, trusted_proxies: &[IpNet]) -> Request {
         header::CONTENT_TYPE,
         header::CONTENT_LENGTH,
         header::CONNECTION,
-        header::UPGRADE,
     ] {
-        if let Some(value) = parts.headers.get(&name) {
-            headers.insert(name, value.clone());
-        }
-    }
-    for name in [header::SEC_WEBSOCKET_KEY, header::SEC_WEBSOCKET_VERSION] {
         if let Some(value) = parts.headers.get(&name) {
             headers.insert(name, value.clone());
         }

@@ -77,8 +77,6 @@ pub(super) fn register(sockets: &Sockets, io: &SocketIo) {
                     .accepted
                     .with_label_values(&[role.as_str()])
                     .inc();
-                let address = greeter.address(&socket);
-                tracing::debug!(role = role.as_str(), client.address = address, "let in");
                 match role {
                     Role::Streamer => streamer::greet(&greeter, &socket),
                     Role::Listener => listener::greet(&greeter, &socket),

@@ -1,17 +1,17 @@
 //! A listener's socket: its seat, and the way of its clips.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use socketioxide::TransportType;
-use socketioxide::extract::{AckSender, SocketRef, TryData};
+use socketioxide::extract::SocketRef;
 use socketioxide::socket::DisconnectReason;
 
+use super::bearer::{self, Bearer};
 use super::handshake::{Auth, claim, identify, look_up};
-use super::wire::{self, Ack, Refusal, StateMessage};
+use super::wire::{self, Refusal, StateMessage};
 use super::{Dismissed, Sockets, now};
-use crate::broadcast::{LivestreamId, Place, Refused, Role};
+use crate::broadcast::{Place, Refused, Role};
 use crate::directory::Freshness;
-use crate::identity::Caller;
 use crate::relay::{Seat, SocketId};
 use crate::transport::{Emission, Emit, Mark, Outbox};
 
@@ -20,17 +20,17 @@ const ROLE: Role = Role::Listener;
 /// What a listener's socket holds. Dropping it leaves the livestream.
 pub(super) struct ListenerSeat {
     sockets: Sockets,
-    livestream: LivestreamId,
     place: Place,
     seat: Arc<Seat>,
-    caller: Caller,
-    // A lock: a client may send a fresh token at any time.
-    token: Mutex<Arc<str>>,
+    bearer: Arc<Bearer>,
 }
 
 impl Drop for ListenerSeat {
     fn drop(&mut self) {
-        self.sockets.0.relay.leave(&self.livestream, self.place);
+        self.sockets
+            .0
+            .relay
+            .leave(&self.bearer.livestream, self.place);
     }
 }
 
@@ -40,14 +40,7 @@ fn seat(socket: &SocketRef) -> Option<Arc<ListenerSeat>> {
 
 /// Registers what a listener may send, before anything is known about it.
 pub(super) fn register(sockets: &Sockets, socket: &SocketRef) {
-    let room = sockets.clone();
-    socket.on(
-        wire::TOKEN,
-        async move |socket: SocketRef, TryData(token): TryData<(String,)>, ack: AckSender| {
-            ack.send(&refresh(&room, &socket, token.ok().map(|(token,)| token)).await)
-                .ok();
-        },
-    );
+    bearer::register(sockets, socket, |socket| Some(seat(socket)?.bearer.clone()));
     let room = sockets.clone();
     socket.on_fallback(move || {
         room.0
@@ -94,14 +87,12 @@ pub(super) async fn admit(
         Err(Refused::Full) => return Err(Refusal::Full),
         Err(_) => return Err(Refusal::NotStarted(livestream)),
     };
-    let token = Mutex::new(claim.token);
+    let bearer = Arc::new(Bearer::new(ROLE, livestream, caller, claim.token));
     let seat = ListenerSeat {
         sockets: sockets.clone(),
-        livestream,
         place,
         seat,
-        caller,
-        token,
+        bearer,
     };
     socket.extensions.insert(Arc::new(seat));
     Ok(())
@@ -127,42 +118,25 @@ fn emit(sockets: &Sockets, id: SocketId) -> Emit {
 /// The socket is connected: says so, and lets its clips out.
 pub(super) fn greet(sockets: &Sockets, socket: &SocketRef) {
     let Some(seat) = seat(socket) else { return };
+    sockets.log_let_in(socket, &seat.bearer);
     socket
         .emit(
             wire::SUCCESS,
-            &wire::connected(&seat.caller.user, ROLE, &seat.livestream),
+            &wire::connected(&seat.bearer.caller.user, ROLE, &seat.bearer.livestream),
         )
         .ok();
-    let (state, listeners) = sockets.0.relay.state(&seat.livestream);
+    let (state, listeners) = sockets.0.relay.state(&seat.bearer.livestream);
     socket
         .emit(wire::STATE, &StateMessage::new(state, listeners))
         .ok();
     seat.seat.outbox.open();
-    if !sockets.0.relay.is_seated(&seat.livestream, seat.place) {
+    if !sockets
+        .0
+        .relay
+        .is_seated(&seat.bearer.livestream, seat.place)
+    {
         // The livestream ended between the check and now, when this socket could not be told yet.
         sockets.disconnect(ROLE, socket.id);
-    }
-}
-
-/// Takes a fresh token in place of one that runs out.
-async fn refresh(sockets: &Sockets, socket: &SocketRef, token: Option<String>) -> Ack {
-    let (Some(seat), Some(token)) = (seat(socket), token) else {
-        return Ack::error(wire::TOKEN_INVALID);
-    };
-    match sockets
-        .0
-        .identity
-        .check(&token, ROLE, &seat.livestream)
-        .await
-    {
-        Ok(caller) if caller.user == seat.caller.user => {
-            *seat.token.lock().unwrap_or_else(PoisonError::into_inner) = token.into();
-            Ack {
-                ok: true,
-                ..Ack::default()
-            }
-        }
-        _ => Ack::error(wire::TOKEN_INVALID),
     }
 }
 
@@ -170,19 +144,12 @@ fn gone(sockets: &Sockets, socket: &SocketRef, reason: DisconnectReason) {
     let Some(seat) = socket.extensions.remove::<Arc<ListenerSeat>>() else {
         return;
     };
-    tracing::debug!(livestream.id = %seat.livestream, %reason, "listener's socket closed");
-    let token = seat
-        .token
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .clone();
+    let bearer = &seat.bearer;
+    tracing::debug!(livestream.id = %bearer.livestream, user.id = %bearer.caller.user, %reason, "listener's socket closed");
     if reason == DisconnectReason::ClientNSDisconnect {
-        sockets.0.identity.forget(&token);
+        bearer.left(sockets);
     } else if socket.extensions.get::<Dismissed>().is_none() {
-        sockets
-            .0
-            .identity
-            .lost(&token, &seat.caller, ROLE, &seat.livestream);
+        bearer.lost(sockets);
     }
     // Dropping the seat leaves the livestream.
 }

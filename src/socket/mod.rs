@@ -9,6 +9,7 @@
 //! **Invariant**: no handler holds a socket; sockets are found by their id when something is to be said. What a socket
 //! holds, its extensions hold.
 
+mod bearer;
 mod entry;
 mod handshake;
 mod listener;
@@ -134,7 +135,7 @@ impl Sockets {
             && session.connection().is_none()
             && let Some(Via(connection)) = extensions.get::<Via>()
         {
-            session.moves_to(connection.clone());
+            session.moves_to(connection);
         }
         session
     }
@@ -147,6 +148,17 @@ impl Sockets {
             .get::<ClientAddress>()
             .filter(|_| self.0.log_addresses);
         found.map(|ClientAddress(address)| tracing::field::display(*address))
+    }
+
+    fn log_let_in(&self, socket: &SocketRef, bearer: &bearer::Bearer) {
+        let bearer::Bearer {
+            role,
+            livestream,
+            caller,
+            ..
+        } = bearer;
+        let address = self.address(socket);
+        tracing::debug!(role = role.as_str(), livestream.id = %livestream, user.id = %caller.user, client.address = address, "let in");
     }
 
     /// Disconnects the socket's namespace: to its client, the stream is over.
@@ -181,13 +193,15 @@ impl Sockets {
         socket.emit(wire::ERROR, &refusal.text()).ok();
         let session = self.session(socket);
         let close = refusal.is_temporary() || session.refused() >= self.0.max_refusals;
-        self.after_farewell(role, socket.id, move |sockets, id| {
-            if close {
+        if close {
+            // Whether it is still there or not: a client that leaves early to ask again is told no for good.
+            tokio::spawn(async move {
+                tokio::time::sleep(FAREWELL).await;
                 session.close();
-            } else {
-                sockets.disconnect(role, id);
-            }
-        });
+            });
+        } else {
+            self.disconnect_after_farewell(role, socket.id);
+        }
     }
 
     /// Tells the socket that another has taken its place, and disconnects it a moment later.
@@ -196,29 +210,23 @@ impl Sockets {
             found.extensions.insert(Dismissed);
             found.emit(wire::ERROR, text).ok();
         }
-        self.after_farewell(role, socket, move |sockets, id| {
-            sockets.disconnect(role, id);
-        });
+        self.disconnect_after_farewell(role, socket);
     }
 
-    fn after_farewell(
-        &self,
-        role: Role,
-        id: SocketId,
-        then: impl FnOnce(&Self, SocketId) + Send + 'static,
-    ) {
+    fn disconnect_after_farewell(&self, role: Role, id: SocketId) {
         // A client that leaves and comes back on the same session has the same id, but other extensions.
-        let visit = self
-            .find(role, id)
-            .and_then(|socket| socket.extensions.get::<Visit>());
+        let visit = move |sockets: &Self| {
+            sockets
+                .find(role, id)
+                .and_then(|socket| socket.extensions.get::<Visit>())
+        };
+        let before = visit(self);
         let sockets = self.clone();
         tokio::spawn(async move {
             tokio::time::sleep(FAREWELL).await;
-            let now = sockets
-                .find(role, id)
-                .and_then(|socket| socket.extensions.get::<Visit>());
-            if now.is_some() && now == visit {
-                then(&sockets, id);
+            let now = visit(&sockets);
+            if now.is_some() && now == before {
+                sockets.disconnect(role, id);
             }
         });
     }

@@ -1,17 +1,17 @@
 //! A streamer's socket: its seat, its uploads, its end.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use socketioxide::extract::{AckSender, SocketRef, TryData};
 use socketioxide::socket::DisconnectReason;
 
+use super::bearer::{self, Bearer};
 use super::handshake::{Auth, claim, identify, look_up};
 use super::wire::{self, Ack, Refusal, StateMessage};
 use super::{Dismissed, Sockets, now};
 use crate::broadcast::{Lease, LivestreamId, Role};
 use crate::directory::Freshness;
-use crate::identity::Caller;
 use crate::limits::whole_millis;
 use crate::relay::{SocketId, Start, UploadError};
 
@@ -20,31 +20,18 @@ const ROLE: Role = Role::Streamer;
 /// What a streamer's socket holds. Dropping it without a word counts as the loss of its transport.
 pub(super) struct StreamerSeat {
     sockets: Sockets,
-    livestream: LivestreamId,
     lease: Lease,
-    caller: Caller,
-    // A lock: a client may send a fresh token at any time.
-    token: Mutex<Arc<str>>,
-}
-
-impl StreamerSeat {
-    fn token(&self) -> Arc<str> {
-        self.token
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
+    bearer: Arc<Bearer>,
 }
 
 impl Drop for StreamerSeat {
     fn drop(&mut self) {
         // Nothing happens if the livestream ended, or another socket took it over.
-        self.sockets.conclude_soon(
-            self.sockets
-                .0
-                .relay
-                .lost(&self.livestream, self.lease, now()),
-        );
+        self.sockets.conclude_soon(self.sockets.0.relay.lost(
+            &self.bearer.livestream,
+            self.lease,
+            now(),
+        ));
     }
 }
 
@@ -62,14 +49,7 @@ pub(super) fn register(sockets: &Sockets, socket: &SocketRef) {
         std::future::ready(())
     };
     socket.on(wire::UPLOAD, upload);
-    let room = sockets.clone();
-    socket.on(
-        wire::TOKEN,
-        async move |socket: SocketRef, TryData(token): TryData<(String,)>, ack: AckSender| {
-            ack.send(&refresh(&room, &socket, token.ok().map(|(token,)| token)).await)
-                .ok();
-        },
-    );
+    bearer::register(sockets, socket, |socket| Some(seat(socket)?.bearer.clone()));
     let room = sockets.clone();
     socket.on_fallback(move || {
         room.0
@@ -99,6 +79,10 @@ pub(super) async fn admit(
     if entry.is_none_or(|entry| entry.artist != caller.user) {
         return Err(Refusal::NotTheArtist);
     }
+    // Known from now on, so that its transport can be closed.
+    sockets.session(socket);
+    // Known from now on, so that its transport can be closed.
+    sockets.session(socket);
     let start = sockets
         .0
         .relay
@@ -107,12 +91,11 @@ pub(super) async fn admit(
     if let Some(replaced) = replaced.filter(|replaced| *replaced != socket.id) {
         take_over(sockets, replaced, &livestream);
     }
+    let bearer = Arc::new(Bearer::new(ROLE, livestream, caller, claim.token));
     let seat = StreamerSeat {
         sockets: sockets.clone(),
-        livestream,
         lease,
-        caller,
-        token: Mutex::new(claim.token),
+        bearer,
     };
     socket.extensions.insert(Arc::new(seat));
     Ok(())
@@ -127,20 +110,21 @@ fn take_over(sockets: &Sockets, replaced: SocketId, livestream: &LivestreamId) {
 /// The socket is connected: says so, and the livestream is on air.
 pub(super) fn greet(sockets: &Sockets, socket: &SocketRef) {
     let Some(seat) = seat(socket) else { return };
-    if sockets.0.relay.air(&seat.livestream, seat.lease) {
+    sockets.log_let_in(socket, &seat.bearer);
+    if sockets.0.relay.air(&seat.bearer.livestream, seat.lease) {
         socket
             .emit(
                 wire::SUCCESS,
-                &wire::connected(&seat.caller.user, ROLE, &seat.livestream),
+                &wire::connected(&seat.bearer.caller.user, ROLE, &seat.bearer.livestream),
             )
             .ok();
-        let (state, listeners) = sockets.0.relay.state(&seat.livestream);
+        let (state, listeners) = sockets.0.relay.state(&seat.bearer.livestream);
         socket
             .emit(wire::STATE, &StateMessage::new(state, listeners))
             .ok();
     } else {
         // Taken over between its check and now, when it could not be told yet.
-        sockets.dismiss(ROLE, socket.id, &wire::taken_over(&seat.livestream));
+        sockets.dismiss(ROLE, socket.id, &wire::taken_over(&seat.bearer.livestream));
     }
 }
 
@@ -165,16 +149,13 @@ fn take(sockets: &Sockets, socket: &SocketRef, clip: Option<Bytes>, ack: AckSend
             refused(wire::NOT_A_CLIP, None)
         }
         (Some(seat), Some(clip)) => {
-            let StreamerSeat {
-                livestream,
-                lease,
-                caller,
-                ..
-            } = &*seat;
+            let Bearer {
+                livestream, caller, ..
+            } = &*seat.bearer;
             match sockets
                 .0
                 .relay
-                .upload(livestream, *lease, &caller.user, clip, now())
+                .upload(livestream, seat.lease, &caller.user, clip, now())
             {
                 Ok(uploaded) => {
                     socket
@@ -202,47 +183,17 @@ fn take(sockets: &Sockets, socket: &SocketRef, clip: Option<Bytes>, ack: AckSend
     ack.send(&said).ok();
 }
 
-/// Takes a fresh token in place of one that runs out.
-async fn refresh(sockets: &Sockets, socket: &SocketRef, token: Option<String>) -> Ack {
-    let (Some(seat), Some(token)) = (seat(socket), token) else {
-        return Ack::error(wire::TOKEN_INVALID);
-    };
-    match sockets
-        .0
-        .identity
-        .check(&token, ROLE, &seat.livestream)
-        .await
-    {
-        Ok(caller) if caller.user == seat.caller.user => {
-            *seat.token.lock().unwrap_or_else(PoisonError::into_inner) = token.into();
-            Ack {
-                ok: true,
-                ..Ack::default()
-            }
-        }
-        _ => Ack::error(wire::TOKEN_INVALID),
-    }
-}
-
 fn gone(sockets: &Sockets, socket: &SocketRef, reason: DisconnectReason) {
     let Some(seat) = socket.extensions.remove::<Arc<StreamerSeat>>() else {
         return;
     };
-    let StreamerSeat {
-        livestream,
-        lease,
-        caller,
-        ..
-    } = &*seat;
-    tracing::debug!(livestream.id = %livestream, %reason, "streamer's socket closed");
+    let livestream = &seat.bearer.livestream;
+    tracing::debug!(livestream.id = %livestream, user.id = %seat.bearer.caller.user, %reason, "streamer's socket closed");
     if reason == DisconnectReason::ClientNSDisconnect {
-        sockets.0.identity.forget(&seat.token());
-        sockets.conclude_soon(sockets.0.relay.end(livestream, *lease));
+        seat.bearer.left(sockets);
+        sockets.conclude_soon(sockets.0.relay.end(livestream, seat.lease));
     } else if socket.extensions.get::<Dismissed>().is_none() {
-        sockets
-            .0
-            .identity
-            .lost(&seat.token(), caller, ROLE, livestream);
+        seat.bearer.lost(sockets);
     }
     // Dropping the seat says that the transport is gone, where nothing else was said.
 }

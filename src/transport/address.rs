@@ -9,6 +9,7 @@ use ipnet::IpNet;
 ///
 /// Read from the right, since each proxy appends whom it saw: what stands further left a client may have made up.
 pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
+    let peer = peer.to_canonical();
     let is_proxy = |address: &IpAddr| trusted.iter().any(|net| net.contains(address));
     if !is_proxy(&peer) {
         return peer;
@@ -21,7 +22,7 @@ pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> I
     let mut last = peer;
     for hop in values.iter().rev().flat_map(|value| value.rsplit(',')) {
         match hop.trim().parse::<IpAddr>() {
-            Ok(address) => last = address,
+            Ok(address) => last = address.to_canonical(),
             Err(_) => return last,
         }
         if !is_proxy(&last) {
@@ -58,6 +59,7 @@ mod tests {
         );
         assert_eq!(client("10.0.0.1", &["6.6.6.6", "5.6.7.8"]), "5.6.7.8");
         assert_eq!(client("fd00::1", &["2001:db8::1"]), "2001:db8::1");
+        assert_eq!(client("::ffff:10.0.0.1", &["::ffff:5.6.7.8"]), "5.6.7.8");
     }
 
     #[test]

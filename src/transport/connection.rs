@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 
 use super::connections::Connections;
 use super::frame::ClipFrame;
-use super::queue::{QueueBounds, SendQueue};
+use super::queue::{QueueBounds, SLICES, SendQueue};
 
 /// See the module.
 pub struct Connection {
@@ -44,10 +44,21 @@ struct State {
 }
 
 enum Phase {
-    /// Between requests since then, or within one.
-    Http { idle_since: Option<Instant> },
+    /// Of requests and answers.
+    Http(Wait),
     /// Upgraded.
     WebSocket(Box<SendQueue>),
+}
+
+/// What an HTTP connection waits for, and since when.
+#[derive(Clone, Copy)]
+enum Wait {
+    /// A request's headers, from its first byte or from the connection's begin.
+    Headers(Instant),
+    /// An answer of ours.
+    Nothing,
+    /// The next request, or the end of the answer's way to the client.
+    Next(Instant),
 }
 
 /// Why a connection should be closed.
@@ -55,6 +66,8 @@ enum Phase {
 pub enum Overdue {
     /// Its request does not come.
     Headers,
+    /// No request comes any more.
+    Idle,
     /// It takes nothing.
     Stalled,
     /// It takes too little.
@@ -66,6 +79,7 @@ impl Overdue {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Headers => "no_request",
+            Self::Idle => "idle",
             Self::Stalled => "stalled",
             Self::Lagging => "lagging",
         }
@@ -77,6 +91,8 @@ impl Overdue {
 pub struct Patience {
     /// For a request's headers.
     pub headers: Duration,
+    /// For the next request.
+    pub idle: Duration,
     /// For any progress, while something waits.
     pub stall: Duration,
     /// For the oldest clip that waits.
@@ -98,9 +114,7 @@ impl Connection {
         now: Instant,
     ) -> Self {
         let state = State {
-            phase: Phase::Http {
-                idle_since: Some(now),
-            },
+            phase: Phase::Http(Wait::Headers(now)),
             counted_for,
             pumping: false,
             closing: false,
@@ -128,15 +142,15 @@ impl Connection {
 
     /// A request begins: its headers are here.
     pub fn request_begins(&self) {
-        if let Phase::Http { idle_since } = &mut self.lock().phase {
-            *idle_since = None;
+        if let Phase::Http(wait) = &mut self.lock().phase {
+            *wait = Wait::Nothing;
         }
     }
 
     /// A request is answered.
     pub fn request_ends(&self, now: Instant) {
-        if let Phase::Http { idle_since } = &mut self.lock().phase {
-            *idle_since = Some(now);
+        if let Phase::Http(wait) = &mut self.lock().phase {
+            *wait = Wait::Next(now);
         }
     }
 
@@ -215,15 +229,24 @@ impl Connection {
         }
     }
 
+    /// Whether it was aborted.
+    pub fn is_aborted(&self) -> bool {
+        self.lock().aborted
+    }
+
     /// Whether, and why, the connection should be closed now.
     pub fn overdue(&self, patience: Patience, now: Instant) -> Option<Overdue> {
         let state = self.lock();
         let longer = |since: Instant, most: Duration| now.saturating_duration_since(since) > most;
         match &state.phase {
             _ if state.aborted => None,
-            Phase::Http { idle_since } => idle_since
-                .is_some_and(|since| longer(since, patience.headers))
-                .then_some(Overdue::Headers),
+            Phase::Http(Wait::Nothing) => None,
+            Phase::Http(Wait::Headers(since)) => {
+                longer(*since, patience.headers).then_some(Overdue::Headers)
+            }
+            Phase::Http(Wait::Next(since)) => {
+                longer(*since, patience.idle).then_some(Overdue::Idle)
+            }
             Phase::WebSocket(queue) if queue.is_empty() => None,
             Phase::WebSocket(_) if longer(state.progress, patience.stall) => Some(Overdue::Stalled),
             Phase::WebSocket(queue) => queue
@@ -241,9 +264,9 @@ impl Connection {
             return Flushed::Drained;
         };
         while !queue.is_drained() {
-            let mut slices: Vec<IoSlice<'_>> = Vec::with_capacity(16);
-            queue.slices(&mut slices);
-            match self.tcp.try_write_vectored(&slices) {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let filled = queue.slices(&mut slices);
+            match self.tcp.try_write_vectored(&slices[..filled]) {
                 Ok(0) => {}
                 Ok(written) => {
                     let sent = queue.advance(written);
@@ -295,6 +318,28 @@ impl Connection {
         }
     }
 
+    /// Reads a request: its first byte begins the time that its headers may take.
+    pub(super) fn poll_read_http(
+        &self,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        /// How HTTP/2 begins (RFC 9113, 3.4), and no request that is served here: many requests on one connection
+        /// would count as one, and as idle when the first of them is answered.
+        const HTTP2: &[u8] = b"PR";
+        let before = out.filled().len();
+        let read = ready!(self.poll_read(cx, out));
+        if out.filled()[before..].starts_with(HTTP2) {
+            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+        }
+        if out.filled().len() > before
+            && let Phase::Http(wait @ Wait::Next(_)) = &mut self.lock().phase
+        {
+            *wait = Wait::Headers(tokio::time::Instant::now().into_std());
+        }
+        Poll::Ready(read)
+    }
+
     pub(super) fn poll_read(
         &self,
         cx: &mut Context<'_>,
@@ -323,7 +368,13 @@ impl Connection {
             ready!(self.tcp.poll_write_ready(cx))?;
             match self.tcp.try_write_vectored(bytes) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                done => return Poll::Ready(done),
+                done => {
+                    // An answer on its way is no idleness: a slow phone takes a while for a clip.
+                    if let Phase::Http(Wait::Next(since)) = &mut self.lock().phase {
+                        *since = tokio::time::Instant::now().into_std();
+                    }
+                    return Poll::Ready(done);
+                }
             }
         }
     }

@@ -3,6 +3,8 @@
 //! Socket.IO sends a binary event as two WebSocket messages: the event as text with a placeholder, then the bytes.
 //! Both WebSocket headers and the text are the same for every listener, since a server does not mask (RFC 6455, 5.1).
 
+use std::time::Instant;
+
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::broadcast::Clip;
@@ -20,13 +22,13 @@ pub struct ClipFrame {
     pub head: Bytes,
     /// The clip's own bytes, as they were uploaded.
     pub payload: Bytes,
-    /// When the clip was accepted.
-    pub accepted_at: std::time::Instant,
+    /// When it began to wait for listeners.
+    pub queued_at: Instant,
 }
 
 impl ClipFrame {
-    /// The frames of `clip`.
-    pub fn new(clip: &Clip) -> Self {
+    /// The frames of `clip`, which waits from now on.
+    pub fn new(clip: &Clip, now: Instant) -> Self {
         let mut head = BytesMut::with_capacity(EVENT.len() + 12);
         put_header(&mut head, FIN_TEXT, EVENT.len());
         head.put_slice(EVENT);
@@ -34,7 +36,7 @@ impl ClipFrame {
         Self {
             head: head.freeze(),
             payload: clip.bytes.clone(),
-            accepted_at: clip.accepted_at,
+            queued_at: now,
         }
     }
 
@@ -157,8 +159,6 @@ impl FrameTracker {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -175,7 +175,7 @@ mod tests {
                 bytes: bytes.clone(),
                 accepted_at: Instant::now(),
             };
-            let frame = ClipFrame::new(&clip);
+            let frame = ClipFrame::new(&clip, Instant::now());
             let wire = [&frame.head[..], &frame.payload].concat();
             let mut tracker = FrameTracker::default();
             let Piece::Header {

@@ -27,7 +27,7 @@ impl AsyncRead for HttpIo {
         cx: &mut Context<'_>,
         out: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.0.poll_read(cx, out)
+        self.0.poll_read_http(cx, out)
     }
 }
 
@@ -67,18 +67,31 @@ pub struct WebSocketIo {
     connection: Arc<Connection>,
     /// What the HTTP server had read already.
     read_ahead: Bytes,
+    upgrade: Option<Upgrade>,
+}
+
+/// A WebSocket that a polling session moves to.
+pub struct Upgrade {
     /// Kept, so that the session lasts as long as its transport.
-    _session: Option<Arc<Session>>,
+    pub session: Arc<Session>,
+    /// Called when the WebSocket is gone: the library forgets to, if it goes before the move is done.
+    pub gone: Box<dyn FnOnce() + Send + Sync>,
 }
 
 impl WebSocketIo {
     /// Makes the connection a WebSocket: from here on all that is written goes through its queue.
-    pub fn new(io: HttpIo, read_ahead: Bytes, session: Option<Arc<Session>>) -> Self {
+    pub fn new(io: HttpIo, read_ahead: Bytes, upgrade: Option<Upgrade>) -> Self {
         io.0.upgrade();
+        // An empty `Bytes` would keep the HTTP server's whole read buffer.
+        let read_ahead = if read_ahead.is_empty() {
+            Bytes::new()
+        } else {
+            read_ahead
+        };
         Self {
             connection: io.0,
             read_ahead,
-            _session: session,
+            upgrade,
         }
     }
 }
@@ -95,6 +108,9 @@ impl AsyncRead for WebSocketIo {
         let length = self.read_ahead.len().min(out.remaining());
         out.put_slice(&self.read_ahead[..length]);
         self.read_ahead.advance(length);
+        if self.read_ahead.is_empty() {
+            self.read_ahead = Bytes::new();
+        }
         Poll::Ready(Ok(()))
     }
 }
@@ -121,5 +137,9 @@ impl AsyncWrite for WebSocketIo {
 impl Drop for WebSocketIo {
     fn drop(&mut self) {
         self.connection.finish();
+        if let Some(Upgrade { session, gone }) = self.upgrade.take() {
+            gone();
+            drop(session);
+        }
     }
 }

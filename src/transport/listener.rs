@@ -82,7 +82,8 @@ impl axum::serve::Listener for ClientListener {
     async fn accept(&mut self) -> (HttpIo, SocketAddr) {
         loop {
             let (tcp, peer) = match self.tcp.accept().await {
-                Ok(accepted) => accepted,
+                // A socket for both families shows IPv4 peers as `::ffff:a.b.c.d`.
+                Ok((tcp, peer)) => (tcp, SocketAddr::new(peer.ip().to_canonical(), peer.port())),
                 Err(error)
                     if matches!(
                         error.kind(),

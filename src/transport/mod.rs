@@ -25,7 +25,7 @@ pub use address::client_address;
 pub use connection::{Connection, Overdue, Patience};
 pub use connections::{ConnectionLimits, Connections, TooMany};
 pub use frame::ClipFrame;
-pub use io::{HttpIo, WebSocketIo};
+pub use io::{HttpIo, Upgrade, WebSocketIo};
 pub use listener::{ClientListener, SocketOptions, Via, bind};
 pub use outbox::{Emission, Emit, Outbox};
 pub use queue::{Mark, QueueBounds, SendQueue, Sent};

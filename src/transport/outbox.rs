@@ -85,9 +85,7 @@ impl Outbox {
     pub fn push(&self, frame: &Arc<ClipFrame>) {
         let bounds = self.connections.bounds;
         let dropped = match &mut *self.lock() {
-            Way::Connection(connection) => {
-                connection.push(frame.clone(), bounds, frame.accepted_at)
-            }
+            Way::Connection(connection) => connection.push(frame.clone(), bounds, frame.queued_at),
             Way::Library { waiting, bytes, .. } => {
                 *bytes += frame.len();
                 waiting.push_back(frame.clone());
@@ -126,9 +124,9 @@ impl Outbox {
         } = &mut *way
         {
             if let Some(connection) = self.move_over() {
+                let now = tokio::time::Instant::now().into_std();
                 for frame in waiting.drain(..) {
-                    let accepted_at = frame.accepted_at;
-                    connection.push(frame, self.connections.bounds, accepted_at);
+                    connection.push(frame, self.connections.bounds, now);
                 }
                 *way = Way::Connection(connection);
             } else {
@@ -161,6 +159,14 @@ impl Outbox {
             .flatten()?;
         connection.shut_gate();
         (self.emit)(Emission::Mark(self.connections.mark.as_str())).then_some(connection)
+    }
+
+    /// Writes what had no room in the library when it was pushed. Called every now and then.
+    pub fn retry(&self) {
+        if matches!(&*self.lock(), Way::Library { open: true, waiting, .. } if !waiting.is_empty())
+        {
+            self.flush();
+        }
     }
 
     /// Takes nothing any more: the listener has left.

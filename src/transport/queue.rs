@@ -1,11 +1,11 @@
 //! What waits for one connection: clips that are shared with other connections, between the frames that the
 //! Socket.IO library writes. Pure: bytes in, slices out.
 //!
-//! The library's bytes pass through in the order they come. A clip goes to the end of the queue, but never into the
+//! The library's bytes pass through in the order they come, but for its ping, which overtakes clips that wait. A clip goes to the end of the queue, but never into the
 //! middle of a frame of the library's, and not before the *gate* is open: the gate opens when the library writes a
 //! certain text, the [`Mark`], which is swallowed here. So a clip can never overtake the words that let a listener in.
 //!
-//! **Invariant**: the bytes that leave are the library's, unchanged and in order, with whole clips between whole
+//! **Invariant**: the frames that leave are the library's, unchanged and (pings aside) in order, with whole clips between whole
 //! frames; clips leave in the order they came; those that never leave were dropped oldest first, whole, and counted.
 
 use std::collections::VecDeque;
@@ -54,6 +54,12 @@ pub struct QueueBounds {
     pub bytes: usize,
 }
 
+/// Engine.IO's ping.
+const PING: &[u8] = b"2";
+
+/// Slices of one write at the most.
+pub(super) const SLICES: usize = 16;
+
 /// Bytes of the library's that may wait before it is told to wait itself.
 const PASSING_BYTES: usize = 64 << 10;
 
@@ -88,7 +94,7 @@ pub struct SendQueue {
     /// Clips that wait for the gate, or for the end of a frame of the library's.
     held: VecDeque<Arc<ClipFrame>>,
     tracker: FrameTracker,
-    /// A text frame that may be the mark, as far as it has come.
+    /// A text frame that may be the mark or a ping, as far as it has come.
     suspect: Option<BytesMut>,
     /// How much of the suspect is still to come.
     suspect_missing: usize,
@@ -132,13 +138,13 @@ impl SendQueue {
         self.items.is_empty() && self.held.is_empty()
     }
 
-    /// When the oldest clip that waits was accepted.
+    /// Since when the oldest clip waits.
     pub fn oldest(&self) -> Option<Instant> {
         let waiting = self.items.iter().find_map(|item| match item {
             Item::Clip(frame) => Some(frame),
             Item::Passing(_) => None,
         });
-        waiting.or(self.held.front()).map(|frame| frame.accepted_at)
+        waiting.or(self.held.front()).map(|frame| frame.queued_at)
     }
 
     /// Takes in a clip, and drops the oldest where a bound asks for it; how many were dropped.
@@ -200,8 +206,10 @@ impl SendQueue {
             self.suspect_missing -= taken;
             if self.suspect_missing > 0 {
                 self.suspect = Some(frame);
-            } else if frame.ends_with(self.mark.as_bytes()) {
+            } else if !self.open && frame.ends_with(self.mark.as_bytes()) {
                 self.open = true;
+            } else if frame.len() == PING.len() + 2 && frame.ends_with(PING) {
+                self.pass_before_clips(&frame);
             } else {
                 self.pass(&frame);
             }
@@ -214,9 +222,13 @@ impl SendQueue {
                 header,
                 text,
             } => {
-                if !self.open && text == Some(self.mark.len() as u64) {
+                let length = text.and_then(|length| usize::try_from(length).ok());
+                let suspect = length.filter(|length| {
+                    *length == PING.len() || (!self.open && *length == self.mark.len())
+                });
+                if let Some(length) = suspect {
                     self.suspect = Some(BytesMut::from(header.as_bytes()));
-                    self.suspect_missing = self.mark.len();
+                    self.suspect_missing = length;
                 } else {
                     self.pass(header.as_bytes());
                 }
@@ -229,24 +241,36 @@ impl SendQueue {
         }
     }
 
+    /// Lets a frame overtake the clips that wait: a ping that waits behind them comes too late for a slow listener,
+    /// which would be taken for dead. Before a clip there is always a boundary.
+    fn pass_before_clips(&mut self, frame: &[u8]) {
+        let untouched = usize::from(self.written > 0);
+        let clip =
+            (untouched..self.items.len()).find(|index| matches!(self.items[*index], Item::Clip(_)));
+        self.passing += frame.len();
+        let item = Item::Passing(Bytes::copy_from_slice(frame));
+        self.items.insert(clip.unwrap_or(self.items.len()), item);
+    }
+
     fn pass(&mut self, bytes: &[u8]) {
         self.passing += bytes.len();
         self.items
             .push_back(Item::Passing(Bytes::copy_from_slice(bytes)));
     }
 
-    /// What may be written now, as slices for one vectored write.
-    pub fn slices<'a>(&'a self, out: &mut Vec<IoSlice<'a>>) {
-        const MOST: usize = 16;
+    /// What may be written now, as slices for one vectored write; how many there are.
+    pub(super) fn slices<'a>(&'a self, out: &mut [IoSlice<'a>; SLICES]) -> usize {
+        let mut filled = 0;
         let mut skip = self.written;
         let mut put = |bytes: &'a [u8]| {
             let skipped = skip.min(bytes.len());
             skip -= skipped;
-            if skipped < bytes.len() && out.len() < MOST {
-                out.push(IoSlice::new(&bytes[skipped..]));
+            if skipped < bytes.len() && filled < SLICES {
+                out[filled] = IoSlice::new(&bytes[skipped..]);
+                filled += 1;
             }
         };
-        for item in self.items.iter().take(MOST) {
+        for item in self.items.iter().take(SLICES) {
             match item {
                 Item::Clip(frame) => {
                     put(&frame.head);
@@ -255,6 +279,7 @@ impl SendQueue {
                 Item::Passing(bytes) => put(bytes),
             }
         }
+        filled
     }
 
     /// So many bytes of the slices were written.

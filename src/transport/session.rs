@@ -92,15 +92,26 @@ impl Sessions {
 }
 
 impl Session {
-    /// Runs on this connection alone from now on.
-    pub fn moves_to(&self, connection: Arc<Connection>) {
+    /// The id that Engine.IO gave it.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Runs on this connection alone from now on, unless it has one: the library refuses a second.
+    pub fn moves_to(&self, connection: &Arc<Connection>) {
+        {
+            let mut place = self
+                .connection
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            if place.as_ref().is_some_and(|before| !before.is_aborted()) {
+                return;
+            }
+            *place = Some(connection.clone());
+        }
         if self.closed.load(Ordering::SeqCst) {
             connection.abort();
         }
-        *self
-            .connection
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(connection);
     }
 
     /// The WebSocket connection that it runs on, or will run on once the upgrade is done.

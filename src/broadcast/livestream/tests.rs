@@ -70,6 +70,7 @@ proptest! {
         let mut livestream: Livestream<Heard> = Livestream::new(bounds(), now);
         let mut model = Model { deadline: Some(now + GRACE), ..Model::default() };
         let mut newest = 0_u64;
+        let mut next_place = 0;
         let mut members: Vec<Member> = Vec::new();
         for step in steps {
             let pick = |back: usize| Lease(newest.saturating_sub(back as u64));
@@ -139,8 +140,10 @@ proptest! {
                 }
                 Step::Join => {
                     let heard = Heard::default();
-                    match livestream.join(heard.clone()) {
-                        Ok(place) => {
+                    let place = Place(next_place);
+                    next_place += 1;
+                    match livestream.join(place, heard.clone()) {
+                        Ok(()) => {
                             prop_assert!(!model.over && members.len() < 4);
                             let backlog = livestream.backlog().map(|clip| clip.sequence);
                             heard.borrow_mut().extend(backlog);

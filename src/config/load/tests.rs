@@ -175,6 +175,36 @@ fn a_missing_file_and_a_value_out_of_range_say_what_to_do() {
 }
 
 #[test]
+fn a_log_level_that_is_none_is_refused() {
+    for level in ["warning", "inf", "banana", "info,foo=baz", ""] {
+        let sources = environment(&[("CASTAWAY_LOG__LEVEL", level)]);
+        assert_eq!(
+            Config::load(&sources).is_ok(),
+            level.is_empty(),
+            "{level:?}"
+        );
+    }
+    for level in ["off", "WARN", "info,castaway_media_server::relay=debug"] {
+        assert!(
+            Config::load(&environment(&[("CASTAWAY_LOG__LEVEL", level)])).is_ok(),
+            "{level:?}"
+        );
+    }
+}
+
+#[test]
+fn a_reload_says_which_keys_need_a_restart() {
+    let running = Config::default();
+    let mut changed = running.clone();
+    changed.upload.clips_burst = 7;
+    changed.upload.max_clip_bytes = 1000;
+    changed.log.level = "debug".into();
+    changed.livestream.grace = Duration::from_secs(1);
+    let keys = changed.changes_that_need_a_restart(&running);
+    assert_eq!(keys, ["livestream.grace", "upload.max_clip_bytes"]);
+}
+
+#[test]
 fn no_secret_is_shown_by_debug() {
     let config = Config::load(&environment(&[("PRIVATE_KEY", "hunter2")]));
     assert!(!format!("{:?}", config.unwrap()).contains("hunter2"));

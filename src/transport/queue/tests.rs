@@ -19,6 +19,8 @@ enum Step {
     Lookalike,
     /// The mark.
     Mark,
+    /// Engine.IO's ping.
+    Ping,
     /// A clip of this size.
     Clip { size: usize },
     /// The kernel takes so many bytes.
@@ -32,6 +34,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (opcode, length).prop_map(|(opcode, length)| Step::Frame { opcode, length }),
         1 => Just(Step::Lookalike),
         2 => Just(Step::Mark),
+        2 => Just(Step::Ping),
         6 => (0..70_000_usize).prop_map(|size| Step::Clip { size }),
         6 => (1..100_000_usize).prop_map(|most| Step::Write { most }),
     ]
@@ -62,11 +65,14 @@ fn clip(sequence: u64, size: usize) -> Arc<ClipFrame> {
         .cycle()
         .take(size)
         .collect();
-    Arc::new(ClipFrame::new(&Clip {
-        sequence,
-        bytes,
-        accepted_at: Instant::now(),
-    }))
+    Arc::new(ClipFrame::new(
+        &Clip {
+            sequence,
+            bytes,
+            accepted_at: Instant::now(),
+        },
+        Instant::now(),
+    ))
 }
 
 fn wire(frame: &ClipFrame) -> Vec<u8> {
@@ -75,15 +81,38 @@ fn wire(frame: &ClipFrame) -> Vec<u8> {
 
 /// Writes at most `most` bytes of what may leave.
 fn write(queue: &mut SendQueue, most: usize, out: &mut Vec<u8>) {
-    let mut slices = Vec::new();
-    queue.slices(&mut slices);
-    let bytes: Vec<u8> = slices
+    let mut slices = [IoSlice::new(&[]); SLICES];
+    let filled = queue.slices(&mut slices);
+    let bytes: Vec<u8> = slices[..filled]
         .iter()
         .flat_map(|slice| slice.iter().copied())
         .take(most)
         .collect();
     out.extend(&bytes);
     queue.advance(bytes.len());
+}
+
+/// The wire without the library's pings, and how many those were.
+fn without_pings(wire: &[u8]) -> (Vec<u8>, usize) {
+    let (mut rest, mut kept, mut pings) = (wire, Vec::new(), 0);
+    while !rest.is_empty() {
+        let (header, length) = match rest[1] {
+            127 => (
+                10,
+                usize::try_from(u64::from_be_bytes(rest[2..10].try_into().unwrap())).unwrap(),
+            ),
+            126 => (4, usize::from(u16::from_be_bytes([rest[2], rest[3]]))),
+            short => (2, usize::from(short)),
+        };
+        let (whole, after) = rest.split_at(header + length);
+        if whole == frame(0x81, PING) {
+            pings += 1;
+        } else {
+            kept.extend(whole);
+        }
+        rest = after;
+    }
+    (kept, pings)
 }
 
 /// Cuts `wire` into the units it must be made of: the library's frames and the clips, or says what is left over.
@@ -127,12 +156,16 @@ proptest! {
         let mark = Mark::random();
         let mut queue = SendQueue::new(&mark);
         let (mut out, mut passing, mut clips) = (Vec::new(), Vec::new(), Vec::new());
-        let mut dropped = 0;
+        let (mut dropped, mut pings) = (0, 0);
         let mut opened = false;
         let mut before_gate = 0;
         for step in steps {
             let bytes = match step {
                 Step::Frame { opcode, length } => frame(opcode, &vec![b'x'; length]),
+                Step::Ping => {
+                    pings += 1;
+                    frame(0x81, PING)
+                }
                 Step::Lookalike => frame(0x81, &vec![b'4'; mark.message.len()]),
                 // Once the gate is open a mark would be a frame like any other; the library sends none.
                 Step::Mark if opened => continue,
@@ -152,7 +185,7 @@ proptest! {
             if matches!(step, Step::Mark) {
                 opened = true;
                 before_gate = passing.len();
-            } else {
+            } else if !matches!(step, Step::Ping) {
                 passing.push(bytes.clone());
             }
             let mut rest = &bytes[..];
@@ -167,6 +200,8 @@ proptest! {
         while !queue.is_drained() {
             write(&mut queue, usize::MAX, &mut out);
         }
+        let (out, pinged) = without_pings(&out);
+        prop_assert_eq!(pinged, pings);
         if !opened {
             prop_assert_eq!(&out, &passing.concat(), "the gate was never open");
             return Ok(());
@@ -197,16 +232,40 @@ fn the_oldest_clips_are_dropped_whole_and_never_one_that_is_half_written() {
 }
 
 #[test]
+fn a_ping_overtakes_the_clips_that_wait_but_for_the_one_on_its_way() {
+    let mut queue = SendQueue::new(&Mark::random());
+    queue.open = true;
+    let clips: Vec<_> = (0..3).map(|sequence| clip(sequence, 1000)).collect();
+    let mut out = Vec::new();
+    queue.push_clip(clips[0].clone(), BOUNDS);
+    queue.push_clip(clips[1].clone(), BOUNDS);
+    write(&mut queue, 10, &mut out);
+    queue.accept(&frame(0x81, b"41/listener,"));
+    queue.accept(&frame(0x81, PING));
+    write(&mut queue, usize::MAX, &mut out);
+    let expected = [
+        wire(&clips[0]),
+        frame(0x81, PING),
+        wire(&clips[1]),
+        frame(0x81, b"41/listener,"),
+    ];
+    assert_eq!(out, expected.concat());
+}
+
+#[test]
 fn a_clip_that_looks_like_the_mark_is_a_clip() {
     let mark = Mark::random();
     let mut queue = SendQueue::new(&mark);
     queue.open = true;
     let bytes = Bytes::from(frame(0x81, mark.message.as_bytes()));
-    let clip = Arc::new(ClipFrame::new(&Clip {
-        sequence: 1,
-        bytes,
-        accepted_at: Instant::now(),
-    }));
+    let clip = Arc::new(ClipFrame::new(
+        &Clip {
+            sequence: 1,
+            bytes,
+            accepted_at: Instant::now(),
+        },
+        Instant::now(),
+    ));
     queue.push_clip(clip.clone(), BOUNDS);
     let mut out = Vec::new();
     write(&mut queue, usize::MAX, &mut out);

@@ -1,0 +1,113 @@
+//! Who sits behind a socket, and the token that says so.
+//!
+//! **Invariant**: the user never changes; a fresh token of another user is refused.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use socketioxide::extract::{AckSender, SocketRef, TryData};
+
+use super::Sockets;
+use super::wire::{self, Ack};
+use crate::broadcast::{LivestreamId, Role};
+use crate::identity::{Caller, IdentityError};
+
+/// What both kinds of seat know of who sits there.
+pub(super) struct Bearer {
+    pub(super) role: Role,
+    pub(super) livestream: LivestreamId,
+    pub(super) caller: Caller,
+    // A lock: a client may send a fresh token at any time.
+    token: Mutex<Arc<str>>,
+    /// One fresh token is checked at a time, so that a client cannot have Google asked without end.
+    checking: AtomicBool,
+}
+
+impl Bearer {
+    pub(super) fn new(
+        role: Role,
+        livestream: LivestreamId,
+        caller: Caller,
+        token: Arc<str>,
+    ) -> Self {
+        let checking = AtomicBool::new(false);
+        Self {
+            role,
+            livestream,
+            caller,
+            token: Mutex::new(token),
+            checking,
+        }
+    }
+
+    fn token(&self) -> Arc<str> {
+        self.token
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// The transport is gone: it may come back with the same token for a while, though that may expire.
+    pub(super) fn lost(&self, sockets: &Sockets) {
+        sockets
+            .0
+            .identity
+            .lost(&self.token(), &self.caller, self.role, &self.livestream);
+    }
+
+    /// It left for good.
+    pub(super) fn left(&self, sockets: &Sockets) {
+        sockets.0.identity.forget(&self.token());
+    }
+
+    async fn refresh(&self, sockets: &Sockets, token: Option<String>) -> Ack {
+        let Some(token) = token else {
+            return Ack::error(wire::TOKEN_INVALID);
+        };
+        if self.checking.swap(true, Ordering::SeqCst) {
+            return Ack::error("Another token is being checked.");
+        }
+        let checked = sockets
+            .0
+            .identity
+            .check(&token, self.role, &self.livestream)
+            .await;
+        self.checking.store(false, Ordering::SeqCst);
+        match checked {
+            Ok(caller) if caller.user == self.caller.user => {
+                *self.token.lock().unwrap_or_else(PoisonError::into_inner) = token.into();
+                Ack {
+                    ok: true,
+                    ..Ack::default()
+                }
+            }
+            Ok(_) | Err(IdentityError::Invalid(_)) => Ack::error(wire::TOKEN_INVALID),
+            Err(IdentityError::Expired) => Ack::error(wire::TOKEN_EXPIRED),
+            Err(IdentityError::Unavailable) => Ack::error(&wire::Refusal::Unavailable.text()),
+        }
+    }
+}
+
+/// Registers the event `token`; `bearer` finds who sits behind a socket, once it was let in.
+pub(super) fn register(
+    sockets: &Sockets,
+    socket: &SocketRef,
+    bearer: fn(&SocketRef) -> Option<Arc<Bearer>>,
+) {
+    let sockets = sockets.clone();
+    socket.on(
+        wire::TOKEN,
+        async move |socket: SocketRef, TryData(token): TryData<(String,)>, ack: AckSender| {
+            let said = match bearer(&socket) {
+                // What is let go of while the token is checked is let go of: only the bearer is held.
+                Some(bearer) => {
+                    bearer
+                        .refresh(&sockets, token.ok().map(|(token,)| token))
+                        .await
+                }
+                None => Ack::error(wire::TOKEN_INVALID),
+            };
+            ack.send(&said).ok();
+        },
+    );
+}
