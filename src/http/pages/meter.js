@@ -13,6 +13,8 @@ const decibels = (amplitude) => Math.max(FLOOR, Math.min(0, 20 * Math.log10(ampl
 const share = (db) => ((db - FLOOR) / -FLOOR).toFixed(3);
 
 export class Meter {
+  /** Whether the silence is wanted. */
+  muted = false;
   #meter = element("meter", HTMLElement);
   #bar = element("meter-bar", HTMLElement);
   #peak = element("meter-peak", HTMLElement);
@@ -42,7 +44,8 @@ export class Meter {
     const loudest = Math.round(this.#loudest);
     this.#loudest = FLOOR;
     const words =
-      loudest <= -55 ? "No sound yet."
+      this.muted ? "Muted: nobody hears you."
+      : loudest <= -55 ? "No sound yet."
       : loudest < -30 ? "Very quiet: come closer."
       : loudest < -18 ? "A little quiet."
       : loudest < -1 ? "A good level."

@@ -271,6 +271,7 @@ muteButton.addEventListener("click", () => {
   const muted = muteButton.getAttribute("aria-pressed") !== "true";
   muteButton.setAttribute("aria-pressed", String(muted));
   page.toggleAttribute("data-muted", muted);
+  meter.muted = muted;
   source.mute(muted);
 });
 addEventListener("online", () => connection?.hurry());

@@ -109,6 +109,22 @@ test("the keyboard alone goes live, listens and stops", async () => {
   await listener.context().close();
 });
 
+test("who is muted is told so, and sends silence", async () => {
+  const studio = await openPage(browser);
+  await studio.goto(server.studio);
+  await studio.click("#live");
+  await isIn(studio, "live");
+  await studio.waitForFunction(() => /level|quiet/.test(document.getElementById("meter-words")?.textContent ?? ""));
+  await studio.click("#mute");
+  await studio.waitForFunction(() => /Muted/.test(document.getElementById("meter-words")?.textContent ?? ""));
+  await studio.waitForFunction(() => Number(document.getElementById("meter")?.getAttribute("aria-valuenow")) === -60);
+  await studio.click("#mute");
+  await studio.waitForFunction(() => /level|quiet/.test(document.getElementById("meter-words")?.textContent ?? ""));
+  await studio.click("#live");
+  await isIn(studio, "ended");
+  await studio.context().close();
+});
+
 test("the token leaves the address bar, survives a reload, and is in no request's line", async () => {
   const page = await openPage(browser);
   /** @type {string[]} */
