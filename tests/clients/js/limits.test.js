@@ -5,16 +5,16 @@ import { test } from "node:test";
 import { clip, inAWorld, onEveryTransport } from "./harness/world.js";
 import { eventually } from "./harness/server.js";
 
-const SLOW = { CASTAWAY_UPLOAD__CLIPS_PER_MINUTE: "120", CASTAWAY_UPLOAD__CLIPS_BURST: "3" };
+// One clip in two seconds, and uploads that do not wait for each other: a busy machine must not earn credit meanwhile.
+const SLOW = { CASTAWAY_UPLOAD__CLIPS_PER_MINUTE: "30", CASTAWAY_UPLOAD__CLIPS_BURST: "3" };
 const RATE = /^Upload rate limit exceeded, retry in (\d+) ms\.$/;
 
 onEveryTransport("the rate limit in clips", SLOW, (world) => {
   test("names the time after which a retry is heard, and relays nothing before", async () => {
     const show = await world.show();
-    for (const number of [1, 2, 3]) assert.equal((await show.streamer.upload(clip(number))).ok, true);
-    show.streamer.emit("upload", clip(4));
+    for (const number of [1, 2, 3, 4]) show.streamer.emit("upload", clip(number));
     const [, wait] = (await show.streamer.next("error")).match(RATE);
-    assert.ok(Number(wait) > 0 && Number(wait) <= 500, wait);
+    assert.ok(Number(wait) > 0 && Number(wait) <= 2_000, wait);
     await new Promise((resolve) => setTimeout(resolve, Number(wait) + 10));
     assert.equal((await show.streamer.upload(clip(5))).ok, true);
     const heard = (await show.listener.take("audio", 4)).map((bytes) => bytes.readUInt32BE());
@@ -23,21 +23,22 @@ onEveryTransport("the rate limit in clips", SLOW, (world) => {
 
   test("answers a callback with error and retryAfterMs", async () => {
     const show = await world.show();
-    for (const number of [1, 2, 3]) await show.streamer.upload(clip(number));
-    const answer = await show.streamer.upload(clip(4));
+    const answers = await Promise.all([1, 2, 3, 4].map((number) => show.streamer.upload(clip(number))));
+    assert.deepEqual(answers.map(({ ok }) => ok), [true, true, true, false]);
+    const answer = answers[3];
     const [, wait] = answer.error.match(RATE);
     assert.deepEqual(answer, { ok: false, error: answer.error, retryAfterMs: Number(wait) });
   });
 
   test("is one streamer's own", async () => {
     const [one, two] = [await world.show(), await world.show()];
-    for (const number of [1, 2, 3, 4]) await one.streamer.upload(clip(number));
+    await Promise.all([1, 2, 3, 4].map((number) => one.streamer.upload(clip(number))));
     assert.equal((await two.streamer.upload(clip(1))).ok, true);
   });
 
   test("is not forgotten by coming back", async () => {
     const show = await world.show();
-    for (const number of [1, 2, 3]) await show.streamer.upload(clip(number));
+    await Promise.all([1, 2, 3, 4].map((number) => show.streamer.upload(clip(number))));
     const again = await world.streamer(show);
     assert.equal((await again.upload(clip(4))).ok, false);
   });
@@ -52,8 +53,9 @@ const THIN = {
 onEveryTransport("the rate limit in bytes", THIN, (world) => {
   test("names the time after which a retry is heard", async () => {
     const show = await world.show();
-    assert.equal((await show.streamer.upload(clip(1, 180_000))).ok, true);
-    const refused = await show.streamer.upload(clip(2, 50_000));
+    const uploads = [clip(1, 180_000), clip(2, 150_000)].map((it) => show.streamer.upload(it));
+    const [taken, refused] = await Promise.all(uploads);
+    assert.equal(taken.ok, true);
     assert.match(refused.error, RATE);
     await new Promise((resolve) => setTimeout(resolve, refused.retryAfterMs + 10));
     assert.equal((await show.streamer.upload(clip(3, 50_000))).ok, true);
