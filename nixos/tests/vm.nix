@@ -19,6 +19,16 @@ in
     services.castaway-media-server = {
       enable = true;
       openFirewall = true;
+      # As in words.py: a boot lays this file down anew.
+      settings = {
+        google = {
+          keys_url = "http://127.0.0.1:9000/keys";
+          identity_url = "http://127.0.0.1:9000/v1";
+          firestore_url = "http://127.0.0.1:9000/v1";
+          token_url = "http://127.0.0.1:9000/token";
+        };
+        livestream.grace = "20s";
+      };
     };
     services.journald.rateLimitInterval = "0";
     environment.systemPackages = [

@@ -165,7 +165,9 @@ with subtest("no secret in the journal, the environment, the command line, unit 
     secrets = [API_KEY, key, "granted-by-assertion", "granted-by-metadata", *{t.split(".")[2][:40] for t in tokens}]
     write("/root/secrets", "\n".join(secrets) + "\n")
     machine.succeed("journalctl --sync")
+    machine.succeed(f"journalctl --unit {UNIT} --output export | grep --text -F 'livestream started'")
     machine.fail(f"journalctl --unit {UNIT} --output export | grep --text -F -f /root/secrets")
+    machine.succeed(f"cat /proc/{pid}/environ | grep --text -F CREDENTIALS_DIRECTORY")
     machine.fail(f"cat /proc/{pid}/environ /proc/{pid}/cmdline | grep --text -F -f /root/secrets")
     machine.fail(f"systemctl show {UNIT} | grep -F -f /root/secrets")
     machine.fail("grep -rF -f /root/secrets /var/lib/private/castaway-media-server /run/private/castaway-media-server")

@@ -40,7 +40,8 @@ with subtest("an operator's address filter holds: on a socket unit for what syst
 
 with subtest("an operator's address filter holds: on the service where it listens by itself"):
     fresh("IPAddressDeny=any", "IPAddressAllow=localhost")
-    machine.succeed(f"systemctl stop {UNIT} {SOCKETS}; systemctl mask --runtime {SOCKETS}; systemctl start {UNIT}")
+    mask_sockets()
+    machine.succeed(f"systemctl start {UNIT}")
     machine.succeed("curl --fail --silent --max-time 10 http://127.0.0.1:8080/")
     machine.fail("curl --fail --silent --max-time 5 http://192.168.1.1:8080/")
 

@@ -28,7 +28,7 @@ with subtest("the process is as confined as the unit says"):
 
 with subtest("READY comes when both ports are bound: no retry is needed after the start"):
     fresh()
-    machine.succeed(f"systemctl stop {UNIT} {SOCKETS}; systemctl mask --runtime {SOCKETS}")
+    mask_sockets()
     machine.succeed(f"systemctl start {UNIT}; curl --fail --silent localhost:8080/; curl --fail --silent 'localhost:3000/socket.io/?EIO=4&transport=polling'")
 
 with subtest("READY waits until the signing keys were tried"):

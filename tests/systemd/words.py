@@ -39,6 +39,13 @@ def drop_in(name, *lines, unit=UNIT):
     machine.succeed(dropping_in(name, *lines, unit=unit) + "; systemctl daemon-reload")
 
 
+def mask_sockets():
+    """Stops everything; from then on the daemon has to bind by itself."""
+    # Not with `systemctl mask --runtime`: on NixOS the units lie in /etc, which comes before /run.
+    links = "; ".join(f"ln -s /dev/null {DROP_INS}/{socket}" for socket in SOCKETS.split())
+    machine.succeed(f"systemctl stop {UNIT} {SOCKETS}; mkdir -p {DROP_INS}; {links}; systemctl daemon-reload")
+
+
 def property_of(name, unit=UNIT):
     return machine.get_unit_property(unit, name)
 
@@ -62,7 +69,6 @@ def fresh(*lines, config=""):
         f"systemctl stop 'client-*' {UNIT} {SOCKETS}",
         f"rm -rf {DROP_INS}/castaway-* /etc/credstore/* /run/credstore/* /etc/credstore.encrypted/* /tmp/clients",
         "mkdir -p /tmp/clients",
-        f"rm -f $(printf '/run/systemd/system/%s ' {SOCKETS})",  # masks
         writing(CONFIG, TEST_CONFIG + config),
         dropping_in("google", "Environment=GCE_METADATA_HOST=127.0.0.1:9000"),
         dropping_in("test", *lines),
