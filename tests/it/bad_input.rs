@@ -87,12 +87,12 @@ async fn nonsense_from_one_session_harms_nobody_else() {
 }
 
 #[tokio::test]
-async fn nonsense_after_an_upload_is_not_relayed() {
+async fn nonsense_from_a_listener_is_not_relayed() {
     let app = TestApp::start().await;
-    let mut listener_app = Client::streamer(&app, Way::WebSocket, "show").await;
+    let mut streamer = Client::streamer(&app, Way::WebSocket, "show").await;
     let mut listener = Client::listener(&app, Way::WebSocket, "bob", "show").await;
     for messages in nonsense() {
-        let token = app.token("ada");
+        let token = app.token("bob");
         let named = headers(&[("id-token", &token), ("livestream-id", "show")]);
         let mut socket = web_socket(app.clients(), "", &named, None).await;
         // A listener of the show, whose uploads would be heard if they were relayed.
@@ -101,8 +101,8 @@ async fn nonsense_after_an_upload_is_not_relayed() {
             socket.send(message).await.ok();
         }
     }
-    listener_app.upload(&clip(1, 100)).await;
-    listener_app.is_received().await;
+    streamer.upload(&clip(1, 100)).await;
+    streamer.is_received().await;
     listener.hears(&clip(1, 100)).await;
 }
 

@@ -33,28 +33,39 @@ async fn every_refusal_is_connect_then_error_then_disconnect_in_the_contracts_wo
     let missing = ("livestream-id", "missing");
     let token = |token| ("id-token", token);
     let unauthorized = "User is not authorized to livestream in this room.";
+    let both = [
+        (vec![], "Id token not provided."),
+        (vec![show], "Id token not provided."),
+        (vec![token(""), show], "Id token not provided."),
+        (vec![token(ada)], "Livestream id not provided."),
+        (vec![token("junk")], "Livestream id not provided."),
+        (vec![token("junk"), missing], "Id token is invalid."),
+        (vec![token(foreign), show], "Id token is invalid."),
+        (vec![token(forged), show], "Id token is invalid."),
+        (vec![token(expired), missing], "Id token has expired."),
+    ];
+    let missing_text = "Livestream missing does not exist.";
+    let not_started = "Livestream show has not started.";
+    let one = [
+        ("/streamer", vec![token(ada), missing], unauthorized),
+        ("/streamer", vec![token(eve), show], unauthorized),
+        ("/listener", vec![token(eve), missing], missing_text),
+        ("/listener", vec![token(eve), show], not_started),
+    ];
+    let of_both = ["/streamer", "/listener"]
+        .iter()
+        .flat_map(|namespace| both.iter().map(|(named, text)| (*namespace, named, *text)));
+    let all: Vec<_> = of_both
+        .chain(
+            one.iter()
+                .map(|(namespace, named, text)| (*namespace, named, *text)),
+        )
+        .collect();
     for way in [Way::WebSocket, Way::Polling] {
-        for namespace in ["/streamer", "/listener"] {
-            for (named, text) in [
-                (&[][..], "Id token not provided."),
-                (&[show], "Id token not provided."),
-                (&[("id-token", ""), show], "Id token not provided."),
-                (&[token(ada)], "Livestream id not provided."),
-                (&[token("junk")], "Livestream id not provided."),
-                (&[token("junk"), missing], "Id token is invalid."),
-                (&[token(foreign), show], "Id token is invalid."),
-                (&[token(forged), show], "Id token is invalid."),
-                (&[token(expired), missing], "Id token has expired."),
-            ] {
-                is_refused(&app, way, namespace, named, text).await;
-            }
-        }
-        is_refused(&app, way, "/streamer", &[token(ada), missing], unauthorized).await;
-        is_refused(&app, way, "/streamer", &[token(eve), show], unauthorized).await;
-        let text = "Livestream missing does not exist.";
-        is_refused(&app, way, "/listener", &[token(eve), missing], text).await;
-        let text = "Livestream show has not started.";
-        is_refused(&app, way, "/listener", &[token(eve), show], text).await;
+        let knocks = all
+            .iter()
+            .map(|(namespace, named, text)| is_refused(&app, way, namespace, named, text));
+        futures_util::future::join_all(knocks).await;
     }
     assert_eq!(app.google.world().streamer_connected("missing"), None);
     assert_eq!(app.google.calls(Endpoint::Write), 0, "nobody was on air");

@@ -128,6 +128,7 @@ impl Wire {
                     Message::Text(text) if text.as_str() == "2" => {
                         socket.send(Message::text("3")).await.ok()?;
                     }
+                    Message::Text(text) if text.as_str() == "1" => return None,
                     Message::Text(text) => {
                         let text = text.strip_prefix('4').expect("a message");
                         return Some(Packet::Text(text.to_owned()));
