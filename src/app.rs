@@ -386,6 +386,7 @@ async fn look_after(
             () = stopping.cancelled() => return,
         }
         let now = Instant::now().into_std();
+        relay.flush_waiting();
         for ended in relay.expire(now) {
             sockets.conclude(ended).await;
         }
