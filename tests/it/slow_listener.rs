@@ -64,7 +64,7 @@ async fn a_listener_that_reads_nothing_is_closed_and_the_others_hear_every_clip(
 
 #[tokio::test]
 async fn of_what_a_slow_listener_cannot_take_the_oldest_clips_are_dropped_whole_and_counted() {
-    let app = app(Duration::from_secs(60), 4).await;
+    let app = app(Duration::from_mins(1), 4).await;
     let mut streamer = Client::streamer(&app, Way::WebSocket, "show").await;
     let mut slow = small(&app).await;
     for number in 0..30 {
@@ -92,7 +92,7 @@ async fn a_listener_that_lags_too_far_behind_is_closed_though_it_takes_a_little(
     let app = TestApp::with_config(|config| {
         config.server.send_buffer_bytes = 16 << 10;
         config.listener.max_lag = Duration::from_millis(500);
-        config.listener.stall_timeout = Duration::from_secs(60);
+        config.listener.stall_timeout = Duration::from_mins(1);
     })
     .await;
     let mut streamer = Client::streamer(&app, Way::WebSocket, "show").await;
@@ -132,7 +132,7 @@ async fn clips_that_had_to_wait_for_room_leave_though_no_other_clip_comes() {
 
 #[tokio::test]
 async fn a_stop_is_not_held_up_by_a_listener_that_reads_nothing() {
-    let app = app(Duration::from_secs(60), 16).await;
+    let app = app(Duration::from_mins(1), 16).await;
     let mut streamer = Client::streamer(&app, Way::WebSocket, "show").await;
     let stalled = small(&app).await;
     for number in 0..10 {

@@ -249,9 +249,8 @@ impl Client {
                 assert_eq!(said, None, "before the state");
             }
         };
-        if timeout(PATIENCE, heard).await.is_err() {
-            panic!("no such state: {:?}", self.states);
-        }
+        let in_time = timeout(PATIENCE, heard).await.is_ok();
+        assert!(in_time, "no such state: {:?}", self.states);
     }
 
     /// Whether nothing but `state` comes for so long.
