@@ -407,6 +407,7 @@ async fn look_after(
             () = stopping.cancelled() => break,
         }
         let now = Instant::now().into_std();
+        relay.flush_waiting();
         for ended in relay.expire(now) {
             sockets.conclude(ended).await;
         }

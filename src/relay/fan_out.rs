@@ -4,10 +4,28 @@ use std::sync::Arc;
 
 use prometheus::Histogram;
 
-use super::Seat;
+use super::{Relay, Seat, lock};
 
 /// Connections that are written to without letting others run: a millisecond or two.
 const PIECE: usize = 64;
+
+impl Relay {
+    /// Lets out the clips that found no room in the Socket.IO library. Called every now and then: otherwise they would
+    /// wait for the next clip, and the last ones of a show for ever.
+    pub fn flush_waiting(&self) {
+        for (_, show) in self.all() {
+            let waiting: Vec<Arc<Seat>> = lock(&show)
+                .livestream
+                .listeners()
+                .filter(|seat| seat.outbox.waits_for_room())
+                .cloned()
+                .collect();
+            for seat in waiting {
+                seat.outbox.flush();
+            }
+        }
+    }
+}
 
 /// Writes what is in these outboxes. A small audience is served at once, a large one by tasks.
 ///

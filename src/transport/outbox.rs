@@ -114,6 +114,11 @@ impl Outbox {
         self.flush();
     }
 
+    /// Whether clips wait for room in the Socket.IO library, which tells nobody when it has some again.
+    pub fn waits_for_room(&self) -> bool {
+        matches!(&*self.lock(), Way::Library { open: true, waiting, .. } if !waiting.is_empty())
+    }
+
     /// Writes what can be written now.
     pub fn flush(&self) {
         let mut way = self.lock();

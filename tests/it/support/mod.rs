@@ -1,3 +1,6 @@
 //! What several tests share.
 
+pub(crate) mod app;
+pub(crate) mod client;
 pub(crate) mod google;
+pub(crate) mod wire;

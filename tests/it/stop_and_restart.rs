@@ -1,0 +1,91 @@
+//! From one process to the next: flags, shows, clients.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::support::app::TestApp;
+use crate::support::client::{Client, Said, Way, clip};
+
+#[tokio::test]
+async fn a_stop_clears_the_flags_and_closes_transports_so_that_clients_come_back() {
+    for way in Way::ALL {
+        let app = TestApp::with_config(|config| way.configure(config)).await;
+        let mut streamer = Client::streamer(&app, way, "show").await;
+        let mut listener = Client::listener(&app, way, "bob", "show").await;
+        app.until_it_says("show", true).await;
+        let google = app.stop().await;
+        assert_eq!(google.world().streamer_connected("show"), Some(false));
+        // No DISCONNECT: that would end it for good.
+        assert_eq!(streamer.next().await, Said::Closed, "{way:?}");
+        assert_eq!(listener.next().await, Said::Closed, "{way:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_show_goes_on_after_a_restart_with_its_sequence_its_backlog_and_its_listeners() {
+    let runtime = tempfile::tempdir().expect("a directory");
+    let app = TestApp::start().await;
+    let google = app.google.clone();
+    drop(app);
+    let app = TestApp::beside(google, Some(runtime.path()), |_| {}).await;
+    let mut streamer = Client::streamer(&app, Way::WebSocket, "show").await;
+    for number in 1..=3 {
+        streamer.upload(&clip(number, 1000)).await;
+        streamer.is_received().await;
+    }
+    let google = app.stop().await;
+    assert!(runtime.path().join("handover").exists());
+
+    let app = TestApp::beside(google, Some(runtime.path()), |_| {}).await;
+    assert!(
+        !runtime.path().join("handover").exists(),
+        "it is taken once"
+    );
+    // The listener may be first: the show is on, and waits for its streamer.
+    let mut listener = Client::listener(&app, Way::WebSocket, "bob", "show").await;
+    listener.hears(&clip(3, 1000)).await;
+    listener
+        .until_state(|state| state["state"] == "reconnecting")
+        .await;
+    app.until_it_says("show", true).await;
+    let mut streamer = Client::streamer(&app, Way::WebSocket, "show").await;
+    streamer.upload_asking(1, &clip(4, 1000)).await;
+    streamer.is_received().await;
+    let answer = json!({ "ok": true, "sequence": 4, "listeners": 1 });
+    assert_eq!(streamer.next().await, Said::Ack(1, answer));
+    listener.hears(&clip(4, 1000)).await;
+    app.until_it_says("show", true).await;
+}
+
+#[tokio::test]
+async fn a_show_whose_streamer_does_not_come_back_after_a_restart_ends_with_its_grace() {
+    let runtime = tempfile::tempdir().expect("a directory");
+    let first = TestApp::start().await;
+    let google = first.google.clone();
+    drop(first);
+    let app = TestApp::beside(google, Some(runtime.path()), |_| {}).await;
+    let _streamer = Client::streamer(&app, Way::WebSocket, "show").await;
+    let google = app.stop().await;
+    let short = Duration::from_millis(1200);
+    let app = TestApp::beside(google, Some(runtime.path()), |config| {
+        config.livestream.grace = short;
+    })
+    .await;
+    let mut listener = Client::listener(&app, Way::WebSocket, "bob", "show").await;
+    assert_eq!(listener.next().await, Said::Disconnect);
+    app.until_it_says("show", false).await;
+}
+
+#[tokio::test]
+async fn what_makes_no_sense_in_the_runtime_directory_is_dropped() {
+    let runtime = tempfile::tempdir().expect("a directory");
+    let file = runtime.path().join("handover");
+    std::fs::write(&file, b"{\"left_at\":0}\njunk").expect("a file");
+    let first = TestApp::start().await;
+    let google = first.google.clone();
+    drop(first);
+    let app = TestApp::beside(google, Some(runtime.path()), |_| {}).await;
+    assert!(!file.exists());
+    let _streamer = Client::streamer(&app, Way::WebSocket, "show").await;
+}

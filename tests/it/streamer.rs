@@ -1,0 +1,298 @@
+//! The streamer's door: uploads and their answers, and the end of a show.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::support::app::TestApp;
+use crate::support::client::{Client, Said, Way, clip, number};
+use crate::support::google::Endpoint;
+use crate::support::wire::Packet;
+
+const NOT_A_CLIP: &str = "Upload must be a single binary clip.";
+
+#[tokio::test]
+async fn five_hundred_uploads_a_hundred_at_once_are_heard_in_their_order() {
+    for way in Way::ALL {
+        let app = TestApp::with_config(|config| {
+            way.configure(config);
+            config.upload.clips_burst = 1000;
+            config.listener.queue_clips = 1000;
+        })
+        .await;
+        let mut streamer = Client::streamer(&app, way, "show").await;
+        let mut listener = Client::listener(&app, way, "bob", "show").await;
+        let hear = async {
+            for expected in 0..500 {
+                assert_eq!(number(&listener.hears_clip().await), expected, "{way:?}");
+            }
+        };
+        let upload = async {
+            // As many at once as an outage leaves behind, five times.
+            for flush in 0..5 {
+                for number in 0..100 {
+                    streamer.upload(&clip(flush * 100 + number, 3000)).await;
+                }
+                for _ in 0..100 {
+                    streamer.is_received().await;
+                }
+            }
+        };
+        tokio::join!(hear, upload);
+    }
+}
+
+#[tokio::test]
+async fn clips_that_come_before_the_success_are_not_lost() {
+    let app = TestApp::start().await;
+    // As if another node had it on air: so listeners may be here first.
+    app.google.world().put_livestream("show", "ada", true);
+    let mut listener = Client::listener(&app, Way::WebSocket, "bob", "show").await;
+    let mut first = 0;
+    for way in [Way::WebSocket, Way::Polling, Way::WebSocket] {
+        // It is connected, and emits at once, before it has read anything else.
+        let mut streamer = Client::knock(&app, way, "/streamer", "ada", "show").await;
+        for number in first..first + 10 {
+            streamer.upload(&clip(number, 5000)).await;
+        }
+        for number in first..first + 10 {
+            listener.hears(&clip(number, 5000)).await;
+        }
+        streamer.is_let_in("ada", "streamer", "show").await;
+        first += 10;
+    }
+}
+
+#[tokio::test]
+async fn an_upload_is_answered_with_success_and_where_asked_with_its_sequence_and_audience() {
+    for way in Way::ALL {
+        let app = TestApp::with_config(|config| way.configure(config)).await;
+        let mut streamer = Client::streamer(&app, way, "show").await;
+        let mut kept = Vec::new();
+        for (sequence, listeners) in [(1, 0), (2, 1)] {
+            streamer.upload_asking(40 + sequence, &clip(1, 100)).await;
+            streamer.is_received().await;
+            let answer = json!({ "ok": true, "sequence": sequence, "listeners": listeners });
+            assert_eq!(streamer.next().await, Said::Ack(40 + sequence, answer));
+            if sequence == 1 {
+                let mut listener = Client::listener(&app, way, "bob", "show").await;
+                listener.hears(&clip(1, 100)).await;
+                streamer
+                    .until_state(|state| *state == json!({ "state": "live", "listeners": 1 }))
+                    .await;
+                kept.push(listener);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_single_clip_is_refused_in_words_and_the_streamer_stays() {
+    for way in [Way::WebSocket, Way::Polling] {
+        let app = TestApp::start().await;
+        let mut streamer = Client::streamer(&app, way, "show").await;
+        let mut listener = Client::listener(&app, way, "bob", "show").await;
+        let deep = format!("{}{}", "[".repeat(60), "]".repeat(60));
+        for arguments in [
+            "",
+            "null",
+            "7",
+            r#""text""#,
+            r#"{"file":"x"}"#,
+            "[]",
+            "1,2",
+            &deep,
+            r#"{"_placeholder":true,"num":0}"#,
+        ] {
+            streamer.emit("upload", arguments).await;
+            streamer.hears_error(NOT_A_CLIP).await;
+        }
+        let event = r#"2/streamer,5["upload",{"file":"x"}]"#;
+        streamer.say(event).await;
+        streamer.hears_error(NOT_A_CLIP).await;
+        let answer = json!({ "ok": false, "error": NOT_A_CLIP });
+        assert_eq!(streamer.next().await, Said::Ack(5, answer));
+        for event in [
+            r#"51-/streamer,["upload",{"_placeholder":true,"num":0},1]"#,
+            r#"51-/streamer,["upload",{"file":{"_placeholder":true,"num":0}}]"#,
+            r#"51-/streamer,["upload","text"]"#,
+        ] {
+            let packets = [Packet::Text(event.into()), Packet::Binary(clip(666, 100))];
+            streamer.wire.send(&packets).await;
+            streamer.hears_error(NOT_A_CLIP).await;
+        }
+        streamer.upload(&clip(1, 100)).await;
+        streamer.is_received().await;
+        listener.hears(&clip(1, 100)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_clip_over_the_limit_is_refused_with_the_limit_and_one_over_the_ceiling_closes() {
+    for way in [Way::WebSocket, Way::Polling] {
+        let app = TestApp::with_config(|config| {
+            config.upload.max_clip_bytes = 100_000;
+            config.livestream.grace = Duration::from_millis(300);
+        })
+        .await;
+        let mut streamer = Client::streamer(&app, way, "show").await;
+        let mut listener = Client::listener(&app, Way::WebSocket, "bob", "show").await;
+        let text = "Upload is too large, a clip may have at most 100000 bytes.";
+        streamer.upload_asking(1, &clip(1, 100_001)).await;
+        streamer.hears_error(text).await;
+        let answer = json!({ "ok": false, "error": text });
+        assert_eq!(streamer.next().await, Said::Ack(1, answer));
+        streamer.upload(&clip(2, 100_000)).await;
+        streamer.is_received().await;
+        listener.hears(&clip(2, 100_000)).await;
+        streamer.upload(&clip(3, 400_001)).await;
+        assert_eq!(streamer.next().await, Said::Closed);
+        // Its grace runs out, since it does not come back.
+        assert_eq!(listener.next().await, Said::Disconnect);
+    }
+}
+
+#[tokio::test]
+async fn who_sends_too_much_is_told_how_long_to_wait_and_nothing_is_relayed() {
+    for bytes in [false, true] {
+        let app = TestApp::with_config(|config| {
+            if bytes {
+                config.upload.max_clip_bytes = 1000;
+                config.upload.bytes_burst = 2000;
+                config.upload.bytes_per_second = 1;
+            } else {
+                config.upload.clips_burst = 2;
+                config.upload.clips_per_minute = 1;
+            }
+        })
+        .await;
+        let mut streamer = Client::streamer(&app, Way::WebSocket, "show").await;
+        let mut listener = Client::listener(&app, Way::WebSocket, "bob", "show").await;
+        for number in 0..2 {
+            streamer.upload(&clip(number, 1000)).await;
+            streamer.is_received().await;
+            listener.hears(&clip(number, 1000)).await;
+        }
+        streamer.upload_asking(3, &clip(3, 1000)).await;
+        let Said::Text(event, text) = streamer.next().await else {
+            panic!("no text")
+        };
+        assert_eq!(event, "error");
+        let millis = text
+            .strip_prefix("Upload rate limit exceeded, retry in ")
+            .and_then(|rest| rest.strip_suffix(" ms."))
+            .expect("the contract's words");
+        let millis: u64 = millis.parse().expect("a number");
+        assert!((1..=1_000_000).contains(&millis), "{millis}");
+        let answer = json!({ "ok": false, "error": text, "retryAfterMs": millis });
+        assert_eq!(streamer.next().await, Said::Ack(3, answer));
+        assert!(listener.hears_nothing_for(Duration::from_millis(100)).await);
+        let refused = r#"castaway_uploads_refused_total{reason="rate_limit"}"#;
+        assert_eq!(app.metric(refused), 1);
+    }
+}
+
+#[tokio::test]
+async fn events_that_nobody_knows_are_ignored_one_called_error_too() {
+    let app = TestApp::start().await;
+    for way in [Way::WebSocket, Way::Polling] {
+        let mut streamer = Client::streamer(&app, way, "show").await;
+        let mut listener = Client::listener(&app, way, "bob", "show").await;
+        for event in [
+            "error",
+            "disconnect",
+            "connection",
+            "audio",
+            "mark",
+            "",
+            "upload ",
+        ] {
+            streamer.emit(event, r#""text""#).await;
+            listener.emit(event, r#""text""#).await;
+        }
+        streamer.upload(&clip(1, 100)).await;
+        streamer.is_received().await;
+        listener.hears(&clip(1, 100)).await;
+        listener.leave().await;
+        streamer.leave().await;
+        app.until_metric("castaway_livestreams", |live| live == 0)
+            .await;
+    }
+    assert!(app.metric("castaway_bad_input_total") >= 20);
+}
+
+#[tokio::test]
+async fn the_streamers_own_disconnect_ends_the_show_for_everybody_at_once() {
+    for way in Way::ALL {
+        let app = TestApp::with_config(|config| way.configure(config)).await;
+        let mut streamer = Client::streamer(&app, way, "show").await;
+        let mut listeners = Vec::new();
+        for user in ["bob", "carol", "dave"] {
+            listeners.push(Client::listener(&app, way, user, "show").await);
+        }
+        app.until_it_says("show", true).await;
+        streamer.upload(&clip(1, 100)).await;
+        streamer.is_received().await;
+        streamer.leave().await;
+        for listener in &mut listeners {
+            listener.hears(&clip(1, 100)).await;
+            assert_eq!(listener.next().await, Said::Disconnect, "{way:?}");
+            let ended = json!({ "state": "ended", "listeners": 0 });
+            assert!(listener.states.contains(&ended), "{:?}", listener.states);
+        }
+        app.until_it_says("show", false).await;
+        assert_eq!(
+            app.google.world().livestreams["show"].len(),
+            3,
+            "and no other field"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_lost_streamer_has_its_grace_and_goes_on_where_it_was() {
+    for way in [Way::WebSocket, Way::Polling] {
+        let app = TestApp::with_config(|config| {
+            config.server.ping_interval = Duration::from_millis(500);
+            config.server.ping_timeout = Duration::from_millis(500);
+        })
+        .await;
+        let mut streamer = Client::streamer(&app, way, "show").await;
+        let mut listener = Client::listener(&app, Way::WebSocket, "bob", "show").await;
+        streamer.upload(&clip(1, 100)).await;
+        streamer.is_received().await;
+        listener.hears(&clip(1, 100)).await;
+        app.until_it_says("show", true).await;
+        let writes = app.google.calls(Endpoint::Write);
+        streamer.wire.cut();
+        listener
+            .until_state(|state| state["state"] == "reconnecting")
+            .await;
+        // Who comes now is let in, and hears what was last.
+        let mut late = Client::listener(&app, Way::WebSocket, "carol", "show").await;
+        late.hears(&clip(1, 100)).await;
+        let mut streamer = Client::streamer(&app, way, "show").await;
+        streamer.upload_asking(9, &clip(2, 100)).await;
+        streamer.is_received().await;
+        let answer = json!({ "ok": true, "sequence": 2, "listeners": 2 });
+        assert_eq!(streamer.next().await, Said::Ack(9, answer));
+        listener.hears(&clip(2, 100)).await;
+        late.hears(&clip(2, 100)).await;
+        app.until_metric("castaway_directory_pending", |pending| pending == 0)
+            .await;
+        assert_eq!(app.says("show"), Some(true));
+        assert!(app.google.calls(Endpoint::Write) <= writes + 1);
+    }
+}
+
+#[tokio::test]
+async fn a_streamer_that_does_not_come_back_ends_the_show_with_its_grace() {
+    let app =
+        TestApp::with_config(|config| config.livestream.grace = Duration::from_millis(300)).await;
+    let streamer = Client::streamer(&app, Way::WebSocket, "show").await;
+    let mut listener = Client::listener(&app, Way::WebSocket, "bob", "show").await;
+    app.until_it_says("show", true).await;
+    streamer.wire.cut();
+    assert_eq!(listener.next().await, Said::Disconnect);
+    app.until_it_says("show", false).await;
+}

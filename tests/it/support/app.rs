@@ -1,0 +1,142 @@
+//! The daemon as a whole, in this process: real sockets on free ports, Google's double behind it.
+//!
+//! **Invariant**: when a [`TestApp`] is there, both ports are served and it is ready.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+
+use castaway_media_server::app::{App, Directories, Inherited};
+use castaway_media_server::config::Config;
+use castaway_media_server::google::Emulators;
+use tokio::time::Instant;
+
+use super::google::{GoogleDouble, Kind};
+
+/// How long a test waits for what must come.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A daemon against a double of Google, in which `ada` owns the livestreams `show` and `other`.
+pub(crate) struct TestApp {
+    pub(crate) google: GoogleDouble,
+    clients: SocketAddr,
+    health: SocketAddr,
+    app: App,
+}
+
+impl TestApp {
+    /// The daemon as it is configured by default.
+    pub(crate) async fn start() -> Self {
+        Self::with_config(|_| {}).await
+    }
+
+    /// The daemon with a configuration of its own.
+    pub(crate) async fn with_config(change: impl FnOnce(&mut Config)) -> Self {
+        let google = GoogleDouble::start().await;
+        for id in ["show", "other"] {
+            google.world().put_livestream(id, "ada", false);
+        }
+        Self::beside(google, None, change).await
+    }
+
+    /// The daemon against this double, with this runtime directory.
+    pub(crate) async fn beside(
+        google: GoogleDouble,
+        runtime: Option<&Path>,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
+        let mut config = google.config();
+        config.server.listen = (Ipv4Addr::LOCALHOST, 0).into();
+        config.server.health_listen = (Ipv4Addr::LOCALHOST, 0).into();
+        // The machine that runs the tests may have a lot to do.
+        config.google.request_timeout = Duration::from_secs(4);
+        change(&mut config);
+        config.validate().expect("a good configuration");
+        let directories = Directories {
+            state: None,
+            runtime: runtime.map(Path::to_owned),
+        };
+        let (emulators, inherited) = (Emulators::default(), Inherited::default());
+        let app = App::serve_google(config, emulators, &directories, inherited)
+            .await
+            .expect("a daemon");
+        app.serve();
+        app.prepare().await;
+        app.readiness().ready();
+        let (clients, health) = app.addresses();
+        Self {
+            google,
+            clients,
+            health,
+            app,
+        }
+    }
+
+    /// Where clients connect.
+    pub(crate) fn clients(&self) -> SocketAddr {
+        self.clients
+    }
+
+    /// A URL on the client port.
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.clients)
+    }
+
+    /// A URL on the health port.
+    pub(crate) fn health_url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.health)
+    }
+
+    /// A good token.
+    pub(crate) fn token(&self, user: &str) -> String {
+        self.google.token(user, Kind::Valid)
+    }
+
+    /// What the document says of its streamer.
+    pub(crate) fn says(&self, livestream: &str) -> Option<bool> {
+        self.google.world().streamer_connected(livestream)
+    }
+
+    /// Waits until the document says so.
+    pub(crate) async fn until_it_says(&self, livestream: &str, connected: bool) {
+        self.google
+            .until(|google| google.world().streamer_connected(livestream) == Some(connected))
+            .await;
+    }
+
+    /// How a metric stands, all its labels summed up; `name` may end in labels to choose one.
+    pub(crate) fn metric(&self, name: &str) -> u64 {
+        let text = self.app.metrics().render();
+        let values = text.lines().filter_map(|line| {
+            let (series, value) = line.rsplit_once(' ')?;
+            let chosen = series == name || series.split('{').next() == Some(name);
+            chosen.then(|| value.parse::<f64>().ok()).flatten()
+        });
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "small counts"
+        )]
+        let sum = values.sum::<f64>() as u64;
+        sum
+    }
+
+    /// Waits until a metric satisfies `holds`. Nothing tells when one changes: it is read again in between.
+    pub(crate) async fn until_metric(&self, name: &str, holds: impl Fn(u64) -> bool) {
+        let start = Instant::now();
+        while !holds(self.metric(name)) {
+            assert!(
+                start.elapsed() < PATIENCE,
+                "{name} stayed at {}",
+                self.metric(name)
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Stops in order, as at SIGTERM.
+    pub(crate) async fn stop(self) -> GoogleDouble {
+        self.app.stop(Instant::now() + PATIENCE).await;
+        self.google
+    }
+}
