@@ -414,7 +414,6 @@ async fn look_after(
         for announcement in relay.announcements(now) {
             sockets.announce(announcement).await;
         }
-        relay.retry();
         if count % SWEEP == 0 {
             for connections in &connections {
                 connections.sweep(now);

@@ -19,7 +19,7 @@ use crate::relay::Snapshot;
 
 #[derive(Serialize, Deserialize)]
 struct Header {
-    /// Seconds since the epoch.
+    /// Milliseconds since the epoch.
     left_at: u64,
     livestreams: Vec<Left>,
 }
@@ -81,7 +81,8 @@ fn encode(snapshots: &[Snapshot], now: SystemTime) -> Vec<u8> {
         next_sequence: snapshot.next_sequence,
         clips: snapshot.clips.iter().map(Bytes::len).collect(),
     };
-    let left_at = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let left_at = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
     let header = Header {
         left_at,
         livestreams: snapshots.iter().map(left).collect(),
@@ -127,7 +128,7 @@ pub fn decode(mut bytes: Bytes) -> Result<(SystemTime, Vec<Snapshot>), HandoverE
     if !bytes.is_empty() {
         return Err(garbled("there is more than the header says"));
     }
-    let left_at = UNIX_EPOCH.checked_add(Duration::from_secs(header.left_at));
+    let left_at = UNIX_EPOCH.checked_add(Duration::from_millis(header.left_at));
     Ok((left_at.ok_or(garbled("a time beyond time"))?, snapshots))
 }
 

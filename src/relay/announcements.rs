@@ -28,16 +28,6 @@ pub struct Announcement {
 }
 
 impl Relay {
-    /// Writes what had no room when it was uploaded, for listeners that are served by the library.
-    pub fn retry(&self) {
-        for (_, found) in self.all() {
-            let audience: Vec<_> = lock(&found).livestream.listeners().cloned().collect();
-            for seat in audience {
-                seat.outbox.retry();
-            }
-        }
-    }
-
     /// What has changed since it was told last, counts at most once a second; sets the gauges, too.
     pub fn announcements(&self, now: Instant) -> Vec<Announcement> {
         let mut announcements = Vec::new();

@@ -277,7 +277,7 @@ impl Sockets {
     }
 
     /// Closes the transport of everybody, so that clients come back by themselves: once what waits for them is
-    /// written, at the latest after `timeout`.
+    /// written, at the latest after half of `timeout`.
     pub async fn close_all(&self, timeout: Duration) {
         let connections = &self.0.connections;
         connections.finish_all();
@@ -287,11 +287,11 @@ impl Sockets {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        tokio::time::timeout(timeout, gone).await.ok();
+        tokio::time::timeout(timeout / 2, gone).await.ok();
         connections.abort_all();
         // The library's own close runs no disconnect handlers and can hang on a stalled socket: it comes last.
         if let Some(io) = self.0.io.get()
-            && tokio::time::timeout(timeout, io.close()).await.is_err()
+            && tokio::time::timeout(timeout / 2, io.close()).await.is_err()
         {
             tracing::warn!("the Socket.IO server did not close in time");
         }

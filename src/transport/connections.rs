@@ -10,7 +10,8 @@ use std::time::Instant;
 
 use tokio::net::TcpStream;
 
-use super::connection::{Connection, Patience};
+use super::connection::Connection;
+use super::patience::Patience;
 use super::queue::{Mark, QueueBounds};
 use crate::metrics::Metrics;
 

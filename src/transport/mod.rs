@@ -18,15 +18,17 @@ mod frame;
 mod io;
 mod listener;
 mod outbox;
+mod patience;
 mod queue;
 mod session;
 
 pub use address::client_address;
-pub use connection::{Connection, Overdue, Patience};
+pub use connection::Connection;
 pub use connections::{ConnectionLimits, Connections, TooMany};
 pub use frame::ClipFrame;
 pub use io::{HttpIo, Upgrade, WebSocketIo};
 pub use listener::{ClientListener, SocketOptions, Via, bind};
 pub use outbox::{Emission, Emit, Outbox};
+pub use patience::{Overdue, Patience};
 pub use queue::{Mark, QueueBounds, SendQueue, Sent};
 pub use session::{Session, Sessions, Tether};

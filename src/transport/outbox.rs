@@ -166,14 +166,6 @@ impl Outbox {
         (self.emit)(Emission::Mark(self.connections.mark.as_str())).then_some(connection)
     }
 
-    /// Writes what had no room in the library when it was pushed. Called every now and then.
-    pub fn retry(&self) {
-        if matches!(&*self.lock(), Way::Library { open: true, waiting, .. } if !waiting.is_empty())
-        {
-            self.flush();
-        }
-    }
-
     /// Takes nothing any more: the listener has left.
     pub fn shut(&self) {
         *self.lock() = Way::Shut;

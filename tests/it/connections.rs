@@ -167,7 +167,7 @@ async fn what_a_stranger_forwards_is_not_believed() {
 #[tokio::test]
 async fn an_idle_connection_is_closed() {
     let app =
-        TestApp::with_config(|config| config.server.header_timeout = Duration::from_millis(300))
+        TestApp::with_config(|config| config.server.idle_timeout = Duration::from_millis(300))
             .await;
     // It answers a request first, and then waits for the next one in vain.
     let request = "GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n";

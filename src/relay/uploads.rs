@@ -1,0 +1,119 @@
+//! A clip's way through the relay.
+//!
+//! **Invariant**: a clip that is refused, for whatever reason, reaches nobody and takes no sequence.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::{Relay, Seat, fan_out, lock};
+use crate::broadcast::{Lease, LivestreamId, UserId};
+use crate::limits::Exceeded;
+use crate::transport::ClipFrame;
+
+/// What an upload led to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Uploaded {
+    /// The clip's place in the show.
+    pub sequence: u64,
+    /// To how many it was handed.
+    pub listeners: usize,
+}
+
+/// Why an upload is not relayed.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UploadError {
+    /// Another socket is the streamer now, or the livestream is over.
+    #[error("the lease is good no more")]
+    StaleLease,
+    /// The daemon stops.
+    #[error("the daemon stops")]
+    Stopping,
+    /// The clip is larger than it may be.
+    #[error("the clip is larger than {limit} bytes")]
+    TooLarge {
+        /// What it may be.
+        limit: usize,
+    },
+    /// Too much too fast.
+    #[error(transparent)]
+    Exceeded(#[from] Exceeded),
+}
+
+impl Relay {
+    /// Relays a clip to everybody who listens.
+    pub fn upload(
+        &self,
+        id: &LivestreamId,
+        lease: Lease,
+        user: &UserId,
+        bytes: Bytes,
+        now: Instant,
+    ) -> Result<Uploaded, UploadError> {
+        let uploaded = self.relay(id, lease, user, bytes, now);
+        if let Err(error) = &uploaded {
+            let reason = match error {
+                UploadError::StaleLease => "stale_lease",
+                UploadError::Stopping => "stopping",
+                UploadError::TooLarge { .. } => "too_large",
+                UploadError::Exceeded(_) => "rate_limit",
+            };
+            self.0
+                .metrics
+                .uploads_refused
+                .with_label_values(&[reason])
+                .inc();
+        }
+        uploaded
+    }
+
+    fn relay(
+        &self,
+        id: &LivestreamId,
+        lease: Lease,
+        user: &UserId,
+        bytes: Bytes,
+        now: Instant,
+    ) -> Result<Uploaded, UploadError> {
+        let limit = self.0.max_clip_bytes;
+        if bytes.len() > limit {
+            return Err(UploadError::TooLarge { limit });
+        }
+        let found = self.find(id).ok_or(UploadError::StaleLease)?;
+        if !lock(&found).livestream.holds(lease) {
+            return Err(UploadError::StaleLease);
+        }
+        let length = bytes.len();
+        self.0
+            .quota
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take(user, length)?;
+        let mut show = lock(&found);
+        // Under the lock, so that what is left to the next process holds every clip that was taken.
+        if self.0.stopping.load(Ordering::SeqCst) {
+            return Err(UploadError::Stopping);
+        }
+        let clip = show
+            .livestream
+            .upload(lease, bytes, now)
+            .map_err(|_| UploadError::StaleLease)?;
+        let frame = Arc::new(ClipFrame::new(&clip, now));
+        let audience: Vec<Arc<Seat>> = show.livestream.listeners().cloned().collect();
+        for seat in &audience {
+            seat.outbox.push(&frame);
+        }
+        drop(show);
+        self.0.metrics.clips_in.inc();
+        self.0.metrics.clip_bytes_in.inc_by(length as u64);
+        let listeners = audience.len();
+        tracing::debug!(livestream.id = %id, clip.sequence = clip.sequence, bytes = length, listeners, "clip");
+        fan_out::flush(audience, &self.0.metrics.fan_out);
+        Ok(Uploaded {
+            sequence: clip.sequence,
+            listeners,
+        })
+    }
+}
