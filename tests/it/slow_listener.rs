@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::app::TestApp;
+use crate::support::app::{PATIENCE, TestApp};
 use crate::support::client::{Client, Said, Way, clip, number};
 use crate::support::wire::{Wire, headers};
 
@@ -84,7 +84,9 @@ async fn of_what_a_slow_listener_cannot_take_the_oldest_clips_are_dropped_whole_
     assert_eq!(heard.len() as u64 + dropped, 30, "{heard:?}");
     // Of the four that may wait one is on its way already.
     assert_eq!(heard[heard.len() - 3..], [27, 28, 29]);
-    assert_eq!(app.metric("castaway_listeners"), 1, "it stays");
+    // It stays.
+    app.until_metric("castaway_listeners", |count| count == 1)
+        .await;
 }
 
 #[tokio::test]
@@ -139,12 +141,9 @@ async fn a_stop_is_not_held_up_by_a_listener_that_reads_nothing() {
         streamer.upload(&clip(number, BIG)).await;
         streamer.is_received().await;
     }
+    // The Socket.IO library's own end may wait for the stalled one: it has a quarter of the time there is.
     let start = tokio::time::Instant::now();
     app.stop().await;
-    assert!(
-        start.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() < PATIENCE / 2, "{:?}", start.elapsed());
     drop(stalled);
 }

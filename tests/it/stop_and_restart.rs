@@ -2,10 +2,19 @@
 
 use std::time::Duration;
 
+use castaway_media_server::app::Directories;
 use serde_json::json;
+use tempfile::TempDir;
 
-use crate::support::app::TestApp;
+use crate::support::app::{TestApp, world};
 use crate::support::client::{Client, Said, Way, clip};
+
+fn runtime_in(directory: &TempDir) -> Directories {
+    Directories {
+        runtime: Some(directory.path().to_owned()),
+        state: None,
+    }
+}
 
 #[tokio::test]
 async fn a_stop_clears_the_flags_and_closes_transports_so_that_clients_come_back() {
@@ -25,10 +34,7 @@ async fn a_stop_clears_the_flags_and_closes_transports_so_that_clients_come_back
 #[tokio::test]
 async fn a_show_goes_on_after_a_restart_with_its_sequence_its_backlog_and_its_listeners() {
     let runtime = tempfile::tempdir().expect("a directory");
-    let app = TestApp::start().await;
-    let google = app.google.clone();
-    drop(app);
-    let app = TestApp::beside(google, Some(runtime.path()), |_| {}).await;
+    let app = TestApp::beside(world().await, &runtime_in(&runtime), |_| {}).await;
     let mut streamer = Client::streamer(&app, Way::WebSocket, "show").await;
     for number in 1..=3 {
         streamer.upload(&clip(number, 1000)).await;
@@ -37,7 +43,7 @@ async fn a_show_goes_on_after_a_restart_with_its_sequence_its_backlog_and_its_li
     let google = app.stop().await;
     assert!(runtime.path().join("handover").exists());
 
-    let app = TestApp::beside(google, Some(runtime.path()), |_| {}).await;
+    let app = TestApp::beside(google, &runtime_in(&runtime), |_| {}).await;
     assert!(
         !runtime.path().join("handover").exists(),
         "it is taken once"
@@ -61,14 +67,11 @@ async fn a_show_goes_on_after_a_restart_with_its_sequence_its_backlog_and_its_li
 #[tokio::test]
 async fn a_show_whose_streamer_does_not_come_back_after_a_restart_ends_with_its_grace() {
     let runtime = tempfile::tempdir().expect("a directory");
-    let first = TestApp::start().await;
-    let google = first.google.clone();
-    drop(first);
-    let app = TestApp::beside(google, Some(runtime.path()), |_| {}).await;
+    let app = TestApp::beside(world().await, &runtime_in(&runtime), |_| {}).await;
     let _streamer = Client::streamer(&app, Way::WebSocket, "show").await;
     let google = app.stop().await;
-    let short = Duration::from_millis(1200);
-    let app = TestApp::beside(google, Some(runtime.path()), |config| {
+    let short = Duration::from_secs(4);
+    let app = TestApp::beside(google, &runtime_in(&runtime), |config| {
         config.livestream.grace = short;
     })
     .await;
@@ -82,10 +85,22 @@ async fn what_makes_no_sense_in_the_runtime_directory_is_dropped() {
     let runtime = tempfile::tempdir().expect("a directory");
     let file = runtime.path().join("handover");
     std::fs::write(&file, b"{\"left_at\":0}\njunk").expect("a file");
-    let first = TestApp::start().await;
-    let google = first.google.clone();
-    drop(first);
-    let app = TestApp::beside(google, Some(runtime.path()), |_| {}).await;
+    let app = TestApp::beside(world().await, &runtime_in(&runtime), |_| {}).await;
     assert!(!file.exists());
     let _streamer = Client::streamer(&app, Way::WebSocket, "show").await;
+}
+
+#[tokio::test]
+async fn what_a_crash_leaves_behind_is_cleared_at_the_next_start() {
+    let state = tempfile::tempdir().expect("a directory");
+    let directories = Directories {
+        state: Some(state.path().to_owned()),
+        runtime: None,
+    };
+    let crashed = TestApp::beside(world().await, &directories, |_| {}).await;
+    let _streamer = Client::streamer(&crashed, Way::WebSocket, "show").await;
+    crashed.until_it_says("show", true).await;
+    // Never told to stop: to the document it is as if it were gone.
+    let app = TestApp::beside(crashed.google.clone(), &directories, |_| {}).await;
+    app.until_it_says("show", false).await;
 }

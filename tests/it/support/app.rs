@@ -3,7 +3,6 @@
 //! **Invariant**: when a [`TestApp`] is there, both ports are served and it is ready.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
 use std::time::Duration;
 
 use castaway_media_server::app::{App, Directories, Inherited};
@@ -24,6 +23,15 @@ pub(crate) struct TestApp {
     app: App,
 }
 
+/// A double of Google in which `ada` owns `show` and `other`.
+pub(crate) async fn world() -> GoogleDouble {
+    let google = GoogleDouble::start().await;
+    for id in ["show", "other"] {
+        google.world().put_livestream(id, "ada", false);
+    }
+    google
+}
+
 impl TestApp {
     /// The daemon as it is configured by default.
     pub(crate) async fn start() -> Self {
@@ -32,17 +40,13 @@ impl TestApp {
 
     /// The daemon with a configuration of its own.
     pub(crate) async fn with_config(change: impl FnOnce(&mut Config)) -> Self {
-        let google = GoogleDouble::start().await;
-        for id in ["show", "other"] {
-            google.world().put_livestream(id, "ada", false);
-        }
-        Self::beside(google, None, change).await
+        Self::beside(world().await, &Directories::default(), change).await
     }
 
-    /// The daemon against this double, with this runtime directory.
+    /// The daemon against this double, with these directories.
     pub(crate) async fn beside(
         google: GoogleDouble,
-        runtime: Option<&Path>,
+        directories: &Directories,
         change: impl FnOnce(&mut Config),
     ) -> Self {
         let mut config = google.config();
@@ -52,12 +56,8 @@ impl TestApp {
         config.google.request_timeout = Duration::from_secs(4);
         change(&mut config);
         config.validate().expect("a good configuration");
-        let directories = Directories {
-            state: None,
-            runtime: runtime.map(Path::to_owned),
-        };
         let (emulators, inherited) = (Emulators::default(), Inherited::default());
-        let app = App::serve_google(config, emulators, &directories, inherited)
+        let app = App::serve_google(config, emulators, directories, inherited)
             .await
             .expect("a daemon");
         app.serve();
