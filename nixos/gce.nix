@@ -16,8 +16,7 @@ in
     type = lib.types.attrsOf (lib.types.strMatching "[A-Za-z0-9_/-]+");
     default = { };
     example = {
-      "google.api_key" = "castaway-api-key";
-      "cluster.url" = "projects/my-project/secrets/castaway-cluster/versions/3";
+      "google.api_key" = "projects/my-project/secrets/castaway-api-key/versions/3";
     };
     description = ''
       Secrets that are copied from Secret Manager into `/run/credstore` before the daemon starts, by the

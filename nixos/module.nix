@@ -50,10 +50,6 @@ let
       "google"
       "service_account"
     ]
-    [
-      "cluster"
-      "url"
-    ]
   ];
   legacyNames = [
     "IDENTITY_SERVER_API_KEY"

@@ -18,6 +18,7 @@ use crate::demo::Demo;
 use crate::directory::Directory;
 use crate::google::{Access, Client, Emulators, Health};
 use crate::handover;
+use crate::housekeeping::Housekeeping;
 use crate::http::health::{self, Readiness};
 use crate::http::{client, pages};
 use crate::identity::Identity;
@@ -27,13 +28,6 @@ use crate::socket::{Parts, Sockets};
 use crate::transport::{
     ClientListener, ConnectionLimits, Connections, Patience, QueueBounds, SocketOptions, Via, bind,
 };
-
-/// How often livestreams are looked after: expiry, announcements.
-const TICK: Duration = Duration::from_millis(250);
-/// How often, in ticks, connections are looked after.
-const SWEEP: u64 = 4;
-/// How often, in ticks, idle quotas are forgotten.
-const RECLAIM: u64 = 240;
 
 /// Connections on the health port.
 const HEALTH_CONNECTIONS: usize = 256;
@@ -273,13 +267,14 @@ impl App {
         // Health is answered to the very end: only the process's exit ends it.
         self.spawn("health port", axum::serve(health, routes));
         let connections = [self.connections.clone(), self.health_connections.clone()];
-        let care = look_after(
-            self.relay.clone(),
-            self.sockets.clone(),
+        let care = Housekeeping {
+            relay: self.relay.clone(),
+            sockets: self.sockets.clone(),
             connections,
-            self.stopping.clone(),
-        );
-        self.spawn("housekeeping", care);
+            handover: self.handover.clone(),
+            stopping: self.stopping.clone(),
+        };
+        self.spawn("housekeeping", care.run());
     }
 
     /// Runs a part of the daemon; its end before the stop, or its panic, is a failure of the whole.
@@ -391,37 +386,4 @@ fn degraded(
         }
         reasons
     }
-}
-
-async fn look_after(
-    relay: Relay,
-    sockets: Sockets,
-    connections: [Arc<Connections>; 2],
-    stopping: CancellationToken,
-) -> std::io::Result<()> {
-    let mut ticks = tokio::time::interval(TICK);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    for count in 0_u64.. {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            () = stopping.cancelled() => break,
-        }
-        let now = Instant::now().into_std();
-        relay.flush_waiting();
-        for ended in relay.expire(now) {
-            sockets.conclude(ended).await;
-        }
-        for announcement in relay.announcements(now) {
-            sockets.announce(announcement).await;
-        }
-        if count % SWEEP == 0 {
-            for connections in &connections {
-                connections.sweep(now);
-            }
-        }
-        if count % RECLAIM == 0 {
-            relay.reclaim();
-        }
-    }
-    Ok(())
 }

@@ -1,4 +1,5 @@
-//! What one process leaves to the next across a restart: which livestreams are on, and their latest clips.
+//! What one process leaves to the next: across a restart which livestreams are on, and their latest clips; across a crash
+//! the same without clips, as of a second ago.
 //!
 //! Kept in systemd's runtime directory, which `RuntimeDirectoryPreserve=restart` lets outlive a restart but no stop and
 //! no reboot. The file is a line of JSON that says what is in it, then the clips' bytes, one after the other.
@@ -55,6 +56,24 @@ pub fn leave(path: &Path, snapshots: &[Snapshot], now: SystemTime) -> Result<(),
     file.write_all(&encode(snapshots, now))?;
     file.persist(path).map_err(|error| error.error)?;
     Ok(())
+}
+
+/// Keeps a note of what is on, for the next process should this one crash; nothing on, no note.
+pub fn note(
+    path: &Path,
+    mut snapshots: Vec<Snapshot>,
+    now: SystemTime,
+) -> Result<(), HandoverError> {
+    if snapshots.is_empty() {
+        return match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(()),
+        };
+    }
+    for snapshot in &mut snapshots {
+        snapshot.clips.clear();
+    }
+    leave(path, &snapshots, now)
 }
 
 /// Takes what was left at `path` no longer than `within` ago; the file is gone afterwards.

@@ -4,7 +4,7 @@
 //!
 //! | floor | rooms |
 //! |---|---|
-//! | 4 | [`app`] puts it together · [`lifecycle`] signals, readiness, watchdog · [`telemetry`] · [`cli`] · [`demo`] · [`handover`] |
+//! | 4 | [`app`] puts it together · [`lifecycle`] signals, readiness, watchdog · [`telemetry`] · [`cli`] · [`demo`] · [`handover`] · `housekeeping` |
 //! | 3 | [`socket`] Socket.IO: handshake, streamer, listener · [`http`] health, metrics, the pages |
 //! | 2 | [`relay`] the one place where the parts meet |
 //! | 1 | [`transport`] our IO under Socket.IO · [`identity`] who is it · [`directory`] which livestreams exist · [`google`] the outbound client · [`limits`] upload quotas |
@@ -29,6 +29,7 @@ pub mod demo;
 pub mod directory;
 pub mod google;
 pub mod handover;
+mod housekeeping;
 pub mod http;
 pub mod identity;
 pub mod lifecycle;

@@ -1,7 +1,6 @@
 //! The check of a client, in the contract's order: token there, livestream there, token good, livestream good.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Deserialize;
 use socketioxide::SocketIo;
@@ -40,15 +39,12 @@ pub(super) struct Refused(pub(super) Refusal);
 
 /// Registers both namespaces. Each has its check as a middleware, so that it is done before CONNECT is answered.
 pub(super) fn register(sockets: &Sockets, io: &SocketIo) {
-    static VISITS: AtomicU64 = AtomicU64::new(0);
     let connect = |role: Role| {
         let (checker, greeter) = (sockets.clone(), sockets.clone());
         let middleware = move |socket: SocketRef, TryData(auth): TryData<Auth>| {
             let sockets = checker.clone();
             async move {
-                socket
-                    .extensions
-                    .insert(Visit(VISITS.fetch_add(1, Ordering::Relaxed)));
+                socket.extensions.insert(Visit::default());
                 match role {
                     Role::Streamer => streamer::register(&sockets, &socket),
                     Role::Listener => listener::register(&sockets, &socket),
@@ -77,6 +73,7 @@ pub(super) fn register(sockets: &Sockets, io: &SocketIo) {
                     .accepted
                     .with_label_values(&[role.as_str()])
                     .inc();
+                greeter.see_after_farewell(role, socket.id);
                 match role {
                     Role::Streamer => streamer::greet(&greeter, &socket),
                     Role::Listener => listener::greet(&greeter, &socket),

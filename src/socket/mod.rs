@@ -17,6 +17,7 @@ mod streamer;
 mod wire;
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -214,21 +215,42 @@ impl Sockets {
     }
 
     fn disconnect_after_farewell(&self, role: Role, id: SocketId) {
-        // A client that leaves and comes back on the same session has the same id, but other extensions.
-        let visit = move |sockets: &Self| {
-            sockets
-                .find(role, id)
-                .and_then(|socket| socket.extensions.get::<Visit>())
+        let Some(visit) = self.visit(role, id) else {
+            return;
         };
-        let before = visit(self);
         let sockets = self.clone();
         tokio::spawn(async move {
             tokio::time::sleep(FAREWELL).await;
-            let now = visit(&sockets);
-            if now.is_some() && now == before {
+            if sockets.is_here(role, id, &visit) {
                 sockets.disconnect(role, id);
             }
         });
+    }
+
+    /// Looks after a moment whether a socket that was let in can be found.
+    fn see_after_farewell(&self, role: Role, id: SocketId) {
+        let Some(visit) = self.visit(role, id) else {
+            return;
+        };
+        let sockets = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(FAREWELL).await;
+            sockets.is_here(role, id, &visit);
+        });
+    }
+
+    fn visit(&self, role: Role, id: SocketId) -> Option<Visit> {
+        self.find(role, id)?.extensions.get::<Visit>()
+    }
+
+    /// Whether this visit goes on. A client that asks for its namespace again in the moment in which it is sent away
+    /// is forgotten by the library together with its former self: then its transport is closed, so that it comes back.
+    fn is_here(&self, role: Role, id: SocketId, visit: &Visit) -> bool {
+        let here = self.visit(role, id).is_some_and(|now| now.is(visit));
+        if !here && !visit.has_left() {
+            self.close(id);
+        }
+        here
     }
 
     /// Tells everybody that a livestream is over.
@@ -306,9 +328,25 @@ struct ClientAddress(IpAddr);
 #[derive(Clone)]
 struct Dismissed;
 
-/// Tells two visits of one client to a namespace apart.
-#[derive(Clone, PartialEq, Eq)]
-struct Visit(u64);
+/// One visit of a client to a namespace. A client that leaves and comes back on the same session has the same id.
+#[derive(Clone, Default)]
+struct Visit(Arc<AtomicBool>);
+
+impl Visit {
+    fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    fn leave(socket: &SocketRef) {
+        if let Some(visit) = socket.extensions.get::<Self>() {
+            visit.0.store(true, Ordering::SeqCst);
+        }
+    }
+
+    fn has_left(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
 
 fn now() -> Instant {
     tokio::time::Instant::now().into_std()

@@ -6,7 +6,7 @@ use castaway_media_server::app::Directories;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::support::app::{TestApp, world};
+use crate::support::app::{PATIENCE, TestApp, world};
 use crate::support::client::{Client, Said, Way, clip};
 
 fn runtime_in(directory: &TempDir) -> Directories {
@@ -103,4 +103,32 @@ async fn what_a_crash_leaves_behind_is_cleared_at_the_next_start() {
     // Never told to stop: to the document it is as if it were gone.
     let app = TestApp::beside(crashed.google.clone(), &directories, |_| {}).await;
     app.until_it_says("show", false).await;
+}
+
+#[tokio::test]
+async fn a_listener_who_is_back_after_a_crash_before_the_host_waits_for_the_show_to_go_on() {
+    let runtime = tempfile::tempdir().expect("a directory");
+    let directories = Directories {
+        state: None,
+        runtime: Some(runtime.path().to_owned()),
+    };
+    let crashed = TestApp::beside(world().await, &directories, |_| {}).await;
+    let mut streamer = Client::streamer(&crashed, Way::WebSocket, "show").await;
+    streamer.upload(&clip(1, 100)).await;
+    streamer.is_received().await;
+    let note = runtime.path().join("handover");
+    tokio::time::timeout(PATIENCE, async {
+        while !note.exists() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .expect("a note of what is on");
+    // Never told to stop: to its clients it is as if it were gone.
+    let app = TestApp::beside(crashed.google.clone(), &directories, |_| {}).await;
+    let mut listener = Client::listener(&app, Way::WebSocket, "bob", "show").await;
+    let mut streamer = Client::streamer(&app, Way::WebSocket, "show").await;
+    streamer.upload(&clip(2, 100)).await;
+    streamer.is_received().await;
+    listener.hears(&clip(2, 100)).await;
 }

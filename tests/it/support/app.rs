@@ -60,8 +60,8 @@ impl TestApp {
         let app = App::serve_google(config, emulators, directories, inherited)
             .await
             .expect("a daemon");
-        app.serve();
         app.prepare().await;
+        app.serve();
         app.readiness().ready();
         let (clients, health) = app.addresses();
         Self {

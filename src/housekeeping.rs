@@ -1,0 +1,79 @@
+//! What must be done every now and then: livestreams expire, changes are told, connections are looked through, credit
+//! that is whole again is forgotten, and a note is kept of what is on.
+//!
+//! **Invariant**: it runs from the first client to the stop; its end before that is a failure of the daemon.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::handover;
+use crate::relay::Relay;
+use crate::socket::Sockets;
+use crate::transport::Connections;
+
+/// How often livestreams are looked after.
+const TICK: Duration = Duration::from_millis(250);
+/// How often, in ticks, connections are looked through and what is on is noted.
+const SECOND: u64 = 4;
+/// How often, in ticks, idle quotas are forgotten.
+const MINUTE: u64 = 240;
+
+/// See the module.
+pub(crate) struct Housekeeping {
+    pub(crate) relay: Relay,
+    pub(crate) sockets: Sockets,
+    pub(crate) connections: [Arc<Connections>; 2],
+    /// Where what is on is noted.
+    pub(crate) handover: Option<PathBuf>,
+    pub(crate) stopping: CancellationToken,
+}
+
+impl Housekeeping {
+    /// Until the daemon stops.
+    pub(crate) async fn run(self) -> std::io::Result<()> {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        for count in 0_u64.. {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = self.stopping.cancelled() => break,
+            }
+            self.look_after_livestreams().await;
+            if count % SECOND == 0 {
+                let now = Instant::now().into_std();
+                for connections in &self.connections {
+                    connections.sweep(now);
+                }
+                self.note();
+            }
+            if count % MINUTE == 0 {
+                self.relay.reclaim();
+            }
+        }
+        Ok(())
+    }
+
+    async fn look_after_livestreams(&self) {
+        let now = Instant::now().into_std();
+        self.relay.flush_waiting();
+        for ended in self.relay.expire(now) {
+            self.sockets.conclude(ended).await;
+        }
+        for announcement in self.relay.announcements(now) {
+            self.sockets.announce(announcement).await;
+        }
+    }
+
+    /// A small file in memory: no reason to leave the runtime for it.
+    fn note(&self) {
+        if let Some(path) = &self.handover
+            && let Err(error) = handover::note(path, self.relay.snapshot(), SystemTime::now())
+        {
+            tracing::warn!("what is on cannot be noted for the next process: {error}");
+        }
+    }
+}
