@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use castaway_media_server::broadcast::Clip;
-use castaway_media_server::transport::{ClipFrame, Mark, QueueBounds, SendQueue};
+use castaway_media_server::transport::{ClipFrame, Mark, QueueBounds, SLICES, SendQueue};
 use libfuzzer_sys::fuzz_target;
 
 const BOUNDS: QueueBounds = QueueBounds {
@@ -99,11 +99,14 @@ impl Model {
             .take(size)
             .collect();
         let accepted_at = Instant::now();
-        let clip = Arc::new(ClipFrame::new(&Clip {
-            sequence,
-            bytes,
+        let clip = Arc::new(ClipFrame::new(
+            &Clip {
+                sequence,
+                bytes,
+                accepted_at,
+            },
             accepted_at,
-        }));
+        ));
         self.clips.push(clip.clone());
         self.dropped += self.queue.push_clip(clip, BOUNDS);
     }
@@ -116,9 +119,9 @@ impl Model {
     }
 
     fn write(&mut self, most: usize) {
-        let mut slices: Vec<IoSlice<'_>> = Vec::new();
-        self.queue.slices(&mut slices);
-        let bytes: Vec<u8> = slices
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let filled = self.queue.slices(&mut slices);
+        let bytes: Vec<u8> = slices[..filled]
             .iter()
             .flat_map(|slice| slice.iter().copied())
             .take(most)

@@ -30,5 +30,5 @@ pub use io::{HttpIo, Upgrade, WebSocketIo};
 pub use listener::{ClientListener, SocketOptions, Via, bind};
 pub use outbox::{Emission, Emit, Outbox};
 pub use patience::{Overdue, Patience};
-pub use queue::{Mark, QueueBounds, SendQueue, Sent};
+pub use queue::{Mark, QueueBounds, SLICES, SendQueue, Sent};
 pub use session::{Session, Sessions, Tether};

@@ -58,7 +58,7 @@ pub struct QueueBounds {
 const PING: &[u8] = b"2";
 
 /// Slices of one write at the most.
-pub(super) const SLICES: usize = 16;
+pub const SLICES: usize = 16;
 
 /// Bytes of the library's that may wait before it is told to wait itself.
 const PASSING_BYTES: usize = 64 << 10;
@@ -259,7 +259,7 @@ impl SendQueue {
     }
 
     /// What may be written now, as slices for one vectored write; how many there are.
-    pub(super) fn slices<'a>(&'a self, out: &mut [IoSlice<'a>; SLICES]) -> usize {
+    pub fn slices<'a>(&'a self, out: &mut [IoSlice<'a>; SLICES]) -> usize {
         let mut filled = 0;
         let mut skip = self.written;
         let mut put = |bytes: &'a [u8]| {

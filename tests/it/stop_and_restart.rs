@@ -70,7 +70,7 @@ async fn a_show_whose_streamer_does_not_come_back_after_a_restart_ends_with_its_
     let app = TestApp::beside(world().await, &runtime_in(&runtime), |_| {}).await;
     let _streamer = Client::streamer(&app, Way::WebSocket, "show").await;
     let google = app.stop().await;
-    let short = Duration::from_secs(4);
+    let short = Duration::from_secs(6);
     let app = TestApp::beside(google, &runtime_in(&runtime), |config| {
         config.livestream.grace = short;
     })
