@@ -65,6 +65,15 @@ impl<'a> Query<'a> {
 }
 
 async fn enter(State(door): State<Door>, request: Request) -> Response {
+    let bad_input = door.sockets.0.metrics.bad_input.clone();
+    let answer = let_in(door, request).await;
+    if answer.status().is_client_error() {
+        bad_input.with_label_values(&["bad_request"]).inc();
+    }
+    answer
+}
+
+async fn let_in(door: Door, request: Request) -> Response {
     let uri = request.uri().clone();
     let query = Query::of(uri.query().unwrap_or_default());
     let session = query

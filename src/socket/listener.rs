@@ -9,7 +9,7 @@ use socketioxide::socket::DisconnectReason;
 use super::bearer::{self, Bearer};
 use super::handshake::{Auth, claim, identify, look_up};
 use super::wire::{self, Refusal, StateMessage};
-use super::{Dismissed, Sockets, Visit, now};
+use super::{Dismissed, Sockets, now};
 use crate::broadcast::{Place, Refused, Role};
 use crate::directory::Freshness;
 use crate::relay::{Seat, SocketId};
@@ -141,7 +141,7 @@ pub(super) fn greet(sockets: &Sockets, socket: &SocketRef) {
 }
 
 fn gone(sockets: &Sockets, socket: &SocketRef, reason: DisconnectReason) {
-    Visit::leave(socket);
+    sockets.left(socket, reason);
     let Some(seat) = socket.extensions.remove::<Arc<ListenerSeat>>() else {
         return;
     };

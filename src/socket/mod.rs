@@ -22,6 +22,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use socketioxide::extract::SocketRef;
+use socketioxide::socket::DisconnectReason;
 use socketioxide::{ParserConfig, SocketIo, TransportType};
 
 use crate::broadcast::Role;
@@ -149,6 +150,17 @@ impl Sockets {
             .get::<ClientAddress>()
             .filter(|_| self.0.log_addresses);
         found.map(|ClientAddress(address)| tracing::field::display(*address))
+    }
+
+    /// A client's socket is gone: counts what it may have sent that made the library end it.
+    fn left(&self, socket: &SocketRef, reason: DisconnectReason) {
+        Visit::leave(socket);
+        let kind = match reason {
+            DisconnectReason::PacketParsingError => "malformed_packet",
+            DisconnectReason::MultipleHttpPollingError => "two_polls_at_once",
+            _ => return,
+        };
+        self.0.metrics.bad_input.with_label_values(&[kind]).inc();
     }
 
     fn log_let_in(&self, socket: &SocketRef, bearer: &bearer::Bearer) {

@@ -9,7 +9,7 @@ use socketioxide::socket::DisconnectReason;
 use super::bearer::{self, Bearer};
 use super::handshake::{Auth, claim, identify, look_up};
 use super::wire::{self, Ack, Refusal, StateMessage};
-use super::{Dismissed, Sockets, Visit, now};
+use super::{Dismissed, Sockets, now};
 use crate::broadcast::{Lease, LivestreamId, Role};
 use crate::directory::Freshness;
 use crate::limits::whole_millis;
@@ -184,7 +184,7 @@ fn take(sockets: &Sockets, socket: &SocketRef, clip: Option<Bytes>, ack: AckSend
 }
 
 fn gone(sockets: &Sockets, socket: &SocketRef, reason: DisconnectReason) {
-    Visit::leave(socket);
+    sockets.left(socket, reason);
     let Some(seat) = socket.extensions.remove::<Arc<StreamerSeat>>() else {
         return;
     };

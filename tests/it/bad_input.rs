@@ -120,6 +120,8 @@ async fn many_attachments_are_refused_and_nothing_of_them_is_relayed() {
     ];
     streamer.wire.send(&packets).await;
     assert_eq!(streamer.next().await, Said::Closed);
+    let malformed = r#"castaway_bad_input_total{kind="malformed_packet"}"#;
+    app.until_metric(malformed, |count| count == 1).await;
     let mut streamer = Client::streamer(&app, Way::WebSocket, "show").await;
     streamer.upload(&clip(1, 100)).await;
     listener.hears(&clip(1, 100)).await;
@@ -177,6 +179,8 @@ async fn requests_that_make_no_sense_are_answered_with_an_error() {
         let status = answer.expect("an answer").status();
         assert!(status.is_client_error(), "{query}: {status}");
     }
+    let counted = app.metric(r#"castaway_bad_input_total{kind="bad_request"}"#);
+    assert_eq!(counted, 24, "each is counted");
     for path in [
         "/",
         "/nothing",
