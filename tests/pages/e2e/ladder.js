@@ -4,6 +4,11 @@
  * listener's, rung by rung.
  */
 
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
 const RATE = 48_000;
 const RUNGS = 14;
 const RUNG_SECONDS = 0.25;
@@ -37,6 +42,19 @@ export function ladderWav() {
     file.writeInt16LE(Math.round(12_000 * Math.sin(phase)), 44 + at * 2);
   }
   return file;
+}
+
+/** The same as the app's recorder writes it: AAC in an MP4 container. */
+export function ladderM4a() {
+  const folder = mkdtempSync(join(tmpdir(), "ladder-"));
+  const [wav, m4a] = [join(folder, "ladder.wav"), join(folder, "ladder.m4a")];
+  try {
+    writeFileSync(wav, ladderWav());
+    execFileSync("ffmpeg", ["-loglevel", "error", "-i", wav, "-c:a", "aac", "-b:a", "128k", m4a]);
+    return readFileSync(m4a);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 }
 
 /**

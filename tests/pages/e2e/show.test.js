@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
-import { ROUND_SECONDS, breaks, ladderWav } from "./ladder.js";
+import { ROUND_SECONDS, breaks, ladderM4a, ladderWav } from "./ladder.js";
 import { Network, Server, fallsSilent, heardRungs, hears, isIn, openBrowser, openPage, picture, tap, tapped } from "./stage.js";
 
 /** @type {Server} */ let server;
@@ -146,32 +146,34 @@ test("the end of the show is told to who listens", async () => {
   await picture(first, "listen-ended");
 });
 
-test("a show by another client, in clips that stand for themselves, is heard in its order", async () => {
-  await fallsSilent(first);
-  const other = await openPage(browser);
-  await other.goto(new URL("/", server.studio).href);
-  await other.evaluate(
-    async ({ hash, wav, seconds }) => {
-      const from = "/pages/socket.js";
-      const { Connection, endpoint } = await import(from);
-      const said = new URLSearchParams(hash.slice(1));
-      const clip = new Uint8Array(wav);
-      const connection = new Connection({
-        url: endpoint(location),
-        namespace: "/streamer",
-        auth: () => ({ idToken: said.get("token"), livestreamId: said.get("livestream") }),
-        on: { left() {}, lost() {}, event() {} },
-      });
-      setInterval(() => connection.emit("upload", clip), seconds * 1000);
-    },
-    { hash: new URL(server.studio).hash, wav: [...ladderWav()], seconds: ROUND_SECONDS },
-  );
-  const from = (await heardRungs(first)).length;
-  await hears(first, 30, from, 40_000);
-  assert.deepEqual(breaks((await heardRungs(first)).slice(from)), []);
-  await isIn(first, "live");
-  await other.context().close();
-});
+for (const [format, make] of Object.entries({ wav: ladderWav, "m4a, as the app records": ladderM4a })) {
+  test(`a show by another client, in clips that stand for themselves (${format}), is heard in its order`, async () => {
+    await fallsSilent(first);
+    const other = await openPage(browser);
+    await other.goto(new URL("/", server.studio).href);
+    await other.evaluate(
+      async ({ hash, clip: bytes, seconds }) => {
+        const from = "/pages/socket.js";
+        const { Connection, endpoint } = await import(from);
+        const said = new URLSearchParams(hash.slice(1));
+        const clip = new Uint8Array(bytes);
+        const connection = new Connection({
+          url: endpoint(location),
+          namespace: "/streamer",
+          auth: () => ({ idToken: said.get("token"), livestreamId: said.get("livestream") }),
+          on: { left() {}, lost() {}, event() {} },
+        });
+        setInterval(() => connection.emit("upload", clip), seconds * 1000);
+      },
+      { hash: new URL(server.studio).hash, clip: [...make()], seconds: ROUND_SECONDS },
+    );
+    const from = (await heardRungs(first)).length;
+    await hears(first, 30, from, 40_000);
+    assert.deepEqual(breaks((await heardRungs(first)).slice(from)), []);
+    await isIn(first, "live");
+    await other.context().close();
+  });
+}
 
 test("no page complained in all that time", () => {
   for (const page of [studio, first, late]) assert.deepEqual(page.complaints, []);
