@@ -87,6 +87,41 @@ test("a clip that is dropped on its way is noticed by these tests", async () => 
   await unlucky.context().close();
 });
 
+test("the lock screen shows the show, and its buttons stop it and start it again", async () => {
+  const pocket = await openPage(browser, tapped);
+  await tap(pocket);
+  await pocket.addInitScript(() => {
+    const pressed = /** @type {Record<string, () => void>} */ ({});
+    Object.assign(globalThis, { press: (/** @type {string} */ action) => pressed[action]?.() });
+    const set = navigator.mediaSession.setActionHandler.bind(navigator.mediaSession);
+    navigator.mediaSession.setActionHandler = (action, handler) => {
+      if (handler) pressed[action] = () => handler({ action });
+      set(action, handler);
+    };
+  });
+  const locked = () =>
+    pocket.evaluate(() => ({
+      title: navigator.mediaSession.metadata?.title,
+      words: navigator.mediaSession.metadata?.artist,
+      playing: navigator.mediaSession.playbackState,
+    }));
+  await pocket.goto(server.listen);
+  await pocket.click("#play");
+  await hears(pocket, 3);
+  await isIn(pocket, "live");
+  const { title, words, playing } = await locked();
+  assert.deepEqual([title, playing], ["demo", "playing"]);
+  assert.match(words ?? "", /live/i);
+  await pocket.evaluate("press('pause')");
+  await isIn(pocket, "idle");
+  assert.equal((await locked()).playing, "none");
+  const from = (await heardRungs(pocket)).length;
+  await pocket.evaluate("press('play')");
+  await hears(pocket, 6, from);
+  await isIn(pocket, "live");
+  await pocket.context().close();
+});
+
 test("the streamer's network goes and comes back within the grace: nothing that was said is lost", async () => {
   const from = (await heardRungs(first)).length;
   network.cut();
