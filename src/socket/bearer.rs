@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use socketioxide::extract::{AckSender, SocketRef, TryData};
+use socketioxide::socket::DisconnectReason;
 
 use super::Sockets;
 use super::wire::{self, Ack};
@@ -88,26 +89,36 @@ impl Bearer {
     }
 }
 
-/// Registers the event `token`; `bearer` finds who sits behind a socket, once it was let in.
+/// Registers what both kinds of socket have: the event `token`, events that nobody knows, and the end. `bearer` finds
+/// who sits behind a socket, once it was let in; `gone` is told of the end.
 pub(super) fn register(
     sockets: &Sockets,
     socket: &SocketRef,
     bearer: fn(&SocketRef) -> Option<Arc<Bearer>>,
+    gone: fn(&Sockets, &SocketRef, DisconnectReason),
 ) {
-    let sockets = sockets.clone();
+    let room = sockets.clone();
     socket.on(
         wire::TOKEN,
         async move |socket: SocketRef, TryData(token): TryData<(String,)>, ack: AckSender| {
+            let token = token.ok().map(|(token,)| token);
             let said = match bearer(&socket) {
-                // What is let go of while the token is checked is let go of: only the bearer is held.
-                Some(bearer) => {
-                    bearer
-                        .refresh(&sockets, token.ok().map(|(token,)| token))
-                        .await
-                }
+                // The seat may be given up meanwhile: only the bearer is held.
+                Some(bearer) => bearer.refresh(&room, token).await,
                 None => Ack::error(wire::TOKEN_INVALID),
             };
             ack.send(&said).ok();
         },
     );
+    let bad_input = sockets.0.metrics.bad_input.clone();
+    socket.on_fallback(move || {
+        bad_input.with_label_values(&["unknown_event"]).inc();
+        std::future::ready(())
+    });
+    let room = sockets.clone();
+    socket.on_disconnect(move |socket: SocketRef, reason: DisconnectReason| {
+        room.left(&socket, reason);
+        gone(&room, &socket, reason);
+        std::future::ready(())
+    });
 }

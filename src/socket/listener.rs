@@ -38,23 +38,13 @@ fn seat(socket: &SocketRef) -> Option<Arc<ListenerSeat>> {
     socket.extensions.get::<Arc<ListenerSeat>>()
 }
 
+fn bearer(socket: &SocketRef) -> Option<Arc<Bearer>> {
+    Some(seat(socket)?.bearer.clone())
+}
+
 /// Registers what a listener may send, before anything is known about it.
 pub(super) fn register(sockets: &Sockets, socket: &SocketRef) {
-    bearer::register(sockets, socket, |socket| Some(seat(socket)?.bearer.clone()));
-    let room = sockets.clone();
-    socket.on_fallback(move || {
-        room.0
-            .metrics
-            .bad_input
-            .with_label_values(&["unknown_event"])
-            .inc();
-        std::future::ready(())
-    });
-    let room = sockets.clone();
-    socket.on_disconnect(move |socket: SocketRef, reason: DisconnectReason| {
-        gone(&room, &socket, reason);
-        std::future::ready(())
-    });
+    bearer::register(sockets, socket, bearer, gone);
 }
 
 /// Checks a listener, and gives it its place.
@@ -141,7 +131,6 @@ pub(super) fn greet(sockets: &Sockets, socket: &SocketRef) {
 }
 
 fn gone(sockets: &Sockets, socket: &SocketRef, reason: DisconnectReason) {
-    sockets.left(socket, reason);
     let Some(seat) = socket.extensions.remove::<Arc<ListenerSeat>>() else {
         return;
     };

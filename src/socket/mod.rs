@@ -219,11 +219,14 @@ impl Sockets {
 
     /// Tells the socket that another has taken its place, and disconnects it a moment later.
     fn dismiss(&self, role: Role, socket: SocketId, text: &str) {
-        if let Some(found) = self.find(role, socket) {
-            found.extensions.insert(Dismissed);
+        let Some(found) = self.find(role, socket) else {
+            return;
+        };
+        // Once only: it may be replaced while it is greeted, and both notice.
+        if found.extensions.insert(Dismissed).is_none() {
             found.emit(wire::ERROR, text).ok();
+            self.disconnect_after_farewell(role, socket);
         }
-        self.disconnect_after_farewell(role, socket);
     }
 
     fn disconnect_after_farewell(&self, role: Role, id: SocketId) {

@@ -39,6 +39,10 @@ fn seat(socket: &SocketRef) -> Option<Arc<StreamerSeat>> {
     socket.extensions.get::<Arc<StreamerSeat>>()
 }
 
+fn bearer(socket: &SocketRef) -> Option<Arc<Bearer>> {
+    Some(seat(socket)?.bearer.clone())
+}
+
 /// Registers what a streamer may send, before anything is known about it.
 pub(super) fn register(sockets: &Sockets, socket: &SocketRef) {
     let room = sockets.clone();
@@ -49,21 +53,7 @@ pub(super) fn register(sockets: &Sockets, socket: &SocketRef) {
         std::future::ready(())
     };
     socket.on(wire::UPLOAD, upload);
-    bearer::register(sockets, socket, |socket| Some(seat(socket)?.bearer.clone()));
-    let room = sockets.clone();
-    socket.on_fallback(move || {
-        room.0
-            .metrics
-            .bad_input
-            .with_label_values(&["unknown_event"])
-            .inc();
-        std::future::ready(())
-    });
-    let room = sockets.clone();
-    socket.on_disconnect(move |socket: SocketRef, reason: DisconnectReason| {
-        gone(&room, &socket, reason);
-        std::future::ready(())
-    });
+    bearer::register(sockets, socket, bearer, gone);
 }
 
 /// Checks a streamer, and gives it the livestream.
@@ -184,7 +174,6 @@ fn take(sockets: &Sockets, socket: &SocketRef, clip: Option<Bytes>, ack: AckSend
 }
 
 fn gone(sockets: &Sockets, socket: &SocketRef, reason: DisconnectReason) {
-    sockets.left(socket, reason);
     let Some(seat) = socket.extensions.remove::<Arc<StreamerSeat>>() else {
         return;
     };
