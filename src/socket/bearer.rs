@@ -89,13 +89,12 @@ impl Bearer {
     }
 }
 
-/// Registers what both kinds of socket have: the event `token`, events that nobody knows, and the end. `bearer` finds
-/// who sits behind a socket, once it was let in; `gone` is told of the end.
+/// Registers what both kinds of socket may send: the event `token`, and events that nobody knows. `bearer` finds who
+/// sits behind a socket, once it was let in.
 pub(super) fn register(
     sockets: &Sockets,
     socket: &SocketRef,
     bearer: fn(&SocketRef) -> Option<Arc<Bearer>>,
-    gone: fn(&Sockets, &SocketRef, DisconnectReason),
 ) {
     let room = sockets.clone();
     socket.on(
@@ -115,9 +114,18 @@ pub(super) fn register(
         bad_input.with_label_values(&["unknown_event"]).inc();
         std::future::ready(())
     });
+}
+
+/// Has `gone` told of the end of a socket that is let in. A refused one has nothing to give back, and must have no such
+/// handler: the library forgets a socket only after it, and until then ignores a client that asks again.
+pub(super) fn watch(
+    sockets: &Sockets,
+    socket: &SocketRef,
+    gone: fn(&Sockets, &SocketRef, DisconnectReason),
+) {
     let room = sockets.clone();
     socket.on_disconnect(move |socket: SocketRef, reason: DisconnectReason| {
-        room.left(&socket, reason);
+        room.left(reason);
         gone(&room, &socket, reason);
         std::future::ready(())
     });

@@ -73,7 +73,6 @@ pub(super) fn register(sockets: &Sockets, io: &SocketIo) {
                     .accepted
                     .with_label_values(&[role.as_str()])
                     .inc();
-                greeter.see_after_farewell(role, socket.id);
                 match role {
                     Role::Streamer => streamer::greet(&greeter, &socket),
                     Role::Listener => listener::greet(&greeter, &socket),

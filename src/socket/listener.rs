@@ -44,7 +44,7 @@ fn bearer(socket: &SocketRef) -> Option<Arc<Bearer>> {
 
 /// Registers what a listener may send, before anything is known about it.
 pub(super) fn register(sockets: &Sockets, socket: &SocketRef) {
-    bearer::register(sockets, socket, bearer, gone);
+    bearer::register(sockets, socket, bearer);
 }
 
 /// Checks a listener, and gives it its place.
@@ -85,6 +85,7 @@ pub(super) async fn admit(
         bearer,
     };
     socket.extensions.insert(Arc::new(seat));
+    bearer::watch(sockets, socket, gone);
     Ok(())
 }
 

@@ -17,7 +17,6 @@ mod streamer;
 mod wire;
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -153,8 +152,7 @@ impl Sockets {
     }
 
     /// A client's socket is gone: counts what it may have sent that made the library end it.
-    fn left(&self, socket: &SocketRef, reason: DisconnectReason) {
-        Visit::leave(socket);
+    fn left(&self, reason: DisconnectReason) {
         let kind = match reason {
             DisconnectReason::PacketParsingError => "malformed_packet",
             DisconnectReason::MultipleHttpPollingError => "two_polls_at_once",
@@ -230,42 +228,16 @@ impl Sockets {
     }
 
     fn disconnect_after_farewell(&self, role: Role, id: SocketId) {
-        let Some(visit) = self.visit(role, id) else {
-            return;
-        };
+        // A client that leaves and comes back on the same session has the same id, but is on another visit.
+        let visit = move |sockets: &Self| sockets.find(role, id)?.extensions.get::<Visit>();
+        let Some(before) = visit(self) else { return };
         let sockets = self.clone();
         tokio::spawn(async move {
             tokio::time::sleep(FAREWELL).await;
-            if sockets.is_here(role, id, &visit) {
+            if visit(&sockets).is_some_and(|now| Arc::ptr_eq(&now.0, &before.0)) {
                 sockets.disconnect(role, id);
             }
         });
-    }
-
-    /// Looks after a moment whether a socket that was let in can be found.
-    fn see_after_farewell(&self, role: Role, id: SocketId) {
-        let Some(visit) = self.visit(role, id) else {
-            return;
-        };
-        let sockets = self.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(FAREWELL).await;
-            sockets.is_here(role, id, &visit);
-        });
-    }
-
-    fn visit(&self, role: Role, id: SocketId) -> Option<Visit> {
-        self.find(role, id)?.extensions.get::<Visit>()
-    }
-
-    /// Whether this visit goes on. A client that asks for its namespace again in the moment in which it is sent away
-    /// is forgotten by the library together with its former self: then its transport is closed, so that it comes back.
-    fn is_here(&self, role: Role, id: SocketId, visit: &Visit) -> bool {
-        let here = self.visit(role, id).is_some_and(|now| now.is(visit));
-        if !here && !visit.has_left() {
-            self.close(id);
-        }
-        here
     }
 
     /// Tells everybody that a livestream is over.
@@ -343,25 +315,9 @@ struct ClientAddress(IpAddr);
 #[derive(Clone)]
 struct Dismissed;
 
-/// One visit of a client to a namespace. A client that leaves and comes back on the same session has the same id.
+/// One visit of a client to a namespace.
 #[derive(Clone, Default)]
-struct Visit(Arc<AtomicBool>);
-
-impl Visit {
-    fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
-
-    fn leave(socket: &SocketRef) {
-        if let Some(visit) = socket.extensions.get::<Self>() {
-            visit.0.store(true, Ordering::SeqCst);
-        }
-    }
-
-    fn has_left(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
-    }
-}
+struct Visit(Arc<()>);
 
 fn now() -> Instant {
     tokio::time::Instant::now().into_std()

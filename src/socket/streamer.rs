@@ -53,7 +53,7 @@ pub(super) fn register(sockets: &Sockets, socket: &SocketRef) {
         std::future::ready(())
     };
     socket.on(wire::UPLOAD, upload);
-    bearer::register(sockets, socket, bearer, gone);
+    bearer::register(sockets, socket, bearer);
 }
 
 /// Checks a streamer, and gives it the livestream.
@@ -88,6 +88,7 @@ pub(super) async fn admit(
         bearer,
     };
     socket.extensions.insert(Arc::new(seat));
+    bearer::watch(sockets, socket, gone);
     Ok(())
 }
 
