@@ -109,7 +109,7 @@ impl Sockets {
             .max_payload(ceiling as u64)
             .ws_max_message_size(ceiling)
             .ws_max_frame_size(ceiling)
-            .ws_read_buffer_size(4 << 10)
+            .ws_read_buffer_size(1 << 10)
             .max_buffer_size(256)
             .with_parser(parser)
             .build_with_inner_svc(axum::Router::new());
