@@ -1,6 +1,6 @@
 //! Socket.IO: who is let in, what they send, what they are told.
 //!
-//! A socket's whole check runs in its namespace's *middleware*, with the handlers registered before it: so nothing that
+//! A socket's whole check runs in its namespace's *middleware*, what it may send registered before it: so nothing that
 //! arrives early is lost, and a socket that closes meanwhile leaves nothing behind, since what it was given (a
 //! [`streamer::StreamerSeat`], a [`listener::ListenerSeat`]) gives itself back when it is dropped. A refused socket is
 //! connected all the same, then told why, then disconnected half a second later: an immediate DISCONNECT overtakes

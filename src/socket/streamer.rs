@@ -10,10 +10,10 @@ use super::bearer::{self, Bearer};
 use super::handshake::{Auth, claim, identify, look_up};
 use super::wire::{self, Ack, Refusal, StateMessage};
 use super::{Dismissed, Sockets, now};
-use crate::broadcast::{Lease, LivestreamId, Role};
+use crate::broadcast::{Lease, Role};
 use crate::directory::Freshness;
 use crate::limits::whole_millis;
-use crate::relay::{SocketId, Start, UploadError};
+use crate::relay::{Start, UploadError};
 
 const ROLE: Role = Role::Streamer;
 
@@ -71,15 +71,13 @@ pub(super) async fn admit(
     }
     // Known from now on, so that its transport can be closed.
     sockets.session(socket);
-    // Known from now on, so that its transport can be closed.
-    sockets.session(socket);
     let start = sockets
         .0
         .relay
         .start(&livestream, &caller.user, socket.id, now());
     let Start { lease, replaced } = start.ok_or(Refusal::Full)?;
     if let Some(replaced) = replaced.filter(|replaced| *replaced != socket.id) {
-        take_over(sockets, replaced, &livestream);
+        sockets.dismiss(ROLE, replaced, &wire::taken_over(&livestream));
     }
     let bearer = Arc::new(Bearer::new(ROLE, livestream, caller, claim.token));
     let seat = StreamerSeat {
@@ -90,12 +88,6 @@ pub(super) async fn admit(
     socket.extensions.insert(Arc::new(seat));
     bearer::watch(sockets, socket, gone);
     Ok(())
-}
-
-/// Tells the socket that was the streamer until now. Its token is forgotten only if it is another: the same user's
-/// phone that came back with the same token goes on with it.
-fn take_over(sockets: &Sockets, replaced: SocketId, livestream: &LivestreamId) {
-    sockets.dismiss(ROLE, replaced, &wire::taken_over(livestream));
 }
 
 /// The socket is connected: says so, and the livestream is on air.
