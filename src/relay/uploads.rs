@@ -82,7 +82,8 @@ impl Relay {
             return Err(UploadError::TooLarge { limit });
         }
         let found = self.find(id).ok_or(UploadError::StaleLease)?;
-        if !lock(&found).livestream.holds(lease) {
+        let mut show = lock(&found);
+        if !show.livestream.holds(lease) {
             return Err(UploadError::StaleLease);
         }
         let length = bytes.len();
@@ -91,7 +92,6 @@ impl Relay {
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .take(user, length)?;
-        let mut show = lock(&found);
         // Under the lock, so that what is left to the next process holds every clip that was taken.
         if self.0.stopping.load(Ordering::SeqCst) {
             return Err(UploadError::Stopping);
