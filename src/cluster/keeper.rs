@@ -134,6 +134,10 @@ impl Keeper {
     async fn acquire(&mut self, reply: oneshot::Sender<Grant>) {
         let anew = self.link.is_ended();
         let before = self.follower.last();
+        if self.is_holding() {
+            // Its streamer may have been elsewhere meanwhile.
+            self.pulse().await;
+        }
         let grant = match self.hold {
             Hold::Holding { .. } if !anew => Grant::Held,
             Hold::Provisional { .. } => Grant::Provisional,
