@@ -126,6 +126,16 @@ impl Relay {
         self.0.directory.set_streamer_connected(id, false);
     }
 
+    /// Writes down once more that a show is live here: another node may have written the end of the one before since.
+    pub fn is_still_live(&self, id: &LivestreamId) {
+        let Some(found) = self.find(id) else { return };
+        let show = lock(&found);
+        let live = show.livestream.is_live_here() && show.livestream.has_aired();
+        if live && !self.0.stopping.load(Ordering::SeqCst) {
+            self.0.directory.set_streamer_connected(id, true);
+        }
+    }
+
     /// Forgets a livestream that nobody here has to do with. False if somebody has.
     pub fn release(&self, id: &LivestreamId) -> bool {
         let Some(found) = self.find(id) else {
