@@ -33,18 +33,25 @@ pub(super) async fn run(cluster: Arc<Inner>) {
             Some(id) = inbox.recv() => poke(&cluster, &id),
             Ok(()) = generation.changed() => {
                 engine.subscribe(&channel, true).await.ok();
+                beat(&cluster).await;
             }
             _ = pulse.tick() => {
                 count += 1;
                 count_links(&cluster);
-                if let Ok(nodes) = cluster.records.beat().await {
-                    cluster.figures.nodes.set(i64::try_from(nodes).unwrap_or(i64::MAX));
-                }
+                beat(&cluster).await;
                 if count.is_multiple_of(LOOK) {
                     look(&cluster).await.ok();
                 }
             }
         }
+    }
+}
+
+/// Says that this node is there, and counts the others.
+async fn beat(cluster: &Inner) {
+    if let Ok(nodes) = cluster.records.beat().await {
+        let nodes = i64::try_from(nodes).unwrap_or(i64::MAX);
+        cluster.figures.nodes.set(nodes);
     }
 }
 
