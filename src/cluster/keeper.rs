@@ -65,6 +65,8 @@ pub(super) struct Keeper {
     /// A hold was lost whose flag nobody may have cleared.
     owes_flag: bool,
     idle_since: Option<Instant>,
+    /// Listeners here have heard a streamer who came while the engine was away: what others said until then comes too late.
+    heard_apart: bool,
     /// Since when the engine, asked at every pulse, has known nothing of the livestream.
     unknown_since: Option<Instant>,
     /// When the show is to be said live again.
@@ -97,6 +99,7 @@ impl Keeper {
             aired: false,
             owes_flag: false,
             idle_since: None,
+            heard_apart: false,
             unknown_since: None,
             say_again: Vec::new(),
         }

@@ -5,6 +5,7 @@
 //! stays for longer than the lease, the grace and one more look.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
@@ -49,6 +50,9 @@ pub(super) async fn run(cluster: Arc<Inner>) {
 
 /// Says that this node is there, and counts the others.
 async fn beat(cluster: &Inner) {
+    if cluster.leaving.load(Ordering::SeqCst) {
+        return;
+    }
     if let Ok(nodes) = cluster.records.beat().await {
         let nodes = i64::try_from(nodes).unwrap_or(i64::MAX);
         cluster.figures.nodes.set(nodes);

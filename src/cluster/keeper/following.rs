@@ -40,13 +40,16 @@ impl Keeper {
         if listeners > 0 {
             self.subscribe(true).await;
         }
+        let latest = (record.epoch, record.sequence);
+        if std::mem::take(&mut self.heard_apart) {
+            self.follower.restart(Some(latest));
+        }
         // What was published before the record was read is here by now, or lost.
         while let Ok(message) = self.inbox.try_recv() {
             if let Some(Message::Clip(clip)) = frame::decode(message) {
                 self.take_clip(clip).await;
             }
         }
-        let latest = (record.epoch, record.sequence);
         if listeners > 0 && record.phase.is_started() && self.follower.is_behind(latest) {
             // Should messages be lost for good, asking anew helps.
             self.subscribed = None;

@@ -171,6 +171,7 @@ impl Keeper {
             || self.link.is_ended()
         {
             self.hold = Hold::Following;
+            self.heard_apart = true;
             self.owes_flag = true;
             self.link.end_is_done();
             self.refuse_waiting(Unpublished::Away);
@@ -187,6 +188,7 @@ impl Keeper {
             }
             Some(false) => {
                 tracing::info!(livestream.id = %self.id, "what began while the engine was away is settled: it is another node's");
+                self.heard_apart = true;
                 self.superseded();
                 true
             }
