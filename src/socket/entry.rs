@@ -14,14 +14,11 @@ use ipnet::IpNet;
 use socketioxide::service::SocketIoService;
 use tower::ServiceExt as _;
 
-use super::{ClientAddress, Sockets};
+use super::{Sockets, Visitor};
 use crate::transport::{HttpIo, Tether, Upgrade, Via, WebSocketIo, client_address};
 
 /// What is not Socket.IO's the empty router answers with 404.
 type Service = SocketIoService<Router>;
-
-/// Headers of a request that are looked at later; all others are let go of with the request.
-const KEPT: [&str; 2] = ["id-token", "livestream-id"];
 
 /// Engine.IO's own words for a session that is no more: its client opens another.
 const UNKNOWN_SESSION: &str = r#"{"code":1,"message":"Session ID unknown"}"#;
@@ -222,30 +219,39 @@ fn essence(request: &Request, via: Via, client: IpAddr) -> http::Request<()> {
     if let Ok(uri) = http::Uri::try_from(format!("/socket.io/?{query}")) {
         *kept.uri_mut() = uri;
     }
-    *kept.headers_mut() = keep(request.headers());
     kept.extensions_mut().insert(via);
-    kept.extensions_mut().insert(ClientAddress(client));
+    kept.extensions_mut()
+        .insert(Visitor::new(client, request.headers()));
     kept.extensions_mut().insert(Tether::default());
     kept
 }
 
-fn keep(headers: &HeaderMap) -> HeaderMap {
-    let copy = |name: &'static str| {
-        let value = HeaderValue::from_bytes(headers.get(name)?.as_bytes()).ok()?;
-        Some((header::HeaderName::from_static(name), value))
-    };
-    KEPT.into_iter().filter_map(copy).collect()
+impl Visitor {
+    /// Copies the headers that are looked at later; all others are let go of with the request.
+    fn new(address: IpAddr, headers: &HeaderMap) -> Self {
+        let header = |name: &str| {
+            let value = headers.get(name)?.as_bytes();
+            (!value.is_empty()).then(|| String::from_utf8_lossy(value).into())
+        };
+        Self {
+            address,
+            token: header("id-token"),
+            livestream: header("livestream-id"),
+        }
+    }
 }
 
-/// Of a polling request the library keeps all that it is given: it gets the headers that are looked at later, and
-/// those it needs itself.
+/// Of a polling request the library keeps all that it is given: it gets what is looked at later, and of the headers
+/// those that it needs itself.
 fn strip(request: Request, trusted_proxies: &[IpNet]) -> Request {
     let (mut parts, body) = request.into_parts();
     if let Some(ConnectInfo(Via(via))) = parts.extensions.remove::<ConnectInfo<Via>>() {
         let client = client_address(via.peer().ip(), &parts.headers, trusted_proxies);
-        parts.extensions.insert(ClientAddress(client));
+        parts
+            .extensions
+            .insert(Visitor::new(client, &parts.headers));
     }
-    let mut headers = keep(&parts.headers);
+    let mut headers = HeaderMap::new();
     for name in [
         header::CONTENT_TYPE,
         header::CONTENT_LENGTH,

@@ -77,7 +77,7 @@ pub(super) async fn admit(
         Err(Refused::Full) => return Err(Refusal::Full),
         Err(_) => return Err(Refusal::NotStarted(livestream)),
     };
-    let bearer = Arc::new(Bearer::new(ROLE, livestream, caller, claim.token));
+    let bearer = Arc::new(Bearer::new(ROLE, livestream, caller, &claim.token));
     let seat = ListenerSeat {
         sockets: sockets.clone(),
         place,

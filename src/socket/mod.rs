@@ -146,9 +146,9 @@ impl Sockets {
         let found = socket
             .req_parts()
             .extensions
-            .get::<ClientAddress>()
+            .get::<Visitor>()
             .filter(|_| self.0.log_addresses);
-        found.map(|ClientAddress(address)| tracing::field::display(*address))
+        found.map(|visitor| tracing::field::display(visitor.address))
     }
 
     /// A client's socket is gone: counts what it may have sent that made the library end it.
@@ -307,9 +307,16 @@ impl Sockets {
     }
 }
 
-/// Where a client's first request came from.
+/// Who stands at the door, as its first request says: all that is kept of it. The token is shown nowhere.
 #[derive(Clone)]
-struct ClientAddress(IpAddr);
+struct Visitor {
+    /// Where it comes from.
+    address: IpAddr,
+    /// The header `id-token`, unless it is empty.
+    token: Option<Box<str>>,
+    /// The header `livestream-id`, unless it is empty.
+    livestream: Option<Box<str>>,
+}
 
 /// Marks a socket that this side has sent away: its loss is no loss of a transport.
 #[derive(Clone)]
