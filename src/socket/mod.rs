@@ -30,7 +30,7 @@ use crate::directory::Directory;
 use crate::identity::Identity;
 use crate::metrics::Metrics;
 use crate::relay::{Announcement, Ended, Relay, SocketId};
-use crate::transport::{Connections, Session, Sessions, Tether, Via};
+use crate::transport::{Connections, Session, Sessions, Tether, Via, WebSocketIo};
 
 use self::wire::{Refusal, StateMessage};
 
@@ -109,7 +109,7 @@ impl Sockets {
             .max_payload(ceiling as u64)
             .ws_max_message_size(ceiling)
             .ws_max_frame_size(ceiling)
-            .ws_read_buffer_size(1 << 10)
+            .ws_read_buffer_size(WebSocketIo::LIBRARY_BUFFER)
             .max_buffer_size(256)
             .with_parser(parser)
             .build_with_inner_svc(axum::Router::new());

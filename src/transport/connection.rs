@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
+use bytes::{Bytes, BytesMut};
 use socket2::SockRef;
 use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
@@ -318,6 +319,17 @@ impl Connection {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(Err(error)),
             }
+        }
+    }
+
+    /// What is there already beyond a small buffer that is full: a clip is read in few pieces, for which a listener's
+    /// connection keeps no room. An end or a failure is for the next read to find.
+    pub(super) fn read_ahead(&self) -> Bytes {
+        const MOST: usize = 32 << 10;
+        let mut read = BytesMut::with_capacity(MOST);
+        match self.tcp.try_read_buf(&mut read) {
+            Ok(1..) => read.freeze(),
+            _ => Bytes::new(),
         }
     }
 
