@@ -27,10 +27,16 @@ pub(super) struct ListenerSeat {
 
 impl Drop for ListenerSeat {
     fn drop(&mut self) {
-        self.sockets
-            .0
-            .relay
-            .leave(&self.bearer.livestream, self.place);
+        let Bearer {
+            livestream, caller, ..
+        } = &*self.bearer;
+        self.sockets.0.relay.leave(livestream, self.place);
+        // Its livestream may be over, and know it no more.
+        self.seat.outbox.shut();
+        let missed = self.seat.outbox.missed();
+        if missed > 0 {
+            tracing::info!(livestream.id = %livestream, user.id = %caller.user, missed, "a listener was too slow for some clips");
+        }
     }
 }
 

@@ -13,15 +13,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
 use socket2::SockRef;
-use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
 
 use super::connections::Connections;
 use super::frame::ClipFrame;
 use super::patience::{Overdue, Patience};
-use super::queue::{QueueBounds, SLICES, SendQueue};
+use super::queue::{QueueBounds, SLICES, SendQueue, Sent};
+
+mod reading;
 
 /// See the module.
 pub struct Connection {
@@ -39,6 +39,8 @@ struct State {
     pumping: bool,
     closing: bool,
     aborted: bool,
+    /// Clips that waited when it was aborted.
+    lost: u64,
     /// A writer above that must wait for room.
     waiting: Option<Waker>,
     /// When something was written last, or began to wait.
@@ -83,6 +85,7 @@ impl Connection {
             pumping: false,
             closing: false,
             aborted: false,
+            lost: 0,
             waiting: None,
             progress: now,
         };
@@ -145,7 +148,7 @@ impl Connection {
         }
     }
 
-    /// Queues a clip without writing; how many clips were dropped for it.
+    /// Queues a clip without writing; how many clips were dropped for it: this one, if the connection is aborted.
     pub fn push(&self, frame: Arc<ClipFrame>, bounds: QueueBounds, now: Instant) -> usize {
         let mut state = self.lock();
         let State {
@@ -155,7 +158,7 @@ impl Connection {
             ..
         } = &mut *state
         else {
-            return 0;
+            return 1;
         };
         if queue.is_empty() {
             *progress = now;
@@ -163,12 +166,14 @@ impl Connection {
         queue.push_clip(frame, bounds)
     }
 
-    /// Writes what the kernel takes now; the pump writes the rest.
-    pub fn flush(self: &Arc<Self>) {
+    /// Writes what the kernel takes now, for the caller to count; the pump writes the rest.
+    pub fn flush(self: &Arc<Self>) -> Sent {
+        let mut sent = Sent::default();
         let mut state = self.lock();
-        if !state.pumping && matches!(self.write_out(&mut state), Flushed::Blocked) {
+        if !state.pumping && matches!(self.write_out(&mut state, &mut sent), Flushed::Blocked) {
             self.spawn_pump(&mut state);
         }
+        sent
     }
 
     /// Ends the connection at once: what waits is lost, and the kernel forgets what it holds.
@@ -182,8 +187,9 @@ impl Connection {
     fn give_up(&self, state: &mut State) {
         state.aborted = true;
         if let Phase::WebSocket(queue) = &mut state.phase {
-            let dropped = queue.clear();
-            self.home.metrics.clips_dropped.inc_by(dropped as u64);
+            let dropped = queue.clear() as u64;
+            state.lost += dropped;
+            self.home.metrics.clips_dropped.inc_by(dropped);
         }
         let socket = SockRef::from(&self.tcp);
         socket.set_linger(Some(Duration::ZERO)).ok();
@@ -191,6 +197,11 @@ impl Connection {
         if let Some(waker) = state.waiting.take() {
             waker.wake();
         }
+    }
+
+    /// How many clips waited when it was aborted.
+    pub fn lost(&self) -> u64 {
+        self.lock().lost
     }
 
     /// Whether it was aborted.
@@ -220,7 +231,7 @@ impl Connection {
         }
     }
 
-    fn write_out(&self, state: &mut State) -> Flushed {
+    fn write_out(&self, state: &mut State, sent: &mut Sent) -> Flushed {
         if state.aborted {
             return Flushed::Dead;
         }
@@ -228,17 +239,21 @@ impl Connection {
             return Flushed::Drained;
         };
         while !queue.is_drained() {
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            let filled = queue.slices(&mut slices);
-            match self.tcp.try_write_vectored(&slices[..filled]) {
+            let tried = if let Some(bytes) = queue.only() {
+                self.tcp.try_write(bytes)
+            } else {
+                let mut slices = [IoSlice::new(&[]); SLICES];
+                let filled = queue.slices(&mut slices);
+                self.tcp.try_write_vectored(&slices[..filled])
+            };
+            match tried {
                 Ok(0) => {}
                 Ok(written) => {
-                    let sent = queue.advance(written);
-                    if sent.clips > 0 {
-                        self.home.metrics.clips_out.inc_by(sent.clips);
-                        self.home.metrics.clip_bytes_out.inc_by(sent.clip_bytes);
+                    *sent += queue.advance(written);
+                    // Of no interest while nothing waits.
+                    if !queue.is_empty() {
+                        state.progress = tokio::time::Instant::now().into_std();
                     }
-                    state.progress = tokio::time::Instant::now().into_std();
                     continue;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Flushed::Blocked,
@@ -272,64 +287,16 @@ impl Connection {
             if writable.is_err() {
                 self.give_up(&mut state);
             }
-            if !matches!(self.write_out(&mut state), Flushed::Blocked) {
+            let mut sent = Sent::default();
+            let flushed = self.write_out(&mut state, &mut sent);
+            self.home.count_sent(sent);
+            if !matches!(flushed, Flushed::Blocked) {
                 state.pumping = false;
                 return;
             }
             if let Some(waker) = state.waiting.take() {
                 waker.wake();
             }
-        }
-    }
-
-    /// Reads a request: its first byte begins the time that its headers may take.
-    pub(super) fn poll_read_http(
-        &self,
-        cx: &mut Context<'_>,
-        out: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        /// How HTTP/2 begins (RFC 9113, 3.4), and no request that is served here: many requests on one connection
-        /// would count as one, and as idle when the first of them is answered.
-        const HTTP2: &[u8] = b"PR";
-        let before = out.filled().len();
-        let read = ready!(self.poll_read(cx, out));
-        if out.filled()[before..].starts_with(HTTP2) {
-            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
-        }
-        if out.filled().len() > before
-            && let Phase::Http(wait @ Wait::Next(_)) = &mut self.lock().phase
-        {
-            *wait = Wait::Headers(tokio::time::Instant::now().into_std());
-        }
-        Poll::Ready(read)
-    }
-
-    pub(super) fn poll_read(
-        &self,
-        cx: &mut Context<'_>,
-        out: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        loop {
-            ready!(self.tcp.poll_read_ready(cx))?;
-            match self.tcp.try_read(out.initialize_unfilled()) {
-                Ok(read) => {
-                    out.advance(read);
-                    return Poll::Ready(Ok(()));
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
-            }
-        }
-    }
-
-    /// What is there already beyond a small buffer that is full: a clip is read in few pieces, for which a listener's
-    /// connection keeps no room. An end or a failure is for the next read to find.
-    pub(super) fn read_ahead(&self) -> Bytes {
-        const MOST: usize = 32 << 10;
-        let mut read = BytesMut::with_capacity(MOST);
-        match self.tcp.try_read_buf(&mut read) {
-            Ok(1..) => read.freeze(),
-            _ => Bytes::new(),
         }
     }
 
@@ -376,7 +343,10 @@ impl Connection {
             state.waiting = Some(cx.waker().clone());
         }
         if !state.pumping {
-            match self.write_out(&mut state) {
+            let mut sent = Sent::default();
+            let flushed = self.write_out(&mut state, &mut sent);
+            self.home.count_sent(sent);
+            match flushed {
                 Flushed::Blocked => self.spawn_pump(&mut state),
                 Flushed::Drained => {}
                 Flushed::Dead => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
@@ -400,11 +370,8 @@ impl Connection {
 
     /// Nothing comes after what is queued: once that is written, the other end is told so.
     pub(super) fn finish(self: &Arc<Self>) {
-        let mut state = self.lock();
-        state.closing = true;
-        if !state.pumping && matches!(self.write_out(&mut state), Flushed::Blocked) {
-            self.spawn_pump(&mut state);
-        }
+        self.lock().closing = true;
+        self.home.count_sent(self.flush());
     }
 
     /// As [`Self::finish`], if it is a WebSocket by now.
