@@ -41,6 +41,8 @@ struct State {
     aborted: bool,
     /// Clips that waited when it was aborted.
     lost: u64,
+    /// Bytes that the kernel has taken.
+    written: u64,
     /// A writer above that must wait for room.
     waiting: Option<Waker>,
     /// When something was written last, or began to wait.
@@ -86,6 +88,7 @@ impl Connection {
             closing: false,
             aborted: false,
             lost: 0,
+            written: 0,
             waiting: None,
             progress: now,
         };
@@ -199,6 +202,11 @@ impl Connection {
         }
     }
 
+    /// How many bytes the kernel has taken for it.
+    pub fn written(&self) -> u64 {
+        self.lock().written
+    }
+
     /// How many clips waited when it was aborted.
     pub fn lost(&self) -> u64 {
         self.lock().lost
@@ -250,6 +258,7 @@ impl Connection {
                 Ok(0) => {}
                 Ok(written) => {
                     *sent += queue.advance(written);
+                    state.written += written as u64;
                     // Of no interest while nothing waits.
                     if !queue.is_empty() {
                         state.progress = tokio::time::Instant::now().into_std();
@@ -312,9 +321,11 @@ impl Connection {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 done => {
                     // An answer on its way is no idleness: a slow phone takes a while for a clip.
-                    if let Phase::Http(Wait::Next(since)) = &mut self.lock().phase {
+                    let mut state = self.lock();
+                    if let Phase::Http(Wait::Next(since)) = &mut state.phase {
                         *since = tokio::time::Instant::now().into_std();
                     }
+                    state.written += *done.as_ref().unwrap_or(&0) as u64;
                     return Poll::Ready(done);
                 }
             }

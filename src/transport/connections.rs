@@ -198,7 +198,8 @@ impl Connections {
         };
         for connection in all {
             if let Some(overdue) = connection.overdue(self.patience, now) {
-                tracing::debug!(reason = overdue.as_str(), "closing a connection");
+                let written = connection.written();
+                tracing::debug!(reason = overdue.as_str(), written, "closing a connection");
                 self.metrics
                     .connections_closed
                     .with_label_values(&[overdue.as_str()])
