@@ -10,7 +10,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto::upgrade::downcast;
-use ipnet::IpNet;
 use socketioxide::service::SocketIoService;
 use tower::ServiceExt as _;
 
@@ -76,13 +75,22 @@ async fn let_in(door: Door, request: Request) -> Response {
     let session = query
         .session
         .and_then(|id| door.sockets.0.sessions.find(id));
+    let Some(ConnectInfo(via)) = request.extensions().get::<ConnectInfo<Via>>().cloned() else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
+    let peer = via.0.peer().ip();
+    let client = client_address(peer, request.headers(), &door.sockets.0.trusted_proxies);
+    // A proxy may use a connection for one client after the other: it counts for the latest.
+    if client != peer && !via.0.count_for(client) {
+        return StatusCode::TOO_MANY_REQUESTS.into_response();
+    }
     if query.protocol == Some("4") && query.transport == Some("websocket") {
         return match accept_key(&request) {
-            Some(accept) => upgrade(door, request, query.session, &accept),
+            Some(accept) => upgrade(door, request, query.session, &accept, (via, client)),
             None => not_a_websocket(),
         };
     }
-    let request = strip(request, &door.sockets.0.trusted_proxies);
+    let request = strip(request, client);
     let answer = door.service.oneshot(request);
     match session {
         None => answer.await.into_response(),
@@ -151,15 +159,8 @@ fn upgrade(
     mut request: Request,
     session: Option<&str>,
     accept: &HeaderValue,
+    (via, client): (Via, IpAddr),
 ) -> Response {
-    let Some(ConnectInfo(via)) = request.extensions().get::<ConnectInfo<Via>>().cloned() else {
-        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
-    };
-    let peer = via.0.peer().ip();
-    let client = client_address(peer, request.headers(), &door.sockets.0.trusted_proxies);
-    if client != peer && !via.0.count_for(client) {
-        return StatusCode::TOO_MANY_REQUESTS.into_response();
-    }
     let session = session.map(|id| door.sockets.0.sessions.get(id));
     let upgraded = hyper::upgrade::on(&mut request);
     let request = essence(&request, via, client);
@@ -243,14 +244,12 @@ impl Visitor {
 
 /// Of a polling request the library keeps all that it is given: it gets what is looked at later, and of the headers
 /// those that it needs itself.
-fn strip(request: Request, trusted_proxies: &[IpNet]) -> Request {
+fn strip(request: Request, client: IpAddr) -> Request {
     let (mut parts, body) = request.into_parts();
-    if let Some(ConnectInfo(Via(via))) = parts.extensions.remove::<ConnectInfo<Via>>() {
-        let client = client_address(via.peer().ip(), &parts.headers, trusted_proxies);
-        parts
-            .extensions
-            .insert(Visitor::new(client, &parts.headers));
-    }
+    // Not to be held by a session that outlives the request.
+    parts.extensions.remove::<ConnectInfo<Via>>();
+    let visitor = Visitor::new(client, &parts.headers);
+    parts.extensions.insert(visitor);
     let mut headers = HeaderMap::new();
     for name in [
         header::CONTENT_TYPE,
