@@ -84,10 +84,8 @@ impl Engine {
         config: &config::Cluster,
         figures: Figures,
     ) -> Result<Self, String> {
-        // The error's text may hold the URL, and so the password.
-        let wrong = |_: RedisError| {
-            "must be redis://[user:password@]host[:port][/db] or rediss://…".to_owned()
-        };
+        // The error's text may hold the URL, and so the password; a configuration that was validated has a sound one.
+        let wrong = |_: RedisError| "cannot be used".to_owned();
         let info = url.into_connection_info().map_err(wrong)?;
         let settings = info
             .redis_settings()

@@ -15,6 +15,7 @@ pub use sections::{
     Upload,
 };
 
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 
 /// Keys that a reload takes up. Credentials are re-read as well.
@@ -119,6 +120,17 @@ impl Config {
             cluster, upload, ..
         } = self;
         let wrong = |key, problem| Err(ConfigError::value(key, problem));
+        let sound = |url: &SecretString| {
+            // Its own error would quote the URL, and so the password.
+            redis::IntoConnectionInfo::into_connection_info(url.expose_secret()).is_ok()
+        };
+        if cluster.url.as_ref().is_some_and(|url| !sound(url)) {
+            return wrong(
+                "cluster.url",
+                "must be redis://[user:password@]host[:port][/db], or rediss:// for TLS; what is special in a password \
+                 is percent-encoded",
+            );
+        }
         if cluster.prefix.is_empty() || cluster.prefix.contains(['{', '}']) {
             return wrong("cluster.prefix", "must be a word without braces");
         }
@@ -220,12 +232,20 @@ impl Config {
         }
     }
 
-    /// Which keys differ from what runs and cannot be changed while it runs. Secrets are not compared: they are re-read.
+    /// Which keys differ from what runs and cannot be changed while it runs. Google's secrets are not compared: they are
+    /// re-read.
     pub fn changes_that_need_a_restart(&self, running: &Self) -> Vec<String> {
+        let url = |config: &Self| {
+            let url = config.cluster.url.as_ref();
+            url.map(|url| url.expose_secret().to_owned())
+        };
+        let differs = |key: &str| match key {
+            "cluster.url" => url(self) != url(running),
+            _ => load::shown(self, key) != load::shown(running, key),
+        };
         load::keys()
             .into_iter()
-            .filter(|key| !RELOADED.contains(&key.as_str()))
-            .filter(|key| load::shown(self, key) != load::shown(running, key))
+            .filter(|key| !RELOADED.contains(&key.as_str()) && differs(key))
             .collect()
     }
 }

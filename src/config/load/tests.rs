@@ -175,6 +175,38 @@ fn a_missing_file_and_a_value_out_of_range_say_what_to_do() {
 }
 
 #[test]
+fn a_cluster_that_cannot_work_is_refused_and_its_password_is_not_said() {
+    for (name, value, key) in [
+        (
+            "CASTAWAY_CLUSTER__URL",
+            "redis://user:hunter2@",
+            "cluster.url",
+        ),
+        ("CASTAWAY_CLUSTER__URL", "hunter2:6379", "cluster.url"),
+        ("CASTAWAY_CLUSTER__PREFIX", "a{b}", "cluster.prefix"),
+        ("CASTAWAY_CLUSTER__LEASE", "2s", "cluster.lease"),
+        ("CASTAWAY_CLUSTER__TIMEOUT", "3s", "cluster.timeout"),
+        (
+            "CASTAWAY_CLUSTER__QUEUE_BYTES",
+            "1000",
+            "cluster.queue_bytes",
+        ),
+    ] {
+        let said = error(&environment(&[(name, value)]));
+        assert!(said.contains(key), "{value}: {said}");
+        assert!(!said.contains("hunter2"), "{said}");
+    }
+    for url in [
+        "redis://h",
+        "rediss://u:p%40ss@h:6380/1",
+        "redis://:p@[::1]:6379",
+    ] {
+        let config = Config::load(&environment(&[("CASTAWAY_CLUSTER__URL", url)])).expect(url);
+        assert!(!format!("{config:?}").contains(url), "{config:?}");
+    }
+}
+
+#[test]
 fn a_log_level_that_is_none_is_refused() {
     for level in ["warning", "inf", "banana", "info,foo=baz", ""] {
         let sources = environment(&[("CASTAWAY_LOG__LEVEL", level)]);
@@ -200,8 +232,12 @@ fn a_reload_says_which_keys_need_a_restart() {
     changed.upload.max_clip_bytes = 1000;
     changed.log.level = "debug".into();
     changed.livestream.grace = Duration::from_secs(1);
+    changed.cluster.url = Some("redis://h".into());
     let keys = changed.changes_that_need_a_restart(&running);
-    assert_eq!(keys, ["livestream.grace", "upload.max_clip_bytes"]);
+    assert_eq!(
+        keys,
+        ["cluster.url", "livestream.grace", "upload.max_clip_bytes"]
+    );
 }
 
 #[test]
@@ -215,7 +251,7 @@ fn every_secret_that_is_not_serialised_is_a_known_key() {
     for key in SECRETS {
         let name = env_name(key);
         assert!(
-            Config::load(&environment(&[(&name, "x")])).is_ok(),
+            Config::load(&environment(&[(&name, "redis://x")])).is_ok(),
             "{name}"
         );
     }
