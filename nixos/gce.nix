@@ -17,6 +17,7 @@ in
     default = { };
     example = {
       "google.api_key" = "projects/my-project/secrets/castaway-api-key/versions/3";
+      "cluster.url" = "castaway-cluster-url";
     };
     description = ''
       Secrets that are copied from Secret Manager into `/run/credstore` before the daemon starts, by the
