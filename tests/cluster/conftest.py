@@ -1,0 +1,45 @@
+"""One engine of each kind for the run, and three nodes for each file."""
+
+import pytest
+import pytest_asyncio
+from rig.cluster import Cluster
+from rig.engines import Engine, Sharded
+
+ENGINES = {kind.kind: kind for kind in (Engine, Sharded)}
+
+
+@pytest_asyncio.fixture(scope="session", params=ENGINES)
+async def engine(request):
+    """Redis alone, then Redis in shards."""
+    engine = ENGINES[request.param]()
+    try:
+        await engine.start()
+        yield engine
+    finally:
+        await engine.stop()
+
+
+@pytest_asyncio.fixture(scope="module")
+async def nodes(request, engine):
+    """The file's cluster; its `ENVIRONMENT` wins over the short times."""
+    cluster = await Cluster.start(engine, getattr(request.module, "ENVIRONMENT", None))
+    yield cluster
+    await cluster.stop()
+
+
+@pytest_asyncio.fixture
+async def cluster(request, nodes):
+    """The file's cluster, swept after the test; what its nodes said is shown where the test failed."""
+    yield nodes
+    if getattr(request.node, "broken", False):
+        for node in nodes.nodes:
+            print(f"--- {node.name}", *node.log.splitlines()[-25:], sep="\n")
+    await nodes.sweep()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    if call.when == "call":
+        item.broken = report.failed
+    return report
