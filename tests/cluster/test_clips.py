@@ -193,7 +193,7 @@ async def test_the_listeners_of_a_show_are_not_disturbed_while_nothing_happens(c
     await all_hear(listeners, 1)
     quiet = [host, *listeners]
     # Longer than a lease lasts.
-    await throughout(lambda: all(len(person.visits) == 1 for person in quiet), "everybody stays", 4)
+    await throughout(lambda: all(len(person.visits) == 1 for person in quiet), "everybody stays", 5)
     assert all(listener.numbers() == [1] for listener in listeners), "a look at the engine repeats no clip"
     assert not any(SERVER in person.said("disconnect") for person in quiet)
     assert all(set(person.states()) == {"live"} for person in quiet)
