@@ -1,7 +1,7 @@
 // Limits: how fast, how large, how many.
 
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { test } from "./harness/cluster.js";
 import { clip, inAWorld, onEveryTransport } from "./harness/world.js";
 import { eventually } from "./harness/server.js";
 

@@ -1,8 +1,8 @@
 // What is uploaded is heard: byte for byte, in order, by that livestream's listeners and by nobody else.
 
 import assert from "node:assert/strict";
-import { test } from "node:test";
 import { sha256 } from "./harness/client.js";
+import { test } from "./harness/cluster.js";
 import { clip, onEveryTransport, speech } from "./harness/world.js";
 
 const NO_CLIP = "Upload must be a single binary clip.";

@@ -4,6 +4,7 @@ import pytest
 import pytest_asyncio
 
 from harness.client import TRANSPORTS
+from harness.cluster import ABOUT_ONE_PROCESS
 from harness.world import World
 
 
@@ -29,3 +30,10 @@ async def every_transport(request, daemon):
     daemon.transports = TRANSPORTS[request.param]
     yield daemon
     await daemon.sweep()
+
+
+def pytest_collection_modifyitems(items):
+    """What is about one process is skipped on a cluster, and says why."""
+    for item in items:
+        if reason := ABOUT_ONE_PROCESS.get(item.originalname):
+            item.add_marker(pytest.mark.skip(reason=reason))

@@ -1,9 +1,10 @@
-// One daemon, one double of Google, and the clients of one test: what a test file begins with.
+// One daemon (two nodes on a cluster), one double of Google, and the clients of one test: what a test file begins with.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { after, afterEach, before, describe } from "node:test";
 import { Client, TRANSPORTS } from "./client.js";
+import { clustered, newCluster } from "./cluster.js";
 import { Google } from "./google.js";
 import { program } from "./programs.js";
 import { eventually, Server } from "./server.js";
@@ -26,11 +27,15 @@ export class World {
   #wires = [];
   #servers = [];
   transports = ["websocket"];
+  cluster = newCluster();
 
   static async start(environment) {
     const world = new World();
     world.google = await Google.start();
-    world.server = await Server.start(world.google, environment);
+    const node = () => Server.start(world.google, { ...world.cluster.node(), ...environment });
+    world.server = await node();
+    // Where listeners come to.
+    world.far = clustered ? await node() : world.server;
     return world;
   }
 
@@ -49,7 +54,8 @@ export class World {
 
   async client(role, { user = this.name("guest"), livestream, url, ...options } = {}) {
     const token = "token" in options ? options.token : await this.google.token(user);
-    const client = new Client(url ?? this.server.url, role, {
+    const server = role === "listener" ? this.far : this.server;
+    const client = new Client(url ?? server.url, role, {
       transports: this.transports,
       ...options,
       token,
@@ -92,7 +98,7 @@ export class World {
 
   /** Another daemon beside the world's own. */
   async another(environment, state) {
-    const server = await Server.start(this.google, environment, state);
+    const server = await Server.start(this.google, { ...this.cluster.node(), ...environment }, state);
     this.#servers.push(server);
     return server;
   }
@@ -117,6 +123,7 @@ export class World {
 
   async stop() {
     await this.server.stop("SIGKILL");
+    if (clustered) await this.far.stop("SIGKILL");
     await this.google.stop();
   }
 }
