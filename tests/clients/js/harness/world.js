@@ -139,10 +139,12 @@ export function inAWorld(title, environment, tests) {
   });
 }
 
-/** Declares `tests(world)` for each transport, all against one daemon. */
+/** Declares `tests(world)` for each transport that the run is about, all against one daemon. */
 export function onEveryTransport(title, environment, tests) {
+  const only = process.env.CASTAWAY_TRANSPORT;
+  const wanted = Object.entries(TRANSPORTS).filter(([, [first, second]]) => !only || (first === only && !second));
   inAWorld(title, environment, (world) => {
-    for (const [name, transports] of Object.entries(TRANSPORTS)) {
+    for (const [name, transports] of wanted) {
       describe(`over ${name}`, () => {
         before(() => (world.transports = transports));
         tests(world);
