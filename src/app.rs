@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::cluster::{Cluster, Phase};
 use crate::config::Config;
 use crate::demo::Demo;
 use crate::directory::Directory;
@@ -59,6 +60,7 @@ pub struct App {
     sockets: Sockets,
     identity: Identity,
     directory: Directory,
+    cluster: Option<Cluster>,
     // None in the demo.
     google: Option<Access>,
     metrics: Metrics,
@@ -95,7 +97,10 @@ impl App {
             Directory::firestore(access.clone(), &config.google, directories.state.as_deref())?;
         let parts = (identity, directory, Some(access), metrics);
         let mut app = Self::build(config, parts, Router::new(), inherited)?;
-        app.handover = directories.runtime.as_deref().map(handover::path_in);
+        // In a cluster the other nodes and the engine know what is on.
+        if app.cluster.is_none() {
+            app.handover = directories.runtime.as_deref().map(handover::path_in);
+        }
         Ok(app)
     }
 
@@ -136,7 +141,8 @@ impl App {
             ..limits
         };
         let health_connections = Connections::new(&few, Metrics::new());
-        let relay = Relay::new(&config, directory.clone(), metrics.clone());
+        let cluster = Cluster::new(&config, metrics.registry())?;
+        let relay = Relay::new(&config, directory.clone(), cluster.clone(), metrics.clone());
         let parts = Parts {
             relay: relay.clone(),
             identity: identity.clone(),
@@ -173,13 +179,14 @@ impl App {
         };
         let (failed, failure) = mpsc::channel(2);
         Ok(Self {
-            readiness: Readiness::new(degraded(google.clone(), directory.clone())),
+            readiness: Readiness::new(degraded(google.clone(), directory.clone(), cluster.clone())),
             config,
             handover: None,
             relay,
             sockets,
             identity,
             directory,
+            cluster,
             google,
             metrics,
             connections,
@@ -309,7 +316,17 @@ impl App {
     /// are about to be cleared, and the signing keys are tried.
     pub async fn prepare(&self) {
         self.take_over();
-        self.directory.recover().await;
+        match &self.cluster {
+            None => self
+                .directory
+                .left_behind()
+                .iter()
+                .for_each(|id| self.directory.clear(id)),
+            Some(cluster) => {
+                cluster.start(Arc::new(self.sockets.clone()));
+                tokio::spawn(clear_what_is_over(cluster.clone(), self.directory.clone()));
+            }
+        }
         if let Err(error) = self.identity.ready().await {
             tracing::warn!(
                 error,
@@ -336,6 +353,19 @@ impl App {
         self.readiness.stopping();
         self.stopping.cancel();
         self.relay.stop();
+        let left = deadline.saturating_duration_since(Instant::now());
+        let others = match &self.cluster {
+            Some(cluster) => cluster.leave(left / 4).await.unwrap_or(0),
+            None => 0,
+        };
+        if others > 0 {
+            tracing::info!(
+                nodes = others,
+                "what is live here is left to the other nodes"
+            );
+        } else {
+            self.relay.clear_flags();
+        }
         if let Some(path) = &self.handover
             && let Err(error) = handover::leave(path, &self.relay.snapshot(), SystemTime::now())
         {
@@ -369,10 +399,28 @@ fn listen(
     })
 }
 
+/// Clears what an earlier run of this node left set, but for shows that went on elsewhere; waits for the engine.
+async fn clear_what_is_over(cluster: Cluster, directory: Directory) {
+    for id in directory.left_behind() {
+        loop {
+            cluster.up().await;
+            match cluster.look(&id).await {
+                Ok(Phase::Live | Phase::Grace(_)) => break,
+                Ok(Phase::Ended | Phase::Unknown) => {
+                    directory.clear(&id);
+                    break;
+                }
+                Err(_) => tokio::time::sleep(Duration::from_secs(1)).await,
+            }
+        }
+    }
+}
+
 /// What does not work although clients are served, in words.
 fn degraded(
     google: Option<Access>,
     directory: Directory,
+    cluster: Option<Cluster>,
 ) -> impl Fn() -> Vec<String> + Send + Sync + 'static {
     move || {
         let health = google.iter().flat_map(|access| access.client.health());
@@ -380,6 +428,9 @@ fn degraded(
         let mut reasons: Vec<String> = down
             .map(|(dependency, _)| format!("{} is down", dependency.as_str()))
             .collect();
+        if cluster.as_ref().is_some_and(|cluster| !cluster.is_up()) {
+            reasons.push("the cluster's engine is away: each node serves its own listeners".into());
+        }
         let pending = directory.pending();
         if pending > 0 && !reasons.is_empty() {
             reasons.push(format!("{pending} writes of streamerConnected wait"));

@@ -7,7 +7,7 @@
 //! | 4 | [`app`] puts it together · [`lifecycle`] signals, readiness, watchdog · [`telemetry`] · [`cli`] · [`demo`] · [`handover`] · `housekeeping` |
 //! | 3 | [`socket`] Socket.IO: handshake, streamer, listener · [`http`] health, metrics, the pages |
 //! | 2 | [`relay`] the one place where the parts meet |
-//! | 1 | [`transport`] our IO under Socket.IO · [`identity`] who is it · [`directory`] which livestreams exist · [`google`] the outbound client · [`limits`] upload quotas |
+//! | 1 | [`transport`] our IO under Socket.IO · [`identity`] who is it · [`directory`] which livestreams exist · [`google`] the outbound client · [`limits`] upload quotas · [`cluster`] other nodes |
 //! | 0 | [`broadcast`] the life of a livestream, pure · [`config`] every key · [`metrics`] every figure |
 //!
 //! **A clip's way**: `socket::streamer` takes `upload` as one `Bytes`, never copied → [`relay::Relay::upload`] asks the
@@ -24,6 +24,7 @@
 pub mod app;
 pub mod broadcast;
 pub mod cli;
+pub mod cluster;
 pub mod config;
 pub mod demo;
 pub mod directory;

@@ -8,6 +8,7 @@
 //! intended true when a livestream goes on air and false when it ends, in that order.
 
 mod announcements;
+mod clustered;
 mod fan_out;
 mod snapshots;
 mod uploads;
@@ -20,6 +21,7 @@ use std::time::Instant;
 use crate::broadcast::{
     Bounds, Lease, Livestream, LivestreamId, Loss, Place, Refused, State, UserId,
 };
+use crate::cluster::{Cluster, Link};
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::limits::UploadQuota;
@@ -49,6 +51,7 @@ struct Inner {
     max_clip_bytes: usize,
     metrics: Metrics,
     directory: Directory,
+    cluster: Option<Cluster>,
     // Replaced as a whole by a reload; a read lock is held for one check.
     quota: RwLock<UploadQuota>,
     // A lock: taken to find a livestream, never while one is being changed.
@@ -62,6 +65,9 @@ struct Inner {
 struct Show {
     livestream: Livestream<Arc<Seat>>,
     streamer: Option<SocketId>,
+    // In a cluster: what ties it to the other nodes, and how many listen there.
+    link: Option<Arc<Link>>,
+    elsewhere: usize,
     announced: Option<(State, usize)>,
     announced_at: Instant,
 }
@@ -85,7 +91,12 @@ pub struct Ended {
 
 impl Relay {
     /// A relay with nothing on.
-    pub fn new(config: &Config, directory: Directory, metrics: Metrics) -> Self {
+    pub fn new(
+        config: &Config,
+        directory: Directory,
+        cluster: Option<Cluster>,
+        metrics: Metrics,
+    ) -> Self {
         let bounds = Bounds {
             grace: config.livestream.grace,
             backlog_clips: config.livestream.backlog_clips,
@@ -98,6 +109,7 @@ impl Relay {
             max_clip_bytes: config.upload.max_clip_bytes,
             metrics,
             directory,
+            cluster,
             quota: RwLock::new(UploadQuota::new(&config.upload)),
             livestreams: Mutex::default(),
             next_lease: AtomicU64::new(1),
@@ -134,15 +146,21 @@ impl Relay {
             return None;
         }
         let livestream = Livestream::new(self.0.bounds.clone(), now);
-        let show = Show {
-            livestream,
-            streamer: None,
-            announced: None,
-            announced_at: now,
-        };
-        let show = Arc::new(Mutex::new(show));
+        let show = Arc::new(Mutex::new(Show::new(livestream, now)));
         livestreams.insert(id.clone(), show.clone());
         Some(show)
+    }
+
+    /// The show, tied to the other nodes where there are any. Never called with a lock held: the link asks the relay.
+    fn find_or_link(&self, id: &LivestreamId, now: Instant) -> Option<Arc<Mutex<Show>>> {
+        let found = self.find_or_begin(id, now)?;
+        if let Some(cluster) = &self.0.cluster
+            && lock(&found).link.is_none()
+        {
+            let link = cluster.link(id);
+            lock(&found).link = Some(link);
+        }
+        Some(found)
     }
 
     fn event(&self, event: &str) {
@@ -159,7 +177,21 @@ impl Relay {
             .is_some_and(|show| lock(&show).livestream.is_started())
     }
 
-    /// Makes the socket the livestream's streamer; none if there are as many livestreams as may be.
+    /// Makes this node the livestream's holder, in a cluster; false if that cannot be now.
+    pub async fn acquire(&self, id: &LivestreamId, now: Instant) -> bool {
+        if self.0.cluster.is_none() {
+            return true;
+        }
+        let link = self
+            .find_or_link(id, now)
+            .and_then(|found| lock(&found).link.clone());
+        match link {
+            Some(link) => link.acquire().await.is_some(),
+            None => false,
+        }
+    }
+
+    /// Makes the socket the livestream's streamer; in a cluster after [`Self::acquire`]. None if there are as many livestreams as may be.
     pub fn start(
         &self,
         id: &LivestreamId,
@@ -168,7 +200,7 @@ impl Relay {
         now: Instant,
     ) -> Option<Start> {
         loop {
-            let found = self.find_or_begin(id, now)?;
+            let found = self.find_or_link(id, now)?;
             let mut show = lock(&found);
             // Taken under the lock, so that the newest start has the newest lease.
             let lease = Lease(self.0.next_lease.fetch_add(1, Ordering::SeqCst));
@@ -204,6 +236,7 @@ impl Relay {
         if good && !self.0.stopping.load(Ordering::SeqCst) {
             // Under the lock, so that intentions come in the order of what they say.
             self.0.directory.set_streamer_connected(id, true);
+            show.nudge();
         }
         good
     }
@@ -216,6 +249,7 @@ impl Relay {
             Loss::Stale => None,
             Loss::Grace(_) => {
                 show.streamer = None;
+                show.nudge();
                 drop(show);
                 self.event("lost");
                 tracing::info!(livestream.id = %id, "livestream lost its streamer, waiting for it");
@@ -239,6 +273,10 @@ impl Relay {
         let mut ended = Vec::new();
         for (id, found) in self.all() {
             let mut show = lock(&found);
+            // In a cluster its streamer may be back on another node: the others are asked, and tell.
+            if show.link.is_some() && show.livestream.state() == State::Reconnecting {
+                continue;
+            }
             if show.livestream.expire(now) {
                 ended.push(self.close(&id, &found, show, "expired"));
             }
@@ -256,8 +294,11 @@ impl Relay {
         let listeners = show.livestream.take_listeners();
         let aired = show.livestream.has_aired();
         show.streamer = None;
-        if aired {
-            self.0.directory.set_streamer_connected(id, false);
+        match &show.link {
+            // Only the holder's end counts, and who that is the others know.
+            Some(link) => link.end(),
+            None if aired => self.0.directory.set_streamer_connected(id, false),
+            None => {}
         }
         drop(show);
         self.forget(id, found);
@@ -290,11 +331,12 @@ impl Relay {
         now: Instant,
     ) -> Result<Place, Refused> {
         loop {
-            let found = self.find_or_begin(id, now).ok_or(Refused::Full)?;
+            let found = self.find_or_link(id, now).ok_or(Refused::Full)?;
             let mut show = lock(&found);
             let place = Place(self.0.next_place.fetch_add(1, Ordering::SeqCst));
             match show.livestream.join(place, seat.clone()) {
                 Ok(()) => {
+                    show.look_if_first();
                     for clip in show.livestream.backlog() {
                         seat.outbox.push(&Arc::new(ClipFrame::new(clip, now)));
                     }
@@ -325,11 +367,11 @@ impl Relay {
             .is_some_and(|show| lock(&show).livestream.seats(place))
     }
 
-    /// How a livestream is going, and how many listen to it.
+    /// How a livestream is going, and how many listen to it, on all nodes.
     pub fn state(&self, id: &LivestreamId) -> (State, usize) {
         self.find(id).map_or((State::Ended, 0), |show| {
             let show = lock(&show);
-            (show.livestream.state(), show.livestream.listeners().len())
+            (show.livestream.state(), show.count())
         })
     }
 
@@ -345,6 +387,40 @@ impl Relay {
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .reclaim();
+    }
+}
+
+impl Show {
+    fn new(livestream: Livestream<Arc<Seat>>, now: Instant) -> Self {
+        Self {
+            livestream,
+            streamer: None,
+            link: None,
+            elsewhere: 0,
+            announced: None,
+            announced_at: now,
+        }
+    }
+
+    /// How many listen, on all nodes.
+    fn count(&self) -> usize {
+        self.livestream.listeners().len() + self.elsewhere
+    }
+
+    /// Its standing here has changed.
+    fn nudge(&self) {
+        if let Some(link) = &self.link {
+            link.nudge();
+        }
+    }
+
+    /// The first listener need not wait for the next pulse.
+    fn look_if_first(&self) {
+        if let Some(link) = &self.link
+            && self.livestream.listeners().len() == 1
+        {
+            link.look();
+        }
     }
 }
 

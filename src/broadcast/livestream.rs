@@ -8,6 +8,8 @@
 //!    └── expire ────────┼───┴──────────── end ───────────────────────────┘
 //! ```
 //!
+//! In a cluster the streamer may be on another node: `Elsewhere`, entered and left as the cluster says ([`Livestream::follow`]).
+//!
 //! **Invariant**: at most one lease is good at any time, and it is the newest: an older one can neither upload nor
 //! end anything. A listener that has joined is handed every later clip once and in order, after the backlog it got.
 
@@ -67,10 +69,31 @@ impl State {
 
 #[derive(Debug, Clone, Copy)]
 enum Phase {
-    Waiting { until: Instant },
-    Live { lease: Lease },
-    Grace { until: Instant },
+    Waiting {
+        until: Instant,
+    },
+    Live {
+        lease: Lease,
+    },
+    /// On air, its streamer on another node.
+    Elsewhere,
+    Grace {
+        until: Instant,
+    },
     Ended,
+}
+
+/// How a livestream whose streamer is not here is going, as other nodes say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Word {
+    /// On air.
+    Live,
+    /// Its streamer is awaited until then.
+    Grace(Instant),
+    /// Over.
+    Ended,
+    /// Nobody knows anything of it.
+    Nothing,
 }
 
 /// What a start did to what was before.
@@ -164,7 +187,7 @@ impl<L> Livestream<L> {
             Phase::Ended => return Err(Refused::Ended),
             Phase::Live { lease: old } if lease <= old => return Err(Refused::StaleLease),
             Phase::Live { lease } => Some(lease),
-            Phase::Waiting { .. } | Phase::Grace { .. } => None,
+            Phase::Waiting { .. } | Phase::Grace { .. } | Phase::Elsewhere => None,
         };
         self.phase = Phase::Live { lease };
         self.streamer = Some(user);
@@ -241,8 +264,66 @@ impl<L> Livestream<L> {
     pub fn deadline(&self) -> Option<Instant> {
         match self.phase {
             Phase::Waiting { until } | Phase::Grace { until } => Some(until),
-            Phase::Live { .. } | Phase::Ended => None,
+            Phase::Live { .. } | Phase::Elsewhere | Phase::Ended => None,
         }
+    }
+
+    /// Goes by what other nodes say, while its streamer is not here. True if it is over now.
+    pub fn follow(&mut self, word: Word, now: Instant) -> bool {
+        self.phase = match (word, self.phase) {
+            // Whose streamer is here needs nobody's word, and what waits has not begun.
+            (_, phase @ (Phase::Live { .. } | Phase::Ended))
+            | (Word::Ended | Word::Nothing, phase @ Phase::Waiting { .. }) => phase,
+            (Word::Live, _) => Phase::Elsewhere,
+            (Word::Grace(until), _) => Phase::Grace { until },
+            (Word::Ended, _) => Phase::Ended,
+            // Forgotten by others, it is awaited as if it had just been lost.
+            (Word::Nothing, Phase::Grace { until }) if until <= now => Phase::Ended,
+            (Word::Nothing, phase @ Phase::Grace { .. }) => phase,
+            (Word::Nothing, Phase::Elsewhere) => Phase::Grace {
+                until: now + self.bounds.grace,
+            },
+        };
+        self.aired |= self.is_started();
+        matches!(self.phase, Phase::Ended)
+    }
+
+    /// Takes in a clip that came from another node; none if its streamer is here, or it is over.
+    pub fn hand_on(&mut self, bytes: Bytes, now: Instant) -> Option<Arc<Clip>> {
+        let here = matches!(self.phase, Phase::Live { .. } | Phase::Ended);
+        (!here).then(|| {
+            self.aired = true;
+            self.stamp(bytes, now)
+        })
+    }
+
+    /// Another node has it: whoever is the streamer here is one no more. False if nobody was.
+    pub fn yield_to_other(&mut self) -> bool {
+        let was_here = matches!(self.phase, Phase::Live { .. });
+        if was_here {
+            self.phase = Phase::Elsewhere;
+        }
+        was_here
+    }
+
+    /// The streamer here must look for another node: it is awaited. False if nobody was.
+    pub fn forfeit(&mut self, now: Instant) -> bool {
+        let was_here = matches!(self.phase, Phase::Live { .. });
+        if was_here {
+            self.phase = Phase::Grace {
+                until: now + self.bounds.grace,
+            };
+        }
+        was_here
+    }
+
+    /// Ends here alone what nobody listens to and whose streamer is not here. False if it is of use.
+    pub fn release(&mut self) -> bool {
+        let idle = self.listeners.is_empty() && !matches!(self.phase, Phase::Live { .. });
+        if idle {
+            self.phase = Phase::Ended;
+        }
+        idle
     }
 
     /// Lets a listener in. It gets [`Self::backlog`] first, then every clip that is uploaded from now on.
@@ -296,7 +377,7 @@ impl<L> Livestream<L> {
     pub fn state(&self) -> State {
         match self.phase {
             Phase::Waiting { .. } => State::Waiting,
-            Phase::Live { .. } => State::Live,
+            Phase::Live { .. } | Phase::Elsewhere => State::Live,
             Phase::Grace { .. } => State::Reconnecting,
             Phase::Ended => State::Ended,
         }
@@ -304,7 +385,15 @@ impl<L> Livestream<L> {
 
     /// Whether it counts as started for a listener: on air, or in its grace.
     pub fn is_started(&self) -> bool {
-        matches!(self.phase, Phase::Live { .. } | Phase::Grace { .. })
+        matches!(
+            self.phase,
+            Phase::Live { .. } | Phase::Elsewhere | Phase::Grace { .. }
+        )
+    }
+
+    /// Whether its streamer is here.
+    pub fn is_live_here(&self) -> bool {
+        matches!(self.phase, Phase::Live { .. })
     }
 
     /// Whose show it is, and the sequence of its next clip.

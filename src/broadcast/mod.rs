@@ -8,5 +8,5 @@ mod names;
 
 pub use backlog::Backlog;
 pub use clip::Clip;
-pub use livestream::{Bounds, Lease, Livestream, Loss, Place, Refused, Started, State};
+pub use livestream::{Bounds, Lease, Livestream, Loss, Place, Refused, Started, State, Word};
 pub use names::{LivestreamId, Role, UserId};

@@ -287,7 +287,8 @@ pub(super) fn shown(config: &Config, key: &str) -> Option<String> {
 }
 
 /// Keys that are never serialised.
-const SECRETS: [&str; 3] = [
+const SECRETS: [&str; 4] = [
+    "cluster.url",
     "google.api_key",
     "google.private_key",
     "google.service_account",

@@ -11,7 +11,8 @@ mod sections;
 
 pub use load::{ConfigError, Sources};
 pub use sections::{
-    Google, Http, Identity, Listener, Livestream, Log, LogFormat, LookupPolicy, Server, Upload,
+    Cluster, Google, Http, Identity, Listener, Livestream, Log, LogFormat, LookupPolicy, Server,
+    Upload,
 };
 
 use serde::{Deserialize, Serialize};
@@ -44,6 +45,8 @@ pub struct Config {
     pub google: Google,
     /// The pages served on the client port.
     pub http: Http,
+    /// Many nodes that share their livestreams.
+    pub cluster: Cluster,
     /// What is logged, and how.
     pub log: Log,
 }
@@ -108,6 +111,38 @@ impl Config {
         if identity.clock_skew.as_secs() > 600 {
             return wrong("identity.clock_skew", "may be at most 10m");
         }
+        self.check_cluster()
+    }
+
+    fn check_cluster(&self) -> Result<(), ConfigError> {
+        let Self {
+            cluster, upload, ..
+        } = self;
+        let wrong = |key, problem| Err(ConfigError::value(key, problem));
+        if cluster.prefix.is_empty() || cluster.prefix.contains(['{', '}']) {
+            return wrong("cluster.prefix", "must be a word without braces");
+        }
+        if cluster.node.as_ref().is_some_and(|node| node.len() > 200) {
+            return wrong("cluster.node", "may have at most 200 bytes");
+        }
+        if cluster.lease < cluster.pulse * 2 + cluster.timeout {
+            return wrong(
+                "cluster.lease",
+                "must be at least twice cluster.pulse and cluster.timeout, or one lost command would lose it",
+            );
+        }
+        if cluster.timeout.as_millis() > 2_000 {
+            return wrong(
+                "cluster.timeout",
+                "may be at most 2s: the app gives up on `success` after 5 s",
+            );
+        }
+        if cluster.queue_bytes < upload.max_clip_bytes {
+            return wrong(
+                "cluster.queue_bytes",
+                "must be at least upload.max_clip_bytes, or the largest clip could reach no other node",
+            );
+        }
         Ok(())
     }
 
@@ -118,6 +153,7 @@ impl Config {
             livestream,
             listener,
             google,
+            cluster,
             ..
         } = self;
         let numbers = [
@@ -148,6 +184,10 @@ impl Config {
             ("listener.queue_bytes", listener.queue_bytes as u64),
             ("google.max_requests", google.max_requests as u64),
             ("google.cache_entries", google.cache_entries),
+            ("cluster.replay_clips", cluster.replay_clips as u64),
+            ("cluster.replay_bytes", cluster.replay_bytes as u64),
+            ("cluster.queue_clips", cluster.queue_clips as u64),
+            ("cluster.queue_bytes", cluster.queue_bytes as u64),
         ];
         let durations = [
             ("server.ping_interval", server.ping_interval),
@@ -162,6 +202,9 @@ impl Config {
             ("listener.max_lag", listener.max_lag),
             ("google.connect_timeout", google.connect_timeout),
             ("google.request_timeout", google.request_timeout),
+            ("cluster.lease", cluster.lease),
+            ("cluster.pulse", cluster.pulse),
+            ("cluster.timeout", cluster.timeout),
         ];
         let zero_number = numbers
             .iter()

@@ -284,6 +284,58 @@ pub struct Http {
     pub pages: bool,
 }
 
+/// `[cluster]`: many nodes that share their livestreams through one engine, Redis or Valkey. Without a `url` there is
+/// no cluster.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cluster {
+    /// The engine, standalone or a cluster itself: `redis://[user:password@]host[:port][/db]`, or `rediss://` for TLS.
+    #[serde(skip_serializing)]
+    pub url: Option<SecretString>,
+    /// This node's name in logs; the host's name if there is none. A part of its own is added for each process.
+    pub node: Option<String>,
+    /// What all keys and channels begin with: one for each deployment that shares an engine.
+    pub prefix: String,
+    /// How long a node that gives no sign is believed to hold a livestream.
+    #[serde(with = "humantime_serde")]
+    pub lease: Duration,
+    /// How often a node compares each of its livestreams with the engine.
+    #[serde(with = "humantime_serde")]
+    pub pulse: Duration,
+    /// How long a command may take.
+    #[serde(with = "humantime_serde")]
+    pub timeout: Duration,
+    /// How long a livestream's clips are still received after its last listener here has left.
+    #[serde(with = "humantime_serde")]
+    pub linger: Duration,
+    /// The latest clips of each livestream that the engine keeps, for nodes that missed some.
+    pub replay_clips: usize,
+    /// What those may weigh together, in bytes.
+    pub replay_bytes: usize,
+    /// Clips of one livestream that may wait for the engine; beyond, other nodes do not get the oldest.
+    pub queue_clips: usize,
+    /// Bytes that may wait so.
+    pub queue_bytes: usize,
+}
+
+impl Default for Cluster {
+    fn default() -> Self {
+        Self {
+            url: None,
+            node: None,
+            prefix: "castaway".into(),
+            lease: Duration::from_secs(6),
+            pulse: Duration::from_secs(1),
+            timeout: Duration::from_secs(1),
+            linger: Duration::from_secs(10),
+            replay_clips: 16,
+            replay_bytes: 4 << 20,
+            queue_clips: 128,
+            queue_bytes: 16 << 20,
+        }
+    }
+}
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

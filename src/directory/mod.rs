@@ -100,14 +100,18 @@ impl Directory {
         }
     }
 
-    /// At start: clears what a run of this node that crashed had set, unless it is intended anew meanwhile.
-    #[expect(
-        clippy::unused_async,
-        reason = "the seam allows for a directory that must read to recover"
-    )]
-    pub async fn recover(&self) {
+    /// Livestreams that a run of this node that crashed may have left with `streamerConnected` set.
+    pub fn left_behind(&self) -> Vec<LivestreamId> {
+        match self {
+            Self::Memory(_) => Vec::new(),
+            Self::Firestore(firestore) => firestore.writer().left_behind(),
+        }
+    }
+
+    /// Clears what an earlier run had set, unless it is intended anew meanwhile.
+    pub fn clear(&self, id: &LivestreamId) {
         if let Self::Firestore(firestore) = self {
-            firestore.writer().recover();
+            firestore.writer().clear(id);
         }
     }
 

@@ -70,12 +70,15 @@ impl Writer {
         }
     }
 
-    pub(super) fn recover(&self) {
-        for id in self.inner.remembered.all() {
-            if self.lock().recover(&id) {
-                tracing::info!(livestream.id = %id, "left connected by an earlier run; clearing it");
-                self.start(id);
-            }
+    /// What an earlier run may have left connected.
+    pub(super) fn left_behind(&self) -> Vec<LivestreamId> {
+        self.inner.remembered.all()
+    }
+
+    pub(super) fn clear(&self, id: &LivestreamId) {
+        if self.lock().recover(id) {
+            tracing::info!(livestream.id = %id, "left connected by an earlier run; clearing it");
+            self.start(id.clone());
         }
     }
 

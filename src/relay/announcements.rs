@@ -37,9 +37,9 @@ impl Relay {
         let mut listening = 0;
         for (_, found) in self.all() {
             let mut show = lock(&found);
-            let (state, listeners) = (show.livestream.state(), show.livestream.listeners().len());
+            let (state, listeners) = (show.livestream.state(), show.count());
             *by_state.entry(state.as_str()).or_default() += 1;
-            listening += listeners;
+            listening += show.livestream.listeners().len();
             let due = match show.announced {
                 Some((before, count)) if before == state => {
                     count != listeners

@@ -57,12 +57,7 @@ impl Relay {
         {
             let livestream =
                 Livestream::restored(self.0.bounds.clone(), streamer, next_sequence, clips, now);
-            let show = Show {
-                livestream,
-                streamer: None,
-                announced: None,
-                announced_at: now,
-            };
+            let show = Show::new(livestream, now);
             tracing::info!(livestream.id = %id, "livestream taken over from the process before, waiting for its streamer");
             // The flag stays true, or becomes so again if the process before cleared it.
             self.0.directory.set_streamer_connected(&id, true);
@@ -70,10 +65,13 @@ impl Relay {
         }
     }
 
-    /// Before a stop: takes no clip and sets no flag from now on, and clears the flags of what is live. Whoever is live
-    /// will be so again when it comes back, here or elsewhere.
+    /// Before a stop: takes no clip and sets no flag from now on.
     pub fn stop(&self) {
         self.0.stopping.store(true, Ordering::SeqCst);
+    }
+
+    /// At a stop: clears the flags of what is live here. Whoever is live will be so again when it comes back.
+    pub fn clear_flags(&self) {
         for (id, found) in self.all() {
             let show = lock(&found);
             if show.livestream.show().is_some() {

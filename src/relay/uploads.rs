@@ -10,16 +10,19 @@ use bytes::Bytes;
 
 use super::{Relay, Seat, fan_out, lock};
 use crate::broadcast::{Lease, LivestreamId, UserId};
+use crate::cluster::Ticket;
 use crate::limits::Exceeded;
 use crate::transport::ClipFrame;
 
 /// What an upload led to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Uploaded {
-    /// The clip's place in the show.
+    /// The clip's place in the show, as far as this node knows.
     pub sequence: u64,
-    /// To how many it was handed.
+    /// How many listen, on all nodes.
     pub listeners: usize,
+    /// In a cluster: tells when every node has it or can have it, and its place in the show.
+    pub ticket: Option<Ticket>,
 }
 
 /// Why an upload is not relayed.
@@ -105,15 +108,19 @@ impl Relay {
         for seat in &audience {
             seat.outbox.push(&frame);
         }
+        let listeners = show.count();
+        // Queued under the lock, in order; nobody here waits for it.
+        let link = show.link.as_ref();
+        let ticket = link.and_then(|link| link.publish(clip.bytes.clone()));
         drop(show);
         self.0.metrics.clips_in.inc();
         self.0.metrics.clip_bytes_in.inc_by(length as u64);
-        let listeners = audience.len();
         tracing::debug!(livestream.id = %id, clip.sequence = clip.sequence, bytes = length, listeners, "clip");
         fan_out::flush(audience, &self.0.metrics.fan_out);
         Ok(Uploaded {
             sequence: clip.sequence,
             listeners,
+            ticket,
         })
     }
 }

@@ -56,8 +56,9 @@ pub(super) async fn admit(
     let claim = claim(socket, auth)?;
     let caller = identify(sockets, &claim, ROLE).await?;
     let livestream = claim.livestream.ok_or(Refusal::DoesNotExist(claim.named))?;
-    // What is on air here exists: nobody needs to be asked, and no outage elsewhere keeps listeners out.
-    if !sockets.0.relay.is_started(&livestream) {
+    // What is on air here or on another node exists: no document is asked for, and no outage there keeps listeners out.
+    let relay = &sockets.0.relay;
+    if !relay.is_started(&livestream) && !relay.is_started_elsewhere(&livestream).await {
         let entry = look_up(sockets, &livestream, Freshness::Cached).await?;
         let entry = entry.ok_or_else(|| Refusal::DoesNotExist(livestream.to_string()))?;
         if !entry.streamer_connected && !sockets.0.relay.is_started(&livestream) {

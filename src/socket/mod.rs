@@ -10,6 +10,7 @@
 //! holds, its extensions hold.
 
 mod bearer;
+mod clustered;
 mod entry;
 mod handshake;
 mod listener;

@@ -10,10 +10,11 @@ use super::bearer::{self, Bearer};
 use super::handshake::{Auth, claim, identify, look_up};
 use super::wire::{self, Ack, Refusal, StateMessage};
 use super::{Dismissed, Sockets, now};
-use crate::broadcast::{Lease, Role};
+use crate::broadcast::{Lease, Role, UserId};
+use crate::cluster::{Ticket, Unpublished};
 use crate::directory::Freshness;
 use crate::limits::whole_millis;
-use crate::relay::{Start, UploadError};
+use crate::relay::{SocketId, Start, UploadError, Uploaded};
 
 const ROLE: Role = Role::Streamer;
 
@@ -47,10 +48,14 @@ fn bearer(socket: &SocketRef) -> Option<Arc<Bearer>> {
 pub(super) fn register(sockets: &Sockets, socket: &SocketRef) {
     let room = sockets.clone();
     // Uploads are taken one after the other, here: the library runs this closure before it reads on, and spawns only
-    // the future that is returned, which is ready.
+    // the future that is returned: what is left to do is to wait for other nodes, if there are any.
     let upload = move |socket: SocketRef, TryData(clip): TryData<(Bytes,)>, ack: AckSender| {
-        take(&room, &socket, clip.ok().map(|(clip,)| clip), ack);
-        std::future::ready(())
+        let waits = take(&room, &socket, clip.ok().map(|(clip,)| clip), ack);
+        async move {
+            if let Some(waits) = waits {
+                waits.answer().await;
+            }
+        }
     };
     socket.on(wire::UPLOAD, upload);
     bearer::register(sockets, socket, bearer);
@@ -71,6 +76,9 @@ pub(super) async fn admit(
     }
     // Known from now on, so that its transport can be closed.
     sockets.session(socket);
+    if !sockets.0.relay.acquire(&livestream, now()).await {
+        return Err(Refusal::Full);
+    }
     let start = sockets
         .0
         .relay
@@ -111,7 +119,58 @@ pub(super) fn greet(sockets: &Sockets, socket: &SocketRef) {
     }
 }
 
-fn take(sockets: &Sockets, socket: &SocketRef, clip: Option<Bytes>, ack: AckSender) {
+/// A clip that was relayed here and is on its way to other nodes: its streamer is told when they have it.
+struct Waits {
+    sockets: Sockets,
+    socket: SocketId,
+    user: UserId,
+    ticket: Ticket,
+    listeners: usize,
+    ack: AckSender,
+}
+
+impl Waits {
+    /// Within the lease's length: then the clip is published, or its livestream is no more this node's.
+    async fn answer(self) {
+        let published = self.ticket.await.unwrap_or(Err(Unpublished::Away));
+        // Found anew: nothing that waits may hold a socket.
+        let socket = self.sockets.find(ROLE, self.socket);
+        let emit = |event: &str, text: &str| {
+            if let Some(socket) = &socket {
+                socket.emit(event, text).ok();
+            }
+        };
+        let said = match published {
+            Ok(sequence) => {
+                emit(wire::SUCCESS, &wire::received(&self.user));
+                taken(sequence, self.listeners)
+            }
+            Err(Unpublished::Superseded) => Ack::error(wire::NOT_ON_AIR),
+            Err(Unpublished::Away) => {
+                let text = Refusal::Unavailable.text();
+                emit(wire::ERROR, &text);
+                Ack::error(&text)
+            }
+        };
+        self.ack.send(&said).ok();
+    }
+}
+
+fn taken(sequence: u64, listeners: usize) -> Ack {
+    Ack {
+        ok: true,
+        sequence: Some(sequence),
+        listeners: Some(listeners),
+        ..Ack::default()
+    }
+}
+
+fn take(
+    sockets: &Sockets,
+    socket: &SocketRef,
+    clip: Option<Bytes>,
+    ack: AckSender,
+) -> Option<Waits> {
     let refused = |text: &str, retry_after_ms: Option<u64>| {
         socket.emit(wire::ERROR, text).ok();
         Ack {
@@ -140,17 +199,25 @@ fn take(sockets: &Sockets, socket: &SocketRef, clip: Option<Bytes>, ack: AckSend
                 .relay
                 .upload(livestream, seat.lease, &caller.user, clip, now())
             {
+                Ok(Uploaded {
+                    listeners,
+                    ticket: Some(ticket),
+                    ..
+                }) => {
+                    return Some(Waits {
+                        sockets: sockets.clone(),
+                        socket: socket.id,
+                        user: caller.user.clone(),
+                        ticket,
+                        listeners,
+                        ack,
+                    });
+                }
                 Ok(uploaded) => {
                     socket
                         .emit(wire::SUCCESS, &wire::received(&caller.user))
                         .ok();
-                    let (sequence, listeners) = (Some(uploaded.sequence), Some(uploaded.listeners));
-                    Ack {
-                        ok: true,
-                        sequence,
-                        listeners,
-                        ..Ack::default()
-                    }
+                    taken(uploaded.sequence, uploaded.listeners)
                 }
                 Err(UploadError::StaleLease) => Ack::error(wire::NOT_ON_AIR),
                 Err(UploadError::Stopping) => refused(&Refusal::Unavailable.text(), None),
@@ -164,6 +231,7 @@ fn take(sockets: &Sockets, socket: &SocketRef, clip: Option<Bytes>, ack: AckSend
     };
     // Without a callback there is nobody to answer.
     ack.send(&said).ok();
+    None
 }
 
 fn gone(sockets: &Sockets, socket: &SocketRef, reason: DisconnectReason) {

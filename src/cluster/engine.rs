@@ -1,0 +1,350 @@
+//! The connection to the engine: Redis or Valkey, standalone or a cluster itself.
+//!
+//! One connection carries commands and subscriptions (RESP3). It is made by [`Engine::run`], tried with a PING at every
+//! pulse, and made anew when it is lost; with each a *generation* begins, in which everybody subscribes again.
+//!
+//! **Invariant**: no call takes longer than the configured timeout, and while there is no connection every call fails at
+//! once. A subscription is a short cut: what it loses is found by the next look at the record.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use redis::aio::MultiplexedConnection;
+use redis::cluster::ClusterClient;
+use redis::cluster_async::ClusterConnection;
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, FromRedisValue, IntoConnectionInfo as _,
+    ProtocolVersion, PushInfo, PushKind, RedisError, Value,
+};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::{Instant, timeout};
+
+use super::figures::Figures;
+use crate::config;
+
+/// Messages of one channel that may wait to be looked at; what does not fit is found by the next look at the record.
+const INBOX: usize = 32;
+/// Pauses between attempts to connect.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// PINGs that fail before a connection is given up.
+const FAILED_PINGS: u32 = 2;
+
+/// The engine did not do what it was asked, or nobody knows.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum EngineError {
+    /// There is no connection, or it took too long.
+    #[error("the engine is away")]
+    Away,
+    /// It said no.
+    #[error("the engine refuses: {0}")]
+    Refused(String),
+}
+
+#[derive(Clone)]
+enum Link {
+    One(MultiplexedConnection),
+    Many(ClusterConnection),
+}
+
+/// See the module.
+pub(super) struct Engine {
+    info: ConnectionInfo,
+    pub(super) timeout: Duration,
+    pulse: Duration,
+    figures: Figures,
+    // A lock, held to clone the handle.
+    link: Mutex<Option<Link>>,
+    generation: watch::Sender<u64>,
+    inboxes: Arc<Inboxes>,
+}
+
+// A lock, held to find an inbox.
+#[derive(Default)]
+struct Inboxes(Mutex<HashMap<Bytes, mpsc::Sender<Bytes>>>);
+
+/// A Lua script, known to the engine by its hash.
+pub(super) struct Script(redis::Script, &'static str);
+
+impl Script {
+    pub(super) fn new(code: &'static str) -> Self {
+        Self(redis::Script::new(code), code)
+    }
+}
+
+impl Engine {
+    pub(super) fn new(
+        url: &str,
+        config: &config::Cluster,
+        figures: Figures,
+    ) -> Result<Self, String> {
+        // The error's text may hold the URL, and so the password.
+        let wrong = |_: RedisError| {
+            "must be redis://[user:password@]host[:port][/db] or rediss://…".to_owned()
+        };
+        let info = url.into_connection_info().map_err(wrong)?;
+        let settings = info
+            .redis_settings()
+            .clone()
+            .set_protocol(ProtocolVersion::RESP3);
+        Ok(Self {
+            info: info.set_redis_settings(settings),
+            timeout: config.timeout,
+            pulse: config.pulse,
+            figures,
+            link: Mutex::default(),
+            generation: watch::Sender::new(0),
+            inboxes: Arc::default(),
+        })
+    }
+
+    /// How often a connection was made: a new one knows no subscriptions.
+    pub(super) fn generation(&self) -> watch::Receiver<u64> {
+        self.generation.subscribe()
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        self.lock().is_some()
+    }
+
+    /// Whether the engine is a cluster itself: then channels are sharded.
+    fn is_sharded(&self) -> bool {
+        matches!(&*self.lock(), Some(Link::Many(_)))
+    }
+
+    /// The command that publishes.
+    pub(super) fn publish_command(&self) -> &'static str {
+        if self.is_sharded() {
+            "SPUBLISH"
+        } else {
+            "PUBLISH"
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Link>> {
+        self.link.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps a connection for as long as the process lives.
+    pub(super) async fn run(self: Arc<Self>) {
+        let mut failures = 0_u32;
+        loop {
+            match self.connect().await {
+                Ok((link, lost)) => {
+                    failures = 0;
+                    let sharded = matches!(link, Link::Many(_));
+                    tracing::info!(sharded, "the cluster's engine answers");
+                    *self.lock() = Some(link);
+                    self.figures.up.set(1);
+                    self.generation.send_modify(|generation| *generation += 1);
+                    self.until_lost(&lost).await;
+                    tracing::warn!(
+                        "the cluster's engine is away: shows go on for this node's listeners"
+                    );
+                    *self.lock() = None;
+                    self.figures.up.set(0);
+                }
+                Err(error) => {
+                    failures = failures.saturating_add(1);
+                    if failures.is_power_of_two() {
+                        tracing::warn!(%error, attempts = failures, "the cluster's engine cannot be reached");
+                    }
+                    let longest = FIRST_PAUSE.saturating_mul(1 << failures.min(8));
+                    tokio::time::sleep(longest.min(LONGEST_PAUSE)).await;
+                }
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<(Link, Arc<Notify>), EngineError> {
+        // Longer than for a command: names are looked up, TLS is agreed on, all shards are found.
+        timeout(self.timeout * 4, self.connect_to_any())
+            .await
+            .map_err(|_| EngineError::Away)?
+            .map_err(|error| refusal(&error))
+    }
+
+    /// The connection, and what tells of its end at once.
+    async fn connect_to_any(&self) -> Result<(Link, Arc<Notify>), RedisError> {
+        let (inboxes, lost) = (self.inboxes.clone(), Arc::new(Notify::new()));
+        let ended = lost.clone();
+        let first = Client::open(self.info.clone())?;
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.timeout))
+            .set_response_timeout(Some(self.timeout))
+            .set_push_sender(move |push: PushInfo| inboxes.take(push, Some(&ended)));
+        let mut one = first
+            .get_multiplexed_async_connection_with_config(&config)
+            .await?;
+        let mut hello = redis::cmd("HELLO");
+        let said: HashMap<String, Value> = hello.arg(3).query_async(&mut one).await?;
+        let mode = said
+            .get("mode")
+            .and_then(|mode| String::from_redis_value_ref(mode).ok());
+        if mode.as_deref() != Some("cluster") {
+            return Ok((Link::One(one), lost));
+        }
+        let inboxes = self.inboxes.clone();
+        let many = ClusterClient::builder([self.info.clone()])
+            .use_protocol(ProtocolVersion::RESP3)
+            .connection_timeout(self.timeout)
+            .response_timeout(self.timeout)
+            .overall_response_timeout(Some(self.timeout))
+            .push_sender(move |push: PushInfo| inboxes.take(push, None))
+            .build()?
+            .get_async_connection()
+            .await?;
+        // One shard of many may be lost: the library connects to it anew by itself, and PINGs tell when all are.
+        Ok((Link::Many(many), Arc::new(Notify::new())))
+    }
+
+    async fn until_lost(&self, lost: &Notify) {
+        let mut failed = 0;
+        while failed < FAILED_PINGS {
+            if timeout(self.pulse, lost.notified()).await.is_ok() {
+                return;
+            }
+            match self.call::<Value>(&redis::cmd("PING")).await {
+                Ok(_) => failed = 0,
+                Err(_) => failed += 1,
+            }
+        }
+    }
+
+    /// Does a command.
+    pub(super) async fn call<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, EngineError> {
+        let answer = self.answer(command).await;
+        answer
+            .and_then(|value| {
+                T::from_redis_value(value).map_err(|error| EngineError::Refused(error.to_string()))
+            })
+            .inspect_err(|error| self.count(error))
+    }
+
+    /// Runs a script on `keys`, which must lie in one slot.
+    pub(super) async fn run_script<T: FromRedisValue>(
+        &self,
+        script: &Script,
+        keys: &[&[u8]],
+        arguments: &[&[u8]],
+    ) -> Result<T, EngineError> {
+        let command = |how: &str, what: &str| {
+            let mut command = redis::cmd(how);
+            command.arg(what).arg(keys.len());
+            for part in keys.iter().chain(arguments) {
+                command.arg(*part);
+            }
+            command
+        };
+        let known = command("EVALSHA", script.0.get_hash());
+        match self.answer(&known).await {
+            Err(EngineError::Refused(why)) if why.contains("NOSCRIPT") => {
+                self.call(&command("EVAL", script.1)).await
+            }
+            answer => answer
+                .and_then(|value| {
+                    T::from_redis_value(value)
+                        .map_err(|error| EngineError::Refused(error.to_string()))
+                })
+                .inspect_err(|error| self.count(error)),
+        }
+    }
+
+    async fn answer(&self, command: &Cmd) -> Result<Value, EngineError> {
+        let link = self.lock().clone().ok_or(EngineError::Away)?;
+        let begun = Instant::now();
+        let answer = timeout(self.timeout, async move {
+            match link {
+                Link::One(mut one) => one.send_packed_command(command).await,
+                Link::Many(mut many) => command.query_async(&mut many).await,
+            }
+        })
+        .await;
+        self.figures.commands.observe(begun.elapsed().as_secs_f64());
+        match answer {
+            Err(_) => Err(EngineError::Away),
+            Ok(Err(error)) => Err(refusal(&error)),
+            Ok(Ok(value)) => value.extract_error().map_err(|error| refusal(&error)),
+        }
+    }
+
+    fn count(&self, error: &EngineError) {
+        let reason = match error {
+            EngineError::Away => "away",
+            EngineError::Refused(why) => {
+                tracing::warn!(%why, "the cluster's engine refuses a command");
+                "refused"
+            }
+        };
+        self.figures.failures.with_label_values(&[reason]).inc();
+    }
+
+    /// Where what comes over `channel` is found from now on; the engine must be asked for it, too.
+    pub(super) fn inbox(&self, channel: &Bytes) -> mpsc::Receiver<Bytes> {
+        let (sender, inbox) = mpsc::channel(INBOX);
+        self.inboxes.lock().insert(channel.clone(), sender);
+        inbox
+    }
+
+    /// Nobody looks at what comes over `channel` any more.
+    pub(super) fn close_inbox(&self, channel: &Bytes) {
+        self.inboxes.lock().remove(channel);
+    }
+
+    /// Asks for what is published on `channel`.
+    pub(super) async fn subscribe(&self, channel: &[u8], wanted: bool) -> Result<(), EngineError> {
+        let link = self.lock().clone().ok_or(EngineError::Away)?;
+        let asked = timeout(self.timeout, async move {
+            match (link, wanted) {
+                (Link::One(mut one), true) => one.subscribe(channel).await,
+                (Link::One(mut one), false) => one.unsubscribe(channel).await,
+                (Link::Many(mut many), true) => many.ssubscribe(channel).await,
+                (Link::Many(mut many), false) => many.sunsubscribe(channel).await,
+            }
+        });
+        let done = asked.await.map_err(|_| EngineError::Away);
+        done.and_then(|done| done.map_err(|error| refusal(&error)))
+            .inspect_err(|error| self.count(error))
+    }
+}
+
+fn refusal(error: &RedisError) -> EngineError {
+    let gone = error.is_io_error()
+        || error.is_timeout()
+        || error.is_connection_dropped()
+        || error.is_unrecoverable_error();
+    // A wrong password is worth a word, and no secret is in it.
+    if gone && error.code().is_none() {
+        EngineError::Away
+    } else {
+        EngineError::Refused(error.to_string())
+    }
+}
+
+impl Inboxes {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Bytes, mpsc::Sender<Bytes>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Called by the library for whatever the engine says by itself; must not wait.
+    #[expect(clippy::unnecessary_wraps, reason = "the library's signature")]
+    fn take(&self, push: PushInfo, lost: Option<&Notify>) -> Result<(), std::convert::Infallible> {
+        match push.kind {
+            PushKind::Message | PushKind::SMessage => {
+                let mut data = push.data.into_iter();
+                if let (Some(Value::BulkString(channel)), Some(Value::BulkString(message))) =
+                    (data.next(), data.next())
+                    && let Some(inbox) = self.lock().get(channel.as_slice())
+                {
+                    // Full: the next look at the record finds what is missing.
+                    inbox.try_send(message.into()).ok();
+                }
+            }
+            PushKind::Disconnection => lost.into_iter().for_each(Notify::notify_one),
+            _ => {}
+        }
+        Ok(())
+    }
+}

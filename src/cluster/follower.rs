@@ -1,0 +1,160 @@
+//! Which of the clips that come from another node are handed on: each once, in order. Pure.
+//!
+//! Clips are ordered by epoch, then sequence. Within an epoch sequences go on without a gap; so what is missing is seen,
+//! and fetched from what the engine keeps. With a new epoch a look there is due in any case: a new show may have begun.
+//!
+//! **Invariant**: what is taken is later than all that was taken before, whatever came, how often and in which order.
+
+/// What to do with a clip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is the next one: take it.
+    Next,
+    /// Some before it have not come: look what is kept first.
+    Gap,
+    /// It came before, or one after it did.
+    Doubled,
+    /// Its holder is one no more.
+    Stale,
+}
+
+/// How far a livestream has been followed.
+#[derive(Debug, Default)]
+pub struct Follower {
+    last: Option<Place>,
+    /// What the record said when all that was kept had been looked through.
+    caught_up: Option<Place>,
+}
+
+/// A clip's place: its epoch and its sequence.
+pub type Place = (u64, u64);
+
+impl Follower {
+    /// Goes on after this place; none: from wherever the next clip is.
+    pub fn restart(&mut self, last: Option<Place>) {
+        *self = Self {
+            last,
+            caught_up: None,
+        };
+    }
+
+    /// The place of the latest clip that was taken.
+    pub fn last(&self) -> Option<Place> {
+        self.last
+    }
+
+    /// What to do with the clip at this place.
+    pub fn judge(&self, (epoch, sequence): Place) -> Verdict {
+        match self.last {
+            None => Verdict::Next,
+            Some((last, _)) if epoch < last => Verdict::Stale,
+            Some(last) if (epoch, sequence) <= last => Verdict::Doubled,
+            Some((last, taken)) if (epoch, sequence) == (last, taken + 1) => Verdict::Next,
+            Some(_) => Verdict::Gap,
+        }
+    }
+
+    /// Takes the clip at this place, if it is later than all before; how many before it are missed for good.
+    pub fn take(&mut self, place: Place) -> Option<u64> {
+        let missed = match self.last {
+            Some(last) if place <= last => return None,
+            Some((_, last)) => place.1.saturating_sub(last + 1),
+            None => 0,
+        };
+        self.last = Some(place);
+        Some(missed)
+    }
+
+    /// Whether the engine may have clips that have not come; `record` is the record's epoch and latest sequence.
+    pub fn is_behind(&self, record: Place) -> bool {
+        // With no clip in the show there is none to miss.
+        record.1 > 0 && Some(record) > self.last && Some(record) != self.caught_up
+    }
+
+    /// All that was kept when the record said so has been looked through.
+    pub fn caught_up(&mut self, record: Place) {
+        self.caught_up = Some(record);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What an engine publishes: epochs rise, sequences go on, or begin anew with a new show.
+    fn history() -> impl Strategy<Value = Vec<Place>> {
+        prop::collection::vec((1..6_u64, any::<bool>()), 1..6).prop_map(|spans| {
+            let (mut places, mut sequence) = (Vec::new(), 0);
+            for (epoch, (clips, anew)) in (1..).zip(spans) {
+                if anew {
+                    sequence = 0;
+                }
+                for _ in 0..clips {
+                    sequence += 1;
+                    places.push((epoch, sequence));
+                }
+            }
+            places
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_is_taken_once_and_in_order(
+            history in history(), picks in prop::collection::vec(any::<prop::sample::Index>(), 0..60),
+        ) {
+            let mut follower = Follower::default();
+            let mut taken = Vec::new();
+            for pick in picks {
+                let place = *pick.get(&history);
+                if matches!(follower.judge(place), Verdict::Next | Verdict::Gap) {
+                    prop_assert!(follower.take(place).is_some());
+                    taken.push(place);
+                } else {
+                    prop_assert_eq!(follower.take(place), None);
+                }
+            }
+            prop_assert!(taken.windows(2).all(|pair| pair[0] < pair[1]), "{:?}", taken);
+        }
+
+        #[test]
+        fn with_what_is_kept_nothing_is_missing(
+            history in history(), lost in prop::collection::vec(any::<bool>(), 40),
+        ) {
+            let mut follower = Follower::default();
+            let mut taken = Vec::new();
+            for (at, place) in history.iter().enumerate() {
+                // The first comes: before it there is nothing to go by.
+                if at > 0 && lost[at % lost.len()] {
+                    continue;
+                }
+                if follower.judge(*place) == Verdict::Gap {
+                    for kept in &history[..at] {
+                        taken.extend(follower.take(*kept).map(|_| *kept));
+                    }
+                }
+                taken.extend(follower.take(*place).map(|_| *place));
+            }
+            // What was lost after the last that came is seen by the next look at the record.
+            let latest = *history.last().expect("not empty");
+            if follower.is_behind(latest) {
+                for kept in &history {
+                    taken.extend(follower.take(*kept).map(|_| *kept));
+                }
+            }
+            prop_assert_eq!(taken, history);
+        }
+    }
+
+    #[test]
+    fn what_is_missed_for_good_is_counted() {
+        let mut follower = Follower::default();
+        assert_eq!(follower.take((1, 5)), Some(0));
+        assert_eq!(follower.judge((1, 9)), Verdict::Gap);
+        assert_eq!(follower.take((1, 9)), Some(3));
+        assert_eq!(follower.judge((1, 9)), Verdict::Doubled);
+        assert_eq!(follower.judge((0, 10)), Verdict::Stale);
+    }
+}

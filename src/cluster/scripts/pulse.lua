@@ -1,0 +1,45 @@
+-- A node looks at a livestream, says how many listen there, and, if it holds it, that it still does.
+-- KEYS: record, presence
+-- ARGV: node, listeners (-1: only looks), until when they are believed in ms, its epoch (0: it is not the holder),
+--       lease ms, grace ms, aired, sequence and since as the holder knows them
+-- Returns: epoch, node, phase (or none), ms left, sequence, listeners elsewhere, 1 if this call ended what had run out
+--          of time and had aired, 1 if the record was lost and is there again
+local record = read()
+local again, expired = '0', '0'
+local mine = tonumber(ARGV[4])
+if mine > 0 and not record then
+  redis.call('HSET', KEYS[1], 'epoch', ARGV[4], 'node', ARGV[1], 'phase', 'live', 'till', '0', 'grace', ARGV[6],
+    'sequence', ARGV[8], 'count', '0', 'aired', ARGV[7], 'since', ARGV[9])
+  record = read()
+  again = '1'
+end
+if mine > 0 and record.epoch == mine then
+  redis.call('HSET', KEYS[1], 'phase', 'live', 'till', whole(now + ARGV[5]), 'aired', ARGV[7])
+  record.phase, record.left = 'live', tonumber(ARGV[5])
+  keep(ARGV[6])
+elseif record and record.expired then
+  redis.call('HSET', KEYS[1], 'phase', 'ended')
+  expired = record.aired
+end
+
+local elsewhere = 0
+if ARGV[2] ~= '-1' then
+  if ARGV[2] == '0' then
+    redis.call('HDEL', KEYS[2], ARGV[1])
+  else
+    redis.call('HSET', KEYS[2], ARGV[1], ARGV[2] .. ':' .. whole(now + ARGV[3]))
+    redis.call('PEXPIRE', KEYS[2], whole(ARGV[3] * 2))
+  end
+  local presence = redis.call('HGETALL', KEYS[2])
+  for at = 1, #presence, 2 do
+    local count, till = string.match(presence[at + 1], '(%d+):(%d+)')
+    if tonumber(till) <= now then
+      redis.call('HDEL', KEYS[2], presence[at])
+    elseif presence[at] ~= ARGV[1] then
+      elsewhere = elsewhere + count
+    end
+  end
+end
+if not record then return { '0', '', 'none', '0', '0', whole(elsewhere), '0', '0' } end
+return { whole(record.epoch), record.node, record.phase, whole(math.max(record.left, 0)), whole(record.sequence),
+  whole(elsewhere), expired, again }

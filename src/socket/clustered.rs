@@ -1,0 +1,57 @@
+//! What other nodes bring about at this node's sockets.
+//!
+//! **Invariant**: nothing here waits; who must be told is told by tasks of their own.
+
+use bytes::Bytes;
+
+use super::wire::{self, Refusal};
+use super::{FAREWELL, Sockets, now};
+use crate::broadcast::{LivestreamId, Role};
+use crate::cluster::{Node, Seen, Standing};
+
+impl Node for Sockets {
+    fn standing(&self, id: &LivestreamId) -> Standing {
+        self.0.relay.standing(id)
+    }
+
+    fn listeners(&self, id: &LivestreamId) -> usize {
+        self.0.relay.listeners(id)
+    }
+
+    fn clip(&self, id: &LivestreamId, clip: Bytes) {
+        self.0.relay.hand_on(id, clip, now());
+    }
+
+    fn seen(&self, id: &LivestreamId, seen: Seen) {
+        self.conclude_soon(self.0.relay.follow(id, seen, now()));
+    }
+
+    fn superseded(&self, id: &LivestreamId) {
+        if let Some(streamer) = self.0.relay.yield_to_other(id) {
+            self.dismiss(Role::Streamer, streamer, &wire::taken_over(id));
+        }
+    }
+
+    fn lease_lost(&self, id: &LivestreamId) {
+        let Some(streamer) = self.0.relay.forfeit(id, now()) else {
+            return;
+        };
+        if let Some(socket) = self.find(Role::Streamer, streamer) {
+            socket.emit(wire::ERROR, &Refusal::Unavailable.text()).ok();
+        }
+        // Its transport is closed, not its namespace: it comes back, and may find another node.
+        let sockets = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(FAREWELL).await;
+            sockets.close(streamer);
+        });
+    }
+
+    fn over(&self, id: &LivestreamId) {
+        self.0.relay.is_over(id);
+    }
+
+    fn release(&self, id: &LivestreamId) -> bool {
+        self.0.relay.release(id)
+    }
+}
