@@ -33,7 +33,7 @@ async def cluster(request, nodes):
     yield nodes
     if getattr(request.node, "broken", False):
         for node in nodes.nodes:
-            print(f"--- {node.name}", *node.log.splitlines()[-25:], sep="\n")
+            print(f"--- {node.name}", *node.log.splitlines()[-40:], sep="\n")
     await nodes.sweep()
 
 

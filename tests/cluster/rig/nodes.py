@@ -1,5 +1,6 @@
 """A node: one daemon as a process, that can be killed, frozen, stopped, and started again with what it left on disk."""
 
+import os
 import shutil
 import signal
 import tempfile
@@ -36,7 +37,8 @@ class Node:
 
     def __init__(self, name, google, environment, within=()):
         self.name, self.google, self.within = name, google, within
-        self.environment = {**TIMES, **NO_LIMITS, "CASTAWAY_CLUSTER__NODE": name, **environment}
+        said = {"CASTAWAY_LOG__LEVEL": os.environ.get("CASTAWAY_LOG__LEVEL", "info")}
+        self.environment = {**TIMES, **NO_LIMITS, **said, "CASTAWAY_CLUSTER__NODE": name, **environment}
         self.state = tempfile.mkdtemp(prefix="castaway-node-")
         self.server = None
         self.logs = []
