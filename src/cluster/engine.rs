@@ -15,8 +15,9 @@ use redis::aio::MultiplexedConnection;
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, FromRedisValue, IntoConnectionInfo as _,
-    ProtocolVersion, PushInfo, PushKind, RedisError, Value,
+    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, ErrorKind, FromRedisValue,
+    IntoConnectionInfo as _, ProtocolVersion, PushInfo, PushKind, RedisError, ServerErrorKind,
+    Value,
 };
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, timeout};
@@ -38,6 +39,9 @@ pub(super) enum EngineError {
     /// There is no connection, or it took too long.
     #[error("the engine is away")]
     Away,
+    /// It must be told the script itself.
+    #[error("the engine does not know the script")]
+    UnknownScript,
     /// It said no.
     #[error("the engine refuses: {0}")]
     Refused(String),
@@ -240,9 +244,7 @@ impl Engine {
         };
         let known = command("EVALSHA", script.0.get_hash());
         match self.answer(&known).await {
-            Err(EngineError::Refused(why)) if why.contains("NOSCRIPT") => {
-                self.call(&command("EVAL", script.1)).await
-            }
+            Err(EngineError::UnknownScript) => self.call(&command("EVAL", script.1)).await,
             answer => answer
                 .and_then(|value| {
                     T::from_redis_value(value)
@@ -273,12 +275,15 @@ impl Engine {
     fn count(&self, error: &EngineError) {
         let reason = match error {
             EngineError::Away => "away",
-            EngineError::Refused(why) => {
-                tracing::warn!(%why, "the cluster's engine refuses a command");
-                "refused"
-            }
+            EngineError::UnknownScript | EngineError::Refused(_) => "refused",
         };
-        self.figures.failures.with_label_values(&[reason]).inc();
+        let failures = self.figures.failures.with_label_values(&[reason]);
+        failures.inc();
+        if let EngineError::Refused(why) = error
+            && failures.get().is_power_of_two()
+        {
+            tracing::warn!(%why, times = failures.get(), "the cluster's engine refuses a command");
+        }
     }
 
     /// Where what comes over `channel` is found from now on; the engine must be asked for it, too.
@@ -316,7 +321,9 @@ fn refusal(error: &RedisError) -> EngineError {
         || error.is_connection_dropped()
         || error.is_unrecoverable_error();
     // A wrong password is worth a word, and no secret is in it.
-    if gone && error.code().is_none() {
+    if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) {
+        EngineError::UnknownScript
+    } else if gone && error.code().is_none() {
         EngineError::Away
     } else {
         EngineError::Refused(error.to_string())

@@ -26,6 +26,9 @@ use crate::broadcast::LivestreamId;
 
 /// How long a streamer that was granted the livestream may take to begin.
 const TO_BEGIN: Duration = Duration::from_secs(5);
+/// When a show that began soon after another had ended says again that it is live: the end may have been written down
+/// elsewhere after its own beginning was.
+const SAY_AGAIN: [Duration; 2] = [Duration::from_secs(3), Duration::from_secs(12)];
 
 enum Hold {
     Following,
@@ -39,6 +42,8 @@ enum Hold {
         count: u64,
         since: u64,
         granted: Instant,
+        /// Whether its streamer has been seen here since.
+        begun: bool,
         /// When the engine was asked what it then granted: it believes this node for longer.
         renewed: Instant,
     },
@@ -65,6 +70,8 @@ pub(super) struct Keeper {
     /// A hold was lost whose flag nobody may have cleared.
     owes_flag: bool,
     idle_since: Option<Instant>,
+    /// When the show is to be said live again.
+    say_again: Vec<Instant>,
 }
 
 impl Keeper {
@@ -93,6 +100,7 @@ impl Keeper {
             aired: false,
             owes_flag: false,
             idle_since: None,
+            say_again: Vec::new(),
         }
     }
 
@@ -134,6 +142,10 @@ impl Keeper {
     async fn acquire(&mut self, reply: oneshot::Sender<Grant>) {
         let anew = self.link.is_ended();
         let before = self.follower.last();
+        if self.is_holding() {
+            // Its streamer may have been elsewhere meanwhile.
+            self.pulse().await;
+        }
         let grant = match self.hold {
             Hold::Holding { .. } if !anew => Grant::Held,
             Hold::Provisional { .. } => Grant::Provisional,
@@ -168,14 +180,22 @@ impl Keeper {
     /// Asks the engine for the livestream: true if it is granted, false if it is another's, none if nobody knows.
     async fn request(&mut self, since: Option<u64>, anew: bool) -> Option<bool> {
         let asked = Instant::now();
-        let known = (self.sequence, self.aired);
         let records = &self.cluster.records;
-        match records.acquire(&self.keys, known, since, anew).await {
+        match records
+            .acquire(&self.keys, self.sequence, since, anew)
+            .await
+        {
             Ok(Acquired::Granted {
                 epoch,
                 sequence,
                 before,
+                after_another,
             }) => {
+                self.say_again = if after_another {
+                    SAY_AGAIN.map(|after| Instant::now() + after).into()
+                } else {
+                    Vec::new()
+                };
                 let since = since.unwrap_or_else(wall_clock);
                 let granted = Instant::now();
                 self.hold = Hold::Holding {
@@ -183,6 +203,7 @@ impl Keeper {
                     count: 0,
                     since,
                     granted,
+                    begun: false,
                     renewed: asked,
                 };
                 self.sequence = sequence;
@@ -221,6 +242,7 @@ impl Keeper {
                 epoch,
                 count,
                 granted,
+                begun,
                 renewed,
                 ..
             } => {
@@ -234,19 +256,27 @@ impl Keeper {
                 if self.in_flight.is_some() {
                     return self.publish(epoch, count + 1).await;
                 }
-                let ended = match self.standing() {
+                let standing = self.standing();
+                self.note(standing);
+                let ended = match standing {
                     _ if self.link.is_ended() => true,
-                    Standing::Live { aired } => {
-                        self.aired |= aired;
-                        return false;
-                    }
-                    Standing::Grace => false,
+                    Standing::Live { .. } => return false,
                     // Granted just now, and about to begin.
-                    _ if granted.elapsed() < TO_BEGIN => return false,
+                    _ if !begun && granted.elapsed() < TO_BEGIN => return false,
+                    Standing::Grace => false,
                     Standing::Elsewhere => !self.aired,
                 };
                 self.let_go(epoch, ended).await
             }
+        }
+    }
+
+    /// Notes how the livestream that is held stands here.
+    fn note(&mut self, standing: Standing) {
+        if let (Standing::Live { aired }, Hold::Holding { begun, .. }) = (standing, &mut self.hold)
+        {
+            *begun = true;
+            self.aired |= aired;
         }
     }
 
@@ -369,13 +399,9 @@ impl Keeper {
         let asked = Instant::now();
         let (held, mine) = match &self.hold {
             Hold::Holding { epoch, since, .. } => {
-                if let Standing::Live { aired } = self.standing() {
-                    self.aired |= aired;
-                }
                 let held = Held {
                     epoch: *epoch,
                     sequence: self.sequence,
-                    aired: self.aired,
                     since: *since,
                 };
                 (Some(held), *epoch)
@@ -405,11 +431,21 @@ impl Keeper {
                 };
                 self.link.set_elsewhere(record.elsewhere);
                 self.cluster.node().seen(&self.id, seen);
+                self.say_again();
                 return self.subscribe(false).await;
             }
             self.superseded();
         }
         self.follow(listeners, &record).await;
+    }
+
+    fn say_again(&mut self) {
+        let now = Instant::now();
+        let before = self.say_again.len();
+        self.say_again.retain(|due| *due > now);
+        if self.say_again.len() < before {
+            self.cluster.node().still_live(&self.id);
+        }
     }
 
     async fn follow(&mut self, listeners: usize, record: &Record) {

@@ -88,6 +88,8 @@ pub trait Node: Send + Sync + 'static {
     fn lease_lost(&self, id: &LivestreamId);
     /// The show is over, and it falls to this node to write that down.
     fn over(&self, id: &LivestreamId);
+    /// The show is live here: it may have been written down otherwise since.
+    fn still_live(&self, id: &LivestreamId);
     /// Nobody here has to do with the livestream: forgets it. False if somebody has come.
     fn release(&self, id: &LivestreamId) -> bool;
 }
@@ -254,6 +256,7 @@ impl Node for Nobody {
     fn superseded(&self, _: &LivestreamId) {}
     fn lease_lost(&self, _: &LivestreamId) {}
     fn over(&self, _: &LivestreamId) {}
+    fn still_live(&self, _: &LivestreamId) {}
     fn release(&self, _: &LivestreamId) -> bool {
         true
     }

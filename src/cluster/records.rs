@@ -54,7 +54,6 @@ pub(super) struct Record {
 pub(super) struct Held {
     pub(super) epoch: u64,
     pub(super) sequence: u64,
-    pub(super) aired: bool,
     /// When its streamer came, in milliseconds since 1970.
     pub(super) since: u64,
 }
@@ -66,6 +65,8 @@ pub(super) enum Acquired {
         epoch: u64,
         sequence: u64,
         before: Option<String>,
+        /// A show before it ended lately.
+        after_another: bool,
     },
     /// Another node's streamer came later.
     Refused,
@@ -164,15 +165,15 @@ impl Records {
         }
     }
 
-    /// Makes this node the holder. `known` is what it knows itself, in case the engine knows nothing.
+    /// Makes this node the holder. `sequence` is what it knows itself, in case the engine knows nothing.
     pub(super) async fn acquire(
         &self,
         keys: &Keys,
-        (sequence, aired): (u64, bool),
+        sequence: u64,
         since: Option<u64>,
         anew: bool,
     ) -> Result<Acquired, EngineError> {
-        let (epoch, sequence, before, _aired): (u64, u64, String, String) = self
+        let (epoch, sequence, before, ended): (u64, u64, String, String) = self
             .engine
             .run_script(
                 &self.acquire,
@@ -182,7 +183,6 @@ impl Records {
                     millis(self.lease).as_bytes(),
                     millis(self.grace).as_bytes(),
                     sequence.to_string().as_bytes(),
-                    flag(aired),
                     since.unwrap_or(0).to_string().as_bytes(),
                     flag(anew),
                     self.engine.publish_command().as_bytes(),
@@ -198,6 +198,7 @@ impl Records {
             epoch,
             sequence,
             before,
+            after_another: ended == "1",
         })
     }
 
@@ -225,7 +226,6 @@ impl Records {
         let held = held.unwrap_or(Held {
             epoch: 0,
             sequence: 0,
-            aired: false,
             since: 0,
         });
         let (epoch, node, phase, left, sequence, elsewhere, expired, again): Pulse = self
@@ -240,7 +240,6 @@ impl Records {
                     held.epoch.to_string().as_bytes(),
                     millis(self.lease).as_bytes(),
                     millis(self.grace).as_bytes(),
-                    flag(held.aired),
                     held.sequence.to_string().as_bytes(),
                     held.since.to_string().as_bytes(),
                 ],

@@ -10,16 +10,24 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::{Ended, Relay, Seat, SocketId, fan_out, lock};
-use crate::broadcast::{LivestreamId, Word};
+use crate::broadcast::{LivestreamId, State, Word};
 use crate::cluster::{Phase, Seen, Standing};
 use crate::transport::ClipFrame;
 
 impl Relay {
-    /// Whether the livestream has started on any node; false as well if nobody can be asked.
-    pub async fn is_started_elsewhere(&self, id: &LivestreamId) -> bool {
-        match &self.0.cluster {
-            Some(cluster) => cluster.look(id).await.is_ok_and(Phase::is_started),
-            None => false,
+    /// How a livestream is going over all nodes, if it has started and anybody can be asked.
+    pub async fn look_elsewhere(&self, id: &LivestreamId) -> Option<Phase> {
+        let phase = self.0.cluster.as_ref()?.look(id).await.ok()?;
+        phase.is_started().then_some(phase)
+    }
+
+    /// What has just been learnt of a livestream that nobody followed here until now.
+    pub fn begin_to_follow(&self, id: &LivestreamId, phase: Phase, now: Instant) {
+        if let Some(found) = self.find(id) {
+            let mut show = lock(&found);
+            if show.livestream.state() == State::Waiting {
+                show.livestream.follow(word(phase, now), now);
+            }
         }
     }
 
@@ -71,12 +79,7 @@ impl Relay {
         let found = self.find(id)?;
         let mut show = lock(&found);
         show.elsewhere = seen.elsewhere;
-        let word = match seen.phase? {
-            Phase::Live => Word::Live,
-            Phase::Grace(left) => Word::Grace(now + left),
-            Phase::Ended => Word::Ended,
-            Phase::Unknown => Word::Nothing,
-        };
+        let word = word(seen.phase?, now);
         if !show.livestream.follow(word, now) {
             return None;
         }
@@ -123,6 +126,16 @@ impl Relay {
         self.0.directory.set_streamer_connected(id, false);
     }
 
+    /// Writes down once more that a show is live here: another node may have written the end of the one before since.
+    pub fn is_still_live(&self, id: &LivestreamId) {
+        let Some(found) = self.find(id) else { return };
+        let show = lock(&found);
+        let live = show.livestream.is_live_here() && show.livestream.has_aired();
+        if live && !self.0.stopping.load(Ordering::SeqCst) {
+            self.0.directory.set_streamer_connected(id, true);
+        }
+    }
+
     /// Forgets a livestream that nobody here has to do with. False if somebody has.
     pub fn release(&self, id: &LivestreamId) -> bool {
         let Some(found) = self.find(id) else {
@@ -133,5 +146,14 @@ impl Relay {
         }
         self.forget(id, &found);
         true
+    }
+}
+
+fn word(phase: Phase, now: Instant) -> Word {
+    match phase {
+        Phase::Live => Word::Live,
+        Phase::Grace(left) => Word::Grace(now + left),
+        Phase::Ended => Word::Ended,
+        Phase::Unknown => Word::Nothing,
     }
 }

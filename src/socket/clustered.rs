@@ -51,6 +51,10 @@ impl Node for Sockets {
         self.0.relay.is_over(id);
     }
 
+    fn still_live(&self, id: &LivestreamId) {
+        self.0.relay.is_still_live(id);
+    }
+
     fn release(&self, id: &LivestreamId) -> bool {
         self.0.relay.release(id)
     }

@@ -58,7 +58,11 @@ pub(super) async fn admit(
     let livestream = claim.livestream.ok_or(Refusal::DoesNotExist(claim.named))?;
     // What is on air here or on another node exists: no document is asked for, and no outage there keeps listeners out.
     let relay = &sockets.0.relay;
-    if !relay.is_started(&livestream) && !relay.is_started_elsewhere(&livestream).await {
+    let mut elsewhere = None;
+    if !relay.is_started(&livestream) {
+        elsewhere = relay.look_elsewhere(&livestream).await;
+    }
+    if !relay.is_started(&livestream) && elsewhere.is_none() {
         let entry = look_up(sockets, &livestream, Freshness::Cached).await?;
         let entry = entry.ok_or_else(|| Refusal::DoesNotExist(livestream.to_string()))?;
         if !entry.streamer_connected && !sockets.0.relay.is_started(&livestream) {
@@ -78,6 +82,9 @@ pub(super) async fn admit(
         Err(Refused::Full) => return Err(Refusal::Full),
         Err(_) => return Err(Refusal::NotStarted(livestream)),
     };
+    if let Some(phase) = elsewhere {
+        relay.begin_to_follow(&livestream, phase, now());
+    }
     let bearer = Arc::new(Bearer::new(ROLE, livestream, caller, claim.token));
     let seat = ListenerSeat {
         sockets: sockets.clone(),

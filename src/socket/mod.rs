@@ -14,6 +14,7 @@ mod clustered;
 mod entry;
 mod handshake;
 mod listener;
+mod promises;
 mod streamer;
 mod wire;
 

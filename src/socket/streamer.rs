@@ -8,13 +8,13 @@ use socketioxide::socket::DisconnectReason;
 
 use super::bearer::{self, Bearer};
 use super::handshake::{Auth, claim, identify, look_up};
+use super::promises::{Promise, Promises};
 use super::wire::{self, Ack, Refusal, StateMessage};
 use super::{Dismissed, Sockets, now};
-use crate::broadcast::{Lease, Role, UserId};
-use crate::cluster::{Ticket, Unpublished};
+use crate::broadcast::{Lease, Role};
 use crate::directory::Freshness;
 use crate::limits::whole_millis;
-use crate::relay::{SocketId, Start, UploadError, Uploaded};
+use crate::relay::{Start, UploadError, Uploaded};
 
 const ROLE: Role = Role::Streamer;
 
@@ -23,6 +23,7 @@ pub(super) struct StreamerSeat {
     sockets: Sockets,
     lease: Lease,
     bearer: Arc<Bearer>,
+    promises: Promises,
 }
 
 impl Drop for StreamerSeat {
@@ -48,14 +49,10 @@ fn bearer(socket: &SocketRef) -> Option<Arc<Bearer>> {
 pub(super) fn register(sockets: &Sockets, socket: &SocketRef) {
     let room = sockets.clone();
     // Uploads are taken one after the other, here: the library runs this closure before it reads on, and spawns only
-    // the future that is returned: what is left to do is to wait for other nodes, if there are any.
+    // the future that is returned, which is ready.
     let upload = move |socket: SocketRef, TryData(clip): TryData<(Bytes,)>, ack: AckSender| {
-        let waits = take(&room, &socket, clip.ok().map(|(clip,)| clip), ack);
-        async move {
-            if let Some(waits) = waits {
-                waits.answer().await;
-            }
-        }
+        take(&room, &socket, clip.ok().map(|(clip,)| clip), ack);
+        std::future::ready(())
     };
     socket.on(wire::UPLOAD, upload);
     bearer::register(sockets, socket, bearer);
@@ -88,10 +85,12 @@ pub(super) async fn admit(
         sockets.dismiss(ROLE, replaced, &wire::taken_over(&livestream));
     }
     let bearer = Arc::new(Bearer::new(ROLE, livestream, caller, claim.token));
+    let promises = Promises::new(sockets, socket.id, &bearer.caller.user);
     let seat = StreamerSeat {
         sockets: sockets.clone(),
         lease,
         bearer,
+        promises,
     };
     socket.extensions.insert(Arc::new(seat));
     bearer::watch(sockets, socket, gone);
@@ -119,44 +118,7 @@ pub(super) fn greet(sockets: &Sockets, socket: &SocketRef) {
     }
 }
 
-/// A clip that was relayed here and is on its way to other nodes: its streamer is told when they have it.
-struct Waits {
-    sockets: Sockets,
-    socket: SocketId,
-    user: UserId,
-    ticket: Ticket,
-    listeners: usize,
-    ack: AckSender,
-}
-
-impl Waits {
-    /// Within the lease's length: then the clip is published, or its livestream is no more this node's.
-    async fn answer(self) {
-        let published = self.ticket.await.unwrap_or(Err(Unpublished::Away));
-        // Found anew: nothing that waits may hold a socket.
-        let socket = self.sockets.find(ROLE, self.socket);
-        let emit = |event: &str, text: &str| {
-            if let Some(socket) = &socket {
-                socket.emit(event, text).ok();
-            }
-        };
-        let said = match published {
-            Ok(sequence) => {
-                emit(wire::SUCCESS, &wire::received(&self.user));
-                taken(sequence, self.listeners)
-            }
-            Err(Unpublished::Superseded) => Ack::error(wire::NOT_ON_AIR),
-            Err(Unpublished::Away) => {
-                let text = Refusal::Unavailable.text();
-                emit(wire::ERROR, &text);
-                Ack::error(&text)
-            }
-        };
-        self.ack.send(&said).ok();
-    }
-}
-
-fn taken(sequence: u64, listeners: usize) -> Ack {
+pub(super) fn taken(sequence: u64, listeners: usize) -> Ack {
     Ack {
         ok: true,
         sequence: Some(sequence),
@@ -165,12 +127,7 @@ fn taken(sequence: u64, listeners: usize) -> Ack {
     }
 }
 
-fn take(
-    sockets: &Sockets,
-    socket: &SocketRef,
-    clip: Option<Bytes>,
-    ack: AckSender,
-) -> Option<Waits> {
+fn take(sockets: &Sockets, socket: &SocketRef, clip: Option<Bytes>, ack: AckSender) {
     let refused = |text: &str, retry_after_ms: Option<u64>| {
         socket.emit(wire::ERROR, text).ok();
         Ack {
@@ -204,10 +161,8 @@ fn take(
                     ticket: Some(ticket),
                     ..
                 }) => {
-                    return Some(Waits {
-                        sockets: sockets.clone(),
-                        socket: socket.id,
-                        user: caller.user.clone(),
+                    // Told when the other nodes have it.
+                    return seat.promises.keep(Promise {
                         ticket,
                         listeners,
                         ack,
@@ -231,7 +186,6 @@ fn take(
     };
     // Without a callback there is nobody to answer.
     ack.send(&said).ok();
-    None
 }
 
 fn gone(sockets: &Sockets, socket: &SocketRef, reason: DisconnectReason) {

@@ -10,7 +10,7 @@ local number = tonumber(ARGV[2])
 if number <= record.count then return record.sequence - (record.count - number) end
 local sequence = record.sequence + 1
 local message = ARGV[7] .. struct.pack('>I8', sequence) .. ARGV[8]
-redis.call('HSET', KEYS[1], 'sequence', whole(sequence), 'count', whole(number), 'till', whole(now + ARGV[3]), 'aired', '1')
+redis.call('HSET', KEYS[1], 'sequence', whole(sequence), 'count', whole(number), 'till', whole(now + ARGV[3]))
 keep(record.grace)
 -- The latest clips, for nodes that missed some: what is too much goes, oldest first.
 local kept = redis.call('EXISTS', KEYS[2]) == 1 and tonumber(redis.call('HGET', KEYS[1], 'kept') or 0) or 0

@@ -1,25 +1,25 @@
 -- A node looks at a livestream, says how many listen there, and, if it holds it, that it still does.
 -- KEYS: record, presence
 -- ARGV: node, listeners (-1: only looks), until when they are believed in ms, its epoch (0: it is not the holder),
---       lease ms, grace ms, aired, sequence and since as the holder knows them
+--       lease ms, grace ms, sequence and since as the holder knows them
 -- Returns: epoch, node, phase (or none), ms left, sequence, listeners elsewhere, 1 if this call ended what had run out
---          of time and had aired, 1 if the record was lost and is there again
+--          of time, 1 if the record was lost and is there again
 local record = read()
 local again, expired = '0', '0'
 local mine = tonumber(ARGV[4])
 if mine > 0 and not record then
   redis.call('HSET', KEYS[1], 'epoch', ARGV[4], 'node', ARGV[1], 'phase', 'live', 'till', '0', 'grace', ARGV[6],
-    'sequence', ARGV[8], 'count', '0', 'aired', ARGV[7], 'since', ARGV[9])
+    'sequence', ARGV[7], 'count', '0', 'since', ARGV[8])
   record = read()
   again = '1'
 end
 if mine > 0 and record.epoch == mine then
-  redis.call('HSET', KEYS[1], 'phase', 'live', 'till', whole(now + ARGV[5]), 'aired', ARGV[7])
+  redis.call('HSET', KEYS[1], 'phase', 'live', 'till', whole(now + ARGV[5]))
   record.phase, record.left = 'live', tonumber(ARGV[5])
   keep(ARGV[6])
 elseif record and record.expired then
   redis.call('HSET', KEYS[1], 'phase', 'ended')
-  expired = record.aired
+  expired = '1'
 end
 
 local elsewhere = 0

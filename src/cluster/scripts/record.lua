@@ -6,7 +6,6 @@
 --   grace     how long the grace is, in milliseconds
 --   sequence  of its latest clip
 --   count     clips published in this epoch
---   aired     1 once a streamer has been told of its success
 --   since     when its streamer came, in milliseconds
 --   kept      bytes of the clips that are kept
 local clock = redis.call('TIME')
@@ -14,12 +13,12 @@ local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local whole = function(number) return string.format('%.0f', number) end
 
 local read = function()
-  local fields = redis.call('HMGET', KEYS[1], 'epoch', 'node', 'phase', 'till', 'grace', 'sequence', 'count', 'aired', 'since')
+  local fields = redis.call('HMGET', KEYS[1], 'epoch', 'node', 'phase', 'till', 'grace', 'sequence', 'count', 'since')
   if not fields[1] then return nil end
   local record = {
     epoch = tonumber(fields[1]), node = fields[2], phase = fields[3], till = tonumber(fields[4]),
     grace = tonumber(fields[5]), sequence = tonumber(fields[6]), count = tonumber(fields[7]),
-    aired = fields[8], since = tonumber(fields[9]),
+    since = tonumber(fields[8]),
   }
   -- What time has made of it: a holder that gives no sign is lost, a grace runs out.
   record.left = record.till - now
