@@ -32,8 +32,7 @@ async def cluster(request, nodes):
     """The file's cluster, swept after the test; what its nodes said is shown where the test failed."""
     yield nodes
     if getattr(request.node, "broken", False):
-        for node in nodes.nodes:
-            print(f"--- {node.name}", *node.log.splitlines()[-40:], sep="\n")
+        nodes.print_logs()
     await nodes.sweep()
 
 

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from rig.history import Acked, Cut, Heard, Joined, Left, Restored, Sent, violations
+from rig.history import Acked, Cut, Heard, Joined, Left, LetIn, Restored, Sent, violations
 
 
 def good(seed=0):
@@ -124,6 +124,54 @@ def test_a_listener_of_a_node_that_is_cut_off_at_the_end_may_have_missed_a_clip(
     events = [Joined(0, "ada", 1, "a"), Cut(0.5, "a"), Sent(1, 1, 0), Acked(2, 1, 0, 1)]
     assert violations(events) == []
     assert refused([*events, Restored(3, "a")], "lost")
+
+
+def test_who_joined_at_a_node_that_was_cut_off_is_due_all_from_what_it_heard_first_when_the_node_was_back():
+    events = [Cut(0, "a"), Joined(1, "ada", 1, "a"), Sent(2, 1, 0), Acked(2, 1, 0, 1), Restored(3, "a")]
+    events += [Sent(4, 1, 1), Acked(4, 1, 1, 2), Heard(5, "ada", 1, 1, 1)]
+    assert violations(events) == []
+    assert refused([*events, Sent(6, 1, 2), Acked(6, 1, 2, 3)], "lost")
+    assert refused([event for event in events if not isinstance(event, Heard)], "lost")
+
+
+def test_who_joined_before_its_node_was_cut_off_is_due_all():
+    events = [Joined(0, "ada", 1, "a"), Cut(1, "a"), Sent(2, 1, 0), Acked(2, 1, 0, 1), Restored(3, "a")]
+    events += [Sent(4, 1, 1), Acked(4, 1, 1, 2), Heard(5, "ada", 1, 1, 1)]
+    assert refused(events, "lost")
+
+
+def alone():
+    """b is cut off, and lets the host in, who spoke at a before; both have a listener."""
+    return [
+        *(Joined(0, who, 1, who) for who in ("a", "b")),
+        *(LetIn(0, 1, "a"), Cut(1, "b"), Sent(2, 1, 0), Heard(2, "a", 1, 1, 0), Acked(2, 1, 0, 7)),
+        *(LetIn(3, 2, "b"), Sent(4, 2, 0), Heard(4, "b", 1, 2, 0), Acked(4, 2, 0, 1), Restored(5, "b")),
+        *(Sent(20, 2, 1), Heard(20, "a", 1, 2, 1), Heard(20, "b", 1, 2, 1), Acked(20, 2, 1, 8)),
+    ]
+
+
+def test_a_host_of_a_node_that_is_cut_off_is_promised_the_listeners_of_that_node_alone():
+    events = alone()
+    assert violations(events) == []
+    assert refused([event for event in events if event != Heard(4, "b", 1, 2, 0)], "lost")
+
+
+def test_once_that_is_settled_it_is_promised_everybody_again():
+    assert refused([event for event in alone() if event != Heard(20, "a", 1, 2, 1)], "lost")
+    assert refused([*alone(), Sent(21, 2, 2), Heard(21, "a", 1, 2, 2), Acked(21, 2, 2, 9)], "lost")
+
+
+def test_what_was_said_elsewhere_meanwhile_is_due_where_no_such_host_was_heard():
+    events = [*alone(), Joined(0, "other", 1, "b")]
+    assert refused(events, "lost")
+
+
+def test_order_comes_before_what_was_missed():
+    assert refused([*alone(), Heard(21, "b", 1, 1, 0)], "two holders")
+
+
+def test_sequences_go_on_once_it_is_settled():
+    assert refused([*alone()[:-1], Acked(20, 2, 1, 7)], "sequence")
 
 
 def test_an_end_that_nobody_asked_for_is_refused():

@@ -49,7 +49,7 @@ class Scattered(Cluster):
 
 
 @pytest_asyncio.fixture
-async def scattered():
+async def scattered(request):
     network = Network(4)
     network.make()
     machines, last = network.machines[:3], network.machines[3]
@@ -61,6 +61,8 @@ async def scattered():
         Scattered.machines = machines
         cluster = await Scattered.start(engine, ENVIRONMENT)
         yield cluster
+        if getattr(request.node, "broken", False):
+            cluster.print_logs(200)
         await cluster.sweep()
     finally:
         if cluster:
@@ -136,7 +138,7 @@ async def test_whatever_links_are_cut_and_restored_the_history_is_a_good_one(sca
     await all_hear(everybody, last.stamp.number, 15)
     print(f"{len(host.visits)} sessions, {len(host.acked)} clips, {sum(len(it.heard) for it in everybody)} heard")
     show.check()
-    assert await cluster.holders() == 1
+    await cluster.held_once()
     await cluster.flagged(show, True)
 
 
@@ -159,7 +161,7 @@ async def test_a_node_that_is_cut_off_for_longer_than_its_lease_lets_its_host_go
     cluster.machines[0].restore("engine")
     show.history.append(Restored(time.monotonic(), here.name))
     await all_hear(listeners, (await host.say_and_wait()).stamp.number, 15)
-    assert await cluster.holders() == 1
+    await cluster.held_once()
     show.check()
 
 
@@ -173,6 +175,8 @@ async def test_a_clip_that_was_missed_while_cut_off_is_made_up_in_order(scattere
     cluster.machines[1].cut("engine")
     for _ in range(10):
         await host.say_and_wait()
+    # By then its connection is given up, and what was on the way is lost.
+    await until(there.degraded, "the node that is cut off says so")
     replayed = await there.metric("castaway_cluster_clips_replayed_total")
     cluster.machines[1].restore("engine")
     await all_hear(listeners, 11, 10)

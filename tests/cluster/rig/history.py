@@ -3,10 +3,27 @@
 Pure: no clock, no network. A clip is named by the host's session (each connection that was let in is one more) and its
 place in that session; a listener's sitting is one connection of it. `violations` gives one line for each broken promise,
 none for a good history.
+
+A node that is cut off lets a host in *for the time being*: it cannot know whether others have one. Until it is back and has
+settled that, its `ok: true` is a promise to its own listeners alone, and its sequences are its own; and who listens to
+such a host there is not handed afterwards what hosts before it said elsewhere meanwhile, for order comes first.
 """
 
 from collections import defaultdict
 from dataclasses import dataclass
+
+
+SETTLING = 5
+"""Seconds that a node may take, once its way to the engine is restored, to use it."""
+
+
+@dataclass(frozen=True)
+class LetIn:
+    """The host's session began at `node`."""
+
+    at: float
+    session: int
+    node: str
 
 
 @dataclass(frozen=True)
@@ -118,30 +135,80 @@ def _ended(events):
 
 def _lost(events):
     """What was acknowledged reaches who was there before it was sent and still is, at a node that has the engine."""
-    away = set()
-    for event in events:
+    seats, away = _seats(events)
+    alone = _alone(events)
+    left = {(event.listener, event.sitting) for event in _of(events, Left)}
+    sent = {(event.session, event.index): event.at for event in _of(events, Sent)}
+    heard = {(event.listener, event.sitting, event.session, event.index) for event in _of(events, Heard)}
+    for seat, since in seats:
+        me = (seat.listener, seat.sitting)
+        if me in left or seat.node in away:
+            continue
+        # Hosts that this listener heard of a node, its own, that could not know of others.
+        mine = {session for *who, session, _ in heard if tuple(who) == me and alone.get(session, ("", 0))[0] == seat.node}
+        newest = max(mine, default=0)
+        for ack in _of(events, Acked):
+            clip = (ack.session, ack.index)
+            node, until = alone.get(ack.session, (seat.node, 0))
+            due = sent.get(clip, 0) > since and ack.session >= newest and (node == seat.node or ack.at > until)
+            if due and (*me, *clip) not in heard:
+                yield f"lost: {seat.listener}/{seat.sitting} at {seat.node} never heard {clip}, sequence {ack.sequence}"
+
+
+def _alone(events):
+    """The sessions that began at a node that was cut off: the node, and when it has settled that at the latest."""
+    since, back, alone = set(), {}, {}
+    for place, event in enumerate(events):
+        if isinstance(event, Cut):
+            since.add(event.node)
+        elif isinstance(event, Restored):
+            since.discard(event.node)
+            back[event.node] = event.at
+        elif isinstance(event, LetIn):
+            if event.node in since or back.get(event.node, -SETTLING) + SETTLING > event.at:
+                alone[event.session] = (event.node, _settled(events[place:], event, event.node in since))
+    return alone
+
+
+def _settled(later, session, away):
+    """When the node of this session has had the engine for long enough."""
+    since = None if away else session.at
+    for event in later:
+        if isinstance(event, (Cut, Restored)) and event.node == session.node:
+            if since is not None and event.at >= since + SETTLING:
+                break
+            since = event.at if isinstance(event, Restored) else None
+    return float("inf") if since is None else since + SETTLING
+
+
+def _seats(events):
+    """Each who joined, with the time from which all is due to it; and the nodes that are cut off at the end.
+
+    Who joins at a node that is cut off is a late joiner once the node is back: all is due from what it hears first then.
+    """
+    seats, away = [], set()
+    for place, event in enumerate(events):
         if isinstance(event, Cut):
             away.add(event.node)
         elif isinstance(event, Restored):
             away.discard(event.node)
-    left = {(event.listener, event.sitting) for event in _of(events, Left)}
-    sent = {(event.session, event.index): event.at for event in _of(events, Sent)}
-    heard = {(event.listener, event.sitting, event.session, event.index) for event in _of(events, Heard)}
-    for seat in _of(events, Joined):
-        if (seat.listener, seat.sitting) in left or seat.node in away:
-            continue
-        for ack in _of(events, Acked):
-            clip = (ack.session, ack.index)
-            if clip in sent and sent[clip] > seat.at and (seat.listener, seat.sitting, *clip) not in heard:
-                yield f"lost: {seat.listener}/{seat.sitting} at {seat.node} never heard {clip}, sequence {ack.sequence}"
+        elif isinstance(event, Joined):
+            later = events[place:] if event.node in away else []
+            back = next((it.at for it in later if isinstance(it, Restored) and it.node == event.node), event.at)
+            mine = (it.at for it in later if isinstance(it, Heard) and (it.listener, it.sitting) == (event.listener, event.sitting))
+            seats.append((event, next((at for at in mine if at > back), back)))
+    return seats, away
 
 
 def _sequences(events):
     """Later clips have higher sequences, over all sessions."""
+    alone = _alone(events)
     acks = sorted(_of(events, Acked), key=lambda event: (event.session, event.index))
     for before, after in zip(acks, acks[1:]):
         if (before.session, before.index) == (after.session, after.index):
             yield f"acknowledged twice: {(after.session, after.index)}"
-        elif before.sequence >= after.sequence:
+    known = [ack for ack in acks if ack.at > alone.get(ack.session, ("", 0))[1]]
+    for before, after in zip(known, known[1:]):
+        if before.sequence >= after.sequence and (before.session, before.index) != (after.session, after.index):
             clips = f"{(before.session, before.index)} then {(after.session, after.index)}"
             yield f"sequence: {clips} were acknowledged as {before.sequence} then {after.sequence}"

@@ -9,6 +9,7 @@ A cut is silent: the bridge forwards nothing on that port any more, and nobody i
 import asyncio
 import contextlib
 import ctypes
+import itertools
 import os
 import shutil
 import socket
@@ -17,6 +18,8 @@ from urllib.parse import urlsplit
 
 CLONE_NEWNET = 0x40000000
 ROOT = 254
+COUNT = itertools.count(1)
+"""What was taken away may linger for a while: no name is used twice."""
 
 
 def why_not():
@@ -131,8 +134,8 @@ class Network:
     sides = ("clients", "engine")
 
     def __init__(self, count):
-        # Of this process alone; an address block that nobody routes.
-        self.name = f"cw{os.getpid() % 100_000}"
+        # Of this process alone, and short: an interface's name has 15 characters at most.
+        self.name = f"cw{os.getpid() % 100_000}x{next(COUNT)}"
         self.block = 64 + os.getpid() % 64
         self.servers = []
         self.machines = [Machine(self, number) for number in range(1, count + 1)]

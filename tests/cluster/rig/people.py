@@ -11,7 +11,7 @@ import socketio
 from harness.client import Client
 
 from .clips import Stamp, stamp_of
-from .history import Acked, Heard, Joined, Left, Sent
+from .history import Acked, Heard, Joined, Left, LetIn, Sent
 from .waiting import until
 
 SERVER = "server disconnect"
@@ -134,6 +134,9 @@ class Person:
                 await asyncio.wait_for(visit.close(), 2)
             except TimeoutError:
                 visit.socket.eio.state = "disconnected"
+            # A connection that was given up leaves its session.
+            if visit.socket.eio.http and not visit.socket.eio.http.closed:
+                await visit.socket.eio.http.close()
         assert not self.wrong, self.wrong
 
 
@@ -155,6 +158,7 @@ class Host(Person):
         visit.session, visit.index = self.show.next_session(), 0
 
     def enters(self, visit):
+        self.history.append(LetIn(time.monotonic(), visit.session, visit.node.name))
         for number in list(self.outbox):
             self._send(visit, number)
 
