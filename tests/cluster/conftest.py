@@ -8,15 +8,22 @@ from rig.engines import Engine, Sharded
 ENGINES = {kind.kind: kind for kind in (Engine, Sharded)}
 
 
-@pytest_asyncio.fixture(scope="session", params=ENGINES)
-async def engine(request):
-    """Redis alone, then Redis in shards."""
-    engine = ENGINES[request.param]()
-    try:
-        await engine.start()
-        yield engine
-    finally:
+@pytest_asyncio.fixture(scope="session")
+async def engines():
+    """Those that were started, by kind."""
+    started = {}
+    yield started
+    for engine in started.values():
         await engine.stop()
+
+
+@pytest_asyncio.fixture(scope="module", params=ENGINES)
+async def engine(request, engines):
+    """Redis alone, then Redis in shards."""
+    if request.param not in engines:
+        engines[request.param] = ENGINES[request.param]()
+        await engines[request.param].start()
+    return engines[request.param]
 
 
 @pytest_asyncio.fixture(scope="module")
@@ -42,3 +49,12 @@ def pytest_runtest_makereport(item, call):
     if call.when == "call":
         item.broken = report.failed
     return report
+
+
+def pytest_collection_modifyitems(items):
+    """Several run beside each other: what shares nodes stays together."""
+    for item in items:
+        engine = item.callspec.params.get("engine", "") if hasattr(item, "callspec") else ""
+        item.add_marker(pytest.mark.xdist_group(f"{item.path.stem} {engine}"))
+    # The longest first.
+    items.sort(key=lambda item: item.path.stem != "test_partitions")

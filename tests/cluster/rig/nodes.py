@@ -100,9 +100,10 @@ class Node:
         return status == 200 and DEGRADED in text
 
     async def in_touch(self):
-        """Ready, with the engine, and with nothing to say against it."""
+        """Ready, with the engine, with nothing to say against it, and known to the other nodes."""
         status, text = await self.ready()
-        return status == 200 and DEGRADED not in text and await self.metric("castaway_cluster_up") == 1
+        up = status == 200 and DEGRADED not in text and await self.metric("castaway_cluster_up") == 1
+        return up and await self.metric("castaway_cluster_nodes") > 0
 
     async def settled(self, seconds=15):
         await until(self.in_touch, f"{self.name} is ready and has the engine", seconds)
