@@ -270,8 +270,11 @@ impl<L> Livestream<L> {
 
     /// Goes by what other nodes say, while its streamer is not here. True if it is over now.
     pub fn follow(&mut self, word: Word, now: Instant) -> bool {
+        if self.is_live_here() {
+            return false;
+        }
         self.phase = match (word, self.phase) {
-            // Whose streamer is here needs nobody's word, and what waits has not begun.
+            // What waits has not begun.
             (_, phase @ (Phase::Live { .. } | Phase::Ended))
             | (Word::Ended | Word::Nothing, phase @ Phase::Waiting { .. }) => phase,
             (Word::Live, _) => Phase::Elsewhere,

@@ -25,6 +25,7 @@ mod records;
 mod roster;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -115,6 +116,8 @@ struct Inner {
     catching_up: Semaphore,
     // A lock: taken when a livestream comes or goes.
     links: Mutex<HashMap<LivestreamId, Arc<Link>>>,
+    /// Set once: this node stops, and says no more that it is there.
+    leaving: AtomicBool,
     // Set once, when it starts.
     node: OnceLock<Arc<dyn Node>>,
 }
@@ -153,6 +156,7 @@ impl Cluster {
             replay_clips: config.cluster.replay_clips,
             catching_up: Semaphore::new(CATCHING_UP),
             links: Mutex::default(),
+            leaving: AtomicBool::new(false),
             node: OnceLock::new(),
         }))))
     }
@@ -214,6 +218,7 @@ impl Cluster {
             }
         };
         tokio::time::timeout(limit, handed_on).await.ok();
+        self.0.leaving.store(true, Ordering::SeqCst);
         self.0.records.leave().await.ok()
     }
 }

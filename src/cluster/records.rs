@@ -382,29 +382,35 @@ impl Records {
 
     /// Says that this node is there; how many are, it included.
     pub(super) async fn beat(&self) -> Result<usize, EngineError> {
-        let key = format!("{}:nodes", self.prefix);
-        let now = wall_clock();
-        // Clocks may differ by seconds.
-        let silence = Duration::from_secs(10) + self.lease;
-        let before = now.saturating_sub(u64::try_from(silence.as_millis()).unwrap_or(u64::MAX));
         let mut command = redis::cmd("ZADD");
-        command.arg(&key).arg(now).arg(&self.node);
+        command.arg(self.roster()).arg(wall_clock()).arg(&self.node);
         self.engine.call::<redis::Value>(&command).await?;
         let mut command = redis::cmd("ZREMRANGEBYSCORE");
-        command.arg(&key).arg("-inf").arg(before);
+        let long_ago = wall_clock().saturating_sub(60_000);
+        command.arg(self.roster()).arg("-inf").arg(long_ago);
         self.engine.call::<redis::Value>(&command).await?;
-        let mut command = redis::cmd("ZCARD");
-        self.engine.call(command.arg(&key)).await
+        self.count_nodes().await
     }
 
     /// Says that this node goes; how many are left.
     pub(super) async fn leave(&self) -> Result<usize, EngineError> {
-        let key = format!("{}:nodes", self.prefix);
         let mut command = redis::cmd("ZREM");
-        command.arg(&key).arg(&self.node);
+        command.arg(self.roster()).arg(&self.node);
         self.engine.call::<redis::Value>(&command).await?;
-        let mut command = redis::cmd("ZCARD");
-        self.engine.call(command.arg(&key)).await
+        self.count_nodes().await
+    }
+
+    /// Nodes that gave a sign lately; clocks may differ by a second or two.
+    async fn count_nodes(&self) -> Result<usize, EngineError> {
+        let silence = self.pulse * 3 + self.engine.timeout + Duration::from_secs(1);
+        let lately = Duration::from_millis(wall_clock()).saturating_sub(silence);
+        let mut command = redis::cmd("ZCOUNT");
+        command.arg(self.roster()).arg(millis(lately)).arg("+inf");
+        self.engine.call(&command).await
+    }
+
+    fn roster(&self) -> String {
+        format!("{}:nodes", self.prefix)
     }
 
     /// How long a holder that gives no sign is believed, and then awaited.

@@ -5,6 +5,7 @@
 //! stays for longer than the lease, the grace and one more look.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
@@ -33,18 +34,28 @@ pub(super) async fn run(cluster: Arc<Inner>) {
             Some(id) = inbox.recv() => poke(&cluster, &id),
             Ok(()) = generation.changed() => {
                 engine.subscribe(&channel, true).await.ok();
+                beat(&cluster).await;
             }
             _ = pulse.tick() => {
                 count += 1;
                 count_links(&cluster);
-                if let Ok(nodes) = cluster.records.beat().await {
-                    cluster.figures.nodes.set(i64::try_from(nodes).unwrap_or(i64::MAX));
-                }
+                beat(&cluster).await;
                 if count.is_multiple_of(LOOK) {
                     look(&cluster).await.ok();
                 }
             }
         }
+    }
+}
+
+/// Says that this node is there, and counts the others.
+async fn beat(cluster: &Inner) {
+    if cluster.leaving.load(Ordering::SeqCst) {
+        return;
+    }
+    if let Ok(nodes) = cluster.records.beat().await {
+        let nodes = i64::try_from(nodes).unwrap_or(i64::MAX);
+        cluster.figures.nodes.set(nodes);
     }
 }
 

@@ -222,6 +222,10 @@ impl Sockets {
         let Some(found) = self.find(role, socket) else {
             return;
         };
+        if !found.connected() {
+            // It cannot be told anything yet; its greeting finds out.
+            return;
+        }
         // Once only: it may be replaced while it is greeted, and both notice.
         if found.extensions.insert(Dismissed).is_none() {
             found.emit(wire::ERROR, text).ok();

@@ -30,6 +30,11 @@ enum Step {
     Pass { seconds: u64 },
     Join,
     Leave { listener: usize },
+    Follow(u8),
+    HandOn,
+    Yield,
+    Forfeit,
+    Release,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -44,6 +49,11 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (1..40_u64).prop_map(|seconds| Step::Pass { seconds }),
         3 => Just(Step::Join),
         2 => (0..4_usize).prop_map(|listener| Step::Leave { listener }),
+        3 => (0..4_u8).prop_map(Step::Follow),
+        3 => Just(Step::HandOn),
+        1 => Just(Step::Yield),
+        1 => Just(Step::Forfeit),
+        1 => Just(Step::Release),
     ]
 }
 
@@ -51,6 +61,8 @@ fn step() -> impl Strategy<Value = Step> {
 #[derive(Default)]
 struct Model {
     holder: Option<u64>,
+    /// Its streamer is on another node.
+    elsewhere: bool,
     aired: bool,
     over: bool,
     deadline: Option<Instant>,
@@ -84,6 +96,7 @@ proptest! {
                         let replaced = model.holder.map(Lease);
                         prop_assert_eq!(started, Ok(Started { replaced, resumed: model.aired }));
                         model.holder = Some(newest);
+                        model.elsewhere = false;
                         model.deadline = None;
                     }
                 }
@@ -154,6 +167,63 @@ proptest! {
                         Err(refused) => prop_assert!(model.over && refused == Refused::Ended),
                     }
                 }
+                Step::Follow(kind) => {
+                    let word = match kind {
+                        0 => Word::Live,
+                        1 => Word::Grace(now + GRACE / 2),
+                        2 => Word::Ended,
+                        _ => Word::Nothing,
+                    };
+                    let waiting = livestream.state() == State::Waiting;
+                    if model.holder.is_none() && !model.over {
+                        match word {
+                            Word::Live => {
+                                (model.elsewhere, model.aired, model.deadline) = (true, true, None);
+                            }
+                            Word::Grace(until) => {
+                                (model.elsewhere, model.aired, model.deadline) = (false, true, Some(until));
+                            }
+                            Word::Ended if !waiting => model.over = true,
+                            Word::Nothing if model.elsewhere => {
+                                (model.elsewhere, model.deadline) = (false, Some(now + GRACE));
+                            }
+                            Word::Nothing if !waiting => model.over = model.deadline.is_some_and(|until| until <= now),
+                            Word::Ended | Word::Nothing => {}
+                        }
+                    }
+                    prop_assert_eq!(livestream.follow(word, now), model.over);
+                }
+                Step::HandOn => {
+                    let clip = livestream.hand_on(Bytes::from_static(b"clip"), now);
+                    if model.holder.is_some() || model.over {
+                        prop_assert_eq!(clip, None);
+                    } else {
+                        model.aired = true;
+                        model.uploaded += 1;
+                        prop_assert_eq!(clip.unwrap().sequence, model.uploaded);
+                        for heard in livestream.listeners() {
+                            heard.borrow_mut().push(model.uploaded);
+                        }
+                        for member in &mut members {
+                            member.expected.push(model.uploaded);
+                        }
+                    }
+                }
+                Step::Yield => {
+                    prop_assert_eq!(livestream.yield_to_other(), model.holder.is_some());
+                    model.elsewhere |= model.holder.take().is_some();
+                }
+                Step::Forfeit => {
+                    prop_assert_eq!(livestream.forfeit(now), model.holder.is_some());
+                    if model.holder.take().is_some() {
+                        model.deadline = Some(now + GRACE);
+                    }
+                }
+                Step::Release => {
+                    let idle = members.is_empty() && model.holder.is_none();
+                    prop_assert_eq!(livestream.release(), idle);
+                    model.over |= idle;
+                }
                 Step::Leave { listener } => {
                     if listener < members.len() {
                         let member = members.swap_remove(listener);
@@ -162,12 +232,16 @@ proptest! {
                     }
                 }
             }
+            if model.over {
+                model.elsewhere = false;
+            }
             for member in &members {
                 prop_assert_eq!(&*member.heard.borrow(), &member.expected);
             }
             prop_assert_eq!(livestream.listeners().len(), members.len());
             prop_assert_eq!(livestream.state() == State::Ended, model.over);
-            prop_assert_eq!(livestream.state() == State::Live, model.holder.is_some());
+            prop_assert_eq!(livestream.state() == State::Live, model.holder.is_some() || model.elsewhere);
+            prop_assert_eq!(livestream.is_live_here(), model.holder.is_some());
             for lease in 0..=newest {
                 prop_assert_eq!(livestream.holds(Lease(lease)), model.holder == Some(lease));
             }
