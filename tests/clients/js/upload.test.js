@@ -110,6 +110,7 @@ onEveryTransport("an upload", ROOMY, (world) => {
 
   test("a callback gets one object with the sequence and the listeners", async () => {
     const show = await world.show(2);
+    await world.counted(show, 2);
     const first = await show.streamer.upload(clip(1));
     const second = await show.streamer.upload(clip(2));
     assert.deepEqual(first, { ok: true, sequence: first.sequence, listeners: 2 });

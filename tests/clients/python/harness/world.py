@@ -87,6 +87,15 @@ class World:
         show.listener = show.listeners[0] if listeners else None
         return show
 
+    async def counted(self, show, listeners):
+        """Waits until the streamer was told of so many listeners: a node hears a pulse later who listens on another."""
+
+        async def told():
+            return any(name == "state" and it["listeners"] == listeners for name, it in show.streamer.journal)
+
+        if ENGINE:
+            await eventually(told, "the listeners are counted")
+
     async def wire(self, server=None):
         wire = await Wire.to((server or self.server).url)
         self.wires.append(wire)
