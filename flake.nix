@@ -129,6 +129,11 @@
             imports = [ ./nixos/tests/vm.nix ];
             defaults.imports = [ self.nixosModules.default ];
           };
+
+          cluster = pkgs.testers.runNixOSTest {
+            imports = [ ./nixos/tests/cluster.nix ];
+            defaults.imports = [ self.nixosModules.default ];
+          };
         }
       );
 

@@ -1,5 +1,6 @@
 # services.castaway-media-server: the package's own units with a drop-in, a configuration file that the daemon has
-# checked at build time, and a proxy in front where a domain is named.
+# checked at build time, a proxy in front where a domain is named, and a Valkey beside it where this machine is to be
+# the engine of a cluster.
 {
   config,
   lib,
@@ -51,6 +52,13 @@ let
       "service_account"
     ]
   ];
+
+  # The engine on this machine: an instance of its own, `redis-castaway.service`.
+  engine = "castaway";
+  isLoopback = address: lib.hasPrefix "127." address || address == "::1";
+  engineUrl = "redis://127.0.0.1:${toString cfg.valkey.port}";
+  clusterUrl = cfg.settings.cluster.url;
+
   legacyNames = [
     "IDENTITY_SERVER_API_KEY"
     "PROJECT_ID"
@@ -124,6 +132,15 @@ in
           };
           upload.max_clip_bytes = optional types.ints.positive "The largest clip, in bytes.";
           http.pages = optional types.bool "Serve the studio and the listening page.";
+          cluster = {
+            url = optional types.str ''
+              The Redis or Valkey that all nodes of a cluster share, `redis://host:6379`, or `rediss://` for TLS; unset,
+              this machine is alone. A URL that holds a password is a secret: it belongs in
+              {option}`services.castaway-media-server.credentials."cluster.url"`.
+            '';
+            node = optional types.str "This node's name in logs; the host's name if there is none.";
+            prefix = optional types.str "What all keys and channels begin with: one for each deployment that shares an engine.";
+          };
           log = {
             level = optional types.str "`error`, `warn`, `info`, `debug`, `trace`, or directives by module.";
             client_address = optional types.bool "Whether clients' addresses are logged.";
@@ -143,6 +160,44 @@ in
       example = {
         "google.api_key" = "/run/keys/identity-api-key";
         PRIVATE_KEY = "/run/keys/service-account-key";
+        "cluster.url" = "/run/keys/castaway-cluster-url";
+      };
+    };
+
+    valkey = {
+      enable = lib.mkEnableOption ''
+        a Valkey on this machine, `redis-castaway.service`, as the engine of a cluster. It keeps nothing on disk: what
+        it holds is rebuilt by the nodes within seconds. The daemon of this machine is told of it by itself'';
+
+      address = mkOption {
+        type = types.str;
+        default = "127.0.0.1";
+        example = "10.132.0.7";
+        description = ''
+          The address on which it answers, beside the loopback: one that the other nodes reach and nobody else does.
+          Then it needs {option}`services.castaway-media-server.valkey.passwordFile`, and the firewall is yours to open.
+        '';
+      };
+
+      port = mkOption {
+        type = types.port;
+        default = 6379;
+        description = "The port on which it answers.";
+      };
+
+      passwordFile = optional types.externalPath ''
+        A file with its password, on one line. All nodes, this one included, then take the URL with the password from
+        the credential `castaway.cluster.url`.
+      '';
+
+      maxMemory = mkOption {
+        type = types.strMatching "[0-9]+(kb|mb|gb)?";
+        default = "512mb";
+        example = "4gb";
+        description = ''
+          What it may hold. At worst a livestream takes `cluster.replay_bytes`, 4 MiB; beyond this limit it refuses
+          what it is asked to keep, and forgets nothing.
+        '';
       };
     };
 
@@ -178,12 +233,28 @@ in
   config = mkIf cfg.enable (
     lib.mkMerge [
       {
-        assertions = map (path: {
-          assertion = !lib.hasAttrByPath path settings;
-          message =
-            "services.castaway-media-server.settings.${lib.concatStringsSep "." path} is a secret, and settings are "
-            + "readable by everybody: name a file in services.castaway-media-server.credentials.\"${lib.concatStringsSep "." path}\".";
-        }) secrets;
+        assertions =
+          map (path: {
+            assertion = !lib.hasAttrByPath path settings;
+            message =
+              "services.castaway-media-server.settings.${lib.concatStringsSep "." path} is a secret, and settings are "
+              + "readable by everybody: name a file in services.castaway-media-server.credentials.\"${lib.concatStringsSep "." path}\".";
+          }) secrets
+          ++ [
+            {
+              assertion = clusterUrl == null || !(lib.hasInfix "@" clusterUrl || lib.hasInfix "pass=" clusterUrl);
+              message =
+                "services.castaway-media-server.settings.cluster.url holds a password, and settings are readable by "
+                + "everybody: name a file in services.castaway-media-server.credentials.\"cluster.url\".";
+            }
+            {
+              assertion = clusterUrl == null || !cfg.credentials ? "cluster.url";
+              message =
+                "services.castaway-media-server.credentials.\"cluster.url\" would win over settings.cluster.url"
+                + lib.optionalString cfg.valkey.enable " (or the local Valkey)"
+                + ": set one of them.";
+            }
+          ];
 
         environment.etc."castaway-media-server/config.toml".source = configFile;
         environment.systemPackages = [ cfg.package ];
@@ -237,6 +308,72 @@ in
           )
         );
       }
+
+      (mkIf cfg.valkey.enable {
+        assertions = [
+          {
+            assertion = cfg.valkey.passwordFile != null || clusterUrl == engineUrl;
+            message =
+              "services.castaway-media-server.valkey.enable makes this machine's own Valkey the engine, ${engineUrl}, "
+              + "and settings.cluster.url names another: set one of them.";
+          }
+          {
+            assertion = cfg.valkey.passwordFile == null || clusterUrl == null;
+            message =
+              "services.castaway-media-server.valkey.passwordFile is set, so the URL holds a password: name a file with "
+              + "it in services.castaway-media-server.credentials.\"cluster.url\", and leave settings.cluster.url unset.";
+          }
+          {
+            assertion = isLoopback cfg.valkey.address || cfg.valkey.passwordFile != null;
+            message =
+              "services.castaway-media-server.valkey.address is open to other machines: it needs a password, in "
+              + "services.castaway-media-server.valkey.passwordFile.";
+          }
+        ];
+
+        services.castaway-media-server.settings.cluster.url = mkIf (cfg.valkey.passwordFile == null) (
+          lib.mkDefault engineUrl
+        );
+        # The daemon waits for no engine, and goes on without one: only the order is asked for.
+        systemd.services.castaway-media-server = {
+          wants = [ "redis-${engine}.service" ];
+          after = [ "redis-${engine}.service" ];
+        };
+
+        # As for the daemon: the address may come late, and whoever falls gets up again.
+        systemd.services."redis-${engine}" = {
+          wants = [ "network-online.target" ];
+          after = [ "network-online.target" ];
+          startLimitIntervalSec = 0;
+          serviceConfig = {
+            Restart = "always";
+            RestartSec = "1s";
+          };
+        };
+
+        services.redis = {
+          package = lib.mkDefault pkgs.valkey;
+          servers.${engine} = {
+            enable = true;
+            inherit (cfg.valkey) port;
+            bind = lib.concatStringsSep " " (
+              lib.unique [
+                "127.0.0.1"
+                cfg.valkey.address
+              ]
+            );
+            requirePassFile = cfg.valkey.passwordFile;
+            # Nothing on disk: the nodes write anew what was lost.
+            save = [ ];
+            appendOnly = false;
+            settings = {
+              maxmemory = cfg.valkey.maxMemory;
+              # A record that was thrown out would let a second node hold the livestream: rather no new clip is kept.
+              maxmemory-policy = "noeviction";
+            };
+          };
+        };
+      })
 
       (mkIf (cfg.tls.domain != null) {
         services.castaway-media-server.settings.server = {

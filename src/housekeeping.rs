@@ -26,6 +26,7 @@ const MINUTE: u64 = 240;
 pub(crate) struct Housekeeping {
     pub(crate) relay: Relay,
     pub(crate) sockets: Sockets,
+    /// Clients', and those of health checks.
     pub(crate) connections: [Arc<Connections>; 2],
     /// Where what is on is noted.
     pub(crate) handover: Option<PathBuf>,
@@ -59,7 +60,10 @@ impl Housekeeping {
 
     async fn look_after_livestreams(&self) {
         let now = Instant::now().into_std();
-        self.relay.flush_waiting();
+        let [clients, _] = &self.connections;
+        if clients.take_waiting() {
+            self.relay.flush_waiting();
+        }
         for ended in self.relay.expire(now) {
             self.sockets.conclude(ended).await;
         }

@@ -121,6 +121,12 @@ impl Model {
     fn write(&mut self, most: usize) {
         let mut slices = [IoSlice::new(&[]); SLICES];
         let filled = self.queue.slices(&mut slices);
+        if let Some(only) = self.queue.only() {
+            assert!(
+                filled == 1 && *only == *slices[0],
+                "the only piece is all there is"
+            );
+        }
         let bytes: Vec<u8> = slices[..filled]
             .iter()
             .flat_map(|slice| slice.iter().copied())

@@ -17,6 +17,10 @@ let
       a: !a.assertion && lib.hasPrefix "services.castaway-media-server" a.message
     ) config.assertions;
 
+  # That there is one complaint, and that it says so.
+  complaintsAbout =
+    options: words: map (a: lib.hasInfix words a.message) (complaints (of options)) == [ true ];
+
   plain = of { };
   alone = of {
     socketActivation = false;
@@ -35,6 +39,18 @@ let
     };
   };
   louder = of { settings.log.level = "debug"; };
+  clustered = of { settings.cluster.url = "rediss://10.0.0.3:6379"; };
+  secretly = of { credentials."cluster.url" = "/run/keys/cluster-url"; };
+  engine = of { valkey.enable = true; };
+  shared = of {
+    valkey = {
+      enable = true;
+      address = "10.0.0.7";
+      passwordFile = "/run/keys/valkey-password";
+    };
+    credentials."cluster.url" = "/run/keys/cluster-url";
+  };
+  server = config: config.services.redis.servers.castaway;
   longer = of { settings.livestream.grace = "60s"; };
   triggers = config: config.systemd.services.castaway-media-server.restartTriggers;
   reloads = config: config.systemd.services.castaway-media-server.reloadTriggers;
@@ -87,6 +103,59 @@ let
             settings.google.api_key = "x";
           })
         ) == 1;
+    "without a cluster there is no engine" =
+      plain.services.redis.servers == { }
+      && plain.services.castaway-media-server.settings.cluster.url == null;
+    "an engine without a password may stand in the settings" =
+      complaints clustered == [ ]
+      && clustered.services.castaway-media-server.settings.cluster.url == "rediss://10.0.0.3:6379";
+    "an engine with a password is a credential, and refused in the settings" =
+      complaints secretly == [ ]
+      &&
+        secretly.systemd.services.castaway-media-server.serviceConfig.LoadCredential == [
+          "castaway.cluster.url:/run/keys/cluster-url"
+        ]
+      && complaintsAbout { settings.cluster.url = "redis://me:word@10.0.0.3"; } "holds a password";
+    "a local Valkey is the engine of its machine, on the loopback alone" =
+      complaints engine == [ ]
+      && engine.services.castaway-media-server.settings.cluster.url == "redis://127.0.0.1:6379"
+      && (server engine).settings.bind == "127.0.0.1"
+      && (server engine).settings.port == 6379
+      && engine.networking.firewall.allowedTCPPorts == plain.networking.firewall.allowedTCPPorts;
+    "a local Valkey writes nothing to disk and throws nothing out" =
+      (server engine).settings.save == ''""''
+      && !(server engine).settings.appendOnly
+      && (server engine).settings.maxmemory-policy == "noeviction";
+    "a local Valkey is Valkey, and gets up again" =
+      engine.services.redis.package.pname == "valkey"
+      && engine.systemd.services.redis-castaway.serviceConfig.Restart == "always";
+    "a Valkey for other machines has a password, which is not in the settings" =
+      complaints shared == [ ]
+      && (server shared).settings.bind == "127.0.0.1 10.0.0.7"
+      && (server shared).requirePassFile == "/run/keys/valkey-password"
+      && shared.services.castaway-media-server.settings.cluster.url == null
+      && complaintsAbout {
+        valkey = {
+          enable = true;
+          address = "10.0.0.7";
+        };
+      } "needs a password"
+      && complaintsAbout {
+        valkey = {
+          enable = true;
+          passwordFile = "/run/keys/valkey-password";
+        };
+        settings.cluster.url = "redis://10.0.0.3:6379";
+      } "passwordFile is set";
+    "a local Valkey and another engine are refused" =
+      complaintsAbout {
+        valkey.enable = true;
+        settings.cluster.url = "redis://10.0.0.3:6379";
+      } "names another"
+      && complaintsAbout {
+        valkey.enable = true;
+        credentials."cluster.url" = "/run/keys/cluster-url";
+      } "would win";
     "an address without a port is refused" =
       refused
         (of {

@@ -211,3 +211,62 @@ impl Link {
         self.lock().ended = false;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn link(clips: usize, bytes: usize) -> Arc<Link> {
+        let figures = Figures::new(&prometheus::Registry::new()).expect("figures");
+        Link::new(LinkBounds { clips, bytes }, figures).0
+    }
+
+    proptest! {
+        #[test]
+        fn what_waits_is_bounded_the_latest_stays_and_every_ticket_is_answered(
+            sizes in prop::collection::vec(0..40_usize, 1..30), clips in 1..6_usize, bytes in 1..60_usize,
+        ) {
+            let link = link(clips, bytes);
+            let tickets: Vec<Ticket> = sizes
+                .iter()
+                .map(|size| link.publish(vec![0; *size].into()).expect("a ticket"))
+                .collect();
+            let mut kept = Vec::new();
+            while let Some(waiting) = link.take() {
+                kept.push(waiting.clip.len());
+                waiting.answer(Ok(kept.len() as u64));
+            }
+            prop_assert!(kept.len() <= clips);
+            prop_assert!(kept.len() == 1 || kept.iter().sum::<usize>() <= bytes);
+            prop_assert_eq!(&kept[..], &sizes[sizes.len() - kept.len()..]);
+            let dropped = sizes.len() - kept.len();
+            for (at, mut ticket) in tickets.into_iter().enumerate() {
+                let expected = match at.checked_sub(dropped) {
+                    None => Err(Unpublished::Away),
+                    Some(place) => Ok(place as u64 + 1),
+                };
+                prop_assert_eq!(ticket.try_recv(), Ok(expected));
+            }
+        }
+    }
+
+    #[test]
+    fn who_waits_is_told_when_the_hold_is_lost() {
+        let link = link(8, 100);
+        let mut ticket = link.publish(Bytes::from_static(b"clip")).expect("a ticket");
+        link.refuse_all(Unpublished::Superseded);
+        assert_eq!(ticket.try_recv(), Ok(Err(Unpublished::Superseded)));
+        assert!(link.take().is_none());
+    }
+
+    #[test]
+    fn while_the_engine_is_away_from_the_start_nobody_is_kept_waiting() {
+        let link = link(8, 100);
+        link.begin(true);
+        assert!(link.publish(Bytes::from_static(b"clip")).is_none());
+        link.settled();
+        assert!(link.publish(Bytes::from_static(b"clip")).is_some());
+    }
+}

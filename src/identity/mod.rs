@@ -18,6 +18,7 @@ use std::time::SystemTime;
 use tokio::time::Instant;
 
 pub use signer::{Signer, SignerError};
+pub use window::TokenHash;
 
 use crate::broadcast::{LivestreamId, Role, UserId};
 use crate::config::{self, LookupPolicy};
@@ -144,8 +145,10 @@ impl Identity {
         let inner = &self.inner;
         let read =
             Token::read(token, &inner.rules, (inner.clock)()).map_err(IdentityError::Invalid)?;
-        let returns =
-            read.expired && self.window(|it| it.lets_in(token, role, livestream, Instant::now()));
+        let lets_in = |it: &mut ReturnWindow| {
+            it.lets_in(TokenHash::of(token), role, livestream, Instant::now())
+        };
+        let returns = read.expired && self.window(lets_in);
         if read.expired && !returns {
             return Err(IdentityError::Expired);
         }
@@ -178,13 +181,13 @@ impl Identity {
     }
 
     /// The socket that `caller` had with `token` was lost: it may come back with it for a while, expired or not.
-    pub fn lost(&self, token: &str, caller: &Caller, role: Role, livestream: &LivestreamId) {
+    pub fn lost(&self, token: TokenHash, caller: &Caller, role: Role, livestream: &LivestreamId) {
         tracing::trace!(user.id = %caller.user, "a socket was lost");
         self.window(|it| it.lose(token, role, livestream, Instant::now()));
     }
 
     /// The socket with `token` was kicked or its livestream has ended: it does not come back on an expired token.
-    pub fn forget(&self, token: &str) {
+    pub fn forget(&self, token: TokenHash) {
         self.window(|it| it.forget(token));
     }
 

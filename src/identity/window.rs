@@ -16,26 +16,31 @@ use crate::broadcast::{LivestreamId, Role};
 
 const MAX: usize = 50_000;
 
-type Hash = [u8; 32];
+/// A token as it is remembered: by its hash, so that nobody needs to keep the token itself.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TokenHash([u8; 32]);
+
+impl TokenHash {
+    /// The hash of `token`: SHA-256.
+    pub fn of(token: &str) -> Self {
+        let mut hash = [0; 32];
+        hash.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
+        Self(hash)
+    }
+}
 
 /// The sockets lost lately.
 pub(super) struct ReturnWindow {
     length: Duration,
-    lost: HashMap<Hash, Lost>,
+    lost: HashMap<TokenHash, Lost>,
     /// The order in which they were lost, so that the oldest goes first; may name some that are gone.
-    order: VecDeque<(Instant, Hash)>,
+    order: VecDeque<(Instant, TokenHash)>,
 }
 
 struct Lost {
     at: Instant,
     role: Role,
     livestream: LivestreamId,
-}
-
-fn hash(token: &str) -> Hash {
-    let mut hash = [0; 32];
-    hash.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
-    hash
 }
 
 impl ReturnWindow {
@@ -50,22 +55,21 @@ impl ReturnWindow {
     /// A socket with `token` was lost at `now`.
     pub(super) fn lose(
         &mut self,
-        token: &str,
+        token: TokenHash,
         role: Role,
         livestream: &LivestreamId,
         now: Instant,
     ) {
-        let hash = hash(token);
         let livestream = livestream.clone();
         self.lost.insert(
-            hash,
+            token,
             Lost {
                 at: now,
                 role,
                 livestream,
             },
         );
-        self.order.push_back((now, hash));
+        self.order.push_back((now, token));
         while let Some((at, hash)) = self.order.front() {
             if self.order.len() <= MAX && now.duration_since(*at) <= self.length {
                 break;
@@ -79,19 +83,19 @@ impl ReturnWindow {
     }
 
     /// A socket with `token` is not to come back.
-    pub(super) fn forget(&mut self, token: &str) {
-        self.lost.remove(&hash(token));
+    pub(super) fn forget(&mut self, token: TokenHash) {
+        self.lost.remove(&token);
     }
 
     /// Whether a socket with `token` was lost lately, in this role and livestream.
     pub(super) fn lets_in(
         &self,
-        token: &str,
+        token: TokenHash,
         role: Role,
         livestream: &LivestreamId,
         now: Instant,
     ) -> bool {
-        self.lost.get(&hash(token)).is_some_and(|lost| {
+        self.lost.get(&token).is_some_and(|lost| {
             lost.role == role
                 && lost.livestream == *livestream
                 && now.duration_since(lost.at) <= self.length
@@ -105,6 +109,10 @@ mod tests {
 
     const LENGTH: Duration = Duration::from_mins(2);
 
+    fn token(text: &str) -> TokenHash {
+        TokenHash::of(text)
+    }
+
     fn id(text: &str) -> LivestreamId {
         LivestreamId::new(text).expect("an id")
     }
@@ -113,22 +121,22 @@ mod tests {
     fn who_was_lost_comes_back_within_the_window_and_only_to_the_same_place() {
         let now = Instant::now();
         let mut window = ReturnWindow::new(LENGTH);
-        window.lose("token", Role::Streamer, &id("a"), now);
-        assert!(window.lets_in("token", Role::Streamer, &id("a"), now + LENGTH));
+        window.lose(token("token"), Role::Streamer, &id("a"), now);
+        assert!(window.lets_in(token("token"), Role::Streamer, &id("a"), now + LENGTH));
         let late = now + LENGTH + Duration::from_millis(1);
-        assert!(!window.lets_in("token", Role::Streamer, &id("a"), late));
-        assert!(!window.lets_in("token", Role::Listener, &id("a"), now));
-        assert!(!window.lets_in("token", Role::Streamer, &id("b"), now));
-        assert!(!window.lets_in("other", Role::Streamer, &id("a"), now));
+        assert!(!window.lets_in(token("token"), Role::Streamer, &id("a"), late));
+        assert!(!window.lets_in(token("token"), Role::Listener, &id("a"), now));
+        assert!(!window.lets_in(token("token"), Role::Streamer, &id("b"), now));
+        assert!(!window.lets_in(token("other"), Role::Streamer, &id("a"), now));
     }
 
     #[test]
     fn who_was_kicked_does_not_come_back() {
         let now = Instant::now();
         let mut window = ReturnWindow::new(LENGTH);
-        window.lose("token", Role::Streamer, &id("a"), now);
-        window.forget("token");
-        assert!(!window.lets_in("token", Role::Streamer, &id("a"), now));
+        window.lose(token("token"), Role::Streamer, &id("a"), now);
+        window.forget(token("token"));
+        assert!(!window.lets_in(token("token"), Role::Streamer, &id("a"), now));
     }
 
     #[test]
@@ -136,10 +144,15 @@ mod tests {
         let start = Instant::now();
         let mut window = ReturnWindow::new(LENGTH);
         for round in 0..5 {
-            window.lose("token", Role::Listener, &id("a"), start + LENGTH * round);
+            window.lose(
+                token("token"),
+                Role::Listener,
+                &id("a"),
+                start + LENGTH * round,
+            );
         }
-        window.lose("other", Role::Listener, &id("a"), start + LENGTH * 5);
-        assert!(window.lets_in("token", Role::Listener, &id("a"), start + LENGTH * 5));
+        window.lose(token("other"), Role::Listener, &id("a"), start + LENGTH * 5);
+        assert!(window.lets_in(token("token"), Role::Listener, &id("a"), start + LENGTH * 5));
         assert!(window.order.len() <= 3);
     }
 
@@ -148,11 +161,11 @@ mod tests {
         let now = Instant::now();
         let mut window = ReturnWindow::new(LENGTH);
         for n in 0..MAX + 10 {
-            window.lose(&n.to_string(), Role::Listener, &id("a"), now);
+            window.lose(token(&n.to_string()), Role::Listener, &id("a"), now);
         }
         assert_eq!(window.lost.len(), MAX);
         assert_eq!(window.order.len(), MAX);
-        assert!(!window.lets_in("0", Role::Listener, &id("a"), now));
-        assert!(window.lets_in("10", Role::Listener, &id("a"), now));
+        assert!(!window.lets_in(token("0"), Role::Listener, &id("a"), now));
+        assert!(window.lets_in(token("10"), Role::Listener, &id("a"), now));
     }
 }

@@ -44,9 +44,14 @@ pub(super) fn flush(audience: Vec<Arc<Seat>>, seconds: &Histogram) {
         let (audience, timer) = (audience.clone(), timer.clone());
         tokio::spawn(async move {
             let end = audience.len().min(start + PIECE);
-            for seat in &audience[start..end] {
-                seat.outbox.flush();
+            let Some((first, others)) = audience[start..end].split_first() else {
+                return;
+            };
+            let mut sent = first.outbox.write();
+            for seat in others {
+                sent += seat.outbox.write();
             }
+            first.outbox.connections().count_sent(sent);
             drop(timer);
         });
     }

@@ -11,7 +11,7 @@ use socketioxide::socket::DisconnectReason;
 use super::Sockets;
 use super::wire::{self, Ack};
 use crate::broadcast::{LivestreamId, Role};
-use crate::identity::{Caller, IdentityError};
+use crate::identity::{Caller, IdentityError, TokenHash};
 
 /// What both kinds of seat know of who sits there.
 pub(super) struct Bearer {
@@ -19,33 +19,25 @@ pub(super) struct Bearer {
     pub(super) livestream: LivestreamId,
     pub(super) caller: Caller,
     // A lock: a client may send a fresh token at any time.
-    token: Mutex<Arc<str>>,
+    token: Mutex<TokenHash>,
     /// One fresh token is checked at a time, so that a client cannot have Google asked without end.
     checking: AtomicBool,
 }
 
 impl Bearer {
-    pub(super) fn new(
-        role: Role,
-        livestream: LivestreamId,
-        caller: Caller,
-        token: Arc<str>,
-    ) -> Self {
+    pub(super) fn new(role: Role, livestream: LivestreamId, caller: Caller, token: &str) -> Self {
         let checking = AtomicBool::new(false);
         Self {
             role,
             livestream,
             caller,
-            token: Mutex::new(token),
+            token: Mutex::new(TokenHash::of(token)),
             checking,
         }
     }
 
-    fn token(&self) -> Arc<str> {
-        self.token
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    fn token(&self) -> TokenHash {
+        *self.token.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The transport is gone: it may come back with the same token for a while, though that may expire.
@@ -53,12 +45,12 @@ impl Bearer {
         sockets
             .0
             .identity
-            .lost(&self.token(), &self.caller, self.role, &self.livestream);
+            .lost(self.token(), &self.caller, self.role, &self.livestream);
     }
 
     /// It left for good.
     pub(super) fn left(&self, sockets: &Sockets) {
-        sockets.0.identity.forget(&self.token());
+        sockets.0.identity.forget(self.token());
     }
 
     async fn refresh(&self, sockets: &Sockets, token: Option<String>) -> Ack {
@@ -76,7 +68,7 @@ impl Bearer {
         self.checking.store(false, Ordering::SeqCst);
         match checked {
             Ok(caller) if caller.user == self.caller.user => {
-                *self.token.lock().unwrap_or_else(PoisonError::into_inner) = token.into();
+                *self.token.lock().unwrap_or_else(PoisonError::into_inner) = TokenHash::of(&token);
                 Ack {
                     ok: true,
                     ..Ack::default()

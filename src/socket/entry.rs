@@ -10,18 +10,14 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto::upgrade::downcast;
-use ipnet::IpNet;
 use socketioxide::service::SocketIoService;
 use tower::ServiceExt as _;
 
-use super::{ClientAddress, Sockets};
+use super::{Sockets, Visitor};
 use crate::transport::{HttpIo, Tether, Upgrade, Via, WebSocketIo, client_address};
 
 /// What is not Socket.IO's the empty router answers with 404.
 type Service = SocketIoService<Router>;
-
-/// Headers of a request that are looked at later; all others are let go of with the request.
-const KEPT: [&str; 2] = ["id-token", "livestream-id"];
 
 /// Engine.IO's own words for a session that is no more: its client opens another.
 const UNKNOWN_SESSION: &str = r#"{"code":1,"message":"Session ID unknown"}"#;
@@ -79,13 +75,22 @@ async fn let_in(door: Door, request: Request) -> Response {
     let session = query
         .session
         .and_then(|id| door.sockets.0.sessions.find(id));
+    let Some(ConnectInfo(via)) = request.extensions().get::<ConnectInfo<Via>>().cloned() else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
+    let peer = via.0.peer().ip();
+    let client = client_address(peer, request.headers(), &door.sockets.0.trusted_proxies);
+    // A proxy may use a connection for one client after the other: it counts for the latest.
+    if client != peer && !via.0.count_for(client) {
+        return StatusCode::TOO_MANY_REQUESTS.into_response();
+    }
     if query.protocol == Some("4") && query.transport == Some("websocket") {
         return match accept_key(&request) {
-            Some(accept) => upgrade(door, request, query.session, &accept),
+            Some(accept) => upgrade(door, request, query.session, &accept, (via, client)),
             None => not_a_websocket(),
         };
     }
-    let request = strip(request, &door.sockets.0.trusted_proxies);
+    let request = strip(request, client);
     let answer = door.service.oneshot(request);
     match session {
         None => answer.await.into_response(),
@@ -154,15 +159,8 @@ fn upgrade(
     mut request: Request,
     session: Option<&str>,
     accept: &HeaderValue,
+    (via, client): (Via, IpAddr),
 ) -> Response {
-    let Some(ConnectInfo(via)) = request.extensions().get::<ConnectInfo<Via>>().cloned() else {
-        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
-    };
-    let peer = via.0.peer().ip();
-    let client = client_address(peer, request.headers(), &door.sockets.0.trusted_proxies);
-    if client != peer && !via.0.count_for(client) {
-        return StatusCode::TOO_MANY_REQUESTS.into_response();
-    }
     let session = session.map(|id| door.sockets.0.sessions.get(id));
     let upgraded = hyper::upgrade::on(&mut request);
     let request = essence(&request, via, client);
@@ -222,30 +220,37 @@ fn essence(request: &Request, via: Via, client: IpAddr) -> http::Request<()> {
     if let Ok(uri) = http::Uri::try_from(format!("/socket.io/?{query}")) {
         *kept.uri_mut() = uri;
     }
-    *kept.headers_mut() = keep(request.headers());
     kept.extensions_mut().insert(via);
-    kept.extensions_mut().insert(ClientAddress(client));
+    kept.extensions_mut()
+        .insert(Visitor::new(client, request.headers()));
     kept.extensions_mut().insert(Tether::default());
     kept
 }
 
-fn keep(headers: &HeaderMap) -> HeaderMap {
-    let copy = |name: &'static str| {
-        let value = HeaderValue::from_bytes(headers.get(name)?.as_bytes()).ok()?;
-        Some((header::HeaderName::from_static(name), value))
-    };
-    KEPT.into_iter().filter_map(copy).collect()
+impl Visitor {
+    /// Copies the headers that are looked at later; all others are let go of with the request.
+    fn new(address: IpAddr, headers: &HeaderMap) -> Self {
+        let header = |name: &str| {
+            let value = headers.get(name)?.as_bytes();
+            (!value.is_empty()).then(|| String::from_utf8_lossy(value).into())
+        };
+        Self {
+            address,
+            token: header("id-token"),
+            livestream: header("livestream-id"),
+        }
+    }
 }
 
-/// Of a polling request the library keeps all that it is given: it gets the headers that are looked at later, and
-/// those it needs itself.
-fn strip(request: Request, trusted_proxies: &[IpNet]) -> Request {
+/// Of a polling request the library keeps all that it is given: it gets what is looked at later, and of the headers
+/// those that it needs itself.
+fn strip(request: Request, client: IpAddr) -> Request {
     let (mut parts, body) = request.into_parts();
-    if let Some(ConnectInfo(Via(via))) = parts.extensions.remove::<ConnectInfo<Via>>() {
-        let client = client_address(via.peer().ip(), &parts.headers, trusted_proxies);
-        parts.extensions.insert(ClientAddress(client));
-    }
-    let mut headers = keep(&parts.headers);
+    // Not to be held by a session that outlives the request.
+    parts.extensions.remove::<ConnectInfo<Via>>();
+    let visitor = Visitor::new(client, &parts.headers);
+    parts.extensions.insert(visitor);
+    let mut headers = HeaderMap::new();
     for name in [
         header::CONTENT_TYPE,
         header::CONTENT_LENGTH,

@@ -1,13 +1,11 @@
 //! The check of a client, in the contract's order: token there, livestream there, token good, livestream good.
 
-use std::sync::Arc;
-
 use serde::Deserialize;
 use socketioxide::SocketIo;
 use socketioxide::extract::{SocketRef, TryData};
 use socketioxide::handler::ConnectHandler;
 
-use super::{Sockets, Visit, listener, streamer, wire};
+use super::{Sockets, Visit, Visitor, listener, streamer, wire};
 use crate::broadcast::{LivestreamId, Role};
 use crate::directory::{Entry, Freshness};
 use crate::identity::{Caller, IdentityError};
@@ -26,7 +24,7 @@ pub(super) struct Auth {
 
 /// Who a socket says it is, and where it wants to go. The token is shown nowhere.
 pub(super) struct Claim {
-    pub(super) token: Arc<str>,
+    pub(super) token: Box<str>,
     /// As it was named: it need not be an id.
     pub(super) named: String,
     /// None: what was named cannot be an id, so there is no such livestream, and nobody is asked for it.
@@ -89,21 +87,19 @@ pub(super) fn register(sockets: &Sockets, io: &SocketIo) {
 /// The token and the livestream that a socket names, in headers or, where they are absent, in the CONNECT payload.
 pub(super) fn claim(socket: &SocketRef, auth: Option<Auth>) -> Result<Claim, Refusal> {
     let auth = auth.unwrap_or_default();
-    let headers = &socket.req_parts().headers;
-    let header = |name: &str| {
-        let value = headers.get(name)?;
-        (!value.is_empty()).then(|| String::from_utf8_lossy(value.as_bytes()).into_owned())
+    let visitor = socket.req_parts().extensions.get::<Visitor>();
+    let named = |value: Option<&Box<str>>, given: Option<String>| {
+        let given = given.filter(|value| !value.is_empty()).map(String::into);
+        value.cloned().or(given)
     };
-    let given = |value: Option<String>| value.filter(|value| !value.is_empty());
-    let token = header("id-token")
-        .or(given(auth.id_token))
-        .ok_or(Refusal::NoToken)?;
-    let livestream = header("livestream-id").or(given(auth.livestream_id));
-    let livestream = livestream.ok_or(Refusal::NoLivestream)?;
+    let token = visitor.and_then(|visitor| visitor.token.as_ref());
+    let token = named(token, auth.id_token).ok_or(Refusal::NoToken)?;
+    let livestream = visitor.and_then(|visitor| visitor.livestream.as_ref());
+    let livestream = named(livestream, auth.livestream_id).ok_or(Refusal::NoLivestream)?;
     Ok(Claim {
-        token: token.into(),
+        token,
         livestream: LivestreamId::new(&livestream),
-        named: livestream,
+        named: livestream.into(),
     })
 }
 

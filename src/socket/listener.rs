@@ -27,10 +27,16 @@ pub(super) struct ListenerSeat {
 
 impl Drop for ListenerSeat {
     fn drop(&mut self) {
-        self.sockets
-            .0
-            .relay
-            .leave(&self.bearer.livestream, self.place);
+        let Bearer {
+            livestream, caller, ..
+        } = &*self.bearer;
+        self.sockets.0.relay.leave(livestream, self.place);
+        // Its livestream may be over, and know it no more.
+        self.seat.outbox.shut();
+        let missed = self.seat.outbox.missed();
+        if missed > 0 {
+            tracing::info!(livestream.id = %livestream, user.id = %caller.user, missed, "a listener was too slow for some clips");
+        }
     }
 }
 
@@ -85,7 +91,7 @@ pub(super) async fn admit(
     if let Some(phase) = elsewhere {
         relay.begin_to_follow(&livestream, phase, now());
     }
-    let bearer = Arc::new(Bearer::new(ROLE, livestream, caller, claim.token));
+    let bearer = Arc::new(Bearer::new(ROLE, livestream, caller, &claim.token));
     let seat = ListenerSeat {
         sockets: sockets.clone(),
         place,

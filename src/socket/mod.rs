@@ -32,7 +32,7 @@ use crate::directory::Directory;
 use crate::identity::Identity;
 use crate::metrics::Metrics;
 use crate::relay::{Announcement, Ended, Relay, SocketId};
-use crate::transport::{Connections, Session, Sessions, Tether, Via};
+use crate::transport::{Connections, Session, Sessions, Tether, Via, WebSocketIo};
 
 use self::wire::{Refusal, StateMessage};
 
@@ -111,7 +111,7 @@ impl Sockets {
             .max_payload(ceiling as u64)
             .ws_max_message_size(ceiling)
             .ws_max_frame_size(ceiling)
-            .ws_read_buffer_size(1 << 10)
+            .ws_read_buffer_size(WebSocketIo::LIBRARY_BUFFER)
             .max_buffer_size(256)
             .with_parser(parser)
             .build_with_inner_svc(axum::Router::new());
@@ -148,9 +148,9 @@ impl Sockets {
         let found = socket
             .req_parts()
             .extensions
-            .get::<ClientAddress>()
+            .get::<Visitor>()
             .filter(|_| self.0.log_addresses);
-        found.map(|ClientAddress(address)| tracing::field::display(*address))
+        found.map(|visitor| tracing::field::display(visitor.address))
     }
 
     /// A client's socket is gone: counts what it may have sent that made the library end it.
@@ -313,9 +313,16 @@ impl Sockets {
     }
 }
 
-/// Where a client's first request came from.
+/// Who stands at the door, as its first request says: all that is kept of it. The token is shown nowhere.
 #[derive(Clone)]
-struct ClientAddress(IpAddr);
+struct Visitor {
+    /// Where it comes from.
+    address: IpAddr,
+    /// The header `id-token`, unless it is empty.
+    token: Option<Box<str>>,
+    /// The header `livestream-id`, unless it is empty.
+    livestream: Option<Box<str>>,
+}
 
 /// Marks a socket that this side has sent away: its loss is no loss of a transport.
 #[derive(Clone)]

@@ -84,7 +84,7 @@ pub(super) async fn admit(
     if let Some(replaced) = replaced.filter(|replaced| *replaced != socket.id) {
         sockets.dismiss(ROLE, replaced, &wire::taken_over(&livestream));
     }
-    let bearer = Arc::new(Bearer::new(ROLE, livestream, caller, claim.token));
+    let bearer = Arc::new(Bearer::new(ROLE, livestream, caller, &claim.token));
     let promises = Promises::new(sockets, socket.id, &bearer.caller.user);
     let seat = StreamerSeat {
         sockets: sockets.clone(),

@@ -14,13 +14,14 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
-use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
 
 use super::connections::Connections;
 use super::frame::ClipFrame;
 use super::patience::{Overdue, Patience};
-use super::queue::{QueueBounds, SLICES, SendQueue};
+use super::queue::{QueueBounds, SLICES, SendQueue, Sent};
+
+mod reading;
 
 /// See the module.
 pub struct Connection {
@@ -38,6 +39,10 @@ struct State {
     pumping: bool,
     closing: bool,
     aborted: bool,
+    /// Clips that waited when it was aborted.
+    lost: u64,
+    /// Bytes that the kernel has taken.
+    written: u64,
     /// A writer above that must wait for room.
     waiting: Option<Waker>,
     /// When something was written last, or began to wait.
@@ -82,6 +87,8 @@ impl Connection {
             pumping: false,
             closing: false,
             aborted: false,
+            lost: 0,
+            written: 0,
             waiting: None,
             progress: now,
         };
@@ -144,7 +151,7 @@ impl Connection {
         }
     }
 
-    /// Queues a clip without writing; how many clips were dropped for it.
+    /// Queues a clip without writing; how many clips were dropped for it: this one, if the connection is aborted.
     pub fn push(&self, frame: Arc<ClipFrame>, bounds: QueueBounds, now: Instant) -> usize {
         let mut state = self.lock();
         let State {
@@ -154,7 +161,7 @@ impl Connection {
             ..
         } = &mut *state
         else {
-            return 0;
+            return 1;
         };
         if queue.is_empty() {
             *progress = now;
@@ -162,12 +169,14 @@ impl Connection {
         queue.push_clip(frame, bounds)
     }
 
-    /// Writes what the kernel takes now; the pump writes the rest.
-    pub fn flush(self: &Arc<Self>) {
+    /// Writes what the kernel takes now, for the caller to count; the pump writes the rest.
+    pub fn flush(self: &Arc<Self>) -> Sent {
+        let mut sent = Sent::default();
         let mut state = self.lock();
-        if !state.pumping && matches!(self.write_out(&mut state), Flushed::Blocked) {
+        if !state.pumping && matches!(self.write_out(&mut state, &mut sent), Flushed::Blocked) {
             self.spawn_pump(&mut state);
         }
+        sent
     }
 
     /// Ends the connection at once: what waits is lost, and the kernel forgets what it holds.
@@ -181,8 +190,9 @@ impl Connection {
     fn give_up(&self, state: &mut State) {
         state.aborted = true;
         if let Phase::WebSocket(queue) = &mut state.phase {
-            let dropped = queue.clear();
-            self.home.metrics.clips_dropped.inc_by(dropped as u64);
+            let dropped = queue.clear() as u64;
+            state.lost += dropped;
+            self.home.metrics.clips_dropped.inc_by(dropped);
         }
         let socket = SockRef::from(&self.tcp);
         socket.set_linger(Some(Duration::ZERO)).ok();
@@ -190,6 +200,16 @@ impl Connection {
         if let Some(waker) = state.waiting.take() {
             waker.wake();
         }
+    }
+
+    /// How many bytes the kernel has taken for it.
+    pub fn written(&self) -> u64 {
+        self.lock().written
+    }
+
+    /// How many clips waited when it was aborted.
+    pub fn lost(&self) -> u64 {
+        self.lock().lost
     }
 
     /// Whether it was aborted.
@@ -219,7 +239,7 @@ impl Connection {
         }
     }
 
-    fn write_out(&self, state: &mut State) -> Flushed {
+    fn write_out(&self, state: &mut State, sent: &mut Sent) -> Flushed {
         if state.aborted {
             return Flushed::Dead;
         }
@@ -227,17 +247,22 @@ impl Connection {
             return Flushed::Drained;
         };
         while !queue.is_drained() {
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            let filled = queue.slices(&mut slices);
-            match self.tcp.try_write_vectored(&slices[..filled]) {
+            let tried = if let Some(bytes) = queue.only() {
+                self.tcp.try_write(bytes)
+            } else {
+                let mut slices = [IoSlice::new(&[]); SLICES];
+                let filled = queue.slices(&mut slices);
+                self.tcp.try_write_vectored(&slices[..filled])
+            };
+            match tried {
                 Ok(0) => {}
                 Ok(written) => {
-                    let sent = queue.advance(written);
-                    if sent.clips > 0 {
-                        self.home.metrics.clips_out.inc_by(sent.clips);
-                        self.home.metrics.clip_bytes_out.inc_by(sent.clip_bytes);
+                    *sent += queue.advance(written);
+                    state.written += written as u64;
+                    // Of no interest while nothing waits.
+                    if !queue.is_empty() {
+                        state.progress = tokio::time::Instant::now().into_std();
                     }
-                    state.progress = tokio::time::Instant::now().into_std();
                     continue;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Flushed::Blocked,
@@ -271,52 +296,15 @@ impl Connection {
             if writable.is_err() {
                 self.give_up(&mut state);
             }
-            if !matches!(self.write_out(&mut state), Flushed::Blocked) {
+            let mut sent = Sent::default();
+            let flushed = self.write_out(&mut state, &mut sent);
+            self.home.count_sent(sent);
+            if !matches!(flushed, Flushed::Blocked) {
                 state.pumping = false;
                 return;
             }
             if let Some(waker) = state.waiting.take() {
                 waker.wake();
-            }
-        }
-    }
-
-    /// Reads a request: its first byte begins the time that its headers may take.
-    pub(super) fn poll_read_http(
-        &self,
-        cx: &mut Context<'_>,
-        out: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        /// How HTTP/2 begins (RFC 9113, 3.4), and no request that is served here: many requests on one connection
-        /// would count as one, and as idle when the first of them is answered.
-        const HTTP2: &[u8] = b"PR";
-        let before = out.filled().len();
-        let read = ready!(self.poll_read(cx, out));
-        if out.filled()[before..].starts_with(HTTP2) {
-            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
-        }
-        if out.filled().len() > before
-            && let Phase::Http(wait @ Wait::Next(_)) = &mut self.lock().phase
-        {
-            *wait = Wait::Headers(tokio::time::Instant::now().into_std());
-        }
-        Poll::Ready(read)
-    }
-
-    pub(super) fn poll_read(
-        &self,
-        cx: &mut Context<'_>,
-        out: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        loop {
-            ready!(self.tcp.poll_read_ready(cx))?;
-            match self.tcp.try_read(out.initialize_unfilled()) {
-                Ok(read) => {
-                    out.advance(read);
-                    return Poll::Ready(Ok(()));
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
             }
         }
     }
@@ -333,9 +321,11 @@ impl Connection {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 done => {
                     // An answer on its way is no idleness: a slow phone takes a while for a clip.
-                    if let Phase::Http(Wait::Next(since)) = &mut self.lock().phase {
+                    let mut state = self.lock();
+                    if let Phase::Http(Wait::Next(since)) = &mut state.phase {
                         *since = tokio::time::Instant::now().into_std();
                     }
+                    state.written += *done.as_ref().unwrap_or(&0) as u64;
                     return Poll::Ready(done);
                 }
             }
@@ -364,7 +354,10 @@ impl Connection {
             state.waiting = Some(cx.waker().clone());
         }
         if !state.pumping {
-            match self.write_out(&mut state) {
+            let mut sent = Sent::default();
+            let flushed = self.write_out(&mut state, &mut sent);
+            self.home.count_sent(sent);
+            match flushed {
                 Flushed::Blocked => self.spawn_pump(&mut state),
                 Flushed::Drained => {}
                 Flushed::Dead => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
@@ -388,11 +381,8 @@ impl Connection {
 
     /// Nothing comes after what is queued: once that is written, the other end is told so.
     pub(super) fn finish(self: &Arc<Self>) {
-        let mut state = self.lock();
-        state.closing = true;
-        if !state.pumping && matches!(self.write_out(&mut state), Flushed::Blocked) {
-            self.spawn_pump(&mut state);
-        }
+        self.lock().closing = true;
+        self.home.count_sent(self.flush());
     }
 
     /// As [`Self::finish`], if it is a WebSocket by now.

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
@@ -12,7 +13,7 @@ use tokio::net::TcpStream;
 
 use super::connection::Connection;
 use super::patience::Patience;
-use super::queue::{Mark, QueueBounds};
+use super::queue::{Mark, QueueBounds, Sent};
 use crate::metrics::Metrics;
 
 /// See the module.
@@ -25,6 +26,8 @@ pub struct Connections {
     max: usize,
     max_per_address: usize,
     patience: Patience,
+    /// Whether clips wait for room in the Socket.IO library, anywhere.
+    waiting: AtomicBool,
     // A lock: taken once when a connection comes and once when it goes.
     open: Mutex<Open>,
 }
@@ -84,6 +87,7 @@ impl Connections {
             max,
             max_per_address,
             patience,
+            waiting: AtomicBool::new(false),
             open: Mutex::default(),
         })
     }
@@ -162,6 +166,24 @@ impl Connections {
         }
     }
 
+    /// Counts what was handed to the kernel: once for many writes where it can be, since all cores count here.
+    pub fn count_sent(&self, sent: Sent) {
+        if sent.clips > 0 {
+            self.metrics.clips_out.inc_by(sent.clips);
+            self.metrics.clip_bytes_out.inc_by(sent.clip_bytes);
+        }
+    }
+
+    /// Clips wait for room in the Socket.IO library.
+    pub(super) fn wait_for_room(&self) {
+        self.waiting.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether clips have begun to wait for room in the Socket.IO library since it was asked last.
+    pub fn take_waiting(&self) -> bool {
+        self.waiting.swap(false, Ordering::SeqCst)
+    }
+
     /// How many are open.
     pub fn count_open(&self) -> usize {
         self.lock().count
@@ -176,7 +198,8 @@ impl Connections {
         };
         for connection in all {
             if let Some(overdue) = connection.overdue(self.patience, now) {
-                tracing::debug!(reason = overdue.as_str(), "closing a connection");
+                let written = connection.written();
+                tracing::debug!(reason = overdue.as_str(), written, "closing a connection");
                 self.metrics
                     .connections_closed
                     .with_label_values(&[overdue.as_str()])

@@ -22,21 +22,39 @@ pub struct ClipFrame {
     pub head: Bytes,
     /// The clip's own bytes, as they were uploaded.
     pub payload: Bytes,
+    /// Both in one piece, where that is cheap: one buffer costs the kernel less than two.
+    whole: Option<Bytes>,
     /// When it began to wait for listeners.
     pub queued_at: Instant,
 }
 
+/// The largest clip that is copied once to stand behind its head.
+const WHOLE: usize = 16 << 10;
+
 impl ClipFrame {
     /// The frames of `clip`, which waits from now on.
     pub fn new(clip: &Clip, now: Instant) -> Self {
-        let mut head = BytesMut::with_capacity(EVENT.len() + 12);
-        put_header(&mut head, FIN_TEXT, EVENT.len());
-        head.put_slice(EVENT);
-        put_header(&mut head, FIN_BINARY, clip.bytes.len());
+        let copied = Some(&clip.bytes).filter(|bytes| bytes.len() <= WHOLE);
+        let mut wire = BytesMut::with_capacity(EVENT.len() + 12 + copied.map_or(0, Bytes::len));
+        put_header(&mut wire, FIN_TEXT, EVENT.len());
+        wire.put_slice(EVENT);
+        put_header(&mut wire, FIN_BINARY, clip.bytes.len());
+        let head = wire.len();
+        wire.put_slice(copied.map_or(&[], |bytes| bytes));
+        let wire = wire.freeze();
         Self {
-            head: head.freeze(),
+            head: wire.slice(..head),
             payload: clip.bytes.clone(),
+            whole: copied.is_some().then_some(wire),
             queued_at: now,
+        }
+    }
+
+    /// All of it, in as few pieces as there are; the second may be empty.
+    pub(super) fn pieces(&self) -> [&[u8]; 2] {
+        match &self.whole {
+            Some(whole) => [whole, &[]],
+            None => [&self.head, &self.payload],
         }
     }
 
@@ -177,6 +195,7 @@ mod tests {
             };
             let frame = ClipFrame::new(&clip, Instant::now());
             let wire = [&frame.head[..], &frame.payload].concat();
+            assert!(frame.pieces().concat() == wire, "the same in one piece");
             let mut tracker = FrameTracker::default();
             let Piece::Header {
                 taken: header,

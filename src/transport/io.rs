@@ -3,7 +3,7 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -65,7 +65,7 @@ impl AsyncWrite for HttpIo {
 /// A connection as the Socket.IO library reads and writes it once it is a WebSocket.
 pub struct WebSocketIo {
     connection: Arc<Connection>,
-    /// What the HTTP server had read already.
+    /// What was read but not yet asked for: by the HTTP server, or of a clip that comes.
     read_ahead: Bytes,
     upgrade: Option<Upgrade>,
 }
@@ -79,6 +79,10 @@ pub struct Upgrade {
 }
 
 impl WebSocketIo {
+    /// The read buffer that the library keeps for each WebSocket: enough for what a listener says, since a large
+    /// message is [read ahead](Connection::read_ahead).
+    pub const LIBRARY_BUFFER: usize = 256;
+
     /// Makes the connection a WebSocket: from here on all that is written goes through its queue.
     pub fn new(io: HttpIo, read_ahead: Bytes, upgrade: Option<Upgrade>) -> Self {
         io.0.upgrade();
@@ -103,7 +107,11 @@ impl AsyncRead for WebSocketIo {
         out: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.read_ahead.is_empty() {
-            return self.connection.poll_read(cx, out);
+            ready!(self.connection.poll_read(cx, out))?;
+            if out.remaining() == 0 {
+                self.read_ahead = self.connection.read_ahead();
+            }
+            return Poll::Ready(Ok(()));
         }
         let length = self.read_ahead.len().min(out.remaining());
         out.put_slice(&self.read_ahead[..length]);

@@ -8,6 +8,7 @@
 //! the move: the move's mark goes through the library behind the clips that went that way.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -15,6 +16,7 @@ use bytes::Bytes;
 use super::connection::Connection;
 use super::connections::Connections;
 use super::frame::ClipFrame;
+use super::queue::Sent;
 use super::session::Session;
 
 /// What an outbox can say through the Socket.IO library. False: there is no room now.
@@ -34,6 +36,8 @@ pub struct Outbox {
     session: Arc<Session>,
     emit: Emit,
     shared_writes: bool,
+    /// Clips that it was owed and did not get.
+    missed: AtomicU64,
     // A lock: the fan-out pushes while the socket's own task opens.
     way: Mutex<Way>,
 }
@@ -68,12 +72,18 @@ impl Outbox {
             session,
             emit,
             shared_writes,
+            missed: AtomicU64::new(0),
             way: Mutex::new(way),
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, Way> {
         self.way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where it counts.
+    pub fn connections(&self) -> &Connections {
+        &self.connections
     }
 
     /// The session that it belongs to.
@@ -98,12 +108,30 @@ impl Outbox {
             }
             Way::Shut => 0,
         };
-        if dropped > 0 {
-            self.connections
-                .metrics
-                .clips_dropped
-                .inc_by(dropped as u64);
+        self.miss(dropped);
+    }
+
+    fn miss(&self, dropped: usize) {
+        if dropped == 0 {
+            return;
         }
+        let dropped = dropped as u64;
+        self.connections.metrics.clips_dropped.inc_by(dropped);
+        if self.missed.fetch_add(dropped, Ordering::SeqCst) == 0 {
+            tracing::debug!(
+                socket.id = self.session.id(),
+                "clips are dropped for a listener"
+            );
+        }
+    }
+
+    /// How many clips were dropped for this listener.
+    pub fn missed(&self) -> u64 {
+        let lost = match &*self.lock() {
+            Way::Connection(connection) => connection.lost(),
+            _ => 0,
+        };
+        self.missed.load(Ordering::SeqCst) + lost
     }
 
     /// Lets the clips out from now on: the listener has been told that it was let in.
@@ -119,8 +147,14 @@ impl Outbox {
         matches!(&*self.lock(), Way::Library { open: true, waiting, .. } if !waiting.is_empty())
     }
 
-    /// Writes what can be written now.
+    /// Writes what can be written now, and counts it.
     pub fn flush(&self) {
+        self.connections.count_sent(self.write());
+    }
+
+    /// Writes what can be written now, for the caller to count.
+    pub fn write(&self) -> Sent {
+        let mut sent = Sent::default();
         let mut way = self.lock();
         if let Way::Library {
             open: true,
@@ -130,30 +164,32 @@ impl Outbox {
         {
             if let Some(connection) = self.move_over() {
                 let now = tokio::time::Instant::now().into_std();
+                let mut dropped = 0;
                 for frame in waiting.drain(..) {
-                    connection.push(frame, self.connections.bounds, now);
+                    dropped += connection.push(frame, self.connections.bounds, now);
                 }
+                self.miss(dropped);
                 *way = Way::Connection(connection);
             } else {
                 while let Some(frame) = waiting.front()
                     && (self.emit)(Emission::Clip(&frame.payload))
                 {
-                    self.connections.metrics.clips_out.inc();
-                    self.connections
-                        .metrics
-                        .clip_bytes_out
-                        .inc_by(frame.payload.len() as u64);
+                    sent += Sent {
+                        clips: 1,
+                        clip_bytes: frame.payload.len() as u64,
+                    };
                     *bytes -= frame.len();
                     waiting.pop_front();
                 }
+                if !waiting.is_empty() {
+                    self.connections.wait_for_room();
+                }
             }
         }
-        let Way::Connection(connection) = &*way else {
-            return;
-        };
-        let connection = connection.clone();
-        drop(way);
-        connection.flush();
+        if let Way::Connection(connection) = &*way {
+            sent += connection.flush();
+        }
+        sent
     }
 
     /// The connection, if from now on clips may go there.
@@ -166,8 +202,15 @@ impl Outbox {
         (self.emit)(Emission::Mark(self.connections.mark.as_str())).then_some(connection)
     }
 
-    /// Takes nothing any more: the listener has left.
+    /// Takes nothing any more: the listener has left. What waits is no loss to who left by itself.
     pub fn shut(&self) {
-        *self.lock() = Way::Shut;
+        let before = std::mem::replace(&mut *self.lock(), Way::Shut);
+        match before {
+            Way::Connection(connection) => {
+                self.missed.fetch_add(connection.lost(), Ordering::SeqCst);
+            }
+            Way::Library { waiting, .. } if self.session.is_closed() => self.miss(waiting.len()),
+            Way::Library { .. } | Way::Shut => {}
+        }
     }
 }

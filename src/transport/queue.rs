@@ -10,6 +10,7 @@
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
+use std::ops::AddAssign;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -78,12 +79,19 @@ impl Item {
 }
 
 /// What left with a write.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sent {
     /// Clips that are gone whole.
     pub clips: u64,
     /// Their own bytes.
     pub clip_bytes: u64,
+}
+
+impl AddAssign for Sent {
+    fn add_assign(&mut self, more: Self) {
+        self.clips += more.clips;
+        self.clip_bytes += more.clip_bytes;
+    }
 }
 
 /// See the module.
@@ -258,6 +266,19 @@ impl SendQueue {
             .push_back(Item::Passing(Bytes::copy_from_slice(bytes)));
     }
 
+    /// All that may be written now, if that is one piece: the most common case, and the cheapest to write.
+    pub fn only(&self) -> Option<&[u8]> {
+        let first = self.items.front().filter(|_| self.items.len() == 1)?;
+        let whole = match first {
+            Item::Clip(frame) => match frame.pieces() {
+                [whole, []] => whole,
+                _ => return None,
+            },
+            Item::Passing(bytes) => bytes,
+        };
+        whole.get(self.written..)
+    }
+
     /// What may be written now, as slices for one vectored write; how many there are.
     pub fn slices<'a>(&'a self, out: &mut [IoSlice<'a>; SLICES]) -> usize {
         let mut filled = 0;
@@ -272,10 +293,7 @@ impl SendQueue {
         };
         for item in self.items.iter().take(SLICES) {
             match item {
-                Item::Clip(frame) => {
-                    put(&frame.head);
-                    put(&frame.payload);
-                }
+                Item::Clip(frame) => frame.pieces().into_iter().for_each(&mut put),
                 Item::Passing(bytes) => put(bytes),
             }
         }

@@ -136,10 +136,15 @@ impl Session {
         }
     }
 
+    /// Whether this side has closed it.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
     /// Resolves when it is closed.
     pub async fn closed(&self) {
         let closing = self.closing.notified();
-        if !self.closed.load(Ordering::SeqCst) {
+        if !self.is_closed() {
             closing.await;
         }
     }

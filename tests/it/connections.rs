@@ -156,6 +156,38 @@ async fn behind_a_trusted_proxy_it_is_the_client_that_is_counted() {
 }
 
 #[tokio::test]
+async fn behind_a_trusted_proxy_a_poll_counts_too_for_whom_its_connection_served_last() {
+    let app = TestApp::with_config(|config| {
+        config.server.trusted_proxies = vec!["127.0.0.0/8".parse().expect("a network")];
+        config.server.max_connections_per_address = 2;
+    })
+    .await;
+    let mut open = Vec::new();
+    for client in ["1.1.1.1", "1.1.1.1", "2.2.2.2"] {
+        let mut proxy = TcpStream::connect(app.clients()).await.expect("a way");
+        assert_eq!(poll(&mut proxy, client).await, "200", "{client}");
+        open.push(proxy);
+    }
+    assert_eq!(poll(&mut open[2], "1.1.1.1").await, "429");
+    assert_eq!(forwarded(app.clients(), "1.1.1.1").await.1, "429");
+    // The proxy uses one of the connections for another: so there is room for one more.
+    assert_eq!(poll(&mut open[0], "3.3.3.3").await, "200");
+    assert_eq!(poll(&mut open[2], "1.1.1.1").await, "200");
+}
+
+/// Opens a session by polling, on a proxy's connection that is kept; the status.
+async fn poll(proxy: &mut TcpStream, client: &str) -> String {
+    let request = format!(
+        "GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: {client}\r\n\r\n"
+    );
+    proxy.write_all(request.as_bytes()).await.expect("sent");
+    let mut answer = vec![0; 4 << 10];
+    let read = timeout(PATIENCE, proxy.read(&mut answer)).await;
+    let length = read.expect("an answer").expect("an answer");
+    String::from_utf8_lossy(&answer[9..12.min(length)]).into_owned()
+}
+
+#[tokio::test]
 async fn what_a_stranger_forwards_is_not_believed() {
     let app = TestApp::with_config(|config| config.server.max_connections_per_address = 2).await;
     let first = forwarded(app.clients(), "1.1.1.1").await;

@@ -12,13 +12,15 @@ use serde_json::Value;
 const EXAMPLE: &str = include_str!("../../nixos/config.example.toml");
 
 /// Keys that are unset by default.
-const WITHOUT_DEFAULT: [&str; 6] = [
+const WITHOUT_DEFAULT: [&str; 8] = [
     "google.project_id",
     "google.api_key",
     "google.client_email",
     "google.private_key",
     "google.service_account",
     "google.service_account_file",
+    "cluster.url",
+    "cluster.node",
 ];
 
 /// The example with its keys switched on: `#key = value` becomes `key = value`, prose stays a comment.

@@ -37,14 +37,25 @@ async fn a_listener_that_reads_nothing_is_closed_and_the_others_hear_every_clip(
     let mut streamer = Client::streamer(&app, Way::WebSocket, "show").await;
     let mut stalled = small(&app).await;
     let mut healthy = Client::listener(&app, Way::WebSocket, "bob", "show").await;
+    // Clips that were handed to somebody, as the streamer is told.
+    let mut owed = 0;
     for number in 0..40 {
-        streamer.upload(&clip(number, BIG)).await;
+        streamer.upload_asking(1, &clip(number, BIG)).await;
         streamer.is_received().await;
+        owed += loop {
+            if let Said::Ack(_, answer) = streamer.next().await {
+                break answer["listeners"].as_u64().expect("a number");
+            }
+        };
         healthy.hears(&clip(number, BIG)).await;
     }
     let closed = r#"castaway_connections_closed_total{reason="stalled"}"#;
     app.until_metric(closed, |count| count == 1).await;
     app.until_metric("castaway_listeners", |count| count == 1)
+        .await;
+    // Each was sent, or is counted as dropped.
+    let dropped = app.metric("castaway_clips_dropped_total");
+    app.until_metric("castaway_clips_sent_total", |sent| sent + dropped == owed)
         .await;
     // What it got is whole clips in order, as far as it got any; then its transport ends, so that it comes back.
     let mut last = None;

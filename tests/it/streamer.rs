@@ -12,6 +12,21 @@ use crate::support::wire::Packet;
 const NOT_A_CLIP: &str = "Upload must be a single binary clip.";
 
 #[tokio::test]
+async fn a_clip_of_any_length_is_heard_whole() {
+    let app = TestApp::with_config(|_| ()).await;
+    let mut streamer = Client::streamer(&app, Way::WebSocket, "show").await;
+    let mut listener = Client::listener(&app, Way::WebSocket, "bob", "show").await;
+    // Around what the library reads at once, and what is read ahead of it, one after the other without a pause.
+    let lengths = || (247..265).chain(32_740..32_785).chain([65_536, 80_000]);
+    for length in lengths() {
+        streamer.upload(&clip(length, length)).await;
+    }
+    for length in lengths() {
+        listener.hears(&clip(length, length)).await;
+    }
+}
+
+#[tokio::test]
 async fn five_hundred_uploads_a_hundred_at_once_are_heard_in_their_order() {
     for way in Way::ALL {
         let app = TestApp::with_config(|config| {

@@ -83,12 +83,13 @@ fn wire(frame: &ClipFrame) -> Vec<u8> {
 fn write(queue: &mut SendQueue, most: usize, out: &mut Vec<u8>) {
     let mut slices = [IoSlice::new(&[]); SLICES];
     let filled = queue.slices(&mut slices);
-    let bytes: Vec<u8> = slices[..filled]
-        .iter()
-        .flat_map(|slice| slice.iter().copied())
-        .take(most)
-        .collect();
-    out.extend(&bytes);
+    let filled = slices[..filled].iter();
+    let all: Vec<u8> = filled.flat_map(|slice| slice.iter().copied()).collect();
+    if let Some(only) = queue.only() {
+        assert!(only == all, "the only piece is all there is");
+    }
+    let bytes = &all[..most.min(all.len())];
+    out.extend(bytes);
     queue.advance(bytes.len());
 }
 

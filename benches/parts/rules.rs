@@ -1,0 +1,89 @@
+//! The rules of a show, and who may do what.
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use castaway_media_server::broadcast::{
+    Backlog, Bounds, Lease, Livestream, LivestreamId, Place, Role, UserId,
+};
+use castaway_media_server::config::{Identity as IdentityConfig, Upload};
+use castaway_media_server::identity::{Identity, Signer};
+use castaway_media_server::limits::UploadQuota;
+use criterion::{BatchSize, Criterion};
+
+use crate::clip;
+
+fn show(now: Instant) -> Livestream<()> {
+    let bounds = Bounds {
+        grace: Duration::from_secs(30),
+        backlog_clips: 1,
+        backlog_bytes: 8 << 20,
+        max_listeners: usize::MAX,
+    };
+    let mut show = Livestream::new(bounds, now);
+    show.start(UserId::new("host"), Lease(1)).expect("it waits");
+    show
+}
+
+/// A clip is stamped; a listener takes its place among a thousand, and leaves it.
+pub(crate) fn livestream(criterion: &mut Criterion) {
+    let now = Instant::now();
+    let bytes = Bytes::from(vec![7; 80_000]);
+    let mut live = show(now);
+    criterion.bench_function("livestream: upload", |bench| {
+        bench.iter(|| live.upload(Lease(1), bytes.clone(), now).expect("live"));
+    });
+    for place in 0..1000 {
+        live.join(Place(place), ()).expect("room");
+    }
+    criterion.bench_function("livestream: join and leave", |bench| {
+        bench.iter(|| {
+            live.join(Place(1000), ()).expect("room");
+            live.leave(black_box(Place(1000)))
+        });
+    });
+}
+
+/// A clip comes in, and an older one goes.
+pub(crate) fn backlog(criterion: &mut Criterion) {
+    let mut backlog = Backlog::new(8, 8 << 20);
+    let clip = Arc::new(clip(80_000));
+    criterion.bench_function("backlog: push", |bench| {
+        bench.iter(|| backlog.push(clip.clone()));
+    });
+}
+
+/// The whole check of a token that is good: its claims, and an RSA signature.
+pub(crate) fn token(criterion: &mut Criterion) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime");
+    let signer = Signer::new("bench").expect("a key pair");
+    let identity = Identity::local(&signer, &IdentityConfig::default()).expect("its keys");
+    let token = signer.mint(&UserId::new("host"), Duration::from_hours(1));
+    let livestream = LivestreamId::new("show").expect("an id");
+    criterion.bench_function("identity: check", |bench| {
+        bench.iter(|| {
+            let check = identity.check(&token, Role::Streamer, &livestream);
+            runtime.block_on(check).expect("a good token")
+        });
+    });
+}
+
+/// A thousand streamers take of their quotas in turn.
+pub(crate) fn quota(criterion: &mut Criterion) {
+    let quota = UploadQuota::new(&Upload::default());
+    let streamers: Vec<UserId> = (0..1000)
+        .map(|number| UserId::new(&format!("host {number}")))
+        .collect();
+    let mut turn = streamers.iter().cycle();
+    criterion.bench_function("limits: take", |bench| {
+        bench.iter_batched(
+            || turn.next().expect("endless"),
+            |streamer| quota.take(streamer, 1000).is_ok(),
+            BatchSize::SmallInput,
+        );
+    });
+}
