@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { test } from "node:test";
+import { test } from "./harness/cluster.js";
 import { clip, inAWorld, onEveryTransport } from "./harness/world.js";
 
 inAWorld("the health port", {}, (world) => {

@@ -1,7 +1,7 @@
 // Who is let in, who is refused, and in which words.
 
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { test } from "./harness/cluster.js";
 import { onEveryTransport, refused } from "./harness/world.js";
 
 onEveryTransport("the handshake", {}, (world) => {

@@ -1,7 +1,7 @@
 // A livestream's life: takeover, grace, the end, and what Firestore says of it.
 
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { test } from "./harness/cluster.js";
 import { clip, onEveryTransport, refused } from "./harness/world.js";
 
 onEveryTransport("a livestream", { CASTAWAY_LIVESTREAM__GRACE: "2500ms" }, (world) => {

@@ -1,7 +1,7 @@
 // Limits: how fast, how large, how many.
 
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { test } from "./harness/cluster.js";
 import { clip, inAWorld, onEveryTransport } from "./harness/world.js";
 import { eventually } from "./harness/server.js";
 
@@ -119,6 +119,8 @@ inAWorld("the limit of listeners", { CASTAWAY_LIVESTREAM__MAX_LISTENERS: "2" }, 
     const more = await world.client("listener", { livestream: show.id });
     assert.equal(typeof (await more.next("error")), "string");
     await more.next("disconnect");
+    // It would come back by itself.
+    more.close();
     show.listeners[0].leave();
     const listeners = async () => (await show.streamer.upload(clip(1))).listeners === 1;
     await eventually(listeners, "one listener is left");

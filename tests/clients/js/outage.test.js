@@ -1,7 +1,7 @@
 // Google is down, or slow: a client is told so, and comes back by itself.
 
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { test } from "./harness/cluster.js";
 import { clip, onEveryTransport } from "./harness/world.js";
 
 const UNAVAILABLE = "Service is temporarily unavailable, try again.";

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { test } from "node:test";
+import { test } from "./harness/cluster.js";
 import { clip, inAWorld, onEveryTransport } from "./harness/world.js";
 
 /** Runs `scene` with a state directory that outlives a daemon. */

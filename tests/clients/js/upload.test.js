@@ -1,8 +1,8 @@
 // What is uploaded is heard: byte for byte, in order, by that livestream's listeners and by nobody else.
 
 import assert from "node:assert/strict";
-import { test } from "node:test";
 import { sha256 } from "./harness/client.js";
+import { test } from "./harness/cluster.js";
 import { clip, onEveryTransport, speech } from "./harness/world.js";
 
 const NO_CLIP = "Upload must be a single binary clip.";
@@ -110,6 +110,7 @@ onEveryTransport("an upload", ROOMY, (world) => {
 
   test("a callback gets one object with the sequence and the listeners", async () => {
     const show = await world.show(2);
+    await world.counted(show, 2);
     const first = await show.streamer.upload(clip(1));
     const second = await show.streamer.upload(clip(2));
     assert.deepEqual(first, { ok: true, sequence: first.sequence, listeners: 2 });

@@ -1,10 +1,15 @@
 """A world for each test file, and each transport in turn."""
 
+import os
+
 import pytest
 import pytest_asyncio
 
 from harness.client import TRANSPORTS
+from harness.cluster import ABOUT_ONE_PROCESS
 from harness.world import World
+
+WANTED = [os.environ["CASTAWAY_TRANSPORT"]] if os.environ.get("CASTAWAY_TRANSPORT") else list(TRANSPORTS)
 
 
 @pytest_asyncio.fixture(scope="module")
@@ -23,9 +28,16 @@ async def world(daemon):
     await daemon.sweep()
 
 
-@pytest_asyncio.fixture(params=TRANSPORTS, name="anyhow")
+@pytest_asyncio.fixture(params=WANTED, name="anyhow")
 async def every_transport(request, daemon):
-    """The file's world over each transport in turn, swept after the test."""
+    """The file's world over each transport that the run is about, swept after the test."""
     daemon.transports = TRANSPORTS[request.param]
     yield daemon
     await daemon.sweep()
+
+
+def pytest_collection_modifyitems(items):
+    """What is about one process is skipped on a cluster, and says why."""
+    for item in items:
+        if reason := ABOUT_ONE_PROCESS.get(item.originalname):
+            item.add_marker(pytest.mark.skip(reason=reason))

@@ -81,6 +81,7 @@ async def test_several_clips_at_once_are_relayed_to_nobody(anyhow, shape):
 
 async def test_a_callback_gets_one_object_with_the_sequence_and_the_listeners(anyhow):
     show = await anyhow.show(2)
+    await anyhow.counted(show, 2)
     first = await show.streamer.upload(clip(1))
     assert first == {"ok": True, "sequence": first["sequence"], "listeners": 2}
     assert await show.streamer.upload(clip(2)) == {**first, "sequence": first["sequence"] + 1}

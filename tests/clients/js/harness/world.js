@@ -1,9 +1,10 @@
-// One daemon, one double of Google, and the clients of one test: what a test file begins with.
+// One daemon (two nodes on a cluster), one double of Google, and the clients of one test: what a test file begins with.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { after, afterEach, before, describe } from "node:test";
 import { Client, TRANSPORTS } from "./client.js";
+import { clustered, newCluster } from "./cluster.js";
 import { Google } from "./google.js";
 import { program } from "./programs.js";
 import { eventually, Server } from "./server.js";
@@ -26,11 +27,15 @@ export class World {
   #wires = [];
   #servers = [];
   transports = ["websocket"];
+  cluster = newCluster();
 
   static async start(environment) {
     const world = new World();
     world.google = await Google.start();
-    world.server = await Server.start(world.google, environment);
+    const node = () => Server.start(world.google, { ...world.cluster.node(), ...environment });
+    world.server = await node();
+    // Where listeners come to.
+    world.far = clustered ? await node() : world.server;
     return world;
   }
 
@@ -49,7 +54,8 @@ export class World {
 
   async client(role, { user = this.name("guest"), livestream, url, ...options } = {}) {
     const token = "token" in options ? options.token : await this.google.token(user);
-    const client = new Client(url ?? this.server.url, role, {
+    const server = role === "listener" ? this.far : this.server;
+    const client = new Client(url ?? server.url, role, {
       transports: this.transports,
       ...options,
       token,
@@ -84,6 +90,12 @@ export class World {
     return show;
   }
 
+  /** Waits until the streamer was told of so many listeners: a node hears a pulse later who listens on another. */
+  async counted(show, count) {
+    const told = ({ name, value }) => name === "state" && value.listeners === count;
+    if (clustered) await eventually(() => show.streamer.journal.some(told), "the listeners are counted");
+  }
+
   async wire(server = this.server) {
     const wire = await Wire.to(server.url);
     this.#wires.push(wire);
@@ -92,7 +104,7 @@ export class World {
 
   /** Another daemon beside the world's own. */
   async another(environment, state) {
-    const server = await Server.start(this.google, environment, state);
+    const server = await Server.start(this.google, { ...this.cluster.node(), ...environment }, state);
     this.#servers.push(server);
     return server;
   }
@@ -117,6 +129,7 @@ export class World {
 
   async stop() {
     await this.server.stop("SIGKILL");
+    if (clustered) await this.far.stop("SIGKILL");
     await this.google.stop();
   }
 }
@@ -132,10 +145,12 @@ export function inAWorld(title, environment, tests) {
   });
 }
 
-/** Declares `tests(world)` for each transport, all against one daemon. */
+/** Declares `tests(world)` for each transport that the run is about, all against one daemon. */
 export function onEveryTransport(title, environment, tests) {
+  const only = process.env.CASTAWAY_TRANSPORT;
+  const wanted = Object.entries(TRANSPORTS).filter(([, [first, second]]) => !only || (first === only && !second));
   inAWorld(title, environment, (world) => {
-    for (const [name, transports] of Object.entries(TRANSPORTS)) {
+    for (const [name, transports] of wanted) {
       describe(`over ${name}`, () => {
         before(() => (world.transports = transports));
         tests(world);

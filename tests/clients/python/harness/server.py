@@ -23,16 +23,15 @@ FIRST_WORDS = r"^castaway: clients on (http://\S+), health on (http://\S+)$"
 
 
 class Server:
-    """One daemon against one double of Google; a given state directory outlives it."""
+    """One daemon against one double of Google; a given state directory outlives it; `within` is a command's beginning."""
 
     @classmethod
-    async def start(cls, google, environment=None, state=None):
+    async def start(cls, google, environment=None, state=None, within=()):
         server = cls()
         server.keep = state is not None
         server.state = state or tempfile.mkdtemp(prefix="castaway-state-")
         server.child = await Child.start(
-            program("CASTAWAY_DAEMON"),
-            "serve",
+            *[*within, program("CASTAWAY_DAEMON"), "serve"],
             environment={**QUICK, **google.environment, "STATE_DIRECTORY": server.state, **(environment or {})},
         )
         server.url, server.health = (await server.child.says(FIRST_WORDS)).groups()

@@ -1,4 +1,4 @@
-"""One daemon, one double of Google, and the clients of one test."""
+"""One daemon (two nodes on a cluster), one double of Google, and the clients of one test."""
 
 import itertools
 import os
@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from .client import Client
+from .cluster import ENGINE, NewCluster
 from .google import Google
 from .programs import program
 from .server import Server, eventually
@@ -35,9 +36,15 @@ class World:
         world = cls()
         world.clients, world.wires, world.servers = [], [], []
         world.transports = ["websocket"]
+        world.cluster = NewCluster()
         world.google = await Google.start()
-        world.server = await Server.start(world.google, environment)
+        world.server = await world._node(environment)
+        # Where listeners come to.
+        world.far = await world._node(environment) if ENGINE else world.server
         return world
+
+    async def _node(self, environment, state=None):
+        return await Server.start(self.google, {**self.cluster.node(), **(environment or {})}, state)
 
     def name(self, stem):
         """A name that no other test has."""
@@ -56,7 +63,8 @@ class World:
         headers = {"id-token": token, "livestream-id": livestream}
         headers = {name: value for name, value in headers.items() if value is not None}
         self.clients.append(client)
-        await client.connect(url or self.server.url, self.transports, headers, auth)
+        server = self.far if role == "listener" else self.server
+        await client.connect(url or server.url, self.transports, headers, auth)
         return client
 
     async def streamer(self, show, **options):
@@ -79,6 +87,15 @@ class World:
         show.listener = show.listeners[0] if listeners else None
         return show
 
+    async def counted(self, show, listeners):
+        """Waits until the streamer was told of so many listeners: a node hears a pulse later who listens on another."""
+
+        async def told():
+            return any(name == "state" and it["listeners"] == listeners for name, it in show.streamer.journal)
+
+        if ENGINE:
+            await eventually(told, "the listeners are counted")
+
     async def wire(self, server=None):
         wire = await Wire.to((server or self.server).url)
         self.wires.append(wire)
@@ -86,7 +103,7 @@ class World:
 
     async def another(self, environment=None, state=None):
         """Another daemon beside the world's own."""
-        server = await Server.start(self.google, environment, state)
+        server = await self._node(environment, state)
         self.servers.append(server)
         return server
 
@@ -113,6 +130,8 @@ class World:
 
     async def stop(self):
         await self.server.stop(signal.SIGKILL)
+        if self.far is not self.server:
+            await self.far.stop(signal.SIGKILL)
         await self.google.stop()
 
 

@@ -1,0 +1,240 @@
+"""The measurements of benches/cluster/run. Processor time is that of the processes, from /proc, in nanoseconds."""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import statistics
+import time
+from pathlib import Path
+
+import aiohttp
+from rig.cluster import Cluster
+from rig.engines import Engine, Sharded
+from rig.waiting import until
+
+USER = "bench"
+HEAD = 16
+"""Of a clip: when it was sent, in nanoseconds of this machine's clock, and its number."""
+ENVIRONMENT = {
+    "CASTAWAY_LOG__LEVEL": "warn",
+    "CASTAWAY_LIVESTREAM__MAX_LIVE": "5000",
+    "CASTAWAY_SERVER__PING_INTERVAL": "10s",
+    "CASTAWAY_SERVER__PING_TIMEOUT": "10s",
+    "CASTAWAY_CLUSTER__LEASE": "6s",
+    "CASTAWAY_CLUSTER__PULSE": "1s",
+    "CASTAWAY_CLUSTER__TIMEOUT": "1s",
+}
+
+
+class Peer:
+    """Engine.IO by hand: as little work as can be for who measures."""
+
+    def __init__(self, socket, role):
+        self.socket, self.role = socket, role
+        self.arrived = []
+        self.task = None
+
+    @classmethod
+    async def join(cls, session, node, role, token, show):
+        url = f"{node.url}/socket.io/?EIO=4&transport=websocket"
+        peer = cls(await session.ws_connect(url, max_msg_size=0, autoping=False), role)
+        await peer.socket.send_str(f"40/{role}," + json.dumps({"idToken": token, "livestreamId": show}))
+        success = asyncio.get_running_loop().create_future()
+        peer.task = asyncio.create_task(peer._read(success))
+        await asyncio.wait_for(success, 20)
+        return peer
+
+    async def _read(self, success):
+        async for message in self.socket:
+            if message.type == aiohttp.WSMsgType.BINARY:
+                self.arrived.append((time.monotonic_ns(), bytes(message.data[:HEAD])))
+            elif message.data == "2":
+                await self.socket.send_str("3")
+            elif f'42/{self.role},["success"' in message.data and not success.done():
+                success.set_result(None)
+            elif '["error"' in message.data:
+                raise RuntimeError(message.data)
+
+    async def upload(self, number, size):
+        await self.socket.send_str('451-/streamer,["upload",{"_placeholder":true,"num":0}]')
+        head = time.monotonic_ns().to_bytes(8) + number.to_bytes(8)
+        await self.socket.send_bytes(head + bytes(size - HEAD))
+
+    async def close(self):
+        self.task.cancel()
+        with contextlib.suppress(Exception):
+            await self.socket.close()
+
+
+def cpu(pid):
+    """Nanoseconds that all threads of a process have run."""
+    total = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(OSError):
+            total += int((task / "schedstat").read_text().split()[0])
+    return total
+
+
+class Bench:
+    def __init__(self, cluster, session, token):
+        self.cluster, self.session, self.token = cluster, session, token
+        self.peers = []
+
+    def processes(self):
+        nodes = {node.name: node.pid for node in self.cluster.nodes}
+        return nodes | {f"redis{n}": one.process.pid for n, one in enumerate(self.cluster.engine.processes)}
+
+    def spent(self):
+        """By node, and of all of Redis."""
+        times = {name: cpu(pid) for name, pid in self.processes().items()}
+        redis = sum(times.pop(name) for name in list(times) if name.startswith("redis"))
+        return times | {"redis": redis}
+
+    async def show(self, name):
+        await self.cluster.google.livestream(name, USER)
+        return name
+
+    async def peer(self, node, role, show):
+        peer = await Peer.join(self.session, node, role, self.token, show)
+        self.peers.append(peer)
+        return peer
+
+    async def clear(self):
+        await asyncio.gather(*(peer.close() for peer in self.peers))
+        self.peers = []
+
+    @contextlib.asynccontextmanager
+    async def measured(self):
+        """What each spent while this ran."""
+        before, result = self.spent(), {}
+        yield result
+        result |= {name: after - before[name] for name, after in self.spent().items()}
+
+
+def row(cells):
+    print("| " + " | ".join(map(str, cells)) + " |", flush=True)
+
+
+def table(title, *head):
+    print(f"\n{title}\n")
+    row(head)
+    row(["---", *["--:"] * (len(head) - 1)])
+
+
+async def steadily(count, pace, each):
+    """Calls `each(number)` so often a second; `pace` is in seconds."""
+    began = time.monotonic()
+    for number in range(count):
+        await asyncio.sleep(max(0, began + number * pace - time.monotonic()))
+        await each(number)
+
+
+async def interest(bench, arguments):
+    """Processor time of a clip, by how many nodes want it."""
+    count, pace, size = arguments.clips, 0.005, 32_000
+    here, *others = bench.cluster.nodes
+    table(
+        f"Processor time per clip, µs: {count} clips of {size} bytes, {1 / pace:.0f} a second, a listener on each node that wants them.",
+        *["nodes that want it", "streamer's node", "a node that wants it", "a node that does not", "Redis"],
+    )
+    for wanted in (0, 1, len(others)):
+        show = await bench.show(f"interest-{wanted}")
+        host = await bench.peer(here, "streamer", show)
+        listeners = [await bench.peer(node, "listener", show) for node in others[:wanted]]
+        for number in range(50):
+            await host.upload(number, size)
+        await asyncio.sleep(2)
+        async with bench.measured() as idle:
+            await asyncio.sleep(3)
+        async with bench.measured() as spent:
+            began = time.monotonic()
+            await steadily(count, pace, lambda number: host.upload(50 + number, size))
+            await until(lambda: all(len(it.arrived) >= count + 50 for it in listeners), "all is heard", 30)
+            took = time.monotonic() - began
+        each = {name: (spent[name] - idle[name] / 3 * took) / count / 1000 for name in spent}
+        mean = lambda nodes: f"{statistics.mean(each[it.name] for it in nodes):.0f}" if nodes else "–"  # noqa: E731
+        row([wanted, f"{each[here.name]:.0f}", mean(others[:wanted]), mean(others[wanted:]), f"{each['redis']:.0f}"])
+        await bench.clear()
+
+
+async def many(bench, arguments):
+    """Cost grows with what a node wants, not with how many shows there are."""
+    size, every, seconds = 4_000, 5, arguments.seconds
+    here, wants, rests, *_ = bench.cluster.nodes
+    table(
+        f"Milliseconds of processor time a second: livestreams on one node, a clip of {size} bytes each {every} s; one node wants 10.",
+        *["livestreams", "streamers' node", "wants 10", "wants none", "Redis", "clips that came to the one", "to the other"],
+    )
+    for shows in (10, arguments.shows):
+        hosts = []
+        for first in range(0, shows, 50):
+            names = [await bench.show(f"many-{shows}-{number}") for number in range(first, min(first + 50, shows))]
+            hosts += await asyncio.gather(*(bench.peer(here, "streamer", name) for name in names))
+        listeners = [await bench.peer(wants, "listener", f"many-{shows}-{number}") for number in range(10)]
+        came = [await node.metric("castaway_cluster_clips_received_total") for node in (wants, rests)]
+        await asyncio.sleep(3)
+        async with bench.measured() as spent:
+            began = time.monotonic()
+            count = shows * seconds // every
+            await steadily(count, every / shows, lambda number: hosts[number % shows].upload(number, size))
+            took = time.monotonic() - began
+        each = [f"{spent[name] / took / 1e6:.1f}" for name in (here.name, wants.name, rests.name, "redis")]
+        await until(lambda: sum(len(it.arrived) for it in listeners) >= 10 * seconds // every, "all is heard", 30)
+        now = [await node.metric("castaway_cluster_clips_received_total") for node in (wants, rests)]
+        row([shows, *each, *(f"{after - before:.0f} of {count}" for before, after in zip(came, now))])
+        await bench.clear()
+
+
+def percentile(values, part):
+    return statistics.quantiles(values, n=100)[part - 1] if len(values) > 1 else values[0]
+
+
+async def hop(bench, arguments):
+    """How much later a listener on another node hears a clip."""
+    count, pace, size = arguments.clips // 2, 0.02, 32_000
+    here, there, *_ = bench.cluster.nodes
+    show = await bench.show("hop")
+    host = await bench.peer(here, "streamer", show)
+    near, far = await bench.peer(here, "listener", show), await bench.peer(there, "listener", show)
+    await host.upload(0, size)
+    await until(lambda: near.arrived and far.arrived, "the first is heard")
+    await steadily(count, pace, lambda number: host.upload(1 + number, size))
+    await until(lambda: len(near.arrived) > count and len(far.arrived) > count, "all is heard", 30)
+    table(f"From upload to listener, ms: {count} clips of {size} bytes, {1 / pace:.0f} a second.", "listener", "p50", "p99", "worst")
+    times = {name: {head: at for at, head in peer.arrived[1:]} for name, peer in (("near", near), ("far", far))}
+    rows = {
+        "same node": [(at - int.from_bytes(head[:8])) / 1e6 for head, at in times["near"].items()],
+        "another node": [(at - int.from_bytes(head[:8])) / 1e6 for head, at in times["far"].items()],
+        "what the hop adds": [(times["far"][head] - at) / 1e6 for head, at in times["near"].items()],
+    }
+    for name, values in rows.items():
+        row([name, f"{percentile(values, 50):.2f}", f"{percentile(values, 99):.2f}", f"{max(values):.2f}"])
+    await bench.clear()
+
+
+async def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a quarter of the clips, 200 livestreams")
+    parser.add_argument("--sharded", action="store_true", help="Redis in three shards")
+    arguments = parser.parse_args()
+    arguments.clips, arguments.shows, arguments.seconds = (500, 200, 5) if arguments.quick else (2000, 1000, 15)
+    engine = Sharded() if arguments.sharded else Engine()
+    cluster = None
+    try:
+        await engine.start()
+        cluster = await Cluster.start(engine, ENVIRONMENT, names="abcd")
+        connector = aiohttp.TCPConnector(limit=0)
+        async with aiohttp.ClientSession(connector=connector) as session:
+            bench = Bench(cluster, session, await cluster.google.token(USER))
+            print(f"{len(cluster.nodes)} nodes, Redis {engine.kind}, {os.cpu_count()} cores, all on this machine.")
+            for measure in (interest, many, hop):
+                await measure(bench, arguments)
+    finally:
+        if cluster:
+            await cluster.stop()
+        await engine.stop()
+
+
+asyncio.run(main())

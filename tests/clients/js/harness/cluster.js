@@ -1,0 +1,38 @@
+// With CASTAWAY_CLUSTER_ENGINE, a Redis URL, each world has two nodes: streamers come to one, listeners to the other.
+
+import { test as always } from "node:test";
+import { createRequire } from "node:module";
+
+const engine = process.env.CASTAWAY_CLUSTER_ENGINE;
+const aboutOneProcess = createRequire(import.meta.url)("../../one-process.json").js;
+
+export const clustered = Boolean(engine);
+
+let names = 0;
+const name = () => `js-${process.pid}-${(names += 1)}`;
+
+/** A cluster of a world's own; its `node()` is the environment of one more node. None without an engine. */
+export function newCluster() {
+  const prefix = `castaway-${name()}`;
+  return {
+    node: () =>
+      clustered
+        ? {
+            CASTAWAY_CLUSTER__URL: engine,
+            CASTAWAY_CLUSTER__PREFIX: prefix,
+            CASTAWAY_CLUSTER__NODE: name(),
+            CASTAWAY_CLUSTER__LEASE: "2s",
+            CASTAWAY_CLUSTER__PULSE: "250ms",
+            CASTAWAY_CLUSTER__TIMEOUT: "500ms",
+            // For bursts that no phone sends.
+            CASTAWAY_CLUSTER__QUEUE_CLIPS: "1000",
+          }
+        : {},
+  };
+}
+
+/** node:test's, but for what is about one process: on a cluster that is skipped, and says why. */
+export function test(title, ...rest) {
+  const reason = clustered && aboutOneProcess[title];
+  return reason ? always(title, { skip: reason }, ...rest.slice(-1)) : always(title, ...rest);
+}

@@ -1,0 +1,60 @@
+"""One engine of each kind for the run, and three nodes for each file."""
+
+import pytest
+import pytest_asyncio
+from rig.cluster import Cluster
+from rig.engines import Engine, Sharded
+
+ENGINES = {kind.kind: kind for kind in (Engine, Sharded)}
+
+
+@pytest_asyncio.fixture(scope="session")
+async def engines():
+    """Those that were started, by kind."""
+    started = {}
+    yield started
+    for engine in started.values():
+        await engine.stop()
+
+
+@pytest_asyncio.fixture(scope="module", params=ENGINES)
+async def engine(request, engines):
+    """Redis alone, then Redis in shards."""
+    if request.param not in engines:
+        engines[request.param] = ENGINES[request.param]()
+        await engines[request.param].start()
+    return engines[request.param]
+
+
+@pytest_asyncio.fixture(scope="module")
+async def nodes(request, engine):
+    """The file's cluster; its `ENVIRONMENT` wins over the short times."""
+    cluster = await Cluster.start(engine, getattr(request.module, "ENVIRONMENT", None))
+    yield cluster
+    await cluster.stop()
+
+
+@pytest_asyncio.fixture
+async def cluster(request, nodes):
+    """The file's cluster, swept after the test; what its nodes said is shown where the test failed."""
+    yield nodes
+    if getattr(request.node, "broken", False):
+        nodes.print_logs()
+    await nodes.sweep()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    if call.when == "call":
+        item.broken = report.failed
+    return report
+
+
+def pytest_collection_modifyitems(items):
+    """Several run beside each other: what shares nodes stays together."""
+    for item in items:
+        engine = item.callspec.params.get("engine", "") if hasattr(item, "callspec") else ""
+        item.add_marker(pytest.mark.xdist_group(f"{item.path.stem} {engine}"))
+    # The longest first.
+    items.sort(key=lambda item: item.path.stem != "test_partitions")

@@ -1,0 +1,36 @@
+"""Clips that say where they come from, and of which every byte can be told to be right."""
+
+import random
+import re
+from typing import NamedTuple
+
+HEAD = re.compile(rb"clip of (\S+) session (\d+) index (\d+) number (\d+) bytes (\d+)\n")
+
+
+class Stamp(NamedTuple):
+    """The host's session, the place in it, and the number of what was said, which is the same when it is said again."""
+
+    show: str
+    session: int
+    index: int
+    number: int
+    size: int
+
+    def clip(self):
+        """The clip's bytes; at least its head."""
+        head = b"clip of %s session %d index %d number %d bytes %d\n" % (self.show.encode(), *self[1:])
+        dice = random.Random(str(self))
+        return head + dice.randbytes(max(0, self.size - len(head)))
+
+    @property
+    def place(self):
+        return (self.session, self.index)
+
+
+def stamp_of(data):
+    """The stamp of a clip that was heard; fails when a byte of it is not as it was made."""
+    match = HEAD.match(data)
+    assert match, f"no clip of ours: {bytes(data[:80])!r}"
+    stamp = Stamp(match[1].decode(), *map(int, match.groups()[1:]))
+    assert bytes(data) == stamp.clip(), f"not byte for byte: {stamp}"
+    return stamp

@@ -1,0 +1,214 @@
+"""What was seen of one show, event by event, and whether a cluster that keeps its promises could have done it.
+
+Pure: no clock, no network. A clip is named by the host's session (each connection that was let in is one more) and its
+place in that session; a listener's sitting is one connection of it. `violations` gives one line for each broken promise,
+none for a good history.
+
+A node that is cut off lets a host in *for the time being*: it cannot know whether others have one. Until it is back and has
+settled that, its `ok: true` is a promise to its own listeners alone, and its sequences are its own; and who listens to
+such a host there is not handed afterwards what hosts before it said elsewhere meanwhile, for order comes first.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+
+SETTLING = 5
+"""Seconds that a node may take, once its way to the engine is restored, to use it."""
+
+
+@dataclass(frozen=True)
+class LetIn:
+    """The host's session began at `node`."""
+
+    at: float
+    session: int
+    node: str
+
+
+@dataclass(frozen=True)
+class Sent:
+    """The host put a clip on the wire."""
+
+    at: float
+    session: int
+    index: int
+
+
+@dataclass(frozen=True)
+class Acked:
+    """The host was told `ok: true`."""
+
+    at: float
+    session: int
+    index: int
+    sequence: int
+
+
+@dataclass(frozen=True)
+class Joined:
+    """A listener was let in at `node`."""
+
+    at: float
+    listener: str
+    sitting: int
+    node: str
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A clip came to a listener."""
+
+    at: float
+    listener: str
+    sitting: int
+    session: int
+    index: int
+
+
+@dataclass(frozen=True)
+class Left:
+    """A listener's connection went; `told` by the server that the show is over, or just gone."""
+
+    at: float
+    listener: str
+    sitting: int
+    told: bool = False
+
+
+@dataclass(frozen=True)
+class Cut:
+    """From now on `node` and the engine cannot reach each other."""
+
+    at: float
+    node: str
+
+
+@dataclass(frozen=True)
+class Restored:
+    """They can again."""
+
+    at: float
+    node: str
+
+
+def violations(events):
+    """One line for each promise that this history breaks; the events in any order, of a show that its host never ended."""
+    events = sorted(events, key=lambda event: event.at)
+    return [*_heard_wrongly(events), *_ended(events), *_lost(events), *_sequences(events)]
+
+
+def _of(events, kind):
+    return [event for event in events if isinstance(event, kind)]
+
+
+def _heard_wrongly(events):
+    """Twice, out of order, of a host that was replaced, or never said."""
+    sent = {(event.session, event.index): event.at for event in _of(events, Sent)}
+    sittings = defaultdict(list)
+    for event in _of(events, Heard):
+        sittings[event.listener, event.sitting].append(event)
+    for (listener, sitting), heard in sittings.items():
+        known, newest = set(), (0, -1)
+        for event in heard:
+            clip = (event.session, event.index)
+            who = f"{listener}/{sitting} at {event.at:.3f}"
+            if clip not in sent:
+                yield f"never sent: {who} heard {clip}"
+            elif sent[clip] > event.at:
+                yield f"before it was sent: {who} heard {clip}"
+            if clip in known:
+                yield f"twice: {who} heard {clip}"
+            elif clip[0] < newest[0]:
+                yield f"two holders: {who} heard {clip} after {newest}"
+            elif clip < newest:
+                yield f"out of order: {who} heard {clip} after {newest}"
+            known.add(clip)
+            newest = max(newest, clip)
+
+
+def _ended(events):
+    for event in _of(events, Left):
+        if event.told:
+            yield f"ended: {event.listener}/{event.sitting} at {event.at:.3f} was told that the show is over"
+
+
+def _lost(events):
+    """What was acknowledged reaches who was there before it was sent and still is, at a node that has the engine."""
+    seats, away = _seats(events)
+    alone = _alone(events)
+    left = {(event.listener, event.sitting) for event in _of(events, Left)}
+    sent = {(event.session, event.index): event.at for event in _of(events, Sent)}
+    heard = {(event.listener, event.sitting, event.session, event.index) for event in _of(events, Heard)}
+    for seat, since in seats:
+        me = (seat.listener, seat.sitting)
+        if me in left or seat.node in away:
+            continue
+        # Hosts that this listener heard of a node, its own, that could not know of others.
+        mine = {session for *who, session, _ in heard if tuple(who) == me and alone.get(session, ("", 0))[0] == seat.node}
+        newest = max(mine, default=0)
+        for ack in _of(events, Acked):
+            clip = (ack.session, ack.index)
+            node, until = alone.get(ack.session, (seat.node, 0))
+            due = sent.get(clip, 0) > since and ack.session >= newest and (node == seat.node or ack.at > until)
+            if due and (*me, *clip) not in heard:
+                yield f"lost: {seat.listener}/{seat.sitting} at {seat.node} never heard {clip}, sequence {ack.sequence}"
+
+
+def _alone(events):
+    """The sessions that began at a node that was cut off: the node, and when it has settled that at the latest."""
+    since, back, alone = set(), {}, {}
+    for place, event in enumerate(events):
+        if isinstance(event, Cut):
+            since.add(event.node)
+        elif isinstance(event, Restored):
+            since.discard(event.node)
+            back[event.node] = event.at
+        elif isinstance(event, LetIn):
+            if event.node in since or back.get(event.node, -SETTLING) + SETTLING > event.at:
+                alone[event.session] = (event.node, _settled(events[place:], event, event.node in since))
+    return alone
+
+
+def _settled(later, session, away):
+    """When the node of this session has had the engine for long enough."""
+    since = None if away else session.at
+    for event in later:
+        if isinstance(event, (Cut, Restored)) and event.node == session.node:
+            if since is not None and event.at >= since + SETTLING:
+                break
+            since = event.at if isinstance(event, Restored) else None
+    return float("inf") if since is None else since + SETTLING
+
+
+def _seats(events):
+    """Each who joined, with the time from which all is due to it; and the nodes that are cut off at the end.
+
+    Who joins at a node that is cut off is a late joiner once the node is back: all is due from what it hears first then.
+    """
+    seats, away = [], set()
+    for place, event in enumerate(events):
+        if isinstance(event, Cut):
+            away.add(event.node)
+        elif isinstance(event, Restored):
+            away.discard(event.node)
+        elif isinstance(event, Joined):
+            later = events[place:] if event.node in away else []
+            back = next((it.at for it in later if isinstance(it, Restored) and it.node == event.node), event.at)
+            mine = (it.at for it in later if isinstance(it, Heard) and (it.listener, it.sitting) == (event.listener, event.sitting))
+            seats.append((event, next((at for at in mine if at > back), back)))
+    return seats, away
+
+
+def _sequences(events):
+    """Later clips have higher sequences, over all sessions."""
+    alone = _alone(events)
+    acks = sorted(_of(events, Acked), key=lambda event: (event.session, event.index))
+    for before, after in zip(acks, acks[1:]):
+        if (before.session, before.index) == (after.session, after.index):
+            yield f"acknowledged twice: {(after.session, after.index)}"
+    known = [ack for ack in acks if ack.at > alone.get(ack.session, ("", 0))[1]]
+    for before, after in zip(known, known[1:]):
+        if before.sequence >= after.sequence and (before.session, before.index) != (after.session, after.index):
+            clips = f"{(before.session, before.index)} then {(after.session, after.index)}"
+            yield f"sequence: {clips} were acknowledged as {before.sequence} then {after.sequence}"

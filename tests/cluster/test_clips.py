@@ -1,0 +1,199 @@
+"""A show on one node is heard on all: every clip once, in order, byte for byte; and only where somebody listens."""
+
+import asyncio
+import time
+
+from rig.cluster import all_hear
+from rig.nodes import PULSE
+from rig.people import SERVER, Listener
+from rig.waiting import throughout, until
+
+SIZES = (100, 1_000, 30_000, 64_000, 200_000, 64_000, 2_000)
+CLIPS = 60
+
+
+async def test_every_clip_reaches_the_listeners_of_all_nodes_once_in_order_byte_for_byte(cluster):
+    show = await cluster.show()
+    host = await cluster.host(show, cluster.nodes[0])
+    listeners = await cluster.listeners(show, each=2)
+    for number in range(CLIPS):
+        host.say(SIZES[number % len(SIZES)])
+    await asyncio.gather(host.answered(CLIPS), all_hear(listeners, CLIPS))
+    assert list(host.acked) == list(range(1, CLIPS + 1)), "each is acknowledged, in order"
+    first = host.acked[1].sequence
+    assert [answer.sequence for answer in host.acked.values()] == list(range(first, first + CLIPS))
+    for listener in listeners:
+        assert listener.numbers() == list(range(1, CLIPS + 1)), listener.node.name
+    show.check()
+
+
+async def test_an_empty_clip_is_a_clip_everywhere(cluster):
+    show = await cluster.show()
+    host = await cluster.host(show, cluster.nodes[0])
+    far = await cluster.listener(show, cluster.nodes[1])
+    far.notices = lambda *_: None
+    answer = await host.visits[0].upload(b"")
+    assert answer["ok"]
+    await until(lambda: far.said("audio") == [b""], "an empty clip is heard")
+
+
+async def test_an_ack_counts_the_listeners_of_all_nodes(cluster):
+    show = await cluster.show()
+    host = await cluster.host(show, cluster.nodes[1])
+    listeners = await cluster.listeners(show, each=2)
+
+    async def counts(expected):
+        return (await host.say_and_wait()).listeners == expected
+
+    await until(lambda: counts(6), "six listeners are counted")
+    await listeners[0].leave()
+    await listeners[-1].leave()
+    await until(lambda: counts(4), "four are left")
+
+
+async def test_everybody_is_told_the_state_with_the_listeners_of_all_nodes(cluster):
+    show = await cluster.show()
+    host = await cluster.host(show, cluster.nodes[0])
+    people = [host, *await cluster.listeners(show, each=2)]
+    for person in people:
+        await until(lambda: person.said("state"), "a state is said at once", 1)
+        assert set(person.states()) <= {"live"}
+        await until(lambda: person.said("state")[-1] == {"state": "live", "listeners": 6}, f"{person} knows of six")
+
+
+async def test_a_late_joiner_on_any_node_hears_the_latest_clip_at_once(cluster):
+    show = await cluster.show()
+    host = await cluster.host(show, cluster.nodes[0])
+    for _ in range(3):
+        await host.say_and_wait(40_000)
+    for node in cluster.nodes:
+        late = await cluster.listener(show, node)
+        await late.hears_number(3, seconds=1)
+        assert late.numbers() == [3]
+    show.check()
+
+
+async def test_a_late_joiner_misses_nothing_while_clips_come(cluster):
+    show = await cluster.show()
+    host = await cluster.host(show, cluster.nodes[0])
+    await host.say_and_wait()
+
+    async def talk():
+        for _ in range(80):
+            await host.say_and_wait()
+
+    talking = asyncio.create_task(talk())
+    late = []
+    while not talking.done():
+        late.append(await cluster.listener(show, cluster.nodes[1 + len(late) % 2]))
+    await talking
+    await all_hear(late, 81)
+    for listener in late:
+        heard = listener.numbers()
+        assert heard == list(range(heard[0], 82)), heard
+    show.check()
+
+
+async def test_shows_on_different_nodes_never_mix(cluster):
+    shows = [await cluster.show() for _ in cluster.nodes]
+    hosts = [await cluster.host(show, node) for show, node in zip(shows, cluster.nodes)]
+    listeners = [await cluster.listeners(show) for show in shows]
+    for _ in range(20):
+        for host in hosts:
+            host.say()
+    for show, host, group in zip(shows, hosts, listeners):
+        await host.answered(20)
+        # A listener fails by itself when it hears what is not of its show.
+        await all_hear(group, 20)
+        show.check()
+
+
+async def test_a_node_where_nobody_listens_takes_no_part(cluster):
+    here, there, elsewhere = cluster.nodes
+    show = await cluster.show()
+    host = await cluster.host(show, here)
+    await cluster.listener(show, there)
+    await host.say_and_wait()
+    before = await elsewhere.metric("castaway_cluster_clips_received_total")
+    with_one = await cluster.engine.subscribers(show.id)
+    for _ in range(10):
+        await host.say_and_wait()
+    assert await elsewhere.metric("castaway_cluster_clips_received_total") == before
+    late = await cluster.listener(show, elsewhere)
+    await late.hears_number(11)
+    number = (await host.say_and_wait()).stamp.number
+    await late.hears_number(number)
+    assert await elsewhere.metric("castaway_cluster_clips_received_total") >= before + 1
+
+    async def more():
+        return sum((await cluster.engine.subscribers(show.id)).values()) == sum(with_one.values()) + 1
+
+    async def as_before():
+        return await cluster.engine.subscribers(show.id) == with_one
+
+    await until(more, "one more node is subscribed")
+    await late.leave()
+    await until(as_before, "it lets go after a while", 10)
+    await host.say_and_wait()
+    show.check()
+
+
+async def test_a_host_who_leaves_ends_the_show_everywhere_at_once(cluster):
+    show = await cluster.show()
+    host = await cluster.host(show, cluster.nodes[0])
+    listeners = await cluster.listeners(show)
+    await host.say_and_wait()
+    await cluster.flagged(show, True)
+    began = time.monotonic()
+    await host.leave()
+    for listener in listeners:
+        await until(listener.told.is_set, f"{listener} at {listener.node.name} is told that it is over", 3)
+    assert time.monotonic() - began < 1 + PULSE * 2
+    assert all("ended" in listener.states() for listener in listeners)
+    await cluster.flagged(show, False)
+    for node in cluster.nodes:
+        late = Listener(cluster.google, show, "late", [node])
+        cluster.people.append(late)
+        late.task = asyncio.create_task(late._live())
+        await until(late.told.is_set, "a late listener is refused")
+        assert late.said("error") == [f"Livestream {show.id} has not started."]
+
+
+async def test_a_show_begins_again_on_another_node_with_nothing_of_the_one_before(cluster):
+    show = await cluster.show()
+    host = await cluster.host(show, cluster.nodes[0])
+    (listener,) = await cluster.listeners(show, cluster.nodes[1])
+    await host.say_and_wait()
+    await listener.hears_number(1)
+    await host.leave()
+    await until(listener.told.is_set, "it is over")
+    again = await cluster.host(show, cluster.nodes[2])
+    again.numbers = iter(range(100, 200))
+    listeners = await cluster.listeners(show)
+    await again.say_and_wait()
+    await all_hear(listeners, 100)
+    assert all(listener.numbers() == [100] for listener in listeners)
+    await cluster.flagged(show, True)
+
+
+async def test_a_metric_counts_the_nodes(cluster):
+    for node in cluster.nodes:
+        await until(lambda: _is(node, "castaway_cluster_nodes", 3), f"{node.name} knows of three nodes")
+
+
+async def _is(node, name, value):
+    return await node.metric(name) == value
+
+
+async def test_the_listeners_of_a_show_are_not_disturbed_while_nothing_happens(cluster):
+    show = await cluster.show()
+    host = await cluster.host(show, cluster.nodes[0])
+    listeners = await cluster.listeners(show)
+    await host.say_and_wait()
+    await all_hear(listeners, 1)
+    quiet = [host, *listeners]
+    # Longer than a lease lasts.
+    await throughout(lambda: all(len(person.visits) == 1 for person in quiet), "everybody stays", 5)
+    assert all(listener.numbers() == [1] for listener in listeners), "a look at the engine repeats no clip"
+    assert not any(SERVER in person.said("disconnect") for person in quiet)
+    assert all(set(person.states()) == {"live"} for person in quiet)

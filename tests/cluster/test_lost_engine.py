@@ -1,0 +1,179 @@
+"""Without the engine each node goes on with what it has, says so, and finds back by itself, to one holder."""
+
+import asyncio
+
+from rig.cluster import all_hear
+from rig.nodes import LEASE
+from rig.people import SERVER
+from rig.waiting import until
+
+UNAVAILABLE = "Service is temporarily unavailable, try again."
+
+
+async def everywhere_degraded(cluster):
+    for node in cluster.nodes:
+        await until(node.degraded, f"{node.name} says that it is degraded", 6)
+        assert await node.metric("castaway_cluster_up") == 0
+
+
+async def everywhere_in_touch(cluster):
+    await cluster.engine.settled()
+    for node in cluster.nodes:
+        await node.settled(10)
+
+
+async def test_while_the_engine_is_away_local_listeners_go_on_and_the_nodes_say_so(cluster):
+    show = await cluster.show()
+    host = await cluster.host(show, *cluster.nodes[:1])
+    near, far = await cluster.listeners(show, *cluster.nodes[:2])
+    await host.say_and_wait()
+    cluster.engine.kill()
+    for _ in range(5):
+        await near.hears_number(host.say(), 1)
+    await everywhere_degraded(cluster)
+    for node in cluster.nodes:
+        assert (await node.server.get("/healthz"))[0] == 200
+    assert len(near.visits) == len(far.visits) == 1
+    await cluster.engine.heal()
+    await everywhere_in_touch(cluster)
+    await all_hear([near, far], (await host.say_and_wait()).stamp.number)
+
+
+async def test_an_engine_that_is_back_within_the_lease_is_noticed_by_no_client(cluster):
+    show = await cluster.show()
+    host = await cluster.host(show, cluster.nodes[0])
+    listeners = await cluster.listeners(show)
+    for _ in range(3):
+        await host.say_and_wait()
+    await all_hear(listeners, 3)
+    cluster.engine.freeze()
+    for _ in range(8):
+        host.say(20_000)
+    await listeners[0].hears_number(11, 1)
+    cluster.engine.thaw()
+    await host.answered(11)
+    await all_hear(listeners, 11)
+    for person in [host, *listeners]:
+        assert len(person.visits) == 1
+    for listener in listeners:
+        assert listener.numbers() == list(range(1, 12)), listener.node.name
+    show.check()
+
+
+async def test_an_engine_that_is_back_empty_within_the_lease_gets_the_clips_of_meanwhile_in_order(cluster):
+    show = await cluster.show()
+    host = await cluster.host(show, cluster.nodes[0], cluster.nodes[1])
+    listeners = await cluster.listeners(show)
+    for _ in range(3):
+        await host.say_and_wait()
+    await all_hear(listeners, 3)
+    await cluster.flagged(show, True)
+    cluster.engine.kill()
+    for _ in range(8):
+        host.say(20_000)
+    await listeners[0].hears_number(11, 1)
+    await cluster.engine.heal()
+    await host.answered(11, 15)
+    last = await host.say_and_wait()
+    await all_hear(listeners, last.stamp.number)
+    await everywhere_in_touch(cluster)
+    assert [answer.sequence for answer in host.acked.values()] == sorted({it.sequence for it in host.acked.values()})
+    show.check()
+    assert await cluster.flag(show)
+    await cluster.held_once()
+
+
+async def test_a_host_without_the_engine_for_longer_than_its_lease_is_told_and_finds_back(cluster):
+    show = await cluster.show()
+    host = await cluster.host(show, cluster.nodes[0])
+    listeners = await cluster.listeners(show)
+    await host.say_and_wait()
+    await all_hear(listeners, 1)
+    cluster.engine.kill()
+    number = host.say()
+    await until(lambda: host.refusals, "its clip is refused at last", LEASE + 3)
+    assert host.refusals[0]["ok"] is False and host.refusals[0]["error"] == UNAVAILABLE
+    await until(lambda: UNAVAILABLE in host.said("error"), "it is told")
+    await until(lambda: len(host.visits) > 1 and host.is_in(), "it is let in again, for the time being")
+    assert SERVER not in host.said("disconnect")
+    await host.answered(number)
+    await listeners[0].hears_number((await host.say_and_wait()).stamp.number, 2)
+    await cluster.engine.heal()
+    await everywhere_in_touch(cluster)
+    said = await host.say_and_wait(seconds=10)
+    await all_hear(listeners, said.stamp.number)
+    await cluster.held_once()
+    assert not host.told.is_set()
+    await cluster.flagged(show, True)
+
+
+async def test_of_two_hosts_let_in_while_the_engine_was_away_the_newest_stays(cluster):
+    here, there, elsewhere = cluster.nodes
+    show = await cluster.show()
+    cluster.engine.kill()
+    await everywhere_degraded(cluster)
+    first = await cluster.host(show, here)
+    await first.say_and_wait()
+    second = await cluster.host(show, there)
+    second.numbers = iter(range(100, 200))
+    await second.say_and_wait()
+    near_first, near_second = await cluster.listener(show, here), await cluster.listener(show, there)
+    await cluster.engine.heal()
+    await everywhere_in_touch(cluster)
+    await until(first.told.is_set, "the older one is told", 10)
+    assert f"Livestream {show.id} was taken over by another connection." in first.said("error")
+    third = await cluster.listener(show, elsewhere)
+    last = await second.say_and_wait()
+    await all_hear([near_first, near_second, third], last.stamp.number)
+    await cluster.held_once()
+    assert not second.told.is_set()
+    await cluster.flagged(show, True)
+    show.check_order()
+
+
+async def test_a_host_that_came_while_the_engine_was_away_is_heard_everywhere_when_it_is_back(cluster):
+    show = await cluster.show()
+    cluster.engine.kill()
+    await everywhere_degraded(cluster)
+    host = await cluster.host(show, cluster.nodes[2])
+    near = await cluster.listener(show, cluster.nodes[2])
+    assert (await host.say_and_wait(seconds=2)).ok
+    await near.hears_number(1, 2)
+    await cluster.flagged(show, True)
+    await cluster.engine.heal()
+    await everywhere_in_touch(cluster)
+    far = await cluster.listeners(show, *cluster.nodes[:2])
+    await all_hear([near, *far], (await host.say_and_wait()).stamp.number)
+    assert len(host.visits) == 1
+
+
+async def test_an_engine_that_comes_and_goes_leaves_one_holder_and_no_listener_behind(cluster):
+    show = await cluster.show()
+    host = await cluster.host(show, *cluster.nodes)
+    listeners = await cluster.listeners(show)
+    for _ in range(3):
+        await host.say_and_wait()
+        cluster.engine.kill()
+        host.say()
+        await cluster.engine.heal()
+        await host.say_and_wait(seconds=15)
+    await everywhere_in_touch(cluster)
+    await all_hear(listeners, (await host.say_and_wait()).stamp.number)
+    await cluster.held_once()
+    assert all(not listener.told.is_set() and len(listener.visits) == 1 for listener in listeners)
+    show.check_order()
+
+
+async def test_a_node_that_starts_without_the_engine_starts_and_finds_it_later(cluster):
+    late = cluster.nodes[2]
+    await late.kill()
+    cluster.engine.kill()
+    await late.start()
+    await until(late.degraded, "it says that it is degraded")
+    await cluster.engine.heal()
+    await late.settled(10)
+    await everywhere_in_touch(cluster)
+    show = await cluster.show()
+    host = await cluster.host(show, cluster.nodes[0])
+    group = await cluster.listeners(show)
+    await asyncio.gather(all_hear(group, 1), host.say_and_wait())

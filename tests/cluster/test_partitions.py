@@ -1,0 +1,186 @@
+"""Links are cut and restored at random, and what everybody saw is checked: nobody hears a clip twice, out of order, or
+from two holders at once; and what the host was told is safe reaches everybody who could hear it."""
+
+import asyncio
+import os
+import random
+import time
+
+import pytest
+import pytest_asyncio
+from rig.cluster import Cluster, all_hear
+from rig.engines import Engine
+from rig.history import Cut, Restored
+from rig.network import Network, why_not
+from rig.waiting import until
+
+SECONDS = 40
+PACE = 0.1
+CALM = (0.5, 2.5)
+"""Between two changes."""
+REASON = why_not()
+ENVIRONMENT = {
+    # Nothing is to be lost for want of room, and nothing ends while a link is away.
+    "CASTAWAY_LIVESTREAM__GRACE": "60s",
+    "CASTAWAY_CLUSTER__REPLAY_CLIPS": "2000",
+    "CASTAWAY_CLUSTER__REPLAY_BYTES": "100000000",
+    "CASTAWAY_CLUSTER__QUEUE_CLIPS": "2000",
+}
+
+pytestmark = [pytest.mark.skipif(REASON is not None, reason=REASON or ""), pytest.mark.timeout(SECONDS + 90)]
+
+
+class Scattered(Cluster):
+    """Each node and the engine on a machine of its own."""
+
+    async def mend(self):
+        for node, machine in zip(self.nodes, self.machines):
+            urls = [value for value in self.google.environment.values() if value.startswith("http://")]
+            metadata = f"http://{self.google.environment['GCE_METADATA_HOST']}"
+            if not node.within:
+                await machine.lead(*urls, metadata)
+                node.within = machine.within
+                listen = machine.address["clients"]
+                node.environment["CASTAWAY_SERVER__LISTEN"] = f"{listen}:3000"
+                node.environment["CASTAWAY_SERVER__HEALTH_LISTEN"] = f"{listen}:8080"
+            for side in ("clients", "engine"):
+                machine.restore(side)
+        await super().mend()
+
+
+@pytest_asyncio.fixture
+async def scattered(request):
+    network = Network(4)
+    network.make()
+    machines, last = network.machines[:3], network.machines[3]
+    address = last.address["engine"]
+    engine = Engine(host=address, bind=address, within=last.within)
+    cluster = None
+    try:
+        await engine.start()
+        Scattered.machines = machines
+        cluster = await Scattered.start(engine, ENVIRONMENT)
+        yield cluster
+        if getattr(request.node, "broken", False):
+            cluster.print_logs(200)
+        await cluster.sweep()
+    finally:
+        if cluster:
+            await cluster.stop()
+        await engine.stop()
+        network.remove()
+
+
+class Chaos:
+    """Cuts and restores links as its dice say, and writes it into the show's history."""
+
+    def __init__(self, cluster, show, seed):
+        self.cluster, self.show, self.dice = cluster, show, random.Random(seed)
+        self.cut = set()
+        self.began = time.monotonic()
+
+    def change(self):
+        node = self.dice.randrange(3)
+        # A client's way is cut less often: a host spends its time on coming back.
+        side = self.dice.choices(("engine", "clients"), (3, 1))[0]
+        if (node, side) in self.cut:
+            self._restore(node, side)
+        else:
+            self._cut(node, side)
+
+    def _cut(self, node, side):
+        name = self.cluster.nodes[node].name
+        self.cluster.machines[node].cut(side)
+        self.cut.add((node, side))
+        if side == "engine":
+            self.show.history.append(Cut(time.monotonic(), name))
+        print(f"{time.monotonic() - self.began:6.2f}  {name} | {side}")
+
+    def _restore(self, node, side):
+        name = self.cluster.nodes[node].name
+        self.cluster.machines[node].restore(side)
+        self.cut.discard((node, side))
+        if side == "engine":
+            self.show.history.append(Restored(time.monotonic(), name))
+        print(f"{time.monotonic() - self.began:6.2f}  {name} - {side}")
+
+    def restore_all(self):
+        for node, side in sorted(self.cut):
+            self._restore(node, side)
+
+
+async def talk(host, until_when):
+    while time.monotonic() < until_when:
+        host.say(1_000)
+        await asyncio.sleep(PACE)
+
+
+async def test_whatever_links_are_cut_and_restored_the_history_is_a_good_one(scattered):
+    cluster = scattered
+    seed = int(os.environ["CASTAWAY_SEED"])
+    print(f"CASTAWAY_SEED={seed}")
+    show = await cluster.show()
+    host = await cluster.host(show, *cluster.nodes)
+    listeners = await cluster.listeners(show, each=2)
+    wanderers = [await cluster.listener(show, *cluster.nodes[turn:], *cluster.nodes[:turn]) for turn in range(3)]
+    chaos = Chaos(cluster, show, seed)
+    end = time.monotonic() + SECONDS
+    talking = asyncio.create_task(talk(host, end))
+    while (now := time.monotonic()) < end:
+        await asyncio.sleep(min(chaos.dice.uniform(*CALM), end - now))
+        chaos.change()
+    chaos.restore_all()
+    await talking
+    await until(lambda: not host.outbox, lambda: f"all is acknowledged but {list(host.outbox)}", 30)
+    everybody = [*listeners, *wanderers]
+    await until(lambda: all(it.is_in() for it in everybody), "everybody is let in again", 15)
+    last = await host.say_and_wait(seconds=15)
+    await all_hear(everybody, last.stamp.number, 15)
+    print(f"{len(host.visits)} sessions, {len(host.acked)} clips, {sum(len(it.heard) for it in everybody)} heard")
+    show.check()
+    await cluster.held_once()
+    await cluster.flagged(show, True)
+
+
+async def test_a_node_that_is_cut_off_for_longer_than_its_lease_lets_its_host_go(scattered):
+    cluster = scattered
+    show = await cluster.show()
+    here, there, elsewhere = cluster.nodes
+    host = await cluster.host(show, here, there)
+    listeners = await cluster.listeners(show)
+    last = await host.say_and_wait()
+    await all_hear(listeners, 1)
+    cluster.machines[0].cut("engine")
+    show.history.append(Cut(time.monotonic(), here.name))
+    number = host.say()
+    await host.answered(number, 15)
+    assert host.node is there, "it went on where the engine is"
+    assert host.acked[number].sequence == last.sequence + 1
+    await all_hear(listeners[1:], number)
+    await until(here.degraded, "the node that is cut off says so")
+    cluster.machines[0].restore("engine")
+    show.history.append(Restored(time.monotonic(), here.name))
+    await all_hear(listeners, (await host.say_and_wait()).stamp.number, 15)
+    await cluster.held_once()
+    show.check()
+
+
+async def test_a_clip_that_was_missed_while_cut_off_is_made_up_in_order(scattered):
+    cluster = scattered
+    show = await cluster.show()
+    here, there, _ = cluster.nodes
+    host = await cluster.host(show, here)
+    listeners = await cluster.listeners(show, each=2)
+    await host.say_and_wait()
+    cluster.machines[1].cut("engine")
+    for _ in range(10):
+        await host.say_and_wait()
+    # By then its connection is given up, and what was on the way is lost.
+    await until(there.degraded, "the node that is cut off says so")
+    replayed = await there.metric("castaway_cluster_clips_replayed_total")
+    cluster.machines[1].restore("engine")
+    await all_hear(listeners, 11, 10)
+    assert all(listener.numbers() == list(range(1, 12)) for listener in listeners)
+    assert await there.metric("castaway_cluster_clips_replayed_total") > replayed
+    assert all(len(listener.visits) == 1 for listener in listeners)
+    show.check()

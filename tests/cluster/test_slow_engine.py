@@ -1,0 +1,60 @@
+"""An engine that hangs, or is slow, costs bounded memory and harms no local listener."""
+
+import time
+
+from rig.cluster import all_hear
+from rig.waiting import until
+
+MIB = 1 << 20
+QUEUE = 4 * MIB
+ENVIRONMENT = {"CASTAWAY_CLUSTER__QUEUE_BYTES": str(QUEUE), "CASTAWAY_CLUSTER__LEASE": "60s"}
+"""So that the lease lasts however long the engine hangs."""
+
+CLIPS, SIZE = 120, MIB // 2
+
+
+async def test_what_waits_for_an_engine_that_hangs_is_bounded_and_counted(cluster):
+    here, there, _ = cluster.nodes
+    show = await cluster.show()
+    host = await cluster.host(show, here)
+    near, far = await cluster.listeners(show, here, there)
+    # Memory that any traffic of this size takes for good.
+    for _ in range(8):
+        await host.say_and_wait(SIZE)
+    await all_hear([near, far], 8)
+    before = here.memory()
+    dropped = await here.metric("castaway_cluster_clips_dropped_total", 'reason="queue_full"')
+    cluster.engine.freeze()
+    slowest = 0
+    for _ in range(CLIPS):
+        began = time.monotonic()
+        await near.hears_number(host.say(SIZE), 3)
+        slowest = max(slowest, time.monotonic() - began)
+    grown = here.memory() - before
+    assert slowest < 1, f"a local listener waited {slowest:.2f} s"
+    assert grown < QUEUE + 24 * MIB, f"{grown / MIB:.0f} MiB for {CLIPS * SIZE / MIB:.0f} MiB of clips"
+
+    async def counted():
+        return await here.metric("castaway_cluster_clips_dropped_total", 'reason="queue_full"') > dropped
+
+    await until(counted, "what was dropped is counted")
+    assert near.numbers() == list(range(1, 9 + CLIPS))
+    cluster.engine.thaw()
+    last = await host.say_and_wait(seconds=20)
+    await all_hear([near, far], last.stamp.number, 20)
+    assert len(near.visits) == len(far.visits) == 1
+    show.check_order()
+
+
+async def test_a_listener_comes_and_goes_though_the_engine_hangs(cluster):
+    here, _, _ = cluster.nodes
+    show = await cluster.show()
+    host = await cluster.host(show, here)
+    await host.say_and_wait()
+    cluster.engine.freeze()
+    began = time.monotonic()
+    late = await cluster.listener(show, here)
+    await late.hears_number(1, 1)
+    assert time.monotonic() - began < 2
+    await late.leave()
+    cluster.engine.thaw()

@@ -1,0 +1,68 @@
+"""Over TLS, with a password and a user, all from the configuration; and no secret is ever printed."""
+
+import pytest_asyncio
+from rig.cluster import Cluster, all_hear
+from rig.engines import ESCAPED, PASSWORD, Engine, Tls
+from rig.waiting import throughout, until
+
+
+@pytest_asyncio.fixture(scope="module")
+async def secured():
+    """Redis behind TLS, with an authority of its own."""
+    tls = Tls()
+    engine = Engine(tls)
+    try:
+        await engine.start()
+        yield engine
+    finally:
+        await engine.stop()
+        tls.remove()
+
+
+async def test_a_show_is_heard_on_all_nodes_over_tls_and_no_secret_is_printed(secured):
+    trust = {"SSL_CERT_FILE": str(secured.tls.authority), "CASTAWAY_LOG__LEVEL": "trace"}
+    cluster = await Cluster.start(secured, trust)
+    try:
+        show = await cluster.show()
+        host = await cluster.host(show, cluster.nodes[0])
+        listeners = await cluster.listeners(show)
+        for _ in range(10):
+            last = await host.say_and_wait(50_000)
+        await all_hear(listeners, last.stamp.number)
+        show.check()
+        secured.kill()
+        await until(cluster.nodes[0].degraded, "it is degraded")
+        await secured.heal()
+        await cluster.sweep()
+        for node in cluster.nodes:
+            assert PASSWORD not in node.log and ESCAPED not in node.log
+    finally:
+        await cluster.stop()
+
+
+async def test_an_engine_that_nobody_vouches_for_is_not_believed(secured):
+    cluster = await Cluster.start(secured, {"SSL_CERT_FILE": str(secured.tls.authority)}, names="a")
+    try:
+        # The same node, without the authority.
+        (node,) = cluster.nodes
+        await node.kill()
+        del node.environment["SSL_CERT_FILE"]
+        await node.start()
+        await until(node.degraded, "it has no engine")
+        await throughout(node.degraded, "it has no engine", 2)
+    finally:
+        await cluster.stop()
+
+
+async def test_a_wrong_password_is_an_engine_that_is_away(engine):
+    cluster = await Cluster.start(engine, names="a")
+    try:
+        (node,) = cluster.nodes
+        await node.kill()
+        wrong = engine.url.replace(ESCAPED, "some-other-secret")
+        node.environment["CASTAWAY_CLUSTER__URL"] = wrong
+        await node.start()
+        await until(node.degraded, "it has no engine")
+        assert "some-other-secret" not in node.log
+    finally:
+        await cluster.stop()
