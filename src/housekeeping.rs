@@ -17,6 +17,8 @@ use crate::transport::Connections;
 
 /// How often livestreams are looked after.
 const TICK: Duration = Duration::from_millis(250);
+/// How long clips that wait for room are left to wait together, so that all are looked through once for many.
+const TOGETHER: Duration = Duration::from_millis(10);
 /// How often, in ticks, connections are looked through and what is on is noted.
 const SECOND: u64 = 4;
 /// How often, in ticks, idle quotas are forgotten.
@@ -38,37 +40,47 @@ impl Housekeeping {
     pub(crate) async fn run(self) -> std::io::Result<()> {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        for count in 0_u64.. {
+        let mut count = 0_u64;
+        loop {
             tokio::select! {
                 _ = ticks.tick() => {}
+                () = self.connections[0].has_room() => {
+                    tokio::time::sleep(TOGETHER).await;
+                    self.flush_waiting();
+                    continue;
+                }
                 () = self.stopping.cancelled() => break,
             }
             self.look_after_livestreams().await;
-            if count % SECOND == 0 {
+            if count.is_multiple_of(SECOND) {
                 let now = Instant::now().into_std();
                 for connections in &self.connections {
                     connections.sweep(now);
                 }
                 self.note();
             }
-            if count % MINUTE == 0 {
+            if count.is_multiple_of(MINUTE) {
                 self.relay.reclaim();
             }
+            count += 1;
         }
         Ok(())
     }
 
     async fn look_after_livestreams(&self) {
         let now = Instant::now().into_std();
-        let [clients, _] = &self.connections;
-        if clients.take_waiting() {
-            self.relay.flush_waiting();
-        }
+        self.flush_waiting();
         for ended in self.relay.expire(now) {
             self.sockets.conclude(ended).await;
         }
         for announcement in self.relay.announcements(now) {
             self.sockets.announce(announcement).await;
+        }
+    }
+
+    fn flush_waiting(&self) {
+        if self.connections[0].take_waiting() {
+            self.relay.flush_waiting(Instant::now().into_std());
         }
     }
 

@@ -1,6 +1,7 @@
 //! Writing a clip to many connections without keeping anybody waiting: in pieces, on all cores.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use prometheus::Histogram;
 
@@ -10,9 +11,9 @@ use super::{Relay, Seat, lock};
 const PIECE: usize = 64;
 
 impl Relay {
-    /// Lets out the clips that found no room in the Socket.IO library. Called every now and then: otherwise they would
-    /// wait for the next clip, and the last ones of a show for ever.
-    pub fn flush_waiting(&self) {
+    /// Lets out the clips that found no room in the Socket.IO library, and closes who takes none for too long. Called when
+    /// there is room, and every now and then.
+    pub fn flush_waiting(&self, now: Instant) {
         for (_, show) in self.all() {
             let waiting: Vec<Arc<Seat>> = lock(&show)
                 .livestream
@@ -22,6 +23,7 @@ impl Relay {
                 .collect();
             for seat in waiting {
                 seat.outbox.flush();
+                seat.outbox.close_if_overdue(now);
             }
         }
     }

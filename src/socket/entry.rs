@@ -4,10 +4,12 @@
 use std::net::IpAddr;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
+use http_body_util::BodyExt as _;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto::upgrade::downcast;
 use socketioxide::service::SocketIoService;
@@ -90,16 +92,39 @@ async fn let_in(door: Door, request: Request) -> Response {
             None => not_a_websocket(),
         };
     }
+    let poll = request.method() == Method::GET;
     let request = strip(request, client);
+    let connections = door.sockets.0.connections.clone();
     let answer = door.service.oneshot(request);
-    match session {
-        None => answer.await.into_response(),
-        Some(session) => tokio::select! {
-            biased;
-            () = session.closed() => gone(),
-            answer = answer => answer.into_response(),
-        },
+    let Some(session) = session else {
+        return answer.await.into_response();
+    };
+    let answer = tokio::select! {
+        biased;
+        () = session.closed() => return gone(),
+        answer = answer => answer.into_response(),
+    };
+    if !poll {
+        return answer;
     }
+    // The library has it in one piece.
+    let (parts, body) = answer.into_parts();
+    let Ok(body) = body.collect().await else {
+        return gone();
+    };
+    let body = body.to_bytes();
+    session.polled(clips_in(&body));
+    connections.made_room();
+    Response::from_parts(parts, Body::from(body))
+}
+
+/// How many binary packets there are in a poll's answer (Engine.IO 4: packets are set apart by 0x1e, binary ones begin
+/// with `b`).
+fn clips_in(payload: &[u8]) -> u64 {
+    let packets = payload.split(|byte| *byte == 0x1e);
+    packets
+        .filter(|packet| packet.first() == Some(&b'b'))
+        .count() as u64
 }
 
 /// RFC 6455, 4.4: which version there is.
@@ -198,7 +223,7 @@ fn close_polled(door: &Door, id: String) -> Box<dyn FnOnce() + Send + Sync> {
         let uri = format!("/socket.io/?EIO=4&transport=polling&sid={id}");
         let close = http::Request::post(uri)
             .header(header::CONTENT_TYPE, "text/plain;charset=UTF-8")
-            .body(axum::body::Body::from(CLOSE));
+            .body(Body::from(CLOSE));
         if let Ok(close) = close {
             runtime.spawn(service.oneshot(close));
         }

@@ -207,6 +207,14 @@ impl Connection {
         self.lock().written
     }
 
+    /// How many clips the Socket.IO library has begun to write here by itself.
+    pub fn binaries(&self) -> u64 {
+        match &self.lock().phase {
+            Phase::Http(_) => 0,
+            Phase::WebSocket(queue) => queue.binaries(),
+        }
+    }
+
     /// How many clips waited when it was aborted.
     pub fn lost(&self) -> u64 {
         self.lock().lost
@@ -345,8 +353,11 @@ impl Connection {
         let Phase::WebSocket(queue) = &mut state.phase else {
             return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
         };
-        let was_empty = queue.is_empty();
+        let (was_empty, before) = (queue.is_empty(), queue.binaries());
         let taken = queue.accept(bytes);
+        if queue.binaries() > before {
+            self.home.made_room();
+        }
         if was_empty {
             state.progress = tokio::time::Instant::now().into_std();
         }

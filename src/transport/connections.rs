@@ -10,9 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 
 use super::connection::Connection;
-use super::patience::Patience;
+use super::patience::{Overdue, Patience};
 use super::queue::{Mark, QueueBounds, Sent};
 use crate::metrics::Metrics;
 
@@ -28,6 +29,8 @@ pub struct Connections {
     patience: Patience,
     /// Whether clips wait for room in the Socket.IO library, anywhere.
     waiting: AtomicBool,
+    /// Told when the library has let out clips while others wait.
+    room: Notify,
     // A lock: taken once when a connection comes and once when it goes.
     open: Mutex<Open>,
 }
@@ -88,6 +91,7 @@ impl Connections {
             max_per_address,
             patience,
             waiting: AtomicBool::new(false),
+            room: Notify::new(),
             open: Mutex::default(),
         })
     }
@@ -184,6 +188,29 @@ impl Connections {
         self.waiting.swap(false, Ordering::SeqCst)
     }
 
+    /// The Socket.IO library has let out a clip.
+    pub fn made_room(&self) {
+        if self.waiting.load(Ordering::SeqCst) {
+            self.room.notify_one();
+        }
+    }
+
+    /// Waits until the Socket.IO library has let out a clip while others wait.
+    pub async fn has_room(&self) {
+        self.room.notified().await;
+    }
+
+    pub(super) fn patience(&self) -> Patience {
+        self.patience
+    }
+
+    pub(super) fn count_closed(&self, overdue: Overdue) {
+        self.metrics
+            .connections_closed
+            .with_label_values(&[overdue.as_str()])
+            .inc();
+    }
+
     /// How many are open.
     pub fn count_open(&self) -> usize {
         self.lock().count
@@ -200,10 +227,7 @@ impl Connections {
             if let Some(overdue) = connection.overdue(self.patience, now) {
                 let written = connection.written();
                 tracing::debug!(reason = overdue.as_str(), written, "closing a connection");
-                self.metrics
-                    .connections_closed
-                    .with_label_values(&[overdue.as_str()])
-                    .inc();
+                self.count_closed(overdue);
                 connection.abort();
             }
         }

@@ -13,7 +13,7 @@ use crate::broadcast::Clip;
 const EVENT: &[u8] = br#"451-/listener,["audio",{"_placeholder":true,"num":0}]"#;
 
 const FIN_TEXT: u8 = 0x81;
-const FIN_BINARY: u8 = 0x82;
+pub(super) const FIN_BINARY: u8 = 0x82;
 
 /// A clip's two WebSocket frames.
 #[derive(Debug)]

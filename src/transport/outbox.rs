@@ -4,23 +4,30 @@
 //! An outbox begins shut. It opens when the listener has been told that it was let in, so that no clip comes before
 //! that; a polling client's moves to the WebSocket once its upgrade is done.
 //!
+//! The library's own queue knows no bounds of ours: it is given a few clips at a time, the next when it has let one out.
+//!
 //! **Invariant**: clips leave in the order they were pushed, each once or counted as dropped, whichever way and across
 //! the move: the move's mark goes through the library behind the clips that went that way.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use bytes::Bytes;
 
 use super::connection::Connection;
 use super::connections::Connections;
 use super::frame::ClipFrame;
+use super::patience::Overdue;
 use super::queue::Sent;
 use super::session::Session;
 
 /// What an outbox can say through the Socket.IO library. False: there is no room now.
 pub type Emit = Box<dyn Fn(Emission<'_>) -> bool + Send + Sync>;
+
+/// Clips that the Socket.IO library may hold of one listener.
+const IN_LIBRARY: u64 = 4;
 
 /// See [`Emit`].
 pub enum Emission<'a> {
@@ -48,10 +55,27 @@ enum Way {
         open: bool,
         waiting: VecDeque<Arc<ClipFrame>>,
         bytes: usize,
+        given: Given,
     },
     Connection(Arc<Connection>),
     /// The listener has left.
     Shut,
+}
+
+/// What the Socket.IO library was given.
+struct Given {
+    /// How many clips it had let out when it was given none yet.
+    before: u64,
+    clips: u64,
+    /// How many it had let out when that was looked at last, and when it became so many.
+    let_out: u64,
+    progress: Option<Instant>,
+}
+
+impl Given {
+    fn is_full(&self) -> bool {
+        self.clips >= self.let_out.saturating_sub(self.before) + IN_LIBRARY
+    }
 }
 
 impl Outbox {
@@ -62,10 +86,17 @@ impl Outbox {
         shared_writes: bool,
         emit: Emit,
     ) -> Self {
+        let let_out = session.let_out();
         let way = Way::Library {
             open: false,
             waiting: VecDeque::new(),
             bytes: 0,
+            given: Given {
+                before: let_out,
+                clips: 0,
+                let_out,
+                progress: None,
+            },
         };
         Self {
             connections,
@@ -160,6 +191,7 @@ impl Outbox {
             open: true,
             waiting,
             bytes,
+            given,
         } = &mut *way
         {
             if let Some(connection) = self.move_over() {
@@ -171,9 +203,20 @@ impl Outbox {
                 self.miss(dropped);
                 *way = Way::Connection(connection);
             } else {
+                if !waiting.is_empty() {
+                    // Said before it is looked at, so that who makes room meanwhile tells.
+                    self.connections.wait_for_room();
+                    let let_out = self.session.let_out();
+                    if let_out > given.let_out || given.progress.is_none() {
+                        given.progress = Some(tokio::time::Instant::now().into_std());
+                    }
+                    given.let_out = let_out;
+                }
                 while let Some(frame) = waiting.front()
+                    && !given.is_full()
                     && (self.emit)(Emission::Clip(&frame.payload))
                 {
+                    given.clips += 1;
                     sent += Sent {
                         clips: 1,
                         clip_bytes: frame.payload.len() as u64,
@@ -181,8 +224,8 @@ impl Outbox {
                     *bytes -= frame.len();
                     waiting.pop_front();
                 }
-                if !waiting.is_empty() {
-                    self.connections.wait_for_room();
+                if waiting.is_empty() {
+                    given.progress = None;
                 }
             }
         }
@@ -190,6 +233,36 @@ impl Outbox {
             sent += connection.flush();
         }
         sent
+    }
+
+    /// Closes the transport of a listener that takes too little of what waits for the Socket.IO library. A connection
+    /// that is written to directly is looked after by [`Connections::sweep`].
+    pub fn close_if_overdue(&self, now: Instant) {
+        let patience = self.connections.patience();
+        let longer = |since: Instant, most| now.saturating_duration_since(since) > most;
+        let overdue = match &*self.lock() {
+            Way::Library {
+                open: true,
+                waiting,
+                given,
+                ..
+            } => match waiting.front() {
+                _ if self.session.is_closed() => None,
+                Some(oldest) if longer(oldest.queued_at, patience.lag) => Some(Overdue::Lagging),
+                Some(_) => {
+                    let stalled = |since| longer(since, patience.stall);
+                    let stalled = given.progress.is_some_and(stalled);
+                    stalled.then_some(Overdue::Stalled)
+                }
+                None => None,
+            },
+            _ => None,
+        };
+        if let Some(overdue) = overdue {
+            tracing::debug!(reason = overdue.as_str(), "closing a session");
+            self.connections.count_closed(overdue);
+            self.session.close();
+        }
     }
 
     /// The connection, if from now on clips may go there.

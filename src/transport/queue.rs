@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::frame::{ClipFrame, FrameTracker, Piece};
+use super::frame::{ClipFrame, FIN_BINARY, FrameTracker, Piece};
 
 /// A text that opens the gate: random, made at start, and never sent to anybody.
 #[derive(Clone)]
@@ -111,6 +111,8 @@ pub struct SendQueue {
     clips: usize,
     clip_bytes: usize,
     passing: usize,
+    /// Binary messages of the library's that have begun to pass: clips that were not shared.
+    binaries: u64,
 }
 
 impl SendQueue {
@@ -128,7 +130,13 @@ impl SendQueue {
             clips: 0,
             clip_bytes: 0,
             passing: 0,
+            binaries: 0,
         }
+    }
+
+    /// How many binary messages of the library's have begun to pass.
+    pub fn binaries(&self) -> u64 {
+        self.binaries
     }
 
     /// Shuts the gate until the next mark: a listener is about to join.
@@ -230,6 +238,7 @@ impl SendQueue {
                 header,
                 text,
             } => {
+                self.binaries += u64::from(header.as_bytes()[0] == FIN_BINARY);
                 let length = text.and_then(|length| usize::try_from(length).ok());
                 let suspect = length.filter(|length| {
                     *length == PING.len() || (!self.open && *length == self.mark.len())

@@ -5,7 +5,7 @@
 //! one answers no poll any more, and its connection, if it has one of its own, is gone.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use tokio::sync::Notify;
@@ -40,6 +40,8 @@ pub struct Session {
     closed: AtomicBool,
     closing: Notify,
     refusals: AtomicU32,
+    /// Clips that left with polls.
+    polled: AtomicU64,
 }
 
 impl Sessions {
@@ -65,6 +67,7 @@ impl Sessions {
             closed: AtomicBool::new(false),
             closing: Notify::new(),
             refusals: AtomicU32::new(0),
+            polled: AtomicU64::new(0),
         });
         known.insert(id.to_owned(), Arc::downgrade(&session));
         session
@@ -125,6 +128,17 @@ impl Session {
     /// Counts a refusal; how many that makes.
     pub fn refused(&self) -> u32 {
         self.refusals.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    /// A poll was answered with so many clips.
+    pub fn polled(&self, clips: u64) {
+        self.polled.fetch_add(clips, Ordering::SeqCst);
+    }
+
+    /// How many clips the Socket.IO library has let out so far, with polls and to a WebSocket.
+    pub fn let_out(&self) -> u64 {
+        let connection = self.connection();
+        self.polled.load(Ordering::SeqCst) + connection.map_or(0, |it| it.binaries())
     }
 
     /// Closes the transport under it: the client comes back by itself.

@@ -10,7 +10,12 @@ const BIG: usize = 256 << 10;
 
 /// A daemon whose kernel buffers are small, so that a listener that reads nothing is soon seen to be slow.
 async fn app(stall: Duration, clips: usize) -> TestApp {
+    app_for(Way::WebSocket, stall, clips).await
+}
+
+async fn app_for(way: Way, stall: Duration, clips: usize) -> TestApp {
     TestApp::with_config(|config| {
+        way.configure(config);
         config.server.send_buffer_bytes = 16 << 10;
         config.listener.stall_timeout = stall;
         config.listener.queue_clips = clips;
@@ -73,52 +78,83 @@ async fn a_listener_that_reads_nothing_is_closed_and_the_others_hear_every_clip(
     healthy.hears(&clip(40, BIG)).await;
 }
 
+/// The ways on which a listener can be slow, and such a listener.
+const SLOW: [Way; 3] = [Way::WebSocket, Way::Copied, Way::Polling];
+
+async fn slow(app: &TestApp, way: Way) -> Client {
+    match way {
+        Way::Polling => Client::listener(app, way, "slow", "show").await,
+        _ => small(app).await,
+    }
+}
+
 #[tokio::test]
 async fn of_what_a_slow_listener_cannot_take_the_oldest_clips_are_dropped_whole_and_counted() {
-    let app = app(Duration::from_mins(1), 4).await;
-    let mut streamer = Client::streamer(&app, Way::WebSocket, "show").await;
-    let mut slow = small(&app).await;
-    for number in 0..30 {
-        streamer.upload(&clip(number, BIG)).await;
-        streamer.is_received().await;
+    for way in SLOW {
+        let app = app_for(way, Duration::from_mins(1), 4).await;
+        let mut streamer = Client::streamer(&app, Way::WebSocket, "show").await;
+        let mut slow = slow(&app, way).await;
+        for number in 0..30 {
+            streamer.upload(&clip(number, BIG)).await;
+            streamer.is_received().await;
+        }
+        let dropped = app.metric("castaway_clips_dropped_total");
+        assert!(dropped > 0, "{way:?}: nothing was dropped");
+        // Now it reads: whole clips, in order, and the latest among them.
+        let mut heard = Vec::new();
+        while heard.last() != Some(&29) {
+            let bytes = slow.hears_clip().await;
+            assert_eq!(bytes, clip(number(&bytes), BIG), "whole");
+            heard.push(number(&bytes));
+        }
+        assert!(heard.is_sorted_by(|a, b| a < b), "{way:?}: {heard:?}");
+        assert_eq!(heard.len() as u64 + dropped, 30, "{way:?}: {heard:?}");
+        // Of the four that may wait one is on its way already.
+        assert_eq!(heard[heard.len() - 3..], [27, 28, 29], "{way:?}");
+        // It stays.
+        app.until_metric("castaway_listeners", |count| count == 1)
+            .await;
     }
-    let dropped = app.metric("castaway_clips_dropped_total");
-    assert!(dropped > 0, "nothing was dropped");
-    // Now it reads: whole clips, in order, and the latest among them.
-    let mut heard = Vec::new();
-    while heard.last() != Some(&29) {
-        let bytes = slow.hears_clip().await;
-        assert_eq!(bytes, clip(number(&bytes), BIG), "whole");
-        heard.push(number(&bytes));
-    }
-    assert!(heard.is_sorted_by(|a, b| a < b), "{heard:?}");
-    assert_eq!(heard.len() as u64 + dropped, 30, "{heard:?}");
-    // Of the four that may wait one is on its way already.
-    assert_eq!(heard[heard.len() - 3..], [27, 28, 29]);
-    // It stays.
-    app.until_metric("castaway_listeners", |count| count == 1)
-        .await;
 }
 
 #[tokio::test]
 async fn a_listener_that_lags_too_far_behind_is_closed_though_it_takes_a_little() {
-    let app = TestApp::with_config(|config| {
-        config.server.send_buffer_bytes = 16 << 10;
-        config.listener.max_lag = Duration::from_millis(500);
-        config.listener.stall_timeout = Duration::from_mins(1);
-    })
-    .await;
+    for way in SLOW {
+        let app = TestApp::with_config(|config| {
+            way.configure(config);
+            config.server.send_buffer_bytes = 16 << 10;
+            config.listener.max_lag = Duration::from_millis(500);
+            config.listener.stall_timeout = Duration::from_mins(1);
+        })
+        .await;
+        let mut streamer = Client::streamer(&app, Way::WebSocket, "show").await;
+        let slow = slow(&app, way).await;
+        for number in 0..10 {
+            streamer.upload(&clip(number, BIG)).await;
+            streamer.is_received().await;
+        }
+        let closed = r#"castaway_connections_closed_total{reason="lagging"}"#;
+        app.until_metric(closed, |count| count == 1).await;
+        app.until_metric("castaway_listeners", |count| count == 0)
+            .await;
+        drop(slow);
+    }
+}
+
+#[tokio::test]
+async fn a_listener_that_does_not_poll_is_closed_when_clips_have_waited_for_too_long() {
+    let app = app_for(Way::Polling, Duration::from_millis(500), 100).await;
     let mut streamer = Client::streamer(&app, Way::WebSocket, "show").await;
-    let slow = small(&app).await;
+    let stalled = slow(&app, Way::Polling).await;
     for number in 0..10 {
         streamer.upload(&clip(number, BIG)).await;
         streamer.is_received().await;
     }
-    let closed = r#"castaway_connections_closed_total{reason="lagging"}"#;
+    let closed = r#"castaway_connections_closed_total{reason="stalled"}"#;
     app.until_metric(closed, |count| count == 1).await;
     app.until_metric("castaway_listeners", |count| count == 0)
         .await;
-    drop(slow);
+    drop(stalled);
 }
 
 #[tokio::test]
