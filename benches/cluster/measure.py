@@ -12,11 +12,13 @@ from pathlib import Path
 import aiohttp
 from rig.cluster import Cluster
 from rig.engines import Engine, Sharded
+from rig.nodes import Node
 from rig.waiting import until
 
 USER = "bench"
 HEAD = 16
 """Of a clip: when it was sent, in nanoseconds of this machine's clock, and its number."""
+WARM_UP = 50
 ENVIRONMENT = {
     "CASTAWAY_LOG__LEVEL": "warn",
     "CASTAWAY_LIVESTREAM__MAX_LIVE": "5000",
@@ -139,24 +141,48 @@ async def interest(bench, arguments):
         f"Processor time per clip, µs: {count} clips of {size} bytes, {1 / pace:.0f} a second, a listener on each node that wants them.",
         *["nodes that want it", "streamer's node", "a node that wants it", "a node that does not", "Redis"],
     )
+    async with alone(bench) as node:
+        each = await clips(bench, node, [], (count, pace, size))
+        row(["no cluster", f"{each[node.name]:.0f}", "–", "–", "–"])
     for wanted in (0, 1, len(others)):
-        show = await bench.show(f"interest-{wanted}")
-        host = await bench.peer(here, "streamer", show)
-        listeners = [await bench.peer(node, "listener", show) for node in others[:wanted]]
-        for number in range(50):
-            await host.upload(number, size)
-        await asyncio.sleep(2)
-        async with bench.measured() as idle:
-            await asyncio.sleep(3)
-        async with bench.measured() as spent:
-            began = time.monotonic()
-            await steadily(count, pace, lambda number: host.upload(50 + number, size))
-            await until(lambda: all(len(it.arrived) >= count + 50 for it in listeners), "all is heard", 30)
-            took = time.monotonic() - began
-        each = {name: (spent[name] - idle[name] / 3 * took) / count / 1000 for name in spent}
+        each = await clips(bench, here, others[:wanted], (count, pace, size))
         mean = lambda nodes: f"{statistics.mean(each[it.name] for it in nodes):.0f}" if nodes else "–"  # noqa: E731
         row([wanted, f"{each[here.name]:.0f}", mean(others[:wanted]), mean(others[wanted:]), f"{each['redis']:.0f}"])
-        await bench.clear()
+
+
+@contextlib.asynccontextmanager
+async def alone(bench):
+    """A node of no cluster, measured too."""
+    node = Node("alone", bench.cluster.google, ENVIRONMENT)
+    try:
+        await node.start()
+        bench.cluster.nodes.append(node)
+        yield node
+    finally:
+        bench.cluster.nodes.remove(node)
+        await node.remove()
+
+
+async def clips(bench, here, wanting, how):
+    """Microseconds that each process spends on a clip, beyond what it spends anyhow."""
+    count, pace, size = how
+    show = await bench.show(f"interest-{here.name}-{len(wanting)}")
+    host = await bench.peer(here, "streamer", show)
+    listeners = [await bench.peer(node, "listener", show) for node in wanting]
+    for number in range(WARM_UP):
+        await host.upload(number, size)
+    heard = lambda: [len(it.arrived) for it in listeners]  # noqa: E731
+    async with bench.measured() as idle:
+        await asyncio.sleep(3)
+    before = heard()
+    async with bench.measured() as spent:
+        began = time.monotonic()
+        await steadily(count, pace, lambda number: host.upload(WARM_UP + number, size))
+        said = lambda: f"all is heard: {before} before, {heard()} of {count}"  # noqa: E731
+        await until(lambda: all(now >= then + count for now, then in zip(heard(), before)), said, 30)
+        took = time.monotonic() - began
+    await bench.clear()
+    return {name: (spent[name] - idle[name] / 3 * took) / count / 1000 for name in spent}
 
 
 async def many(bench, arguments):

@@ -2,6 +2,7 @@
 
 import asyncio
 
+import pytest
 from rig.cluster import all_hear
 from rig.nodes import LEASE
 from rig.people import SERVER
@@ -177,3 +178,32 @@ async def test_a_node_that_starts_without_the_engine_starts_and_finds_it_later(c
     host = await cluster.host(show, cluster.nodes[0])
     group = await cluster.listeners(show)
     await asyncio.gather(all_hear(group, 1), host.say_and_wait())
+
+
+async def test_shows_of_the_shards_that_are_left_go_on(cluster):
+    processes = cluster.engine.processes
+    if len(processes) == 1:
+        pytest.skip("this engine has no shards")
+    here, there, _ = cluster.nodes
+    by_shard = {}
+    while len(by_shard) < len(processes):
+        show = await cluster.show()
+        host = await cluster.host(show, here)
+        (far,) = await cluster.listeners(show, there)
+        shard = [show.id in " ".join(await one.ask("KEYS", "*record")) for one in processes].index(True)
+        if shard in by_shard:
+            await host.leave()
+        else:
+            by_shard[shard] = host, far
+    lost, *left = range(len(processes))
+    processes[lost].kill()
+    for _ in range(10):
+        for shard in left:
+            host, far = by_shard[shard]
+            await far.hears_number((await host.say_and_wait(seconds=3)).stamp.number, 3)
+            assert len(host.visits) == len(far.visits) == 1
+    await cluster.engine.heal()
+    await everywhere_in_touch(cluster)
+    for shard, (host, far) in by_shard.items():
+        await far.hears_number((await host.say_and_wait(seconds=15)).stamp.number, 15)
+        assert not host.told.is_set() and not far.told.is_set(), shard

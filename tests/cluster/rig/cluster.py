@@ -111,6 +111,8 @@ class Cluster:
         await asyncio.gather(*(person.close() for person in people))
         await self.google.heal()
         await self.mend()
+        for node in self.nodes:
+            assert "NOPERM" not in node.log, "the README's user lacks a right"
 
     def print_logs(self, lines=40):
         for node in self.nodes:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -24,14 +25,24 @@ dir {directory}
 save ""
 appendonly no
 requirepass {admin}
-user {user} on >{password} ~castaway* &castaway* +@all -@dangerous -@admin +info +cluster
+{user}
 """
+README = Path(__file__).resolve().parents[3] / "README.md"
 SHARDED = """
 cluster-enabled yes
 cluster-node-timeout 1500
 cluster-require-full-coverage no
 cluster-allow-pubsubshard-when-down yes
 """
+
+
+def user_of_the_readme(sharded):
+    """The user that operators are told to make, with no right more; the tests' prefixes only begin with `castaway`."""
+    text = README.read_text()
+    user = re.search(rf"^ +(user {USER} on >PASSWORD .*?)\n\n", text, re.MULTILINE | re.DOTALL)[1]
+    if sharded:
+        user += " " + re.search(r"in shards also `([^`]+)`", text)[1]
+    return " ".join(user.split()).replace("PASSWORD", PASSWORD).replace("castaway:*", "castaway*")
 
 
 def free_port():
@@ -53,7 +64,8 @@ class Process:
     def __init__(self, config="", bind="", host="127.0.0.1", tls=None, within=()):
         self.host, self.tls, self.within = host, tls, within
         self.port, self.directory = free_port(), Path(tempfile.mkdtemp(prefix="castaway-redis-"))
-        text = CONFIG.format(bind=bind, directory=self.directory, admin=ADMIN, user=USER, password=PASSWORD)
+        user = user_of_the_readme(sharded="cluster-enabled" in config)
+        text = CONFIG.format(bind=bind, directory=self.directory, admin=ADMIN, user=user)
         ports = f"port 0\ntls-port {self.port}\n{tls.redis}" if tls else f"port {self.port}\n"
         (self.directory / "redis.conf").write_text(text + ports + config)
         self.process = None

@@ -1,0 +1,72 @@
+"""A node whose way to the engine is long is late, but its listeners miss nothing."""
+
+import asyncio
+
+import pytest_asyncio
+from rig.cluster import Cluster, all_hear
+from rig.engines import Engine
+from rig.far import Far
+
+AWAY, PACE = 0.03, 0.025
+"""Seconds: each direction to the engine, and between two clips."""
+CLIPS = 40
+
+
+@pytest_asyncio.fixture
+async def cluster():
+    """b's way to the engine is long."""
+    engine = Engine()
+    await engine.start()
+    far = await Far.to(engine.processes[0].port, AWAY)
+    cluster = await Cluster.start(engine)
+    try:
+        b = cluster.nodes[1]
+        await b.kill()
+        b.environment["CASTAWAY_CLUSTER__URL"] = engine.url.replace(str(engine.processes[0].port), str(far.port))
+        await b.start()
+        await b.settled()
+        yield cluster
+        await cluster.sweep()
+    finally:
+        await cluster.stop()
+        far.close()
+        await engine.stop()
+
+
+async def talk(host):
+    for _ in range(CLIPS):
+        host.say()
+        await asyncio.sleep(PACE)
+    await host.answered(CLIPS)
+
+
+async def test_a_listener_misses_nothing_from_its_success_on(cluster):
+    for _ in range(10):
+        show = await cluster.show()
+        host = await cluster.host(show, cluster.nodes[0])
+        talking = asyncio.create_task(talk(host))
+        listener = await cluster.listener(show, cluster.nodes[1])
+        await talking
+        await all_hear([listener], CLIPS)
+        show.check()
+
+
+async def test_a_host_there_is_heard_everywhere_in_order(cluster):
+    show = await cluster.show()
+    host = await cluster.host(show, cluster.nodes[1])
+    listeners = await cluster.listeners(show)
+    await talk(host)
+    await all_hear(listeners, CLIPS)
+    show.check()
+
+
+async def test_a_takeover_from_there_is_told_in_time(cluster):
+    show = await cluster.show()
+    old = await cluster.host(show, cluster.nodes[1])
+    listeners = await cluster.listeners(show)
+    await old.say_and_wait()
+    new = await cluster.host(show, cluster.nodes[2])
+    new.numbers = iter(range(100, 200))
+    await asyncio.wait_for(old.told.wait(), 3)
+    await all_hear(listeners, (await new.say_and_wait()).stamp.number)
+    show.check()
