@@ -404,7 +404,7 @@ async fn clear_what_is_over(cluster: Cluster, directory: Directory) {
     for id in directory.left_behind() {
         loop {
             cluster.up().await;
-            match cluster.look(&id).await {
+            match cluster.look(&id).await.map(|glance| glance.phase) {
                 Ok(Phase::Live | Phase::Grace(_)) => break,
                 Ok(Phase::Ended | Phase::Unknown) => {
                     directory.clear(&id);

@@ -21,7 +21,7 @@ use std::time::Instant;
 use crate::broadcast::{
     Bounds, Lease, Livestream, LivestreamId, Loss, Place, Refused, State, UserId,
 };
-use crate::cluster::{Cluster, Link};
+use crate::cluster::{Cluster, Glance, Link};
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::limits::UploadQuota;
@@ -332,6 +332,7 @@ impl Relay {
         &self,
         id: &LivestreamId,
         seat: &Arc<Seat>,
+        glance: Option<Glance>,
         now: Instant,
     ) -> Result<Place, Refused> {
         loop {
@@ -340,7 +341,7 @@ impl Relay {
             let place = Place(self.0.next_place.fetch_add(1, Ordering::SeqCst));
             match show.livestream.join(place, seat.clone()) {
                 Ok(()) => {
-                    show.look_if_first();
+                    show.begin_to_follow(glance, now);
                     for clip in show.livestream.backlog() {
                         seat.outbox.push(&Arc::new(ClipFrame::new(clip, now)));
                     }
@@ -418,11 +419,18 @@ impl Show {
         }
     }
 
-    /// The first listener need not wait for the next pulse.
-    fn look_if_first(&self) {
-        if let Some(link) = &self.link
-            && self.livestream.listeners().len() == 1
-        {
+    /// A listener is let in, perhaps on what was just learnt of a livestream that nobody followed here; the first one
+    /// need not wait for the next pulse.
+    fn begin_to_follow(&mut self, glance: Option<Glance>, now: Instant) {
+        let Some(link) = &self.link else { return };
+        if let Some(glance) = glance {
+            link.let_in(glance.sequence);
+            if self.livestream.state() == State::Waiting {
+                let word = clustered::word(glance.phase, now);
+                self.livestream.follow(word, now);
+            }
+        }
+        if self.livestream.listeners().len() == 1 {
             link.look();
         }
     }

@@ -77,6 +77,8 @@ struct State {
     /// The show is over: its streamer said so, or it never went on air.
     ended: bool,
     provisional: bool,
+    /// The sequence at which the first listener of many was let in: all that comes after is owed to it.
+    let_in_at: Option<u64>,
 }
 
 impl Link {
@@ -140,6 +142,16 @@ impl Link {
     pub fn end(&self) {
         self.lock().ended = true;
         self.work.notify_one();
+    }
+
+    /// A listener is let in who was the first to ask: clips after this sequence are owed to it.
+    pub fn let_in(&self, sequence: u64) {
+        let let_in_at = &mut self.lock().let_in_at;
+        *let_in_at = Some(let_in_at.map_or(sequence, |before| before.min(sequence)));
+    }
+
+    pub(super) fn take_let_in(&self) -> Option<u64> {
+        self.lock().let_in_at.take()
     }
 
     /// The record should be looked at at once.

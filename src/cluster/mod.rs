@@ -73,6 +73,15 @@ pub struct Seen {
     pub elsewhere: usize,
 }
 
+/// How a livestream was going when it was looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Glance {
+    /// How it was going.
+    pub phase: Phase,
+    /// The sequence of its latest clip.
+    pub sequence: u64,
+}
+
 /// What the cluster asks of its node, and tells it. Nothing here may wait.
 pub trait Node: Send + Sync + 'static {
     /// How a livestream stands here.
@@ -185,13 +194,16 @@ impl Cluster {
     }
 
     /// How a livestream is going over all nodes.
-    pub async fn look(&self, id: &LivestreamId) -> Result<Phase, Away> {
+    pub async fn look(&self, id: &LivestreamId) -> Result<Glance, Away> {
         let keys = self.0.records.keys(id);
         let record = self.0.records.look(&keys).await.map_err(|_| Away)?;
         if record.expired {
             self.0.node().over(id);
         }
-        Ok(record.phase)
+        Ok(Glance {
+            phase: record.phase,
+            sequence: record.sequence,
+        })
     }
 
     /// Whether the engine answers.

@@ -10,25 +10,15 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::{Ended, Relay, Seat, SocketId, fan_out, lock};
-use crate::broadcast::{LivestreamId, State, Word};
-use crate::cluster::{Phase, Seen, Standing};
+use crate::broadcast::{LivestreamId, Word};
+use crate::cluster::{Glance, Phase, Seen, Standing};
 use crate::transport::ClipFrame;
 
 impl Relay {
     /// How a livestream is going over all nodes, if it has started and anybody can be asked.
-    pub async fn look_elsewhere(&self, id: &LivestreamId) -> Option<Phase> {
-        let phase = self.0.cluster.as_ref()?.look(id).await.ok()?;
-        phase.is_started().then_some(phase)
-    }
-
-    /// What has just been learnt of a livestream that nobody followed here until now.
-    pub fn begin_to_follow(&self, id: &LivestreamId, phase: Phase, now: Instant) {
-        if let Some(found) = self.find(id) {
-            let mut show = lock(&found);
-            if show.livestream.state() == State::Waiting {
-                show.livestream.follow(word(phase, now), now);
-            }
-        }
+    pub async fn look_elsewhere(&self, id: &LivestreamId) -> Option<Glance> {
+        let glance = self.0.cluster.as_ref()?.look(id).await.ok()?;
+        glance.phase.is_started().then_some(glance)
     }
 
     /// How a livestream stands here.
@@ -149,7 +139,7 @@ impl Relay {
     }
 }
 
-fn word(phase: Phase, now: Instant) -> Word {
+pub(super) fn word(phase: Phase, now: Instant) -> Word {
     match phase {
         Phase::Live => Word::Live,
         Phase::Grace(left) => Word::Grace(now + left),

@@ -83,14 +83,11 @@ pub(super) async fn admit(
         socket: socket.id,
         outbox,
     });
-    let place = match sockets.0.relay.join(&livestream, &seat, now()) {
+    let place = match sockets.0.relay.join(&livestream, &seat, elsewhere, now()) {
         Ok(place) => place,
         Err(Refused::Full) => return Err(Refusal::Full),
         Err(_) => return Err(Refusal::NotStarted(livestream)),
     };
-    if let Some(phase) = elsewhere {
-        relay.begin_to_follow(&livestream, phase, now());
-    }
     let bearer = Arc::new(Bearer::new(ROLE, livestream, caller, &claim.token));
     let seat = ListenerSeat {
         sockets: sockets.clone(),

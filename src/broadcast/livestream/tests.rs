@@ -190,6 +190,8 @@ proptest! {
                             Word::Nothing if !waiting => model.over = model.deadline.is_some_and(|until| until <= now),
                             Word::Ended | Word::Nothing => {}
                         }
+                        // What is on, or awaited, has been heard of.
+                        model.aired |= !model.over && (!waiting || matches!(word, Word::Live | Word::Grace(_)));
                     }
                     prop_assert_eq!(livestream.follow(word, now), model.over);
                 }

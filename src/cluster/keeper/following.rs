@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::super::follower::Verdict;
+use super::super::follower::{Place, Verdict};
 use super::super::frame::{self, Message, RemoteClip};
 use super::super::records::{Phase, Record};
 use super::super::{Seen, Standing};
@@ -44,6 +44,7 @@ impl Keeper {
         if matches!(record.phase, Phase::Ended) {
             // The next show begins with its first clip.
             self.follower.restart(None);
+            self.link.let_in(0);
             self.sequence = 0;
             self.aired = false;
         }
@@ -56,6 +57,9 @@ impl Keeper {
         let latest = (record.epoch, record.sequence);
         if std::mem::take(&mut self.heard_apart) {
             self.follower.restart(Some(latest));
+        }
+        if listeners > 0 && record.phase.is_started() && self.follower.last().is_none() {
+            self.begin(latest).await;
         }
         // What was published before the record was read is here by now, or lost.
         while let Ok(message) = self.inbox.try_recv() {
@@ -98,26 +102,47 @@ impl Keeper {
         }
     }
 
-    /// Hands on what the engine keeps and has not come.
-    pub(super) async fn catch_up(&mut self, record: (u64, u64)) {
-        let fresh = self.follower.last().is_none();
-        let latest = if fresh {
-            self.cluster.backlog_clips
-        } else {
-            self.cluster.replay_clips
+    /// Begins to follow: what is kept of what listeners here are owed comes first.
+    async fn begin(&mut self, record: Place) {
+        let let_in_at = self.link.take_let_in().unwrap_or(record.1).min(record.1);
+        let backlog = self.cluster.backlog_clips as u64;
+        let owed = let_in_at.saturating_sub(backlog);
+        let Some(kept) = self.kept().await else {
+            self.link.let_in(let_in_at);
+            return;
         };
-        let kept = {
-            // A few at a time over all livestreams: after an outage everybody asks at once.
-            let _permit = self.cluster.catching_up.acquire().await;
-            self.cluster.records.kept(&self.keys, latest).await
-        };
-        let Ok(kept) = kept else { return };
-        for clip in kept {
-            if self.hand_on(clip) {
-                self.cluster.figures.replayed.inc();
-            }
+        for clip in kept.into_iter().filter(|clip| clip.sequence > owed) {
+            self.hand_on_kept(clip);
+        }
+        if self.follower.last().is_none() {
+            self.follower.restart(Some(record));
         }
         self.follower.caught_up(record);
+    }
+
+    /// Hands on what the engine keeps and has not come. False if that cannot be had now.
+    pub(super) async fn catch_up(&mut self, record: Place) -> bool {
+        let Some(kept) = self.kept().await else {
+            return false;
+        };
+        for clip in kept {
+            self.hand_on_kept(clip);
+        }
+        self.follower.caught_up(record);
+        true
+    }
+
+    async fn kept(&self) -> Option<Vec<RemoteClip>> {
+        // A few at a time over all livestreams: after an outage everybody asks at once.
+        let _permit = self.cluster.catching_up.acquire().await;
+        let most = self.cluster.replay_clips;
+        self.cluster.records.kept(&self.keys, most).await.ok()
+    }
+
+    fn hand_on_kept(&mut self, clip: RemoteClip) {
+        if self.hand_on(clip) {
+            self.cluster.figures.replayed.inc();
+        }
     }
 
     /// Hands a clip on, unless it or a later one was before.
@@ -153,16 +178,21 @@ impl Keeper {
             return;
         }
         self.cluster.figures.received.inc();
-        match self.follower.judge((clip.epoch, clip.sequence)) {
+        let place = (clip.epoch, clip.sequence);
+        if self.follower.last().is_none() {
+            self.begin(place).await;
+        }
+        match self.follower.judge(place) {
             Verdict::Doubled => self.cluster.figures.drop_clips("doubled", 1),
             Verdict::Stale => self.cluster.figures.drop_clips("stale", 1),
             Verdict::Next => {
                 self.hand_on(clip);
             }
             Verdict::Gap => {
-                // What is kept may hold this one already.
-                self.catch_up((clip.epoch, clip.sequence)).await;
-                self.hand_on(clip);
+                // What is kept may hold this one already. If it cannot be had now, the next pulse tries again.
+                if self.catch_up(place).await {
+                    self.hand_on(clip);
+                }
             }
         }
     }
