@@ -182,13 +182,17 @@ impl Relay {
         if self.0.cluster.is_none() {
             return true;
         }
-        let link = self
-            .find_or_link(id, now)
-            .and_then(|found| lock(&found).link.clone());
-        match link {
-            Some(link) => link.acquire().await.is_some(),
-            None => false,
+        // What ties it to the others may end just now, for nobody was here for a while: the next one does not.
+        for _ in 0..2 {
+            let link = self
+                .find_or_link(id, now)
+                .and_then(|found| lock(&found).link.clone());
+            let Some(link) = link else { return false };
+            if link.acquire().await.is_some() {
+                return true;
+            }
         }
+        false
     }
 
     /// Makes the socket the livestream's streamer; in a cluster after [`Self::acquire`]. None if there are as many livestreams as may be.

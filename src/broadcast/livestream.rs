@@ -288,6 +288,9 @@ impl<L> Livestream<L> {
             },
         };
         self.aired |= self.is_started();
+        if matches!(self.phase, Phase::Elsewhere) {
+            self.streamer = None;
+        }
         matches!(self.phase, Phase::Ended)
     }
 
@@ -305,6 +308,7 @@ impl<L> Livestream<L> {
         let was_here = matches!(self.phase, Phase::Live { .. });
         if was_here {
             self.phase = Phase::Elsewhere;
+            self.streamer = None;
         }
         was_here
     }
@@ -399,7 +403,7 @@ impl<L> Livestream<L> {
         matches!(self.phase, Phase::Live { .. })
     }
 
-    /// Whose show it is, and the sequence of its next clip.
+    /// Whose show it is, if its streamer was here last, and the sequence of its next clip.
     pub fn show(&self) -> Option<(&UserId, u64)> {
         self.streamer
             .as_ref()

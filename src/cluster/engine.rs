@@ -1,9 +1,9 @@
 //! The connection to the engine: Redis or Valkey, standalone or a cluster itself.
 //!
-//! One connection carries commands and subscriptions (RESP3). It is made by [`Engine::run`], tried with a PING at every
+//! One connection carries commands and subscriptions (RESP3). It is made by [`Engine::run`], tried with a question at every
 //! pulse, and made anew when it is lost; with each a *generation* begins, in which everybody subscribes again.
 //!
-//! **Invariant**: no call takes longer than the configured timeout, and while there is no connection every call fails at
+//! **Invariant**: no command takes longer than the configured timeout, and while there is no connection every call fails at
 //! once. A subscription is a short cut: what it loses is found by the next look at the record.
 
 use std::collections::HashMap;
@@ -30,8 +30,8 @@ const INBOX: usize = 32;
 /// Pauses between attempts to connect.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// PINGs that fail before a connection is given up.
-const FAILED_PINGS: u32 = 2;
+/// Questions that fail before a connection is given up.
+const FAILED_QUESTIONS: u32 = 2;
 
 /// The engine did not do what it was asked, or nobody knows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -182,11 +182,12 @@ impl Engine {
             .await?;
         let mut hello = redis::cmd("HELLO");
         let said: HashMap<String, Value> = hello.arg(3).query_async(&mut one).await?;
-        let mode = said
-            .get("mode")
-            .and_then(|mode| String::from_redis_value_ref(mode).ok());
-        if mode.as_deref() != Some("cluster") {
-            return Ok((Link::One(one), lost));
+        if word(&said, "mode").as_deref() != Some("cluster") {
+            return if is_replica(&said) {
+                Err((ErrorKind::Server(ServerErrorKind::ReadOnly), "a replica").into())
+            } else {
+                Ok((Link::One(one), lost))
+            };
         }
         let inboxes = self.inboxes.clone();
         let many = ClusterClient::builder([self.info.clone()])
@@ -204,15 +205,25 @@ impl Engine {
 
     async fn until_lost(&self, lost: &Notify) {
         let mut failed = 0;
-        while failed < FAILED_PINGS {
+        while failed < FAILED_QUESTIONS {
             if timeout(self.pulse, lost.notified()).await.is_ok() {
                 return;
             }
-            match self.call::<Value>(&redis::cmd("PING")).await {
-                Ok(_) => failed = 0,
+            match self.is_of_use().await {
+                Ok(true) => failed = 0,
+                Ok(false) => return,
                 Err(_) => failed += 1,
             }
         }
+    }
+
+    /// Whether it answers, and takes what is written: after a failover it may be a replica.
+    async fn is_of_use(&self) -> Result<bool, EngineError> {
+        if self.is_sharded() {
+            return self.call::<Value>(&redis::cmd("PING")).await.map(|_| true);
+        }
+        let said: HashMap<String, Value> = self.call(&redis::cmd("HELLO")).await?;
+        Ok(!is_replica(&said))
     }
 
     /// Does a command.
@@ -220,7 +231,8 @@ impl Engine {
         let answer = self.answer(command).await;
         answer
             .and_then(|value| {
-                T::from_redis_value(value).map_err(|error| EngineError::Refused(error.to_string()))
+                T::from_redis_value(value)
+                    .map_err(|error| EngineError::Refused(told(&error.to_string())))
             })
             .inspect_err(|error| self.count(error))
     }
@@ -246,7 +258,7 @@ impl Engine {
             answer => answer
                 .and_then(|value| {
                     T::from_redis_value(value)
-                        .map_err(|error| EngineError::Refused(error.to_string()))
+                        .map_err(|error| EngineError::Refused(told(&error.to_string())))
                 })
                 .inspect_err(|error| self.count(error)),
         }
@@ -313,6 +325,14 @@ impl Engine {
     }
 }
 
+fn word(said: &HashMap<String, Value>, of: &str) -> Option<String> {
+    String::from_redis_value_ref(said.get(of)?).ok()
+}
+
+fn is_replica(said: &HashMap<String, Value>) -> bool {
+    matches!(word(said, "role").as_deref(), Some("replica" | "slave"))
+}
+
 fn refusal(error: &RedisError) -> EngineError {
     let gone = error.is_io_error()
         || error.is_timeout()
@@ -324,8 +344,15 @@ fn refusal(error: &RedisError) -> EngineError {
     } else if gone && error.code().is_none() {
         EngineError::Away
     } else {
-        EngineError::Refused(error.to_string())
+        EngineError::Refused(told(&error.to_string()))
     }
+}
+
+/// What may be told of an error: not what was asked, which an engine repeats if it does not know the command (a proxy that
+/// does not know HELLO repeats the password), and no more than a line.
+fn told(text: &str) -> String {
+    let text = text.split(", with args").next().unwrap_or_default();
+    text.chars().take(200).collect()
 }
 
 impl Inboxes {
@@ -351,5 +378,18 @@ impl Inboxes {
             _ => {}
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_asked_is_not_told_with_an_error() {
+        let text =
+            "ERR unknown command 'HELLO', with args beginning with: '3' 'AUTH' 'node' 'secret'";
+        assert_eq!(told(text), "ERR unknown command 'HELLO'");
+        assert_eq!(told(&"é".repeat(500)).chars().count(), 200);
     }
 }

@@ -14,6 +14,7 @@ mod following;
 mod holding;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -21,9 +22,16 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::follower::Follower;
 use super::link::{Grant, Link, Unpublished, Waiting};
-use super::records::{Held, Keys};
+use super::records::{Held, Keys, Phase, wall_clock};
 use super::{Inner, Seen, Standing};
 use crate::broadcast::LivestreamId;
+
+/// When a show says again that it is live, if its end may have been written down elsewhere after its beginning.
+const SAY_AGAIN: [Duration; 2] = [Duration::from_secs(3), Duration::from_secs(12)];
+
+fn soon_again() -> Vec<Instant> {
+    SAY_AGAIN.map(|after| Instant::now() + after).into()
+}
 
 enum Hold {
     Following,
@@ -71,6 +79,8 @@ pub(super) struct Keeper {
     unknown_since: Option<Instant>,
     /// When the show is to be said live again.
     say_again: Vec<Instant>,
+    /// When others were asked last to look at it, should this node die.
+    enrolled: Option<Instant>,
 }
 
 impl Keeper {
@@ -102,6 +112,7 @@ impl Keeper {
             heard_apart: false,
             unknown_since: None,
             say_again: Vec::new(),
+            enrolled: None,
         }
     }
 
@@ -142,11 +153,14 @@ impl Keeper {
     /// Makes this node the holder, for a streamer that has just come.
     async fn acquire(&mut self, reply: oneshot::Sender<Grant>) {
         let anew = self.link.is_ended();
-        let before = self.follower.last();
         if self.is_holding() {
             // Its streamer may have been elsewhere meanwhile.
             self.pulse().await;
         }
+        if anew {
+            self.finish_before().await;
+        }
+        let (before, was_holding) = (self.follower.last(), self.is_holding());
         let grant = match self.hold {
             Hold::Holding { .. } if !anew => Grant::Held,
             Hold::Provisional { .. } => Grant::Provisional,
@@ -154,13 +168,25 @@ impl Keeper {
         };
         // The show before was another: it is let go of with this grant.
         self.link.begin(grant == Grant::Provisional);
-        if let Hold::Holding { epoch, granted, .. } = &mut self.hold {
-            *granted = Instant::now();
-            // What the holder before published and has not come yet goes first.
-            let latest = (*epoch, self.sequence);
-            if before.is_some() && self.follower.is_behind(latest) {
-                self.catch_up(latest).await;
+        match &mut self.hold {
+            Hold::Holding {
+                epoch,
+                granted,
+                begun,
+                ..
+            } => {
+                // Whoever was the streamer until now may be lost before this one begins.
+                (*granted, *begun) = (Instant::now(), false);
+                // What the holder before published and has not come yet goes first.
+                let latest = (*epoch, self.sequence);
+                if !was_holding && before.is_some() && self.follower.is_behind(latest) {
+                    self.catch_up(latest).await;
+                }
             }
+            Hold::Provisional { since, granted } => {
+                (*since, *granted) = (wall_clock(), Instant::now());
+            }
+            Hold::Following => {}
         }
         tracing::debug!(livestream.id = %self.id, ?grant, "a streamer has come");
         // Whoever asked may have gone: then nobody begins, and the hold is let go of.
@@ -169,6 +195,11 @@ impl Keeper {
 
     /// Compares the livestream with the engine's record.
     async fn pulse(&mut self) {
+        if matches!(self.hold, Hold::Holding { renewed, .. } if renewed.elapsed() >= self.cluster.lease)
+        {
+            // This machine may have stood still: what was its own is not asked for again.
+            self.lose();
+        }
         let listeners = self.cluster.node().listeners(&self.id);
         let asked = Instant::now();
         let (held, mine) = match &self.hold {
@@ -193,14 +224,21 @@ impl Keeper {
         };
         tracing::trace!(livestream.id = %self.id, ?record, last = ?self.follower.last(), "pulse");
         if record.again {
-            let silence = records.longest_silence();
-            records.look_later(&self.id, silence).await.ok();
+            self.enrolled = None;
+            // What others found in the engine's old memory meanwhile, they may have written down.
+            self.say_again = soon_again();
         }
         if record.expired {
             self.cluster.node().over(&self.id);
         }
         if let Hold::Holding { count, renewed, .. } = &mut self.hold {
-            if record.epoch == mine {
+            if record.epoch == mine && record.phase == Phase::Ended {
+                // By this node, whose answer was lost: it is said again. Or by others, who had not heard of it for too long.
+                if self.link.is_ended() {
+                    return;
+                }
+                self.lose();
+            } else if record.epoch == mine {
                 *renewed = asked;
                 if record.again {
                     *count = 0;
@@ -212,11 +250,25 @@ impl Keeper {
                 self.link.set_elsewhere(record.elsewhere);
                 self.cluster.node().seen(&self.id, seen);
                 self.say_again();
+                self.enrol().await;
                 return self.subscribe(false).await;
+            } else {
+                self.superseded();
             }
-            self.superseded();
         }
         self.follow(listeners, &record).await;
+    }
+
+    /// Sees to it that others look at the livestream when this node is heard no more, whatever becomes of the engine's
+    /// memory.
+    async fn enrol(&mut self) {
+        let records = &self.cluster.records;
+        let silence = records.longest_silence();
+        if self.enrolled.is_none_or(|at| at.elapsed() >= silence / 2)
+            && records.look_later(&self.id, silence).await.is_ok()
+        {
+            self.enrolled = Some(Instant::now());
+        }
     }
 
     fn say_again(&mut self) {
@@ -232,7 +284,7 @@ impl Keeper {
     fn is_idle(&mut self) -> bool {
         let busy = !matches!(self.hold, Hold::Following)
             || self.cluster.node().listeners(&self.id) > 0
-            || self.owes_flag && self.cluster.records.engine.is_up()
+            || self.owes_flag
             || self.link.is_ended();
         if busy {
             self.idle_since = None;

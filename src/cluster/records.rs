@@ -65,6 +65,8 @@ pub(super) enum Acquired {
         epoch: u64,
         sequence: u64,
         before: Option<String>,
+        /// A show that was under way goes on.
+        resumed: bool,
         /// A show before it ended lately.
         after_another: bool,
     },
@@ -79,8 +81,8 @@ pub(super) enum Published {
     As(u64),
     /// Another node is the holder.
     Stale,
-    /// There is no record.
-    NoRecord,
+    /// There is no record that says so, or one of before: the next pulse tells what is to be done.
+    Unknown,
 }
 
 /// See the module.
@@ -165,7 +167,7 @@ impl Records {
         }
     }
 
-    /// Makes this node the holder. `sequence` is what it knows itself, in case the engine knows nothing.
+    /// Makes this node the holder. `sequence` is what it knows itself, in case the engine knows less.
     pub(super) async fn acquire(
         &self,
         keys: &Keys,
@@ -173,7 +175,7 @@ impl Records {
         since: Option<u64>,
         anew: bool,
     ) -> Result<Acquired, EngineError> {
-        let (epoch, sequence, before, ended): (u64, u64, String, String) = self
+        let (epoch, sequence, before, begins): (u64, u64, String, String) = self
             .engine
             .run_script(
                 &self.acquire,
@@ -198,7 +200,8 @@ impl Records {
             epoch,
             sequence,
             before,
-            after_another: ended == "1",
+            resumed: begins == "resumed",
+            after_another: begins == "another",
         })
     }
 
@@ -262,15 +265,17 @@ impl Records {
         })
     }
 
-    /// Hands a clip to every node that wants it; `number` is its place among those of this epoch.
+    /// Hands a clip to every node that wants it; `number` is its place among those of this epoch, `sequence` the show's
+    /// latest as far as known here.
     pub(super) async fn publish(
         &self,
         keys: &Keys,
         epoch: u64,
         number: u64,
+        sequence: u64,
         clip: &[u8],
     ) -> Result<Published, EngineError> {
-        let sequence: i64 = self
+        let published: i64 = self
             .engine
             .run_script(
                 &self.publish,
@@ -284,17 +289,18 @@ impl Records {
                     self.engine.publish_command().as_bytes(),
                     &frame::head(epoch),
                     &frame::tail(&self.node, clip),
+                    sequence.to_string().as_bytes(),
                 ],
             )
             .await?;
-        Ok(match u64::try_from(sequence) {
+        Ok(match u64::try_from(published) {
             Ok(0) => Published::Stale,
             Ok(sequence) => Published::As(sequence),
-            Err(_) => Published::NoRecord,
+            Err(_) => Published::Unknown,
         })
     }
 
-    /// Ends the hold: the livestream is in its grace, or over. False if it was another's already.
+    /// Ends the hold: the livestream is in its grace, or over. False if it is another's by now, or was over.
     pub(super) async fn let_go(
         &self,
         keys: &Keys,
@@ -411,6 +417,11 @@ impl Records {
 
     fn roster(&self) -> String {
         format!("{}:nodes", self.prefix)
+    }
+
+    /// How long a holder that gives no sign is believed.
+    pub(super) fn lease(&self) -> Duration {
+        self.lease
     }
 
     /// How long a holder that gives no sign is believed, and then awaited.

@@ -2,7 +2,7 @@
 //! looks after livestreams whose node has died.
 //!
 //! **Invariant**: a livestream that aired is due for a look until somebody has found it over; so no flag of a dead node
-//! stays for longer than the lease, the grace and one more look.
+//! stays for much longer than two leases, the grace and one more look.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -97,8 +97,13 @@ fn poke(cluster: &Inner, id: &[u8]) {
 async fn look(cluster: &Inner) -> Result<(), EngineError> {
     let records = &cluster.records;
     for id in records.due(MOST).await? {
-        let record = records.look(&records.keys(&id)).await?;
-        if record.expired {
+        let Ok(record) = records.look(&records.keys(&id)).await else {
+            // Its shard may be away: the others are looked at all the same.
+            records.look_later(&id, records.lease()).await?;
+            continue;
+        };
+        if record.phase == Phase::Ended {
+            // Whoever ended it strikes it off, unless its node died over that or the answer was lost: said twice is better.
             tracing::info!(livestream.id = %id, "a livestream whose node is gone is over");
             cluster.node().over(&id);
         }

@@ -283,3 +283,35 @@ fn an_older_lease_than_the_holders_cannot_start() {
         Err(Refused::StaleLease)
     );
 }
+
+#[test]
+fn a_show_that_went_on_elsewhere_is_nobodys_here() {
+    let now = Instant::now();
+    let mut livestream: Livestream<()> = Livestream::new(bounds(), now);
+    livestream
+        .start(UserId::new("ada"), Lease(1))
+        .expect("start");
+    assert!(livestream.air(Lease(1)));
+    assert!(livestream.show().is_some());
+    assert!(livestream.yield_to_other());
+    assert!(livestream.show().is_none());
+    livestream
+        .start(UserId::new("ada"), Lease(2))
+        .expect("start");
+    livestream.lost(Lease(2), now);
+    assert!(livestream.show().is_some());
+    livestream.follow(Word::Live, now);
+    assert!(livestream.show().is_none());
+}
+
+#[test]
+fn a_show_that_is_resumed_from_elsewhere_waits_for_a_streamer_that_was_never_greeted() {
+    let now = Instant::now();
+    let mut livestream: Livestream<()> = Livestream::new(bounds(), now);
+    livestream.follow(Word::Live, now);
+    let started = livestream
+        .start(UserId::new("ada"), Lease(1))
+        .expect("start");
+    assert!(started.resumed);
+    assert_eq!(livestream.lost(Lease(1), now), Loss::Grace(now + GRACE));
+}

@@ -13,6 +13,15 @@ use super::{Hold, Keeper};
 
 impl Keeper {
     pub(super) async fn follow(&mut self, listeners: usize, record: &Record) {
+        let mut record = record.clone();
+        if self
+            .follower
+            .last()
+            .is_some_and(|(epoch, _)| epoch > record.epoch)
+        {
+            // The engine was started from an old copy of its memory: whoever holds the livestream now tells it anew.
+            record.phase = Phase::Unknown;
+        }
         let phase = self.settled(record.phase);
         if self.owes_flag && record.phase.is_started() {
             // Whoever finds it over writes that down.
@@ -28,6 +37,10 @@ impl Keeper {
         };
         self.link.set_elsewhere(record.elsewhere);
         self.cluster.node().seen(&self.id, seen);
+        if phase == Some(Phase::Unknown) && std::mem::take(&mut self.aired) {
+            // Forgotten for good; the flag is cleared once nobody here waits for the streamer any more.
+            self.owes_flag = true;
+        }
         if matches!(record.phase, Phase::Ended) {
             // The next show begins with its first clip.
             self.follower.restart(None);

@@ -7,17 +7,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::super::Standing;
 use super::super::link::{Grant, Unpublished};
-use super::super::records::{Acquired, Published, wall_clock};
-use super::{Hold, Keeper};
+use super::super::records::{Acquired, Phase, Published, wall_clock};
+use super::super::{Seen, Standing};
+use super::{Hold, Keeper, soon_again};
 
 /// How long a streamer that was granted the livestream may take to begin.
 const TO_BEGIN: Duration = Duration::from_secs(5);
-/// When a show that began soon after another had ended says again that it is live: the end may have been written down
-/// elsewhere after its own beginning was.
-const SAY_AGAIN: [Duration; 2] = [Duration::from_secs(3), Duration::from_secs(12)];
-
 impl Keeper {
     pub(super) async fn request_or_begin_alone(&mut self, anew: bool) -> Grant {
         if self.request(None, anew).await == Some(true) {
@@ -42,10 +38,11 @@ impl Keeper {
                 epoch,
                 sequence,
                 before,
+                resumed,
                 after_another,
             }) => {
                 self.say_again = if after_another {
-                    SAY_AGAIN.map(|after| Instant::now() + after).into()
+                    soon_again()
                 } else {
                     Vec::new()
                 };
@@ -60,14 +57,21 @@ impl Keeper {
                     renewed: asked,
                 };
                 self.sequence = sequence;
+                if resumed {
+                    // Should its streamer be gone again before it is greeted, the show waits for it all the same.
+                    self.aired = true;
+                    let seen = Seen {
+                        phase: Some(Phase::Live),
+                        elsewhere: self.link.elsewhere(),
+                    };
+                    self.cluster.node().seen(&self.id, seen);
+                }
                 if let Some(node) = before {
                     tracing::info!(livestream.id = %self.id, node, "taken over from another node");
                     records.tell(&node, &self.id).await.ok();
                 }
-                records
-                    .look_later(&self.id, records.longest_silence())
-                    .await
-                    .ok();
+                self.enrolled = None;
+                self.enrol().await;
                 Some(true)
             }
             Ok(Acquired::Refused) => Some(false),
@@ -124,6 +128,19 @@ impl Keeper {
         }
     }
 
+    /// Hands on what is left of a show that is over, for another begins: under its own epoch, or not at all.
+    pub(super) async fn finish_before(&mut self) {
+        while let Hold::Holding { epoch, count, .. } = self.hold {
+            if self.in_flight.is_none() {
+                self.in_flight = self.link.take();
+            }
+            if !self.publish(epoch, count + 1).await {
+                break;
+            }
+        }
+        self.refuse_waiting(Unpublished::Away);
+    }
+
     /// Notes how the livestream that is held stands here.
     pub(super) fn note(&mut self, standing: Standing) {
         if let (Standing::Live { aired }, Hold::Holding { begun, .. }) = (standing, &mut self.hold)
@@ -139,7 +156,8 @@ impl Keeper {
         };
         let asked = Instant::now();
         let records = &self.cluster.records;
-        match records.publish(&self.keys, epoch, number, &clip.clip).await {
+        let published = records.publish(&self.keys, epoch, number, self.sequence, &clip.clip);
+        match published.await {
             Ok(Published::As(sequence)) => {
                 if let Hold::Holding { count, renewed, .. } = &mut self.hold {
                     (*count, *renewed) = (number, asked);
@@ -156,9 +174,10 @@ impl Keeper {
                 self.superseded();
                 true
             }
-            Ok(Published::NoRecord) => {
+            Ok(Published::Unknown) => {
                 self.pulse().await;
-                self.cluster.records.engine.is_up()
+                // Tried again at once only if that has settled it.
+                !matches!(self.hold, Hold::Holding { renewed, .. } if renewed < asked)
             }
             // Tried again at the next pulse, or when the engine is back.
             Err(_) => false,

@@ -1,14 +1,16 @@
 -- Hands a clip to every node that wants it. Called again with the same number, it does nothing: an answer may be lost.
 -- KEYS: record, clips, channel
 -- ARGV: epoch, number of the clip within the epoch, lease ms, clips and bytes that are kept, the command to publish with,
---       the message up to the sequence, the message from there on
--- Returns: the sequence; 0 if the epoch is good no more, -1 if there is no record
+--       the message up to the sequence, the message from there on, the sequence before it as the holder knows it
+-- Returns: the sequence; 0 if another epoch is good now, -1 if the record is not the epoch's or not live: a pulse tells
 local record = read()
-if not record then return -1 end
-if record.epoch ~= tonumber(ARGV[1]) or record.expired or redis.call('HGET', KEYS[1], 'phase') ~= 'live' then return 0 end
+local mine = tonumber(ARGV[1])
+if record and record.epoch > mine then return 0 end
+if not record or record.epoch < mine or record.expired or redis.call('HGET', KEYS[1], 'phase') ~= 'live' then return -1 end
 local number = tonumber(ARGV[2])
 if number <= record.count then return record.sequence - (record.count - number) end
-local sequence = record.sequence + 1
+-- An engine that was started from an old copy of its memory knows less than the holder: no sequence is given twice.
+local sequence = math.max(record.sequence, tonumber(ARGV[9])) + 1
 local message = ARGV[7] .. struct.pack('>I8', sequence) .. ARGV[8]
 redis.call('HSET', KEYS[1], 'sequence', whole(sequence), 'count', whole(number), 'till', whole(now + ARGV[3]))
 keep(record.grace)

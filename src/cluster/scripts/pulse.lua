@@ -7,15 +7,22 @@
 local record = read()
 local again, expired = '0', '0'
 local mine = tonumber(ARGV[4])
-if mine > 0 and not record then
+-- A record from before the epoch is from an old copy of the engine's memory: what came after it is lost.
+if mine > 0 and (not record or record.epoch < mine) then
   redis.call('HSET', KEYS[1], 'epoch', ARGV[4], 'node', ARGV[1], 'phase', 'live', 'till', '0', 'grace', ARGV[6],
     'sequence', ARGV[7], 'count', '0', 'since', ARGV[8])
   record = read()
   again = '1'
 end
-if mine > 0 and record.epoch == mine then
-  redis.call('HSET', KEYS[1], 'phase', 'live', 'till', whole(now + ARGV[5]))
+if mine > 0 and record.epoch == mine and (record.phase ~= 'ended' or record.expired) then
+  record.sequence = math.max(record.sequence, tonumber(ARGV[7]))
+  redis.call('HSET', KEYS[1], 'phase', 'live', 'till', whole(now + ARGV[5]), 'sequence', whole(record.sequence))
   record.phase, record.left = 'live', tonumber(ARGV[5])
+  keep(ARGV[6])
+elseif record and record.expired and record.left < -ARGV[5] / 2 then
+  -- Nobody has looked for a while: nodes were cut off, or the engine's memory is an old copy. Whoever holds it has time to say so.
+  redis.call('HSET', KEYS[1], 'phase', 'grace', 'till', whole(now + ARGV[5]))
+  record.phase, record.left = 'grace', tonumber(ARGV[5])
   keep(ARGV[6])
 elseif record and record.expired then
   redis.call('HSET', KEYS[1], 'phase', 'ended')

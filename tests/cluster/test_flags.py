@@ -1,0 +1,79 @@
+"""streamerConnected is right in the end, and a start that leads to nothing ends no show."""
+
+import asyncio
+import json
+
+import aiohttp
+from rig.cluster import all_hear
+from rig.waiting import until
+
+
+async def test_a_host_that_is_gone_before_it_is_greeted_elsewhere_ends_nothing(cluster):
+    here, there, _ = cluster.nodes
+    show = await cluster.show()
+    host = await cluster.host(show, here)
+    listeners = await cluster.listeners(show, here)
+    await host.say_and_wait()
+    await all_hear(listeners, 1)
+    token = await cluster.google.token(show.user)
+    async with aiohttp.ClientSession() as http:
+        url = there.url.replace("http", "ws", 1) + "/socket.io/?EIO=4&transport=websocket"
+        socket = await http.ws_connect(url, headers={"id-token": token, "livestream-id": show.id})
+        await socket.receive()
+        # It goes while the engine is slow to grant it the show.
+        cluster.engine.freeze()
+        await socket.send_str("40/streamer," + json.dumps({"token": token, "livestreamId": show.id}))
+        await asyncio.sleep(0.2)
+        socket._response.connection.transport.abort()
+        await asyncio.sleep(0.1)
+        cluster.engine.thaw()
+    await asyncio.sleep(1)
+    if not host.is_in():
+        host = await cluster.host(show, here)
+        host.numbers = iter(range(10, 20))
+    last = await host.say_and_wait()
+    await all_hear(listeners, last.stamp.number)
+    assert all(not it.told.is_set() and len(it.visits) == 1 for it in listeners)
+    await cluster.flagged(show, True)
+
+
+async def test_a_show_that_came_and_went_without_the_engine_leaves_no_flag(cluster):
+    show = await cluster.show()
+    cluster.engine.kill()
+    for node in cluster.nodes:
+        await until(node.degraded, f"{node.name} says that it is degraded", 6)
+    host = await cluster.host(show, cluster.nodes[0])
+    await host.say_and_wait()
+    await cluster.flagged(show, True)
+    await host.leave()
+    # Longer than a livestream is kept that nobody uses.
+    await asyncio.sleep(4)
+    await cluster.engine.heal()
+    await cluster.flagged(show, False, 15)
+
+
+async def test_an_end_that_is_said_to_a_slow_engine_is_written_down(cluster):
+    show = await cluster.show()
+    host = await cluster.host(show, cluster.nodes[0])
+    await host.say_and_wait()
+    await cluster.flagged(show, True)
+    cluster.engine.freeze()
+    await host.leave()
+    await asyncio.sleep(0.8)
+    cluster.engine.thaw()
+    await cluster.flagged(show, False, 12)
+
+
+async def test_an_engine_that_forgets_a_show_in_its_grace_leaves_no_flag(cluster):
+    show = await cluster.show()
+    host = await cluster.host(show, cluster.nodes[0])
+    listeners = await cluster.listeners(show, *cluster.nodes[1:])
+    await host.say_and_wait()
+    await cluster.flagged(show, True)
+    await host.close()
+    await asyncio.sleep(1)
+    cluster.engine.kill()
+    await cluster.engine.heal()
+    for listener in listeners:
+        await until(listener.told.is_set, "it is told that it is over", 20)
+    await cluster.flagged(show, False, 12)

@@ -1,0 +1,82 @@
+"""An engine that starts from an old copy of its memory, or is a replica all at once, harms no show."""
+
+import asyncio
+
+import pytest
+import pytest_asyncio
+from rig.cluster import all_hear
+from rig.engines import Sharded
+from rig.waiting import until
+
+
+@pytest_asyncio.fixture
+async def engine_with_copies(cluster):
+    """Copies that were made are gone after the test: others want an engine that starts empty."""
+    yield cluster.engine
+    for one in cluster.engine.processes:
+        (one.directory / "dump.rdb").unlink(missing_ok=True)
+
+
+async def save(engine):
+    for one in engine.processes:
+        assert await one.ask("SAVE") == ["OK"]
+
+
+async def start_from_the_copy(cluster):
+    cluster.engine.kill()
+    await cluster.engine.heal()
+    for node in cluster.nodes:
+        await node.settled(15)
+
+
+async def test_clips_that_come_after_are_heard_everywhere(cluster, engine_with_copies):
+    show = await cluster.show()
+    host = await cluster.host(show, cluster.nodes[0])
+    listeners = await cluster.listeners(show)
+    await host.say_and_wait()
+    await save(engine_with_copies)
+    for _ in range(5):
+        await host.say_and_wait()
+    await all_hear(listeners, 6)
+    await start_from_the_copy(cluster)
+    for _ in range(2):
+        await host.say_and_wait()
+    await all_hear(listeners, 8)
+    assert len(host.visits) == 1 and all(len(it.visits) == 1 for it in listeners)
+    show.check()
+
+
+async def test_who_took_over_since_stays_the_streamer(cluster, engine_with_copies):
+    show = await cluster.show()
+    first = await cluster.host(show, cluster.nodes[0])
+    listeners = await cluster.listeners(show)
+    await first.say_and_wait()
+    await save(engine_with_copies)
+    second = await cluster.host(show, cluster.nodes[1])
+    second.numbers = iter(range(100, 200))
+    await until(first.told.is_set, "the first is told")
+    await second.say_and_wait()
+    # Longer than the lease and the grace: by the copy the show is over.
+    await asyncio.sleep(8)
+    await start_from_the_copy(cluster)
+    last = await second.say_and_wait()
+    await all_hear(listeners, last.stamp.number)
+    assert not second.told.is_set() and len(second.visits) == 1
+    assert all(len(it.visits) == 1 and not it.told.is_set() for it in listeners)
+    await asyncio.sleep(4)
+    await cluster.flagged(show, True)
+    show.check()
+
+
+async def test_a_replica_is_no_engine(cluster):
+    if isinstance(cluster.engine, Sharded):
+        pytest.skip("the library follows a cluster's own failover")
+    (one,) = cluster.engine.processes
+    await one.ask("REPLICAOF", "127.0.0.1", "1")
+    try:
+        for node in cluster.nodes:
+            await until(node.degraded, f"{node.name} says that it is degraded", 6)
+    finally:
+        await one.ask("REPLICAOF", "NO", "ONE")
+    for node in cluster.nodes:
+        await node.settled(15)
