@@ -195,7 +195,8 @@ def _seats(events):
         elif isinstance(event, Joined):
             later = events[place:] if event.node in away else []
             back = next((it.at for it in later if isinstance(it, Restored) and it.node == event.node), event.at)
-            mine = (it.at for it in later if isinstance(it, Heard) and (it.listener, it.sitting) == (event.listener, event.sitting))
+            me = (event.listener, event.sitting)
+            mine = (it.at for it in later if isinstance(it, Heard) and (it.listener, it.sitting) == me)
             seats.append((event, next((at for at in mine if at > back), back)))
     return seats, away
 
