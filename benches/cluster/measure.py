@@ -138,7 +138,8 @@ async def interest(bench, arguments):
     count, pace, size = arguments.clips, 0.005, 32_000
     here, *others = bench.cluster.nodes
     table(
-        f"Processor time per clip, µs: {count} clips of {size} bytes, {1 / pace:.0f} a second, a listener on each node that wants them.",
+        f"Processor time per clip, µs: {count} clips of {size} bytes, {1 / pace:.0f} a second, a listener on each node that "
+        "wants them.",
         *["nodes that want it", "streamer's node", "a node that wants it", "a node that does not", "Redis"],
     )
     async with alone(bench) as node:
@@ -190,7 +191,8 @@ async def many(bench, arguments):
     size, every, seconds = 4_000, 5, arguments.seconds
     here, wants, rests, *_ = bench.cluster.nodes
     table(
-        f"Milliseconds of processor time a second: livestreams on one node, a clip of {size} bytes each {every} s; one node wants 10.",
+        f"Milliseconds of processor time a second: livestreams on one node, a clip of {size} bytes each {every} s; one node "
+        "wants 10.",
         *["livestreams", "streamers' node", "wants 10", "wants none", "Redis", "clips that came to the one", "to the other"],
     )
     for shows in (10, arguments.shows):
@@ -228,7 +230,8 @@ async def hop(bench, arguments):
     await until(lambda: near.arrived and far.arrived, "the first is heard")
     await steadily(count, pace, lambda number: host.upload(1 + number, size))
     await until(lambda: len(near.arrived) > count and len(far.arrived) > count, "all is heard", 30)
-    table(f"From upload to listener, ms: {count} clips of {size} bytes, {1 / pace:.0f} a second.", "listener", "p50", "p99", "worst")
+    title = f"From upload to listener, ms: {count} clips of {size} bytes, {1 / pace:.0f} a second."
+    table(title, "listener", "p50", "p99", "worst")
     times = {name: {head: at for at, head in peer.arrived[1:]} for name, peer in (("near", near), ("far", far))}
     rows = {
         "same node": [(at - int.from_bytes(head[:8])) / 1e6 for head, at in times["near"].items()],

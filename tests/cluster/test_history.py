@@ -156,6 +156,15 @@ def test_a_host_of_a_node_that_is_cut_off_is_promised_the_listeners_of_that_node
     assert refused([event for event in events if event != Heard(4, "b", 1, 2, 0)], "lost")
 
 
+def test_who_heard_such_a_host_may_have_missed_what_others_said_until_it_was_settled():
+    between = [LetIn(6, 3, "a"), Sent(7, 3, 0), Heard(7, "a", 1, 3, 0), Acked(7, 3, 0, 8)]
+    after = [Sent(20, 3, 1), Heard(20, "a", 1, 3, 1), Heard(20, "b", 1, 3, 1), Acked(20, 3, 1, 9)]
+    events = [event for event in alone() if event.at < 20] + between + after
+    assert violations(events) == []
+    assert refused([event for event in events if event != Heard(20, "b", 1, 3, 1)], "lost")
+    assert refused([event for event in events if event != Heard(7, "a", 1, 3, 0)], "lost")
+
+
 def test_once_that_is_settled_it_is_promised_everybody_again():
     assert refused([event for event in alone() if event != Heard(20, "a", 1, 2, 1)], "lost")
     assert refused([*alone(), Sent(21, 2, 2), Heard(21, "a", 1, 2, 2), Acked(21, 2, 2, 9)], "lost")

@@ -134,6 +134,7 @@ async def test_whatever_links_are_cut_and_restored_the_history_is_a_good_one(sca
     await until(lambda: not host.outbox, lambda: f"all is acknowledged but {list(host.outbox)}", 30)
     everybody = [*listeners, *wanderers]
     await until(lambda: all(it.is_in() for it in everybody), "everybody is let in again", 15)
+    await asyncio.gather(*(node.settled() for node in cluster.nodes))
     last = await host.say_and_wait(seconds=15)
     await all_hear(everybody, last.stamp.number, 15)
     print(f"{len(host.visits)} sessions, {len(host.acked)} clips, {sum(len(it.heard) for it in everybody)} heard")

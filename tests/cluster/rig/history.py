@@ -6,7 +6,7 @@ none for a good history.
 
 A node that is cut off lets a host in *for the time being*: it cannot know whether others have one. Until it is back and has
 settled that, its `ok: true` is a promise to its own listeners alone, and its sequences are its own; and who listens to
-such a host there is not handed afterwards what hosts before it said elsewhere meanwhile, for order comes first.
+such a host there is not handed afterwards what was said elsewhere until it was settled, for order comes first.
 """
 
 from collections import defaultdict
@@ -146,11 +146,12 @@ def _lost(events):
             continue
         # Hosts that this listener heard of a node, its own, that could not know of others.
         mine = {session for *who, session, _ in heard if tuple(who) == me and alone.get(session, ("", 0))[0] == seat.node}
-        newest = max(mine, default=0)
+        settled = max((alone[session][1] for session in mine), default=since)
         for ack in _of(events, Acked):
             clip = (ack.session, ack.index)
             node, until = alone.get(ack.session, (seat.node, 0))
-            due = sent.get(clip, 0) > since and ack.session >= newest and (node == seat.node or ack.at > until)
+            promised = sent.get(clip, 0) > since and (node == seat.node or ack.at > until)
+            due = promised and (ack.session in mine or sent[clip] > settled)
             if due and (*me, *clip) not in heard:
                 yield f"lost: {seat.listener}/{seat.sitting} at {seat.node} never heard {clip}, sequence {ack.sequence}"
 
@@ -195,7 +196,8 @@ def _seats(events):
         elif isinstance(event, Joined):
             later = events[place:] if event.node in away else []
             back = next((it.at for it in later if isinstance(it, Restored) and it.node == event.node), event.at)
-            mine = (it.at for it in later if isinstance(it, Heard) and (it.listener, it.sitting) == (event.listener, event.sitting))
+            me = (event.listener, event.sitting)
+            mine = (it.at for it in later if isinstance(it, Heard) and (it.listener, it.sitting) == me)
             seats.append((event, next((at for at in mine if at > back), back)))
     return seats, away
 
