@@ -48,7 +48,7 @@ pub(super) enum EngineError {
 }
 
 #[derive(Clone)]
-enum Link {
+enum Connection {
     One(MultiplexedConnection),
     Many(ClusterConnection),
 }
@@ -60,7 +60,7 @@ pub(super) struct Engine {
     pulse: Duration,
     figures: Figures,
     // A lock, held to clone the handle.
-    link: Mutex<Option<Link>>,
+    connection: Mutex<Option<Connection>>,
     generation: watch::Sender<u64>,
     inboxes: Arc<Inboxes>,
 }
@@ -96,7 +96,7 @@ impl Engine {
             timeout: config.timeout,
             pulse: config.pulse,
             figures,
-            link: Mutex::default(),
+            connection: Mutex::default(),
             generation: watch::Sender::new(0),
             inboxes: Arc::default(),
         })
@@ -113,7 +113,7 @@ impl Engine {
 
     /// Whether the engine is a cluster itself: then channels are sharded.
     fn is_sharded(&self) -> bool {
-        matches!(&*self.lock(), Some(Link::Many(_)))
+        matches!(&*self.lock(), Some(Connection::Many(_)))
     }
 
     /// The command that publishes.
@@ -125,8 +125,10 @@ impl Engine {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Link>> {
-        self.link.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Option<Connection>> {
+        self.connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keeps a connection for as long as the process lives.
@@ -134,11 +136,11 @@ impl Engine {
         let mut failures = 0_u32;
         loop {
             match self.connect().await {
-                Ok((link, lost)) => {
+                Ok((connection, lost)) => {
                     failures = 0;
-                    let sharded = matches!(link, Link::Many(_));
+                    let sharded = matches!(connection, Connection::Many(_));
                     tracing::info!(sharded, "the cluster's engine answers");
-                    *self.lock() = Some(link);
+                    *self.lock() = Some(connection);
                     self.figures.up.set(1);
                     self.generation.send_modify(|generation| *generation += 1);
                     self.until_lost(&lost).await;
@@ -160,7 +162,7 @@ impl Engine {
         }
     }
 
-    async fn connect(&self) -> Result<(Link, Arc<Notify>), EngineError> {
+    async fn connect(&self) -> Result<(Connection, Arc<Notify>), EngineError> {
         // Longer than for a command: names are looked up, TLS is agreed on, all shards are found.
         timeout(self.timeout * 4, self.connect_to_any())
             .await
@@ -169,7 +171,7 @@ impl Engine {
     }
 
     /// The connection, and what tells of its end at once.
-    async fn connect_to_any(&self) -> Result<(Link, Arc<Notify>), RedisError> {
+    async fn connect_to_any(&self) -> Result<(Connection, Arc<Notify>), RedisError> {
         let (inboxes, lost) = (self.inboxes.clone(), Arc::new(Notify::new()));
         let ended = lost.clone();
         let first = Client::open(self.info.clone())?;
@@ -186,7 +188,7 @@ impl Engine {
             return if is_replica(&said) {
                 Err((ErrorKind::Server(ServerErrorKind::ReadOnly), "a replica").into())
             } else {
-                Ok((Link::One(one), lost))
+                Ok((Connection::One(one), lost))
             };
         }
         let inboxes = self.inboxes.clone();
@@ -200,7 +202,7 @@ impl Engine {
             .get_async_connection()
             .await?;
         // One shard of many may be lost: the library connects to it anew by itself, and PINGs tell when all are.
-        Ok((Link::Many(many), Arc::new(Notify::new())))
+        Ok((Connection::Many(many), Arc::new(Notify::new())))
     }
 
     async fn until_lost(&self, lost: &Notify) {
@@ -265,12 +267,12 @@ impl Engine {
     }
 
     async fn answer(&self, command: &Cmd) -> Result<Value, EngineError> {
-        let link = self.lock().clone().ok_or(EngineError::Away)?;
+        let connection = self.lock().clone().ok_or(EngineError::Away)?;
         let begun = Instant::now();
         let answer = timeout(self.timeout, async move {
-            match link {
-                Link::One(mut one) => one.send_packed_command(command).await,
-                Link::Many(mut many) => command.query_async(&mut many).await,
+            match connection {
+                Connection::One(mut one) => one.send_packed_command(command).await,
+                Connection::Many(mut many) => command.query_async(&mut many).await,
             }
         })
         .await;
@@ -310,13 +312,13 @@ impl Engine {
 
     /// Asks for what is published on `channel`.
     pub(super) async fn subscribe(&self, channel: &[u8], wanted: bool) -> Result<(), EngineError> {
-        let link = self.lock().clone().ok_or(EngineError::Away)?;
+        let connection = self.lock().clone().ok_or(EngineError::Away)?;
         let asked = timeout(self.timeout, async move {
-            match (link, wanted) {
-                (Link::One(mut one), true) => one.subscribe(channel).await,
-                (Link::One(mut one), false) => one.unsubscribe(channel).await,
-                (Link::Many(mut many), true) => many.ssubscribe(channel).await,
-                (Link::Many(mut many), false) => many.sunsubscribe(channel).await,
+            match (connection, wanted) {
+                (Connection::One(mut one), true) => one.subscribe(channel).await,
+                (Connection::One(mut one), false) => one.unsubscribe(channel).await,
+                (Connection::Many(mut many), true) => many.ssubscribe(channel).await,
+                (Connection::Many(mut many), false) => many.sunsubscribe(channel).await,
             }
         });
         let done = asked.await.map_err(|_| EngineError::Away);

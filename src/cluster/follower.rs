@@ -21,17 +21,17 @@ pub enum Verdict {
 /// How far a livestream has been followed.
 #[derive(Debug, Default)]
 pub struct Follower {
-    last: Option<Place>,
+    last: Option<Position>,
     /// What the record said when all that was kept had been looked through.
-    caught_up: Option<Place>,
+    caught_up: Option<Position>,
 }
 
 /// A clip's place: its epoch and its sequence.
-pub type Place = (u64, u64);
+pub type Position = (u64, u64);
 
 impl Follower {
     /// Goes on after this place; none: from wherever the next clip is.
-    pub fn restart(&mut self, last: Option<Place>) {
+    pub fn restart(&mut self, last: Option<Position>) {
         *self = Self {
             last,
             caught_up: None,
@@ -39,12 +39,12 @@ impl Follower {
     }
 
     /// The place of the latest clip that was taken.
-    pub fn last(&self) -> Option<Place> {
+    pub fn last(&self) -> Option<Position> {
         self.last
     }
 
     /// What to do with the clip at this place.
-    pub fn judge(&self, (epoch, sequence): Place) -> Verdict {
+    pub fn judge(&self, (epoch, sequence): Position) -> Verdict {
         match self.last {
             None => Verdict::Next,
             Some((last, _)) if epoch < last => Verdict::Stale,
@@ -55,7 +55,7 @@ impl Follower {
     }
 
     /// Takes the clip at this place, if it is later than all before; how many before it are missed for good.
-    pub fn take(&mut self, place: Place) -> Option<u64> {
+    pub fn take(&mut self, place: Position) -> Option<u64> {
         let missed = match self.last {
             Some(last) if place <= last => return None,
             Some((_, last)) => place.1.saturating_sub(last + 1),
@@ -66,13 +66,13 @@ impl Follower {
     }
 
     /// Whether the engine may have clips that have not come; `record` is the record's epoch and latest sequence.
-    pub fn is_behind(&self, record: Place) -> bool {
+    pub fn is_behind(&self, record: Position) -> bool {
         // With no clip in the show there is none to miss.
         record.1 > 0 && Some(record) > self.last && Some(record) != self.caught_up
     }
 
     /// All that was kept when the record said so has been looked through.
-    pub fn caught_up(&mut self, record: Place) {
+    pub fn caught_up(&mut self, record: Position) {
         self.caught_up = Some(record);
     }
 }
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     /// What an engine publishes: epochs rise, sequences go on, or begin anew with a new show.
-    fn history() -> impl Strategy<Value = Vec<Place>> {
+    fn history() -> impl Strategy<Value = Vec<Position>> {
         prop::collection::vec((1..6_u64, any::<bool>()), 1..6).prop_map(|spans| {
             let (mut places, mut sequence) = (Vec::new(), 0);
             for (epoch, (clips, anew)) in (1..).zip(spans) {

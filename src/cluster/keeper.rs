@@ -265,7 +265,12 @@ impl Keeper {
         let records = &self.cluster.records;
         let silence = records.longest_silence();
         if self.enrolled.is_none_or(|at| at.elapsed() >= silence / 2)
-            && records.look_later(&self.id, silence).await.is_ok()
+            && self
+                .cluster
+                .register
+                .look_later(&self.id, silence)
+                .await
+                .is_ok()
         {
             self.enrolled = Some(Instant::now());
         }

@@ -22,6 +22,7 @@ mod frame;
 mod keeper;
 mod link;
 mod records;
+mod register;
 mod roster;
 
 use std::collections::HashMap;
@@ -41,8 +42,9 @@ use figures::Figures;
 use keeper::Keeper;
 use link::LinkBounds;
 use records::Records;
+use register::Register;
 
-pub use follower::{Follower, Place, Verdict};
+pub use follower::{Follower, Position, Verdict};
 pub use frame::{Message, RemoteClip, decode};
 pub use link::{Grant, Link, Ticket, Unpublished};
 pub use records::Phase;
@@ -115,6 +117,7 @@ pub struct Cluster(Arc<Inner>);
 
 struct Inner {
     records: Records,
+    register: Register,
     figures: Figures,
     bounds: LinkBounds,
     lease: Duration,
@@ -150,9 +153,10 @@ impl Cluster {
         let name = config.cluster.node.clone().unwrap_or_else(host);
         // Unlike any other process's, also of this node's next.
         let node = format!("{name}-{:08x}", rand::random::<u32>());
-        let records = Records::new(Arc::new(engine), node, config);
+        let engine = Arc::new(engine);
         Ok(Some(Self(Arc::new(Inner {
-            records,
+            register: Register::new(engine.clone(), &config.cluster),
+            records: Records::new(engine, node, config),
             figures,
             bounds: LinkBounds {
                 clips: config.cluster.queue_clips,
@@ -231,7 +235,8 @@ impl Cluster {
         };
         tokio::time::timeout(limit, handed_on).await.ok();
         self.0.leaving.store(true, Ordering::SeqCst);
-        self.0.records.leave().await.ok()
+        let node = &self.0.records.node;
+        self.0.register.sign(node, false).await.ok()
     }
 }
 

@@ -105,6 +105,7 @@ pub(super) struct Records {
 macro_rules! script {
     ($name:literal) => {
         Script::new(concat!(
+            include_str!("scripts/clock.lua"),
             include_str!("scripts/record.lua"),
             include_str!(concat!("scripts/", $name, ".lua"))
         ))
@@ -350,78 +351,6 @@ impl Records {
         let mut command = redis::cmd(self.engine.publish_command());
         command.arg(&self.channel_of(node)[..]).arg(id.as_str());
         self.engine.call::<redis::Value>(&command).await.map(drop)
-    }
-
-    /// Has somebody look at a livestream after a time.
-    pub(super) async fn look_later(
-        &self,
-        id: &LivestreamId,
-        after: Duration,
-    ) -> Result<(), EngineError> {
-        let at = Duration::from_millis(wall_clock()) + after;
-        let mut command = redis::cmd("ZADD");
-        command
-            .arg(format!("{}:due", self.prefix))
-            .arg(millis(at))
-            .arg(id.as_str());
-        self.engine.call::<redis::Value>(&command).await.map(drop)
-    }
-
-    /// Nobody need look at a livestream by itself any more.
-    pub(super) async fn look_no_more(&self, id: &LivestreamId) -> Result<(), EngineError> {
-        let mut command = redis::cmd("ZREM");
-        command.arg(format!("{}:due", self.prefix)).arg(id.as_str());
-        self.engine.call::<redis::Value>(&command).await.map(drop)
-    }
-
-    /// Livestreams that should be looked at by now, at most so many.
-    pub(super) async fn due(&self, most: usize) -> Result<Vec<LivestreamId>, EngineError> {
-        let mut command = redis::cmd("ZRANGEBYSCORE");
-        command
-            .arg(format!("{}:due", self.prefix))
-            .arg("-inf")
-            .arg(wall_clock());
-        command.arg("LIMIT").arg(0).arg(most);
-        let ids: Vec<String> = self.engine.call(&command).await?;
-        Ok(ids.iter().filter_map(|id| LivestreamId::new(id)).collect())
-    }
-
-    /// Says that this node is there; how many are, it included.
-    pub(super) async fn beat(&self) -> Result<usize, EngineError> {
-        let mut command = redis::cmd("ZADD");
-        command.arg(self.roster()).arg(wall_clock()).arg(&self.node);
-        self.engine.call::<redis::Value>(&command).await?;
-        let mut command = redis::cmd("ZREMRANGEBYSCORE");
-        let long_ago = wall_clock().saturating_sub(60_000);
-        command.arg(self.roster()).arg("-inf").arg(long_ago);
-        self.engine.call::<redis::Value>(&command).await?;
-        self.count_nodes().await
-    }
-
-    /// Says that this node goes; how many are left.
-    pub(super) async fn leave(&self) -> Result<usize, EngineError> {
-        let mut command = redis::cmd("ZREM");
-        command.arg(self.roster()).arg(&self.node);
-        self.engine.call::<redis::Value>(&command).await?;
-        self.count_nodes().await
-    }
-
-    /// Nodes that gave a sign lately; clocks may differ by a second or two.
-    async fn count_nodes(&self) -> Result<usize, EngineError> {
-        let silence = self.pulse * 3 + self.engine.timeout + Duration::from_secs(1);
-        let lately = Duration::from_millis(wall_clock()).saturating_sub(silence);
-        let mut command = redis::cmd("ZCOUNT");
-        command.arg(self.roster()).arg(millis(lately)).arg("+inf");
-        self.engine.call(&command).await
-    }
-
-    fn roster(&self) -> String {
-        format!("{}:nodes", self.prefix)
-    }
-
-    /// How long a holder that gives no sign is believed.
-    pub(super) fn lease(&self) -> Duration {
-        self.lease
     }
 
     /// How long a holder that gives no sign is believed, and then awaited.

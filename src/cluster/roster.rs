@@ -53,7 +53,8 @@ async fn beat(cluster: &Inner) {
     if cluster.leaving.load(Ordering::SeqCst) {
         return;
     }
-    if let Ok(nodes) = cluster.records.beat().await {
+    let node = &cluster.records.node;
+    if let Ok(nodes) = cluster.register.sign(node, true).await {
         let nodes = i64::try_from(nodes).unwrap_or(i64::MAX);
         cluster.figures.nodes.set(nodes);
     }
@@ -95,11 +96,11 @@ fn poke(cluster: &Inner, id: &[u8]) {
 
 /// Looks at what is due: what is over is written down by whoever finds it first.
 async fn look(cluster: &Inner) -> Result<(), EngineError> {
-    let records = &cluster.records;
-    for id in records.due(MOST).await? {
+    let (records, register) = (&cluster.records, &cluster.register);
+    for id in register.due(MOST).await? {
         let Ok(record) = records.look(&records.keys(&id)).await else {
             // Its shard may be away: the others are looked at all the same.
-            records.look_later(&id, records.lease()).await?;
+            register.look_later(&id, cluster.lease).await?;
             continue;
         };
         if record.phase == Phase::Ended {
@@ -113,8 +114,8 @@ async fn look(cluster: &Inner) -> Result<(), EngineError> {
             Phase::Ended | Phase::Unknown => None,
         };
         match again {
-            Some(after) => records.look_later(&id, after).await?,
-            None => records.look_no_more(&id).await?,
+            Some(after) => register.look_later(&id, after).await?,
+            None => register.look_no_more(&id).await?,
         }
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! What a streamer is told once other nodes have its clips.
 //!
-//! **Invariant**: a streamer's promises are kept one after the other, in the order of its uploads, and each is kept within
-//! about the length of a lease: by then its clip is published, or the livestream is no more this node's.
+//! **Invariant**: a streamer's promises are kept one after the other, in the order of its uploads; each is kept when its
+//! clip is published, when it no longer fits the queue, or, at the latest, when the livestream is no more this node's.
 
 use std::sync::OnceLock;
 

@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::super::follower::{Place, Verdict};
+use super::super::follower::{Position, Verdict};
 use super::super::frame::{self, Message, RemoteClip};
 use super::super::records::{Phase, Record};
 use super::super::{Seen, Standing};
@@ -103,7 +103,7 @@ impl Keeper {
     }
 
     /// Begins to follow: what is kept of what listeners here are owed comes first.
-    async fn begin(&mut self, record: Place) {
+    async fn begin(&mut self, record: Position) {
         let let_in_at = self.link.take_let_in().unwrap_or(record.1).min(record.1);
         let backlog = self.cluster.backlog_clips as u64;
         let owed = let_in_at.saturating_sub(backlog);
@@ -121,7 +121,7 @@ impl Keeper {
     }
 
     /// Hands on what the engine keeps and has not come. False if that cannot be had now.
-    pub(super) async fn catch_up(&mut self, record: Place) -> bool {
+    pub(super) async fn catch_up(&mut self, record: Position) -> bool {
         let Some(kept) = self.kept().await else {
             return false;
         };

@@ -227,7 +227,7 @@ impl Keeper {
                         self.cluster.node().over(&self.id);
                     }
                     self.aired = false;
-                    records.look_no_more(&self.id).await.ok();
+                    self.cluster.register.look_no_more(&self.id).await.ok();
                 }
                 true
             }

@@ -1,4 +1,4 @@
--- What every script begins with. A livestream's record is a hash:
+-- What every script that is about a livestream goes on with. Its record is a hash:
 --   epoch     rises with every new holder, for ever: the engine's clock in microseconds, or one more than before
 --   node      which node holds it
 --   phase     live, grace or ended, as of the last word from its holder
@@ -8,10 +8,6 @@
 --   count     clips published in this epoch
 --   since     when its streamer came, in milliseconds
 --   kept      bytes of the clips that are kept
-local clock = redis.call('TIME')
-local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-local whole = function(number) return string.format('%.0f', number) end
-
 local read = function()
   local fields = redis.call('HMGET', KEYS[1], 'epoch', 'node', 'phase', 'till', 'grace', 'sequence', 'count', 'since')
   if not fields[1] then return nil end
