@@ -74,7 +74,7 @@ class Process:
         log = (self.directory / "log").open("ab")
         command = [*self.within, "redis-server", str(self.directory / "redis.conf")]
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        await until(self.answers, f"redis on port {self.port} answers")
+        await until(self.answers, f"redis on port {self.port} answers", 30)
 
     async def answers(self):
         return await self.ask("PING") == ["PONG"]
@@ -99,8 +99,11 @@ class Process:
             return []
         return out.decode(errors="replace").split("\n")[:-1] if asked.returncode == 0 else []
 
+    def runs(self):
+        return self.process is not None and self.process.poll() is None
+
     def signal(self, number):
-        if self.process and self.process.poll() is None:
+        if self.runs():
             self.process.send_signal(number)
 
     def kill(self):
@@ -149,7 +152,7 @@ class Engine:
     async def heal(self):
         """Runs again, whatever was done to it."""
         self.thaw()
-        await asyncio.gather(*(one.start() for one in self.processes if one.process.poll() is not None))
+        await asyncio.gather(*(one.start() for one in self.processes if not one.runs()))
         await self.settled()
 
     async def settled(self):
