@@ -44,7 +44,10 @@ impl Keeper {
         if matches!(record.phase, Phase::Ended) {
             // The next show begins with its first clip.
             self.follower.restart(None);
-            self.link.let_in(0);
+            if listeners > 0 {
+                // Whoever waits for it is owed all of it.
+                self.link.let_in(0);
+            }
             self.sequence = 0;
             self.aired = false;
         }

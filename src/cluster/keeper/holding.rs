@@ -14,6 +14,7 @@ use super::{Hold, Keeper, soon_again};
 
 /// How long a streamer that was granted the livestream may take to begin.
 const TO_BEGIN: Duration = Duration::from_secs(5);
+
 impl Keeper {
     pub(super) async fn request_or_begin_alone(&mut self, anew: bool) -> Grant {
         if self.request(None, anew).await == Some(true) {
