@@ -134,6 +134,15 @@ def test_who_joined_at_a_node_that_was_cut_off_is_due_all_from_what_it_heard_fir
     assert refused([event for event in events if not isinstance(event, Heard)], "lost")
 
 
+def test_who_joined_right_after_its_node_was_restored_is_due_all_from_what_it_heard_first():
+    events = [Cut(0, "a"), Restored(1, "a"), Joined(1.5, "ada", 1, "a"), Sent(2, 1, 0), Acked(2, 1, 0, 1)]
+    events += [Sent(4, 1, 1), Acked(4, 1, 1, 2), Heard(5, "ada", 1, 1, 1)]
+    assert violations(events) == []
+    assert refused([*events, Sent(6, 1, 2), Acked(6, 1, 2, 3)], "lost")
+    later = [Joined(6.5, "ada", 1, "a") if isinstance(event, Joined) else event for event in events]
+    assert refused([*later, Sent(7, 1, 2), Acked(7, 1, 2, 3)], "lost"), "when it has settled, from its success on"
+
+
 def test_who_joined_before_its_node_was_cut_off_is_due_all():
     events = [Joined(0, "ada", 1, "a"), Cut(1, "a"), Sent(2, 1, 0), Acked(2, 1, 0, 1), Restored(3, "a")]
     events += [Sent(4, 1, 1), Acked(4, 1, 1, 2), Heard(5, "ada", 1, 1, 1)]

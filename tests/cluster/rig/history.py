@@ -185,20 +185,26 @@ def _settled(later, session, away):
 def _seats(events):
     """Each who joined, with the time from which all is due to it; and the nodes that are cut off at the end.
 
-    Who joins at a node that is cut off is a late joiner once the node is back: all is due from what it hears first then.
+    Who joins at a node that is cut off, or has only just been let at the engine again, is a late joiner once the node is
+    back: all is due from what it hears first then. Nobody can tell such a node what had been said when it was let in.
     """
-    seats, away = [], set()
+    seats, away, back = [], set(), {}
     for place, event in enumerate(events):
         if isinstance(event, Cut):
             away.add(event.node)
         elif isinstance(event, Restored):
             away.discard(event.node)
+            back[event.node] = event.at
         elif isinstance(event, Joined):
-            later = events[place:] if event.node in away else []
-            back = next((it.at for it in later if isinstance(it, Restored) and it.node == event.node), event.at)
+            later = events[place:]
+            if event.node in away:
+                since = next((it.at for it in later if isinstance(it, Restored) and it.node == event.node), event.at)
+            else:
+                since = event.at
+                later = later if back.get(event.node, -SETTLING) + SETTLING > event.at else []
             me = (event.listener, event.sitting)
             mine = (it.at for it in later if isinstance(it, Heard) and (it.listener, it.sitting) == me)
-            seats.append((event, next((at for at in mine if at > back), back)))
+            seats.append((event, next((at for at in mine if at > since), since)))
     return seats, away
 
 
