@@ -231,6 +231,14 @@ impl Engine {
     /// Does a command.
     pub(super) async fn call<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, EngineError> {
         let answer = self.answer(command).await;
+        self.read(answer)
+    }
+
+    /// Reads an answer as what was asked for; counts it if it is none.
+    fn read<T: FromRedisValue>(
+        &self,
+        answer: Result<Value, EngineError>,
+    ) -> Result<T, EngineError> {
         answer
             .and_then(|value| {
                 T::from_redis_value(value)
@@ -257,12 +265,7 @@ impl Engine {
         let known = command("EVALSHA", script.0.get_hash());
         match self.answer(&known).await {
             Err(EngineError::UnknownScript) => self.call(&command("EVAL", script.1)).await,
-            answer => answer
-                .and_then(|value| {
-                    T::from_redis_value(value)
-                        .map_err(|error| EngineError::Refused(told(&error.to_string())))
-                })
-                .inspect_err(|error| self.count(error)),
+            answer => self.read(answer),
         }
     }
 

@@ -15,6 +15,13 @@
 //! other learns of it with its next word. Local listeners never wait for the engine. Without `cluster.url` nothing of
 //! this runs.
 
+/// A script of these pieces in `scripts/`, one after the other.
+macro_rules! script {
+    ($($piece:literal),+) => {
+        Script::new(concat!($(include_str!(concat!("scripts/", $piece, ".lua"))),+))
+    };
+}
+
 mod engine;
 mod figures;
 mod follower;
@@ -124,7 +131,6 @@ struct Inner {
     pulse: Duration,
     linger: Duration,
     backlog_clips: usize,
-    replay_clips: usize,
     catching_up: Semaphore,
     // A lock: taken when a livestream comes or goes.
     links: Mutex<HashMap<LivestreamId, Arc<Link>>>,
@@ -166,7 +172,6 @@ impl Cluster {
             pulse: config.cluster.pulse,
             linger: config.cluster.linger,
             backlog_clips: config.livestream.backlog_clips,
-            replay_clips: config.cluster.replay_clips,
             catching_up: Semaphore::new(CATCHING_UP),
             links: Mutex::default(),
             leaving: AtomicBool::new(false),

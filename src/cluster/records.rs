@@ -102,16 +102,6 @@ pub(super) struct Records {
     let_go: Script,
 }
 
-macro_rules! script {
-    ($name:literal) => {
-        Script::new(concat!(
-            include_str!("scripts/clock.lua"),
-            include_str!("scripts/record.lua"),
-            include_str!(concat!("scripts/", $name, ".lua"))
-        ))
-    };
-}
-
 /// What the script `pulse` returns.
 type Pulse = (u64, String, String, u64, u64, usize, String, String);
 
@@ -151,10 +141,10 @@ impl Records {
             pulse: cluster.pulse,
             replay_clips: cluster.replay_clips,
             replay_bytes: cluster.replay_bytes,
-            acquire: script!("acquire"),
-            pulse_script: script!("pulse"),
-            publish: script!("publish"),
-            let_go: script!("let_go"),
+            acquire: script!("clock", "record", "acquire"),
+            pulse_script: script!("clock", "record", "pulse"),
+            publish: script!("clock", "record", "publish"),
+            let_go: script!("clock", "record", "let_go"),
         }
     }
 
@@ -324,13 +314,9 @@ impl Records {
             .map(|done| done == 1)
     }
 
-    /// The latest clips that the engine keeps, at most so many, oldest first.
-    pub(super) async fn kept(
-        &self,
-        keys: &Keys,
-        latest: usize,
-    ) -> Result<Vec<RemoteClip>, EngineError> {
-        let latest = i64::try_from(latest).unwrap_or(i64::MAX).max(1);
+    /// The latest clips that the engine keeps, oldest first.
+    pub(super) async fn kept(&self, keys: &Keys) -> Result<Vec<RemoteClip>, EngineError> {
+        let latest = i64::try_from(self.replay_clips).unwrap_or(i64::MAX).max(1);
         let mut command = redis::cmd("LRANGE");
         command.arg(&keys.clips).arg(-latest).arg(-1);
         let kept: Vec<Vec<u8>> = self.engine.call(&command).await?;

@@ -10,15 +10,6 @@ use super::engine::{Engine, EngineError, Script};
 use crate::broadcast::LivestreamId;
 use crate::config;
 
-macro_rules! script {
-    ($name:literal) => {
-        Script::new(concat!(
-            include_str!("scripts/clock.lua"),
-            include_str!(concat!("scripts/", $name, ".lua"))
-        ))
-    };
-}
-
 /// See the module.
 pub(super) struct Register {
     engine: Arc<Engine>,
@@ -41,9 +32,9 @@ impl Register {
             nodes: format!("{}:nodes", config.prefix),
             due: format!("{}:due", config.prefix),
             silence: silence.as_millis().to_string(),
-            roster: script!("roster"),
-            later: script!("later"),
-            due_now: script!("due"),
+            roster: script!("clock", "roster"),
+            later: script!("clock", "later"),
+            due_now: script!("clock", "due"),
         }
     }
 

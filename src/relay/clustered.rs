@@ -3,16 +3,14 @@
 //! **Invariant**: a clip from another node takes the way of one that was uploaded here, under the same lock; while the
 //! streamer is here, nothing from elsewhere is handed on.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::{Ended, Relay, Seat, SocketId, fan_out, lock};
+use super::{Ended, Relay, SocketId, fan_out, lock};
 use crate::broadcast::{LivestreamId, Word};
 use crate::cluster::{Glance, Phase, Seen, Standing};
-use crate::transport::ClipFrame;
 
 impl Relay {
     /// How a livestream is going over all nodes, if it has started and anybody can be asked.
@@ -54,11 +52,7 @@ impl Relay {
         let Some(clip) = show.livestream.hand_on(bytes, now) else {
             return;
         };
-        let frame = Arc::new(ClipFrame::new(&clip, now));
-        let audience: Vec<Arc<Seat>> = show.livestream.listeners().cloned().collect();
-        for seat in &audience {
-            seat.outbox.push(&frame);
-        }
+        let audience = show.push(&clip, now);
         drop(show);
         tracing::debug!(livestream.id = %id, bytes = clip.bytes.len(), listeners = audience.len(), "clip from another node");
         fan_out::flush(audience, &self.0.metrics.fan_out);

@@ -1,11 +1,14 @@
-//! Writing a clip to many connections without keeping anybody waiting: in pieces, on all cores.
+//! Handing a clip to many connections without keeping anybody waiting: pushed under the livestream's lock, written outside
+//! of it, in pieces, on all cores.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use prometheus::Histogram;
 
-use super::{Relay, Seat, lock};
+use super::{Relay, Seat, Show, lock};
+use crate::broadcast::Clip;
+use crate::transport::ClipFrame;
 
 /// Connections that are written to without letting others run: a millisecond or two.
 const PIECE: usize = 64;
@@ -26,6 +29,18 @@ impl Relay {
                 seat.outbox.close_if_overdue(now);
             }
         }
+    }
+}
+
+impl Show {
+    /// Pushes a clip to everybody who listens here; who that is.
+    pub(super) fn push(&self, clip: &Clip, now: Instant) -> Vec<Arc<Seat>> {
+        let frame = Arc::new(ClipFrame::new(clip, now));
+        let audience: Vec<Arc<Seat>> = self.livestream.listeners().cloned().collect();
+        for seat in &audience {
+            seat.outbox.push(&frame);
+        }
+        audience
     }
 }
 

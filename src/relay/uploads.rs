@@ -2,17 +2,16 @@
 //!
 //! **Invariant**: a clip that is refused, for whatever reason, reaches nobody and takes no sequence.
 
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::{Relay, Seat, fan_out, lock};
+use super::{Relay, fan_out, lock};
 use crate::broadcast::{Lease, LivestreamId, UserId};
 use crate::cluster::Ticket;
 use crate::limits::Exceeded;
-use crate::transport::ClipFrame;
 
 /// What an upload led to.
 #[derive(Debug)]
@@ -103,11 +102,7 @@ impl Relay {
             .livestream
             .upload(lease, bytes, now)
             .map_err(|_| UploadError::StaleLease)?;
-        let frame = Arc::new(ClipFrame::new(&clip, now));
-        let audience: Vec<Arc<Seat>> = show.livestream.listeners().cloned().collect();
-        for seat in &audience {
-            seat.outbox.push(&frame);
-        }
+        let audience = show.push(&clip, now);
         let listeners = show.count();
         // Queued under the lock, in order; nobody here waits for it.
         let link = show.link.as_ref();

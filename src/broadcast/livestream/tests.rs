@@ -75,6 +75,16 @@ struct Member {
     expected: Vec<u64>,
 }
 
+/// Hands a clip to everybody who listens, as the relay does, and to the model's members.
+fn all_hear(livestream: &Livestream<Heard>, members: &mut [Member], sequence: u64) {
+    for heard in livestream.listeners() {
+        heard.borrow_mut().push(sequence);
+    }
+    for member in members {
+        member.expected.push(sequence);
+    }
+}
+
 proptest! {
     #[test]
     fn no_interleaving_breaks_the_life_of_a_livestream(steps in prop::collection::vec(step(), 1..120)) {
@@ -111,12 +121,7 @@ proptest! {
                         model.aired = true;
                         model.uploaded += 1;
                         prop_assert_eq!(clip.unwrap().sequence, model.uploaded);
-                        for heard in livestream.listeners() {
- heard.borrow_mut().push(model.uploaded);
-}
-                        for member in &mut members {
- member.expected.push(model.uploaded);
-}
+                        all_hear(&livestream, &mut members, model.uploaded);
                     } else {
                         prop_assert_eq!(clip, Err(Refused::StaleLease));
                     }
@@ -203,12 +208,7 @@ proptest! {
                         model.aired = true;
                         model.uploaded += 1;
                         prop_assert_eq!(clip.unwrap().sequence, model.uploaded);
-                        for heard in livestream.listeners() {
-                            heard.borrow_mut().push(model.uploaded);
-                        }
-                        for member in &mut members {
-                            member.expected.push(model.uploaded);
-                        }
+                        all_hear(&livestream, &mut members, model.uploaded);
                     }
                 }
                 Step::Yield => {

@@ -138,8 +138,7 @@ impl Keeper {
     async fn kept(&self) -> Option<Vec<RemoteClip>> {
         // A few at a time over all livestreams: after an outage everybody asks at once.
         let _permit = self.cluster.catching_up.acquire().await;
-        let most = self.cluster.replay_clips;
-        self.cluster.records.kept(&self.keys, most).await.ok()
+        self.cluster.records.kept(&self.keys).await.ok()
     }
 
     fn hand_on_kept(&mut self, clip: RemoteClip) {
