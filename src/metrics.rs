@@ -37,6 +37,8 @@ pub struct Metrics {
     pub clip_bytes_out: IntCounter,
     /// Clips that a slow listener did not get.
     pub clips_dropped: IntCounter,
+    /// Messages to clients that there was no room for, by event.
+    pub messages_unsent: IntCounterVec,
     /// Uploads that were not accepted, by reason.
     pub uploads_refused: IntCounterVec,
     /// From an upload to the first attempt to write it to the last listener, in seconds.
@@ -143,6 +145,12 @@ impl Metrics {
                 registry,
                 "clips_dropped_total",
                 "Clips that a slow listener did not get.",
+            )?,
+            messages_unsent: counters(
+                registry,
+                "messages_unsent_total",
+                "Events and acknowledgements that there was no room for, by event.",
+                &["event"],
             )?,
             uploads_refused: counters(
                 registry,

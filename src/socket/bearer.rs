@@ -5,10 +5,11 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use socketioxide::extract::{AckSender, SocketRef, TryData};
+use socketioxide::extract::{SocketRef, TryData};
 use socketioxide::socket::DisconnectReason;
 
 use super::Sockets;
+use super::outgoing::Callback;
 use super::wire::{self, Ack};
 use crate::broadcast::{LivestreamId, Role};
 use crate::identity::{Caller, IdentityError, TokenHash};
@@ -91,14 +92,14 @@ pub(super) fn register(
     let room = sockets.clone();
     socket.on(
         wire::TOKEN,
-        async move |socket: SocketRef, TryData(token): TryData<(String,)>, ack: AckSender| {
+        async move |socket: SocketRef, TryData(token): TryData<(String,)>, callback: Callback| {
             let token = token.ok().map(|(token,)| token);
             let said = match bearer(&socket) {
                 // The seat may be given up meanwhile: only the bearer is held.
                 Some(bearer) => bearer.refresh(&room, token).await,
                 None => Ack::error(wire::TOKEN_INVALID),
             };
-            ack.send(&said).ok();
+            room.answer(callback, &said);
         },
     );
     let bad_input = sockets.0.metrics.bad_input.clone();

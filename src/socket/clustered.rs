@@ -37,7 +37,7 @@ impl Node for Sockets {
             return;
         };
         if let Some(socket) = self.find(Role::Streamer, streamer) {
-            socket.emit(wire::ERROR, &Refusal::Unavailable.text()).ok();
+            self.emit(&socket, wire::ERROR, &Refusal::Unavailable.text());
         }
         // Its transport is closed, not its namespace: it comes back, and may find another node.
         let sockets = self.clone();

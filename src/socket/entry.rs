@@ -2,6 +2,7 @@
 //! here, so that the library gets our own IO and of the request only what it needs.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
@@ -9,6 +10,8 @@ use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
 use http_body_util::BodyExt as _;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto::upgrade::downcast;
@@ -16,7 +19,9 @@ use socketioxide::service::SocketIoService;
 use tower::ServiceExt as _;
 
 use super::{Sockets, Visitor};
-use crate::transport::{HttpIo, Tether, Upgrade, Via, WebSocketIo, client_address};
+use crate::transport::{
+    HttpIo, READ_AT_ONCE, Session, Tether, Upgrade, Via, WebSocketIo, answers_in, client_address,
+};
 
 /// What is not Socket.IO's the empty router answers with 404.
 type Service = SocketIoService<Router>;
@@ -93,7 +98,10 @@ async fn let_in(door: Door, request: Request) -> Response {
         };
     }
     let poll = request.method() == Method::GET;
-    let request = strip(request, client);
+    let mut request = strip(request, client);
+    if let Some(session) = session.clone().filter(|_| !poll) {
+        request = request.map(|body| paced(body, session));
+    }
     let connections = door.sockets.0.connections.clone();
     let answer = door.service.oneshot(request);
     let Some(session) = session else {
@@ -114,6 +122,7 @@ async fn let_in(door: Door, request: Request) -> Response {
     };
     let body = body.to_bytes();
     session.polled(clips_in(&body));
+    session.pressure.let_out(answers_in(&body));
     connections.made_room();
     Response::from_parts(parts, Body::from(body))
 }
@@ -125,6 +134,28 @@ fn clips_in(payload: &[u8]) -> u64 {
     packets
         .filter(|packet| packet.first() == Some(&b'b'))
         .count() as u64
+}
+
+/// A request's body that is read on only while its client takes its answers.
+fn paced(body: Body, session: Arc<Session>) -> Body {
+    let pieces = stream::unfold(
+        (body.into_data_stream(), Bytes::new()),
+        move |(mut body, mut rest)| {
+            let session = session.clone();
+            async move {
+                session.pressure.open().await;
+                while rest.is_empty() {
+                    match body.next().await? {
+                        Ok(bytes) => rest = bytes,
+                        Err(error) => return Some((Err(error), (body, rest))),
+                    }
+                }
+                let piece = rest.split_to(rest.len().min(READ_AT_ONCE));
+                Some((Ok(piece), (body, rest)))
+            }
+        },
+    );
+    Body::from_stream(pieces)
 }
 
 /// RFC 6455, 4.4: which version there is.

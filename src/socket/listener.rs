@@ -111,7 +111,7 @@ fn emit(sockets: &Sockets, id: SocketId) -> Emit {
             Emission::Clip(clip) => socket.emit(wire::AUDIO, clip).is_ok(),
             Emission::Mark(mark) => {
                 socket.transport_type() == TransportType::Websocket
-                    && socket.emit(Mark::EVENT, mark).is_ok()
+                    && sockets.emit(&socket, Mark::EVENT, mark)
             }
         }
     })
@@ -121,16 +121,10 @@ fn emit(sockets: &Sockets, id: SocketId) -> Emit {
 pub(super) fn greet(sockets: &Sockets, socket: &SocketRef) {
     let Some(seat) = seat(socket) else { return };
     sockets.log_let_in(socket, &seat.bearer);
-    socket
-        .emit(
-            wire::SUCCESS,
-            &wire::connected(&seat.bearer.caller.user, ROLE, &seat.bearer.livestream),
-        )
-        .ok();
+    let text = wire::connected(&seat.bearer.caller.user, ROLE, &seat.bearer.livestream);
+    sockets.emit(socket, wire::SUCCESS, &text);
     let (state, listeners) = sockets.0.relay.state(&seat.bearer.livestream);
-    socket
-        .emit(wire::STATE, &StateMessage::new(state, listeners))
-        .ok();
+    sockets.emit(socket, wire::STATE, &StateMessage::new(state, listeners));
     seat.seat.outbox.open();
     if !sockets
         .0

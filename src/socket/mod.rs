@@ -14,6 +14,7 @@ mod clustered;
 mod entry;
 mod handshake;
 mod listener;
+mod outgoing;
 mod promises;
 mod streamer;
 mod wire;
@@ -55,6 +56,8 @@ struct Inner {
     sessions: Arc<Sessions>,
     shared_writes: bool,
     max_refusals: u32,
+    /// Messages that may wait for a streamer.
+    answers: usize,
     trusted_proxies: Vec<ipnet::IpNet>,
     log_addresses: bool,
     // Set once, right after it is built with handlers that need it.
@@ -94,6 +97,7 @@ impl Sockets {
             sessions: Arc::default(),
             shared_writes: config.listener.shared_writes,
             max_refusals: config.server.max_refusals,
+            answers: outgoing::answers(config),
             trusted_proxies: config.server.trusted_proxies.clone(),
             log_addresses: config.log.client_address,
             io: OnceLock::new(),
@@ -112,7 +116,7 @@ impl Sockets {
             .ws_max_message_size(ceiling)
             .ws_max_frame_size(ceiling)
             .ws_read_buffer_size(WebSocketIo::LIBRARY_BUFFER)
-            .max_buffer_size(256)
+            .max_buffer_size(outgoing::room(config))
             .with_parser(parser)
             .build_with_inner_svc(axum::Router::new());
         handshake::register(&sockets, &io);
@@ -203,7 +207,7 @@ impl Sockets {
             client.address = address,
             "refused"
         );
-        socket.emit(wire::ERROR, &refusal.text()).ok();
+        self.emit(socket, wire::ERROR, &refusal.text());
         let session = self.session(socket);
         let close = refusal.is_temporary() || session.refused() >= self.0.max_refusals;
         if close {
@@ -228,7 +232,7 @@ impl Sockets {
         }
         // Once only: it may be replaced while it is greeted, and both notice.
         if found.extensions.insert(Dismissed).is_none() {
-            found.emit(wire::ERROR, text).ok();
+            self.emit(&found, wire::ERROR, text);
             self.disconnect_after_farewell(role, socket);
         }
     }
@@ -252,7 +256,7 @@ impl Sockets {
         for piece in ended.listeners.chunks(PIECE) {
             for seat in piece {
                 if let Some(socket) = self.find(Role::Listener, seat.socket) {
-                    socket.emit(wire::STATE, &message).ok();
+                    self.emit(&socket, wire::STATE, &message);
                 }
                 self.disconnect(Role::Listener, seat.socket);
             }
@@ -279,12 +283,12 @@ impl Sockets {
         } = announcement;
         let message = StateMessage::new(state, listeners);
         if let Some(socket) = streamer.and_then(|id| self.find(Role::Streamer, id)) {
-            socket.emit(wire::STATE, &message).ok();
+            self.emit(&socket, wire::STATE, &message);
         }
         for piece in audience.chunks(PIECE) {
             for seat in piece {
                 if let Some(socket) = self.find(Role::Listener, seat.socket) {
-                    socket.emit(wire::STATE, &message).ok();
+                    self.emit(&socket, wire::STATE, &message);
                 }
             }
             tokio::task::yield_now().await;

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use socketioxide::extract::{AckSender, SocketRef, TryData};
+use socketioxide::extract::{SocketRef, TryData};
 use socketioxide::socket::DisconnectReason;
 
 use super::bearer::{self, Bearer};
 use super::handshake::{Auth, claim, identify, look_up};
+use super::outgoing::Callback;
 use super::promises::{Promise, Promises};
 use super::wire::{self, Ack, Refusal, StateMessage};
 use super::{Dismissed, Sockets, now};
@@ -50,8 +51,8 @@ pub(super) fn register(sockets: &Sockets, socket: &SocketRef) {
     let room = sockets.clone();
     // Uploads are taken one after the other, here: the library runs this closure before it reads on, and spawns only
     // the future that is returned, which is ready.
-    let upload = move |socket: SocketRef, TryData(clip): TryData<(Bytes,)>, ack: AckSender| {
-        take(&room, &socket, clip.ok().map(|(clip,)| clip), ack);
+    let upload = move |socket: SocketRef, TryData(clip): TryData<(Bytes,)>, callback: Callback| {
+        take(&room, &socket, clip.ok().map(|(clip,)| clip), callback);
         std::future::ready(())
     };
     socket.on(wire::UPLOAD, upload);
@@ -72,7 +73,7 @@ pub(super) async fn admit(
         return Err(Refusal::NotTheArtist);
     }
     // Known from now on, so that its transport can be closed.
-    sockets.session(socket);
+    let session = sockets.session(socket);
     if !sockets.0.relay.acquire(&livestream, now()).await {
         return Err(Refusal::Full);
     }
@@ -85,7 +86,8 @@ pub(super) async fn admit(
         sockets.dismiss(ROLE, replaced, &wire::taken_over(&livestream));
     }
     let bearer = Arc::new(Bearer::new(ROLE, livestream, caller, &claim.token));
-    let promises = Promises::new(sockets, socket.id, &bearer.caller.user);
+    session.pressure.set_limit(sockets.0.answers);
+    let promises = Promises::new(sockets, socket.id, session, &bearer.caller.user);
     let seat = StreamerSeat {
         sockets: sockets.clone(),
         lease,
@@ -102,16 +104,10 @@ pub(super) fn greet(sockets: &Sockets, socket: &SocketRef) {
     let Some(seat) = seat(socket) else { return };
     sockets.log_let_in(socket, &seat.bearer);
     if sockets.0.relay.air(&seat.bearer.livestream, seat.lease) {
-        socket
-            .emit(
-                wire::SUCCESS,
-                &wire::connected(&seat.bearer.caller.user, ROLE, &seat.bearer.livestream),
-            )
-            .ok();
+        let text = wire::connected(&seat.bearer.caller.user, ROLE, &seat.bearer.livestream);
+        sockets.emit(socket, wire::SUCCESS, &text);
         let (state, listeners) = sockets.0.relay.state(&seat.bearer.livestream);
-        socket
-            .emit(wire::STATE, &StateMessage::new(state, listeners))
-            .ok();
+        sockets.emit(socket, wire::STATE, &StateMessage::new(state, listeners));
     } else {
         // Taken over between its check and now, when it could not be told yet.
         sockets.dismiss(ROLE, socket.id, &wire::taken_over(&seat.bearer.livestream));
@@ -127,9 +123,9 @@ pub(super) fn taken(sequence: u64, listeners: usize) -> Ack {
     }
 }
 
-fn take(sockets: &Sockets, socket: &SocketRef, clip: Option<Bytes>, ack: AckSender) {
+fn take(sockets: &Sockets, socket: &SocketRef, clip: Option<Bytes>, callback: Callback) {
     let refused = |text: &str, retry_after_ms: Option<u64>| {
-        socket.emit(wire::ERROR, text).ok();
+        sockets.emit(socket, wire::ERROR, text);
         Ack {
             retry_after_ms,
             ..Ack::error(text)
@@ -165,17 +161,16 @@ fn take(sockets: &Sockets, socket: &SocketRef, clip: Option<Bytes>, ack: AckSend
                     return seat.promises.keep(Promise {
                         ticket,
                         listeners,
-                        ack,
+                        callback,
                     });
                 }
                 Ok(uploaded) => {
-                    socket
-                        .emit(wire::SUCCESS, &wire::received(&caller.user))
-                        .ok();
+                    sockets.emit(socket, wire::SUCCESS, &wire::received(&caller.user));
                     taken(uploaded.sequence, uploaded.listeners)
                 }
                 Err(UploadError::StaleLease) => Ack::error(wire::NOT_ON_AIR),
                 Err(UploadError::Stopping) => refused(&Refusal::Unavailable.text(), None),
+                Err(UploadError::Empty) => refused(wire::NOT_A_CLIP, None),
                 Err(UploadError::TooLarge { limit }) => refused(&wire::too_large(limit), None),
                 Err(UploadError::Exceeded(exceeded)) => {
                     let millis = whole_millis(exceeded.retry_after);
@@ -184,8 +179,7 @@ fn take(sockets: &Sockets, socket: &SocketRef, clip: Option<Bytes>, ack: AckSend
             }
         }
     };
-    // Without a callback there is nobody to answer.
-    ack.send(&said).ok();
+    sockets.answer(callback, &said);
 }
 
 fn gone(sockets: &Sockets, socket: &SocketRef, reason: DisconnectReason) {

@@ -19,6 +19,8 @@ pub(super) const SUCCESS: &str = "success";
 pub(super) const ERROR: &str = "error";
 /// How the livestream is going; clients that are older than it ignore it.
 pub(super) const STATE: &str = "state";
+/// An acknowledgement, in metrics.
+pub(super) const ACK: &str = "ack";
 /// A fresh token, from a client whose old one runs out.
 pub(super) const TOKEN: &str = "token";
 

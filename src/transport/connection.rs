@@ -9,7 +9,7 @@
 
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, Shutdown, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,7 @@ use super::connections::Connections;
 use super::frame::ClipFrame;
 use super::patience::{Overdue, Patience};
 use super::queue::{QueueBounds, SLICES, SendQueue, Sent};
+use super::session::Session;
 
 mod reading;
 
@@ -28,6 +29,8 @@ pub struct Connection {
     tcp: TcpStream,
     peer: SocketAddr,
     home: Arc<Connections>,
+    /// The session that a WebSocket serves, once it is known.
+    session: OnceLock<Weak<Session>>,
     // A lock, since the fan-out, the serving task and the pump all write: held for one vectored write at the most.
     state: Mutex<State>,
 }
@@ -96,6 +99,7 @@ impl Connection {
             tcp,
             peer,
             home,
+            session: OnceLock::new(),
             state: Mutex::new(state),
         }
     }
@@ -108,6 +112,21 @@ impl Connection {
     /// Who is at the other end: the client, or the proxy before it.
     pub fn peer(&self) -> SocketAddr {
         self.peer
+    }
+
+    /// From now on it serves this session, and no other.
+    pub(super) fn serve(&self, session: &Arc<Session>) {
+        self.session.get_or_init(|| Arc::downgrade(session));
+    }
+
+    pub(super) fn session(&self) -> Option<Arc<Session>> {
+        self.session.get().and_then(Weak::upgrade)
+    }
+
+    /// Whether the client is gone, or nothing more can be said to it.
+    pub fn is_over(&self) -> bool {
+        let state = self.lock();
+        state.aborted || state.closing
     }
 
     /// A request begins: its headers are here.
@@ -353,10 +372,15 @@ impl Connection {
         let Phase::WebSocket(queue) = &mut state.phase else {
             return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
         };
-        let (was_empty, before) = (queue.is_empty(), queue.binaries());
+        let (was_empty, before) = (queue.is_empty(), (queue.binaries(), queue.answers()));
         let taken = queue.accept(bytes);
-        if queue.binaries() > before {
+        if queue.binaries() > before.0 {
             self.home.made_room();
+        }
+        if queue.answers() > before.1
+            && let Some(session) = self.session()
+        {
+            session.pressure.let_out(queue.answers() - before.1);
         }
         if was_empty {
             state.progress = tokio::time::Instant::now().into_std();

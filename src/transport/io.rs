@@ -106,6 +106,9 @@ impl AsyncRead for WebSocketIo {
         cx: &mut Context<'_>,
         out: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if let Some(session) = self.connection.session() {
+            ready!(session.pressure.poll_open(cx));
+        }
         if self.read_ahead.is_empty() {
             ready!(self.connection.poll_read(cx, out))?;
             if out.remaining() == 0 {

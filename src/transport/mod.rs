@@ -12,6 +12,7 @@
 //! ```
 
 mod address;
+mod backpressure;
 mod connection;
 mod connections;
 mod frame;
@@ -23,6 +24,7 @@ mod queue;
 mod session;
 
 pub use address::client_address;
+pub use backpressure::{Backpressure, READ_AT_ONCE, answers_in};
 pub use connection::Connection;
 pub use connections::{ConnectionLimits, Connections, TooMany};
 pub use frame::ClipFrame;

@@ -16,6 +16,7 @@ use std::time::Instant;
 
 use bytes::{Buf, Bytes, BytesMut};
 
+use super::backpressure::is_answer;
 use super::frame::{ClipFrame, FIN_BINARY, FrameTracker, Piece};
 
 /// A text that opens the gate: random, made at start, and never sent to anybody.
@@ -78,6 +79,15 @@ impl Item {
     }
 }
 
+/// The first two bytes of a text message of the library's: they tell what it is.
+#[derive(Clone, Copy)]
+enum Leading {
+    Awaited,
+    First(u8),
+    /// Or no text message passes.
+    Known,
+}
+
 /// What left with a write.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sent {
@@ -113,6 +123,9 @@ pub struct SendQueue {
     passing: usize,
     /// Binary messages of the library's that have begun to pass: clips that were not shared.
     binaries: u64,
+    leading: Leading,
+    /// Text messages of the library's that have begun to pass and are answers.
+    answers: u64,
 }
 
 impl SendQueue {
@@ -131,12 +144,19 @@ impl SendQueue {
             clip_bytes: 0,
             passing: 0,
             binaries: 0,
+            leading: Leading::Known,
+            answers: 0,
         }
     }
 
     /// How many binary messages of the library's have begun to pass.
     pub fn binaries(&self) -> u64 {
         self.binaries
+    }
+
+    /// How many answers have begun to pass: see [`super::backpressure`].
+    pub fn answers(&self) -> u64 {
+        self.answers
     }
 
     /// Shuts the gate until the next mark: a listener is about to join.
@@ -222,7 +242,11 @@ impl SendQueue {
             self.suspect_missing -= taken;
             if self.suspect_missing > 0 {
                 self.suspect = Some(frame);
-            } else if !self.open && frame.ends_with(self.mark.as_bytes()) {
+                return taken;
+            }
+            // Short: its header has two bytes.
+            self.count_answer(&frame[2..]);
+            if !self.open && frame.ends_with(self.mark.as_bytes()) {
                 self.open = true;
             } else if frame.len() == PING.len() + 2 && frame.ends_with(PING) {
                 self.pass_before_clips(&frame);
@@ -239,6 +263,7 @@ impl SendQueue {
                 text,
             } => {
                 self.binaries += u64::from(header.as_bytes()[0] == FIN_BINARY);
+                self.leading = text.map_or(Leading::Known, |_| Leading::Awaited);
                 let length = text.and_then(|length| usize::try_from(length).ok());
                 let suspect = length.filter(|length| {
                     *length == PING.len() || (!self.open && *length == self.mark.len())
@@ -252,10 +277,26 @@ impl SendQueue {
                 taken
             }
             Piece::Payload(taken) => {
+                self.count_answer(&bytes[..taken]);
                 self.pass(&bytes[..taken]);
                 taken
             }
         }
+    }
+
+    /// Looks at the first two bytes of a text message.
+    fn count_answer(&mut self, payload: &[u8]) {
+        let leading = match (self.leading, payload) {
+            (Leading::Known, _) | (_, []) => return,
+            (Leading::Awaited, [first]) => {
+                self.leading = Leading::First(*first);
+                return;
+            }
+            (Leading::Awaited, [first, second, ..]) => [*first, *second],
+            (Leading::First(first), [second, ..]) => [first, *second],
+        };
+        self.leading = Leading::Known;
+        self.answers += u64::from(is_answer(&leading));
     }
 
     /// Lets a frame overtake the clips that wait: a ping that waits behind them comes too late for a slow listener,

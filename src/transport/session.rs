@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use tokio::sync::Notify;
 
+use super::backpressure::Backpressure;
 use super::connection::Connection;
 
 /// All sessions, by the id that Engine.IO gave them.
@@ -31,9 +32,14 @@ impl Tether {
     }
 }
 
+/// Answers that may wait for a client that is in no livestream.
+const ANSWERS: usize = 64;
+
 /// One session.
 pub struct Session {
     id: String,
+    /// Stops the reading of a client that does not take its answers.
+    pub pressure: Backpressure,
     home: Weak<Sessions>,
     // A lock, since it changes once: with the upgrade.
     connection: Mutex<Option<Arc<Connection>>>,
@@ -62,6 +68,7 @@ impl Sessions {
         }
         let session = Arc::new(Session {
             id: id.to_owned(),
+            pressure: Backpressure::new(ANSWERS),
             home: Arc::downgrade(self),
             connection: Mutex::default(),
             closed: AtomicBool::new(false),
@@ -101,7 +108,7 @@ impl Session {
     }
 
     /// Runs on this connection alone from now on, unless it has one: the library refuses a second.
-    pub fn moves_to(&self, connection: &Arc<Connection>) {
+    pub fn moves_to(self: &Arc<Self>, connection: &Arc<Connection>) {
         {
             let mut place = self
                 .connection
@@ -111,6 +118,7 @@ impl Session {
                 return;
             }
             *place = Some(connection.clone());
+            connection.serve(self);
         }
         if self.closed.load(Ordering::SeqCst) {
             connection.abort();

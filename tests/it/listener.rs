@@ -33,21 +33,6 @@ async fn a_clip_is_heard_byte_for_byte_in_its_livestream_and_in_no_other() {
 }
 
 #[tokio::test]
-async fn an_empty_clip_is_a_clip() {
-    let app = TestApp::start().await;
-    for way in [Way::WebSocket, Way::Upgraded] {
-        let mut streamer = Client::streamer(&app, way, "show").await;
-        let mut listener = Client::listener(&app, way, "bob", "show").await;
-        streamer.upload(&bytes::Bytes::new()).await;
-        streamer.is_received().await;
-        assert!(listener.hears_clip().await.is_empty());
-        streamer.leave().await;
-        app.until_metric("castaway_livestreams", |live| live == 0)
-            .await;
-    }
-}
-
-#[tokio::test]
 async fn a_late_joiner_gets_the_latest_clip_at_once_and_as_many_as_are_kept() {
     for kept in [0, 1, 3] {
         for way in Way::ALL {
