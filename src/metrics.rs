@@ -23,6 +23,8 @@ pub struct Metrics {
     pub livestream_events: IntCounterVec,
     /// Listeners of all livestreams.
     pub listeners: IntGauge,
+    /// Users with a socket, by role.
+    pub users: IntGaugeVec,
     /// Sockets that were let in, by role.
     pub accepted: IntCounterVec,
     /// Sockets that were refused, by role and reason.
@@ -108,6 +110,12 @@ impl Metrics {
                 registry,
                 "listeners",
                 "Listeners of all livestreams on this machine.",
+            )?,
+            users: gauges(
+                registry,
+                "users",
+                "Users with a socket on this machine, by role.",
+                &["role"],
             )?,
             accepted: counters(
                 registry,

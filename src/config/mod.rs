@@ -174,6 +174,10 @@ impl Config {
                 "server.max_connections_per_address",
                 server.max_connections_per_address as u64,
             ),
+            (
+                "server.max_sockets_per_user",
+                u64::from(server.max_sockets_per_user),
+            ),
             ("server.max_refusals", u64::from(server.max_refusals)),
             (
                 "server.send_buffer_bytes",

@@ -49,7 +49,9 @@ pub struct Server {
     pub max_connections: usize,
     /// Connections from one address.
     pub max_connections_per_address: usize,
-    /// Refusals on one connection; with the last of them it is closed.
+    /// Sockets of one user in each role, on this machine.
+    pub max_sockets_per_user: u32,
+    /// Refusals on one connection; with the last of them it is closed, unless it carries a socket that is let in.
     pub max_refusals: u32,
     /// Proxies whose `X-Forwarded-For` is believed, as networks: `["10.0.0.0/8"]`.
     pub trusted_proxies: Vec<IpNet>,
@@ -73,6 +75,7 @@ impl Default for Server {
             send_buffer_bytes: 128 << 10,
             max_connections: 20_000,
             max_connections_per_address: 2_000,
+            max_sockets_per_user: 8,
             max_refusals: 5,
             trusted_proxies: Vec::new(),
             cors_origins: vec!["*".into()],
@@ -361,6 +364,8 @@ pub struct Log {
     pub format: LogFormat,
     /// Whether clients' addresses are logged.
     pub client_address: bool,
+    /// Refusals of each role that are logged in a minute; the others are only counted.
+    pub refusals_per_minute: u32,
 }
 
 impl Log {
@@ -396,6 +401,7 @@ impl Default for Log {
             level: "info".into(),
             format: LogFormat::default(),
             client_address: false,
+            refusals_per_minute: 60,
         }
     }
 }

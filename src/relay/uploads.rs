@@ -109,6 +109,7 @@ impl Relay {
             .livestream
             .upload(lease, bytes, now)
             .map_err(|_| UploadError::StaleLease)?;
+        show.story.clip(length);
         let audience = show.push(&clip, now);
         let listeners = show.count();
         // Queued under the lock, in order; nobody here waits for it.

@@ -5,14 +5,19 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use socketioxide::extract::{SocketRef, TryData};
-use socketioxide::socket::DisconnectReason;
+use socketioxide::adapter::LocalAdapter;
+use socketioxide::extract::{Event, SocketRef, TryData};
+use socketioxide::handler::DisconnectHandler;
+use socketioxide::socket::{DisconnectReason, Socket};
 
 use super::Sockets;
+use super::handshake::Attempt;
 use super::outgoing::Callback;
+use super::users::Counted;
 use super::wire::{self, Ack};
 use crate::broadcast::{LivestreamId, Role};
 use crate::identity::{Caller, IdentityError, TokenHash};
+use crate::transport::Occupancy;
 
 /// What both kinds of seat know of who sits there.
 pub(super) struct Bearer {
@@ -23,17 +28,27 @@ pub(super) struct Bearer {
     token: Mutex<TokenHash>,
     /// One fresh token is checked at a time, so that a client cannot have Google asked without end.
     checking: AtomicBool,
+    _counted: Counted,
+    /// Keeps its transport open.
+    _occupancy: Occupancy,
 }
 
 impl Bearer {
-    pub(super) fn new(role: Role, livestream: LivestreamId, caller: Caller, token: &str) -> Self {
+    pub(super) fn new(
+        attempt: Attempt<'_>,
+        livestream: LivestreamId,
+        caller: Caller,
+        counted: Counted,
+    ) -> Self {
         let checking = AtomicBool::new(false);
         Self {
-            role,
+            role: attempt.role,
             livestream,
             caller,
-            token: Mutex::new(TokenHash::of(token)),
+            token: Mutex::new(TokenHash::of(&attempt.claim.token)),
             checking,
+            _counted: counted,
+            _occupancy: attempt.occupancy,
         }
     }
 
@@ -102,24 +117,70 @@ pub(super) fn register(
             room.answer(callback, &said);
         },
     );
-    let bad_input = sockets.0.metrics.bad_input.clone();
-    socket.on_fallback(move || {
-        bad_input.with_label_values(&["unknown_event"]).inc();
-        std::future::ready(())
-    });
+    let room = sockets.clone();
+    socket.on_fallback(
+        move |socket: SocketRef, Event(event): Event, callback: Callback| {
+            room.unknown_event(&socket, &event, bearer(&socket), callback);
+            std::future::ready(())
+        },
+    );
 }
 
-/// Has `gone` told of the end of a socket that is let in. A refused one has nothing to give back, and must have no such
-/// handler: the library forgets a socket only after it, and until then ignores a client that asks again.
+impl Sockets {
+    fn unknown_event(
+        &self,
+        socket: &SocketRef,
+        event: &str,
+        bearer: Option<Arc<Bearer>>,
+        callback: Callback,
+    ) {
+        /// Of a name that need not be one.
+        const MOST: usize = 64;
+        let event: String = event.chars().take(MOST).collect();
+        let bad_input = &self.0.metrics.bad_input;
+        bad_input.with_label_values(&["unknown_event"]).inc();
+        let bearer = bearer.as_deref();
+        tracing::debug!(
+            socket.id = socket.id.as_str(),
+            role = bearer.map(|it| it.role.as_str()),
+            livestream.id = bearer.map(|it| it.livestream.as_str()),
+            user.id = bearer.map(|it| it.caller.user.as_str()),
+            event,
+            "an event that is not known"
+        );
+        self.answer(callback, &Ack::error(&wire::unknown_event(&event)));
+    }
+}
+
+/// Has `gone` told of the end of a socket that is let in.
 pub(super) fn watch(
     sockets: &Sockets,
     socket: &SocketRef,
     gone: fn(&Sockets, &SocketRef, DisconnectReason),
 ) {
-    let room = sockets.clone();
-    socket.on_disconnect(move |socket: SocketRef, reason: DisconnectReason| {
-        room.left(reason);
-        gone(&room, &socket, reason);
-        std::future::ready(())
-    });
+    let sockets = sockets.clone();
+    socket.on_disconnect(Watch { sockets, gone });
+}
+
+/// Runs where the library finds the end, and not in a task of its own as the library's handlers do: until the library
+/// has forgotten a socket it ignores a CONNECT of the same client, which may come right behind the DISCONNECT.
+struct Watch {
+    sockets: Sockets,
+    gone: fn(&Sockets, &SocketRef, DisconnectReason),
+}
+
+/// Tells [`Watch`] from the library's own handlers.
+struct AtOnce;
+
+impl DisconnectHandler<LocalAdapter, AtOnce> for Watch {
+    fn call_with_defer(
+        &self,
+        socket: Arc<Socket>,
+        reason: DisconnectReason,
+        forget: fn(Arc<Socket>),
+    ) {
+        self.sockets.left(reason);
+        (self.gone)(&self.sockets, &socket.clone().into(), reason);
+        forget(socket);
+    }
 }

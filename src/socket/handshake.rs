@@ -1,14 +1,19 @@
 //! The check of a client, in the contract's order: token there, livestream there, token good, livestream good.
+//!
+//! **Invariant**: nothing is given to a socket whose client is gone: that is looked at after each step that waits.
+
+use std::sync::Arc;
 
 use serde::Deserialize;
-use socketioxide::SocketIo;
 use socketioxide::extract::{SocketRef, TryData};
 use socketioxide::handler::ConnectHandler;
+use socketioxide::{SocketIo, TransportType};
 
 use super::{Sockets, Visit, Visitor, listener, streamer, wire};
-use crate::broadcast::{LivestreamId, Role};
+use crate::broadcast::{Lease, LivestreamId, Role, UserId};
 use crate::directory::{Entry, Freshness};
 use crate::identity::{Caller, IdentityError};
+use crate::transport::{Occupancy, Session};
 
 use wire::Refusal;
 
@@ -23,7 +28,10 @@ pub(super) struct Auth {
 }
 
 /// Who a socket says it is, and where it wants to go. The token is shown nowhere.
+#[derive(Clone)]
 pub(super) struct Claim {
+    /// When it asked, among all: of two streamers the later one stays.
+    pub(super) lease: Lease,
     pub(super) token: Box<str>,
     /// As it was named: it need not be an id.
     pub(super) named: String,
@@ -31,9 +39,17 @@ pub(super) struct Claim {
     pub(super) livestream: Option<LivestreamId>,
 }
 
-/// What became of the check: the seat's own extension holds the rest.
+/// A socket that is not let in.
 #[derive(Clone)]
-pub(super) struct Refused(pub(super) Refusal);
+pub(super) struct Refused {
+    pub(super) refusal: Refusal,
+    /// None: it does not say who it is, or where it wants to go.
+    pub(super) claim: Option<Claim>,
+}
+
+/// The user that a socket's token stands for, for the log.
+#[derive(Clone)]
+pub(super) struct Verified(pub(super) UserId);
 
 /// Registers both namespaces. Each has its check as a middleware, so that it is done before CONNECT is answered.
 pub(super) fn register(sockets: &Sockets, io: &SocketIo) {
@@ -47,14 +63,21 @@ pub(super) fn register(sockets: &Sockets, io: &SocketIo) {
                     Role::Streamer => streamer::register(&sockets, &socket),
                     Role::Listener => listener::register(&sockets, &socket),
                 }
-                let timer = sockets.0.metrics.check.start_timer();
-                let admitted = match role {
-                    Role::Streamer => streamer::admit(&sockets, &socket, auth.ok()).await,
-                    Role::Listener => listener::admit(&sockets, &socket, auth.ok()).await,
+                let refused = match claim(&sockets, &socket, auth.ok()) {
+                    Ok(claim) => {
+                        let admitted = admit(&sockets, role, &socket, &claim).await;
+                        let claim = Some(claim);
+                        admitted.err().map(|refusal| Refused { refusal, claim })
+                    }
+                    Err(refusal) => {
+                        let claim = None;
+                        Some(Refused { refusal, claim })
+                    }
                 };
-                timer.observe_duration();
-                if let Err(refusal) = admitted {
-                    socket.extensions.insert(Refused(refusal));
+                if let Some(refused) = refused {
+                    // Here, since a socket that is gone gets no further.
+                    sockets.count_refusal(role, &refused.refusal);
+                    socket.extensions.insert(refused);
                 }
                 // Never an error: that would be CONNECT_ERROR, for which the shipped app is not prepared.
                 Ok::<(), std::convert::Infallible>(())
@@ -62,19 +85,9 @@ pub(super) fn register(sockets: &Sockets, io: &SocketIo) {
         };
         let handler = move |socket: SocketRef| {
             // What runs here runs before the library takes the next packet; the future it wants has nothing to do.
-            if let Some(Refused(refusal)) = socket.extensions.get::<Refused>() {
-                greeter.refuse(role, &socket, &refusal);
-            } else {
-                greeter
-                    .0
-                    .metrics
-                    .accepted
-                    .with_label_values(&[role.as_str()])
-                    .inc();
-                match role {
-                    Role::Streamer => streamer::greet(&greeter, &socket),
-                    Role::Listener => listener::greet(&greeter, &socket),
-                }
+            match socket.extensions.remove::<Refused>() {
+                Some(refused) => greeter.refuse(role, &socket, refused),
+                None => greet(&greeter, role, &socket),
             }
             std::future::ready(())
         };
@@ -84,8 +97,112 @@ pub(super) fn register(sockets: &Sockets, io: &SocketIo) {
     io.ns(wire::LISTENER, connect(Role::Listener));
 }
 
+/// Checks a socket, and gives it its seat.
+pub(super) async fn admit(
+    sockets: &Sockets,
+    role: Role,
+    socket: &SocketRef,
+    claim: &Claim,
+) -> Result<(), Refusal> {
+    let timer = sockets.0.metrics.check.start_timer();
+    // Known from now on, so that its transport can be closed.
+    let session = sockets.session(socket);
+    let attempt = Attempt {
+        sockets,
+        role,
+        socket,
+        claim,
+        occupancy: session.occupy(role),
+        session,
+    };
+    let admitted = match role {
+        Role::Streamer => streamer::admit(attempt).await,
+        Role::Listener => listener::admit(attempt).await,
+    };
+    timer.observe_duration();
+    admitted
+}
+
+/// Tells a socket that is connected that it is let in.
+pub(super) fn greet(sockets: &Sockets, role: Role, socket: &SocketRef) {
+    let accepted = &sockets.0.metrics.accepted;
+    accepted.with_label_values(&[role.as_str()]).inc();
+    match role {
+        Role::Streamer => streamer::greet(sockets, socket),
+        Role::Listener => listener::greet(sockets, socket),
+    }
+}
+
+/// A socket while it is checked.
+pub(super) struct Attempt<'a> {
+    pub(super) sockets: &'a Sockets,
+    pub(super) role: Role,
+    pub(super) socket: &'a SocketRef,
+    pub(super) claim: &'a Claim,
+    pub(super) session: Arc<Session>,
+    pub(super) occupancy: Occupancy,
+}
+
+impl Attempt<'_> {
+    /// Waits for a step of the check; an error if the client is gone after it.
+    pub(super) async fn step<T>(&self, step: impl Future<Output = T>) -> Result<T, Refusal> {
+        let done = step.await;
+        if self.is_gone() {
+            Err(Refusal::Gone)
+        } else {
+            Ok(done)
+        }
+    }
+
+    fn is_gone(&self) -> bool {
+        // A polling session outlives its connections, and an upgrade that failed.
+        let web_socket = self.socket.transport_type() == TransportType::Websocket;
+        let connection = self.session.connection().filter(|_| web_socket);
+        self.session.is_closed() || connection.is_some_and(|connection| connection.is_over())
+    }
+
+    /// Checks the token.
+    pub(super) async fn identify(&self) -> Result<Caller, Refusal> {
+        let Claim {
+            token,
+            named,
+            livestream,
+            ..
+        } = self.claim;
+        // The livestream matters only to who comes back on a token that has just expired; nobody was ever nowhere.
+        let nowhere = || LivestreamId::new("nowhere");
+        let Some(livestream) = livestream.clone().or_else(nowhere) else {
+            return Err(Refusal::TokenInvalid);
+        };
+        let identity = &self.sockets.0.identity;
+        let checked = self.step(identity.check(token, self.role, &livestream));
+        let caller = checked.await?.map_err(|error| match error {
+            IdentityError::Invalid(reason) => {
+                tracing::debug!(role = self.role.as_str(), livestream.id = named, %reason, "token refused");
+                Refusal::TokenInvalid
+            }
+            IdentityError::Expired => Refusal::TokenExpired,
+            IdentityError::Unavailable => Refusal::Unavailable,
+        })?;
+        let verified = Verified(caller.user.clone());
+        self.socket.extensions.insert(verified);
+        Ok(caller)
+    }
+
+    /// Looks the livestream up.
+    pub(super) async fn look_up(
+        &self,
+        id: &LivestreamId,
+        freshness: Freshness,
+    ) -> Result<Option<Entry>, Refusal> {
+        let found = self.step(self.sockets.0.directory.find(id, freshness));
+        found.await?.map_err(|_| Refusal::Unavailable)
+    }
+}
+
 /// The token and the livestream that a socket names, in headers or, where they are absent, in the CONNECT payload.
-pub(super) fn claim(socket: &SocketRef, auth: Option<Auth>) -> Result<Claim, Refusal> {
+fn claim(sockets: &Sockets, socket: &SocketRef, auth: Option<Auth>) -> Result<Claim, Refusal> {
+    let lease = sockets.0.relay.next_lease();
     let auth = auth.unwrap_or_default();
     let visitor = socket.req_parts().extensions.get::<Visitor>();
     let named = |value: Option<&Box<str>>, given: Option<String>| {
@@ -97,48 +214,9 @@ pub(super) fn claim(socket: &SocketRef, auth: Option<Auth>) -> Result<Claim, Ref
     let livestream = visitor.and_then(|visitor| visitor.livestream.as_ref());
     let livestream = named(livestream, auth.livestream_id).ok_or(Refusal::NoLivestream)?;
     Ok(Claim {
+        lease,
         token,
         livestream: LivestreamId::new(&livestream),
         named: livestream.into(),
     })
-}
-
-/// Checks the token.
-pub(super) async fn identify(
-    sockets: &Sockets,
-    claim: &Claim,
-    role: Role,
-) -> Result<Caller, Refusal> {
-    // The livestream matters only to who comes back on a token that has just expired; nobody was ever nowhere.
-    let nowhere = || LivestreamId::new("nowhere");
-    let Some(livestream) = claim.livestream.clone().or_else(nowhere) else {
-        return Err(Refusal::TokenInvalid);
-    };
-    let checked = sockets
-        .0
-        .identity
-        .check(&claim.token, role, &livestream)
-        .await;
-    checked.map_err(|error| match error {
-        IdentityError::Invalid(reason) => {
-            tracing::debug!(role = role.as_str(), livestream.id = claim.named, %reason, "token refused");
-            Refusal::TokenInvalid
-        }
-        IdentityError::Expired => Refusal::TokenExpired,
-        IdentityError::Unavailable => Refusal::Unavailable,
-    })
-}
-
-/// Looks the livestream up.
-pub(super) async fn look_up(
-    sockets: &Sockets,
-    id: &LivestreamId,
-    freshness: Freshness,
-) -> Result<Option<Entry>, Refusal> {
-    sockets
-        .0
-        .directory
-        .find(id, freshness)
-        .await
-        .map_err(|_| Refusal::Unavailable)
 }

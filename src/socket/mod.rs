@@ -3,8 +3,7 @@
 //! A socket's whole check runs in its namespace's *middleware*, what it may send registered before it: so nothing that
 //! arrives early is lost, and a socket that closes meanwhile leaves nothing behind, since what it was given (a
 //! [`streamer::StreamerSeat`], a [`listener::ListenerSeat`]) gives itself back when it is dropped. A refused socket is
-//! connected all the same, then told why, then disconnected half a second later: an immediate DISCONNECT overtakes
-//! the `error` in some clients.
+//! connected all the same, then told why, then parted from ([`parting`]).
 //!
 //! **Invariant**: no handler holds a socket; sockets are found by their id when something is to be said. What a socket
 //! holds, its extensions hold.
@@ -15,8 +14,10 @@ mod entry;
 mod handshake;
 mod listener;
 mod outgoing;
+mod parting;
 mod promises;
 mod streamer;
+mod users;
 mod wire;
 
 use std::net::IpAddr;
@@ -35,10 +36,9 @@ use crate::metrics::Metrics;
 use crate::relay::{Announcement, Ended, Relay, SocketId};
 use crate::transport::{Connections, Session, Sessions, Tether, Via, WebSocketIo};
 
-use self::wire::{Refusal, StateMessage};
-
-/// How long a refused client has to read why, before it is disconnected.
-const FAREWELL: Duration = Duration::from_millis(500);
+use self::parting::RefusalLog;
+use self::users::Users;
+use self::wire::StateMessage;
 
 /// Sockets that are told something before others get their turn.
 const PIECE: usize = 256;
@@ -58,6 +58,8 @@ struct Inner {
     max_refusals: u32,
     /// Messages that may wait for a streamer.
     answers: usize,
+    users: Users,
+    refusal_log: RefusalLog,
     trusted_proxies: Vec<ipnet::IpNet>,
     log_addresses: bool,
     // Set once, right after it is built with handlers that need it.
@@ -88,6 +90,7 @@ impl Sockets {
             metrics,
             connections,
         } = parts;
+        let users = metrics.users.clone();
         let sockets = Self(Arc::new(Inner {
             relay,
             identity,
@@ -98,6 +101,8 @@ impl Sockets {
             shared_writes: config.listener.shared_writes,
             max_refusals: config.server.max_refusals,
             answers: outgoing::answers(config),
+            users: Users::new(config.server.max_sockets_per_user, users),
+            refusal_log: RefusalLog::new(config.log.refusals_per_minute),
             trusted_proxies: config.server.trusted_proxies.clone(),
             log_addresses: config.log.client_address,
             io: OnceLock::new(),
@@ -178,78 +183,6 @@ impl Sockets {
         tracing::debug!(role = role.as_str(), livestream.id = %livestream, user.id = %caller.user, client.address = address, "let in");
     }
 
-    /// Disconnects the socket's namespace: to its client, the stream is over.
-    fn disconnect(&self, role: Role, socket: SocketId) {
-        if let Some(found) = self.find(role, socket) {
-            found.extensions.insert(Dismissed);
-            if found.disconnect().is_err() {
-                // No room even for this: the transport must do.
-                self.close(socket);
-            }
-        }
-    }
-
-    /// Closes the transport under the socket: its client comes back by itself.
-    fn close(&self, socket: SocketId) {
-        if let Some(session) = self.0.sessions.find(socket.as_str()) {
-            session.close();
-        }
-    }
-
-    /// Tells a socket why it is not wanted, and disconnects it a moment later.
-    fn refuse(&self, role: Role, socket: &SocketRef, refusal: &Refusal) {
-        let labels = [role.as_str(), refusal.reason()];
-        self.0.metrics.refusals.with_label_values(&labels).inc();
-        let address = self.address(socket);
-        tracing::debug!(
-            role = labels[0],
-            reason = labels[1],
-            client.address = address,
-            "refused"
-        );
-        self.emit(socket, wire::ERROR, &refusal.text());
-        let session = self.session(socket);
-        let close = refusal.is_temporary() || session.refused() >= self.0.max_refusals;
-        if close {
-            // Whether it is still there or not: a client that leaves early to ask again is told no for good.
-            tokio::spawn(async move {
-                tokio::time::sleep(FAREWELL).await;
-                session.close();
-            });
-        } else {
-            self.disconnect_after_farewell(role, socket.id);
-        }
-    }
-
-    /// Tells the socket that another has taken its place, and disconnects it a moment later.
-    fn dismiss(&self, role: Role, socket: SocketId, text: &str) {
-        let Some(found) = self.find(role, socket) else {
-            return;
-        };
-        if !found.connected() {
-            // It cannot be told anything yet; its greeting finds out.
-            return;
-        }
-        // Once only: it may be replaced while it is greeted, and both notice.
-        if found.extensions.insert(Dismissed).is_none() {
-            self.emit(&found, wire::ERROR, text);
-            self.disconnect_after_farewell(role, socket);
-        }
-    }
-
-    fn disconnect_after_farewell(&self, role: Role, id: SocketId) {
-        // A client that leaves and comes back on the same session has the same id, but is on another visit.
-        let visit = move |sockets: &Self| sockets.find(role, id)?.extensions.get::<Visit>();
-        let Some(before) = visit(self) else { return };
-        let sockets = self.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(FAREWELL).await;
-            if visit(&sockets).is_some_and(|now| Arc::ptr_eq(&now.0, &before.0)) {
-                sockets.disconnect(role, id);
-            }
-        });
-    }
-
     /// Tells everybody that a livestream is over.
     pub async fn conclude(&self, ended: Ended) {
         let message = StateMessage::new(crate::broadcast::State::Ended, 0);
@@ -327,10 +260,6 @@ struct Visitor {
     /// The header `livestream-id`, unless it is empty.
     livestream: Option<Box<str>>,
 }
-
-/// Marks a socket that this side has sent away: its loss is no loss of a transport.
-#[derive(Clone)]
-struct Dismissed;
 
 /// One visit of a client to a namespace.
 #[derive(Clone, Default)]

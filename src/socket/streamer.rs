@@ -7,15 +7,16 @@ use socketioxide::extract::{SocketRef, TryData};
 use socketioxide::socket::DisconnectReason;
 
 use super::bearer::{self, Bearer};
-use super::handshake::{Auth, claim, identify, look_up};
+use super::handshake::Attempt;
 use super::outgoing::Callback;
+use super::parting::Dismissed;
 use super::promises::{Promise, Promises};
 use super::wire::{self, Ack, Refusal, StateMessage};
-use super::{Dismissed, Sockets, now};
+use super::{Sockets, now};
 use crate::broadcast::{Lease, Role};
 use crate::directory::Freshness;
 use crate::limits::whole_millis;
-use crate::relay::{Start, UploadError, Uploaded};
+use crate::relay::{NotStarted, Start, UploadError, Uploaded};
 
 const ROLE: Role = Role::Streamer;
 
@@ -60,38 +61,46 @@ pub(super) fn register(sockets: &Sockets, socket: &SocketRef) {
 }
 
 /// Checks a streamer, and gives it the livestream.
-pub(super) async fn admit(
-    sockets: &Sockets,
-    socket: &SocketRef,
-    auth: Option<Auth>,
-) -> Result<(), Refusal> {
-    let claim = claim(socket, auth)?;
-    let caller = identify(sockets, &claim, ROLE).await?;
-    let livestream = claim.livestream.ok_or(Refusal::NotTheArtist)?;
-    let entry = look_up(sockets, &livestream, Freshness::Fresh).await?;
+pub(super) async fn admit(attempt: Attempt<'_>) -> Result<(), Refusal> {
+    let Attempt {
+        sockets,
+        socket,
+        claim,
+        ..
+    } = attempt;
+    let relay = &sockets.0.relay;
+    let caller = attempt.identify().await?;
+    let livestream = claim.livestream.clone().ok_or(Refusal::NotTheArtist)?;
+    let entry = attempt.look_up(&livestream, Freshness::Fresh).await?;
     if entry.is_none_or(|entry| entry.artist != caller.user) {
         return Err(Refusal::NotTheArtist);
     }
-    // Known from now on, so that its transport can be closed.
-    let session = sockets.session(socket);
-    if !sockets.0.relay.acquire(&livestream, now()).await {
+    let replaces = relay.is_streamed_by(&livestream, &caller.user);
+    let counted = sockets.0.users.count(&caller.user, ROLE, replaces);
+    let counted = counted.ok_or(Refusal::TooMany)?;
+    // Not asked of the other nodes in vain.
+    if relay.is_superseded(&livestream, claim.lease) {
+        return Err(Refusal::TakenOver(livestream));
+    }
+    if !attempt.step(relay.acquire(&livestream, now())).await? {
         return Err(Refusal::Full);
     }
-    let start = sockets
-        .0
-        .relay
-        .start(&livestream, &caller.user, socket.id, now());
-    let Start { lease, replaced } = start.ok_or(Refusal::Full)?;
+    let start = relay.start(&livestream, &caller.user, socket.id, claim.lease, now());
+    let Start { replaced } = start.map_err(|error| match error {
+        NotStarted::Full => Refusal::Full,
+        NotStarted::Superseded => Refusal::TakenOver(livestream.clone()),
+    })?;
     if let Some(replaced) = replaced.filter(|replaced| *replaced != socket.id) {
         sockets.dismiss(ROLE, replaced, &wire::taken_over(&livestream));
     }
-    let bearer = Arc::new(Bearer::new(ROLE, livestream, caller, &claim.token));
+    let session = attempt.session.clone();
     session.pressure.set_limit(sockets.0.answers);
-    let promises = Promises::new(sockets, socket.id, session, &bearer.caller.user);
+    let promises = Promises::new(sockets, socket.id, session, &caller.user);
+    let lease = claim.lease;
     let seat = StreamerSeat {
         sockets: sockets.clone(),
         lease,
-        bearer,
+        bearer: Arc::new(Bearer::new(attempt, livestream, caller, counted)),
         promises,
     };
     socket.extensions.insert(Arc::new(seat));
@@ -190,7 +199,7 @@ fn gone(sockets: &Sockets, socket: &SocketRef, reason: DisconnectReason) {
     tracing::debug!(livestream.id = %livestream, user.id = %seat.bearer.caller.user, %reason, "streamer's socket closed");
     if reason == DisconnectReason::ClientNSDisconnect {
         seat.bearer.left(sockets);
-        sockets.conclude_soon(sockets.0.relay.end(livestream, seat.lease));
+        sockets.conclude_soon(sockets.0.relay.end(livestream, seat.lease, now()));
     } else if socket.extensions.get::<Dismissed>().is_none() {
         seat.bearer.lost(sockets);
     }

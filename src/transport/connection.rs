@@ -42,7 +42,7 @@ struct State {
     pumping: bool,
     closing: bool,
     aborted: bool,
-    /// Clips that waited when it was aborted.
+    /// Clips that waited for too long, or when it was aborted.
     lost: u64,
     /// Bytes that the kernel has taken.
     written: u64,
@@ -221,6 +221,18 @@ impl Connection {
         }
     }
 
+    /// Drops the clips that wait; how many there were.
+    pub(super) fn drop_waiting(&self) -> usize {
+        let mut state = self.lock();
+        let Phase::WebSocket(queue) = &mut state.phase else {
+            return 0;
+        };
+        let dropped = queue.drop_waiting();
+        state.lost += dropped as u64;
+        self.home.metrics.clips_dropped.inc_by(dropped as u64);
+        dropped
+    }
+
     /// How many bytes the kernel has taken for it.
     pub fn written(&self) -> u64 {
         self.lock().written
@@ -234,7 +246,7 @@ impl Connection {
         }
     }
 
-    /// How many clips waited when it was aborted.
+    /// How many clips were dropped here: because they were too old, or when it was aborted.
     pub fn lost(&self) -> u64 {
         self.lock().lost
     }

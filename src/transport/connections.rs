@@ -225,6 +225,18 @@ impl Connections {
         };
         for connection in all {
             if let Some(overdue) = connection.overdue(self.patience, now) {
+                let session = connection.session();
+                if overdue.is_a_listeners()
+                    && session.is_some_and(|session| session.carries_streamer())
+                {
+                    let dropped = connection.drop_waiting();
+                    tracing::debug!(
+                        reason = overdue.as_str(),
+                        dropped,
+                        "dropping a streamer's own listener's clips"
+                    );
+                    continue;
+                }
                 let written = connection.written();
                 tracing::debug!(reason = overdue.as_str(), written, "closing a connection");
                 self.count_closed(overdue);

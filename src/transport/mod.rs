@@ -33,4 +33,4 @@ pub use listener::{ClientListener, SocketOptions, Via, bind};
 pub use outbox::{Emission, Emit, Outbox};
 pub use patience::{Overdue, Patience};
 pub use queue::{Mark, QueueBounds, SLICES, SendQueue, Sent};
-pub use session::{Session, Sessions, Tether};
+pub use session::{Occupancy, Session, Sessions, Tether};

@@ -25,6 +25,11 @@ impl Overdue {
             Self::Lagging => "lagging",
         }
     }
+
+    /// Whether it is clips that are not taken.
+    pub fn is_a_listeners(self) -> bool {
+        matches!(self, Self::Stalled | Self::Lagging)
+    }
 }
 
 /// How long a connection may keep others waiting.

@@ -220,6 +220,23 @@ impl SendQueue {
         true
     }
 
+    /// Drops every clip of which nothing is written yet; how many there were.
+    pub fn drop_waiting(&mut self) -> usize {
+        let (before, touched) = (self.clips, self.written > 0);
+        let first = self.items.pop_front_if(|_| touched);
+        self.items.retain(|item| matches!(item, Item::Passing(_)));
+        self.held.clear();
+        if let Some(first) = first {
+            self.items.push_front(first);
+        }
+        let clip = match self.items.front() {
+            Some(Item::Clip(frame)) => Some(frame.len()),
+            _ => None,
+        };
+        (self.clips, self.clip_bytes) = (usize::from(clip.is_some()), clip.unwrap_or(0));
+        before - self.clips
+    }
+
     /// Takes in what the library writes; how many bytes of it (0: it must wait).
     pub fn accept(&mut self, bytes: &[u8]) -> usize {
         let room = PASSING_BYTES.saturating_sub(self.passing).min(bytes.len());

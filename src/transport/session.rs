@@ -5,13 +5,14 @@
 //! one answers no poll any more, and its connection, if it has one of its own, is gone.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use tokio::sync::Notify;
 
 use super::backpressure::Backpressure;
 use super::connection::Connection;
+use crate::broadcast::Role;
 
 /// All sessions, by the id that Engine.IO gave them.
 #[derive(Default)]
@@ -46,8 +47,27 @@ pub struct Session {
     closed: AtomicBool,
     closing: Notify,
     refusals: AtomicU32,
+    /// Sockets that are let in, or are being checked.
+    occupants: AtomicUsize,
+    /// The streamers among those.
+    streamers: AtomicUsize,
     /// Clips that left with polls.
     polled: AtomicU64,
+}
+
+/// A socket of a session that is let in, or is being checked: for its sake the transport stays open.
+pub struct Occupancy {
+    session: Arc<Session>,
+    role: Role,
+}
+
+impl Drop for Occupancy {
+    fn drop(&mut self) {
+        self.session.occupants.fetch_sub(1, Ordering::SeqCst);
+        if self.role == Role::Streamer {
+            self.session.streamers.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
 }
 
 impl Sessions {
@@ -74,6 +94,8 @@ impl Sessions {
             closed: AtomicBool::new(false),
             closing: Notify::new(),
             refusals: AtomicU32::new(0),
+            occupants: AtomicUsize::new(0),
+            streamers: AtomicUsize::new(0),
             polled: AtomicU64::new(0),
         });
         known.insert(id.to_owned(), Arc::downgrade(&session));
@@ -136,6 +158,26 @@ impl Session {
     /// Counts a refusal; how many that makes.
     pub fn refused(&self) -> u32 {
         self.refusals.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    /// Keeps the transport open for a socket of this role.
+    pub fn occupy(self: &Arc<Self>, role: Role) -> Occupancy {
+        self.occupants.fetch_add(1, Ordering::SeqCst);
+        if role == Role::Streamer {
+            self.streamers.fetch_add(1, Ordering::SeqCst);
+        }
+        let session = self.clone();
+        Occupancy { session, role }
+    }
+
+    /// Whether a socket is let in or is being checked.
+    pub fn is_occupied(&self) -> bool {
+        self.occupants.load(Ordering::SeqCst) > 0
+    }
+
+    /// Whether one of those is a streamer: a listener beside it loses clips rather than the transport.
+    pub fn carries_streamer(&self) -> bool {
+        self.streamers.load(Ordering::SeqCst) > 0
     }
 
     /// A poll was answered with so many clips.

@@ -1,5 +1,6 @@
 //! Tests from outside, one file per door they knock at.
 
+mod admission;
 mod architecture;
 mod bad_input;
 mod connections;
@@ -10,6 +11,7 @@ mod google_identity;
 mod handshake;
 mod health;
 mod listener;
+mod shared_transport;
 mod slow_listener;
 mod stop_and_restart;
 mod streamer;
