@@ -56,6 +56,8 @@ pub struct App {
     config: Config,
     /// What is left to the next process, and was left by the one before.
     handover: Option<PathBuf>,
+    /// Where it is left who may come back.
+    returns: Option<PathBuf>,
     relay: Relay,
     sockets: Sockets,
     identity: Identity,
@@ -100,6 +102,8 @@ impl App {
         // In a cluster the other nodes and the engine know what is on.
         if app.cluster.is_none() {
             app.handover = directories.runtime.as_deref().map(handover::path_in);
+            let lasting = directories.state.as_ref().or(directories.runtime.as_ref());
+            app.returns = lasting.map(|directory| handover::returns_in(directory));
         }
         Ok(app)
     }
@@ -182,6 +186,7 @@ impl App {
             readiness: Readiness::new(degraded(google.clone(), directory.clone(), cluster.clone())),
             config,
             handover: None,
+            returns: None,
             relay,
             sockets,
             identity,
@@ -279,6 +284,8 @@ impl App {
             sockets: self.sockets.clone(),
             connections,
             handover: self.handover.clone(),
+            returns: self.returns.clone(),
+            identity: self.identity.clone(),
             stopping: self.stopping.clone(),
         };
         self.spawn("housekeeping", care.run());
@@ -305,6 +312,14 @@ impl App {
 
     /// Takes up what the process before left.
     fn take_over(&self) {
+        if let Some(path) = &self.returns {
+            match handover::take_returns(path, SystemTime::now()) {
+                Ok((returns, ago)) => self.identity.take_over(&returns, ago),
+                Err(error) => {
+                    tracing::warn!(%error, "who may come back to this process is not known");
+                }
+            }
+        }
         let Some(path) = &self.handover else { return };
         match handover::take(path, self.config.livestream.grace, SystemTime::now()) {
             Ok(snapshots) => self.relay.restore(snapshots, Instant::now().into_std()),
@@ -325,6 +340,12 @@ impl App {
             Some(cluster) => {
                 cluster.start(Arc::new(self.sockets.clone()));
                 tokio::spawn(clear_what_is_over(cluster.clone(), self.directory.clone()));
+                let window = self.config.identity.return_window;
+                tokio::spawn(
+                    self.relay
+                        .clone()
+                        .tell_returns(self.identity.clone(), window),
+                );
             }
         }
         if let Err(error) = self.identity.ready().await {
@@ -365,6 +386,12 @@ impl App {
             );
         } else {
             self.relay.clear_flags();
+        }
+        if let Some(path) = &self.returns
+            && let Err(error) =
+                handover::leave_returns(path, &self.identity.hand_over(), SystemTime::now())
+        {
+            tracing::warn!(%error, "who may come back is not left to the next process");
         }
         if let Some(path) = &self.handover
             && let Err(error) = handover::leave(path, &self.relay.snapshot(), SystemTime::now())

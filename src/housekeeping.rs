@@ -7,10 +7,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::handover;
+use crate::identity::Identity;
 use crate::relay::Relay;
 use crate::socket::Sockets;
 use crate::transport::Connections;
@@ -32,6 +34,9 @@ pub(crate) struct Housekeeping {
     pub(crate) connections: [Arc<Connections>; 2],
     /// Where what is on is noted.
     pub(crate) handover: Option<PathBuf>,
+    /// Where it is noted who may come back.
+    pub(crate) returns: Option<PathBuf>,
+    pub(crate) identity: Identity,
     pub(crate) stopping: CancellationToken,
 }
 
@@ -41,6 +46,7 @@ impl Housekeeping {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut count = 0_u64;
+        let mut noting = None;
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
@@ -58,6 +64,8 @@ impl Housekeeping {
                     connections.sweep(now);
                 }
                 self.note();
+                self.sockets.count_returns();
+                self.note_returns(&mut noting);
             }
             if count.is_multiple_of(MINUTE) {
                 self.relay.reclaim();
@@ -82,6 +90,28 @@ impl Housekeeping {
         if self.connections[0].take_waiting() {
             self.relay.flush_waiting(Instant::now().into_std());
         }
+    }
+
+    /// Perhaps a large file, on a disk: one at a time, and not on the runtime's threads.
+    fn note_returns(&self, noting: &mut Option<JoinHandle<()>>) {
+        let Some(path) = self.returns.clone() else {
+            return;
+        };
+        if noting.as_ref().is_some_and(|noting| !noting.is_finished()) {
+            return;
+        }
+        let returns = self.identity.hand_over();
+        // Nobody is here, and nobody was: nothing to write.
+        if returns.is_empty() && noting.is_none() {
+            return;
+        }
+        let is_last = returns.is_empty();
+        let task = tokio::task::spawn_blocking(move || {
+            if let Err(error) = handover::leave_returns(&path, &returns, SystemTime::now()) {
+                tracing::warn!("who may come back cannot be noted for the next process: {error}");
+            }
+        });
+        *noting = (!is_last).then_some(task);
     }
 
     /// A small file in memory: no reason to leave the runtime for it.

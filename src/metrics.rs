@@ -25,6 +25,10 @@ pub struct Metrics {
     pub listeners: IntGauge,
     /// Users with a socket, by role.
     pub users: IntGaugeVec,
+    /// Clients that may come back on an expired token.
+    pub returns: IntGauge,
+    /// Clients that may not, because there were too many.
+    pub returns_evicted: IntCounter,
     /// Sockets that were let in, by role.
     pub accepted: IntCounterVec,
     /// Sockets that were refused, by role and reason.
@@ -116,6 +120,16 @@ impl Metrics {
                 "users",
                 "Users with a socket on this machine, by role.",
                 &["role"],
+            )?,
+            returns: gauge(
+                registry,
+                "returns",
+                "Clients that are connected, or may come back with an expired token.",
+            )?,
+            returns_evicted: counter(
+                registry,
+                "returns_evicted_total",
+                "Clients that may no longer come back with an expired token, for there were too many.",
             )?,
             accepted: counters(
                 registry,

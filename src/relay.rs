@@ -10,6 +10,7 @@
 mod announcements;
 mod clustered;
 mod fan_out;
+mod returns;
 mod snapshots;
 mod story;
 mod streaming;
@@ -60,6 +61,7 @@ struct Inner {
     livestreams: Mutex<HashMap<LivestreamId, Arc<Mutex<Show>>>>,
     next_lease: AtomicU64,
     next_place: AtomicU64,
+    returns: returns::Words,
     /// Set once, before a stop: from then on no clip is taken and no flag becomes true.
     stopping: AtomicBool,
 }
@@ -108,6 +110,7 @@ impl Relay {
             livestreams: Mutex::default(),
             next_lease: AtomicU64::new(1),
             next_place: AtomicU64::new(1),
+            returns: returns::Words::new(),
             stopping: AtomicBool::new(false),
         }))
     }

@@ -66,7 +66,7 @@ pub(crate) fn token(criterion: &mut Criterion) {
     let livestream = LivestreamId::new("show").expect("an id");
     criterion.bench_function("identity: check", |bench| {
         bench.iter(|| {
-            let check = identity.check(&token, Role::Streamer, &livestream);
+            let check = identity.check_to_join(&token, Role::Streamer, &livestream);
             runtime.block_on(check).expect("a good token")
         });
     });

@@ -164,6 +164,7 @@ impl Config {
             upload,
             livestream,
             listener,
+            identity,
             google,
             cluster,
             ..
@@ -198,6 +199,11 @@ impl Config {
             ("livestream.max_listeners", livestream.max_listeners as u64),
             ("listener.queue_clips", listener.queue_clips as u64),
             ("listener.queue_bytes", listener.queue_bytes as u64),
+            ("identity.max_returns", identity.max_returns as u64),
+            (
+                "identity.max_returns_per_user",
+                identity.max_returns_per_user as u64,
+            ),
             ("google.max_requests", google.max_requests as u64),
             ("google.cache_entries", google.cache_entries),
             ("cluster.replay_clips", cluster.replay_clips as u64),

@@ -203,6 +203,10 @@ pub struct Identity {
     /// How long after it was lost a socket may come back with the same token though that has expired.
     #[serde(with = "humantime_serde")]
     pub return_window: Duration,
+    /// Lost sockets that may come back so, in all; beyond, the oldest may not.
+    pub max_returns: usize,
+    /// Those of one user.
+    pub max_returns_per_user: usize,
 }
 
 impl Default for Identity {
@@ -211,6 +215,8 @@ impl Default for Identity {
             lookup: LookupPolicy::default(),
             clock_skew: Duration::from_mins(1),
             return_window: Duration::from_mins(2),
+            max_returns: 50_000,
+            max_returns_per_user: 16,
         }
     }
 }

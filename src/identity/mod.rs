@@ -13,12 +13,12 @@ mod signer;
 mod window;
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
 pub use signer::{Signer, SignerError};
-pub use window::TokenHash;
+pub use window::{HandedOver, Return, TokenHash};
 
 use crate::broadcast::{LivestreamId, Role, UserId};
 use crate::config::{self, LookupPolicy};
@@ -35,6 +35,15 @@ pub struct Caller {
     pub user: UserId,
     /// When the token expires; past for a socket that came back on an expired one.
     pub expires_at: SystemTime,
+}
+
+impl Caller {
+    fn of(read: Token<'_>) -> Self {
+        Self {
+            user: read.user,
+            expires_at: read.expires_at,
+        }
+    }
 }
 
 /// Why a token does not let in.
@@ -121,7 +130,7 @@ impl Identity {
                 lookup: RwLock::new(lookup.map(Arc::new)),
                 policy: config.lookup,
                 clock: SystemTime::now,
-                window: Mutex::new(ReturnWindow::new(config.return_window)),
+                window: Mutex::new(ReturnWindow::new(config)),
             }),
         }
     }
@@ -135,60 +144,125 @@ impl Identity {
         self
     }
 
-    /// Checks `token`, presented by who wants to be `role` of `livestream`.
-    pub async fn check(
+    /// Checks `token`, presented by who is `role` already: it must not have expired.
+    pub async fn check(&self, token: &str, role: Role) -> Result<Caller, IdentityError> {
+        let read = self.read(token)?;
+        if read.expired {
+            return Err(IdentityError::Expired);
+        }
+        self.verify(&read).await?;
+        self.look_up(token, &read, role).await?;
+        Ok(Caller::of(read))
+    }
+
+    /// Checks `token`, presented by who wants to be `role` of `livestream`: it may have expired if a socket with it is
+    /// open or was lost lately.
+    pub async fn check_to_join(
         &self,
         token: &str,
         role: Role,
         livestream: &LivestreamId,
     ) -> Result<Caller, IdentityError> {
-        let inner = &self.inner;
-        let read =
-            Token::read(token, &inner.rules, (inner.clock)()).map_err(IdentityError::Invalid)?;
-        let lets_in = |it: &mut ReturnWindow| {
-            it.lets_in(TokenHash::of(token), role, livestream, Instant::now())
-        };
-        let returns = read.expired && self.window(lets_in);
-        if read.expired && !returns {
+        let read = self.read(token)?;
+        let to = Return::of(&read, token, role, livestream);
+        // Before its signature: an expired token's key may be gone.
+        if read.expired && !self.window(|it| it.lets_in(&to, Instant::now())) {
             return Err(IdentityError::Expired);
         }
-        if let Some(id) = &read.key_id {
-            let key = inner.keys.find(id).await;
-            let key = key.map_err(|_| IdentityError::Unavailable)?;
-            let key = key.ok_or(IdentityError::Invalid("its key is not known"))?;
-            if !read.is_signed_by(&key) {
-                return Err(IdentityError::Invalid("its signature is wrong"));
-            }
+        self.verify(&read).await?;
+        // Of an expired token Google would only say that it has expired.
+        if !read.expired {
+            self.look_up(token, &read, role).await?;
         }
-        let asked = match inner.policy {
+        Ok(Caller::of(read))
+    }
+
+    /// What to ask other nodes about an expired token that was good once, and who they would let in.
+    pub async fn returning(
+        &self,
+        token: &str,
+        role: Role,
+        livestream: &LivestreamId,
+    ) -> Option<(Return, Caller)> {
+        let read = self.read(token).ok().filter(|read| read.expired)?;
+        // So that nobody asks in another's name.
+        self.verify(&read).await.ok()?;
+        let to = Return::of(&read, token, role, livestream);
+        Some((to, Caller::of(read)))
+    }
+
+    fn read<'a>(&self, token: &'a str) -> Result<Token<'a>, IdentityError> {
+        let inner = &self.inner;
+        Token::read(token, &inner.rules, (inner.clock)()).map_err(IdentityError::Invalid)
+    }
+
+    /// Checks the signature, where there is one.
+    async fn verify(&self, read: &Token<'_>) -> Result<(), IdentityError> {
+        let Some(id) = &read.key_id else {
+            return Ok(());
+        };
+        let key = self.inner.keys.find(id).await;
+        let key = key.map_err(|_| IdentityError::Unavailable)?;
+        let key = key.ok_or(IdentityError::Invalid("its key is not known"))?;
+        if !read.is_signed_by(&key) {
+            return Err(IdentityError::Invalid("its signature is wrong"));
+        }
+        Ok(())
+    }
+
+    /// Looks the account up, where that is configured.
+    async fn look_up(
+        &self,
+        token: &str,
+        read: &Token<'_>,
+        role: Role,
+    ) -> Result<(), IdentityError> {
+        let asked = match self.inner.policy {
             LookupPolicy::Off => false,
             LookupPolicy::Streamers => role == Role::Streamer,
             LookupPolicy::Everyone => true,
         };
-        // Google would only say that it has expired.
-        let lookup = inner
-            .lookup
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        if let Some(lookup) = lookup.filter(|_| asked && !returns) {
-            lookup.check(token, &read).await?;
+        let lookup = self.inner.lookup.read();
+        let lookup = lookup.unwrap_or_else(PoisonError::into_inner).clone();
+        match lookup.filter(|_| asked) {
+            Some(lookup) => lookup.check(token, read).await,
+            None => Ok(()),
         }
-        Ok(Caller {
-            user: read.user,
-            expires_at: read.expires_at,
-        })
     }
 
-    /// The socket that `caller` had with `token` was lost: it may come back with it for a while, expired or not.
-    pub fn lost(&self, token: TokenHash, caller: &Caller, role: Role, livestream: &LivestreamId) {
-        tracing::trace!(user.id = %caller.user, "a socket was lost");
-        self.window(|it| it.lose(token, role, livestream, Instant::now()));
+    /// A socket is let in with this token.
+    pub fn enter(&self, to: &Return) {
+        self.window(|it| it.enter(to));
     }
 
-    /// The socket with `token` was kicked or its livestream has ended: it does not come back on an expired token.
-    pub fn forget(&self, token: TokenHash) {
-        self.window(|it| it.forget(token));
+    /// A socket that was let in was lost: its client may come back for a while, whether its token has expired or not.
+    pub fn lost(&self, to: &Return) {
+        self.window(|it| it.lose(to, Instant::now()));
+    }
+
+    /// A socket that was let in has left, was sent away, or has another token: nobody comes back for it.
+    pub fn left(&self, to: &Return) {
+        self.window(|it| it.leave(to));
+    }
+
+    /// How many may come back, and how many were forgotten for being too many.
+    pub fn returns(&self) -> (usize, u64) {
+        self.window(|it| it.count())
+    }
+
+    /// Who may come back if this process ends now.
+    pub fn hand_over(&self) -> Vec<HandedOver> {
+        self.window(|it| it.hand_over(Instant::now()))
+    }
+
+    /// Takes up who may come back to a process that ended so long ago.
+    pub fn take_over(&self, rights: &[HandedOver], ago: Duration) {
+        self.window(|it| it.take_over(rights, ago, Instant::now()));
+    }
+
+    /// Who has a socket that is open.
+    pub fn present(&self) -> Vec<Return> {
+        self.window(|it| it.open())
     }
 
     /// Tries whether tokens can be checked.

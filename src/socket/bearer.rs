@@ -3,7 +3,7 @@
 //! **Invariant**: the user never changes; a fresh token of another user is refused.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use socketioxide::adapter::LocalAdapter;
 use socketioxide::extract::{Event, SocketRef, TryData};
@@ -16,16 +16,17 @@ use super::outgoing::Callback;
 use super::users::Counted;
 use super::wire::{self, Ack};
 use crate::broadcast::{LivestreamId, Role};
-use crate::identity::{Caller, IdentityError, TokenHash};
+use crate::identity::{Caller, IdentityError, Return, TokenHash};
 use crate::transport::Occupancy;
 
-/// What both kinds of seat know of who sits there.
+/// What both kinds of seat know of who sits there. Dropping it without a word counts as the loss of its transport.
 pub(super) struct Bearer {
+    sockets: Sockets,
     pub(super) role: Role,
     pub(super) livestream: LivestreamId,
     pub(super) caller: Caller,
-    // A lock: a client may send a fresh token at any time.
-    token: Mutex<TokenHash>,
+    /// With what its client may come back; none once it is gone. A lock: a client may send a fresh token at any time.
+    back: Mutex<Option<Return>>,
     /// One fresh token is checked at a time, so that a client cannot have Google asked without end.
     checking: AtomicBool,
     _counted: Counted,
@@ -40,51 +41,74 @@ impl Bearer {
         caller: Caller,
         counted: Counted,
     ) -> Self {
-        let checking = AtomicBool::new(false);
+        let sockets = attempt.sockets.clone();
+        let back = Return {
+            user: caller.user.clone(),
+            role: attempt.role,
+            livestream: livestream.clone(),
+            token: TokenHash::of(&attempt.claim.token),
+        };
+        sockets.0.identity.enter(&back);
+        sockets.0.relay.remember_return(&back);
         Self {
+            sockets,
             role: attempt.role,
             livestream,
             caller,
-            token: Mutex::new(TokenHash::of(&attempt.claim.token)),
-            checking,
+            back: Mutex::new(Some(back)),
+            checking: AtomicBool::new(false),
             _counted: counted,
             _occupancy: attempt.occupancy,
         }
     }
 
-    fn token(&self) -> TokenHash {
-        *self.token.lock().unwrap_or_else(PoisonError::into_inner)
+    fn back(&self) -> MutexGuard<'_, Option<Return>> {
+        self.back.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The transport is gone: it may come back with the same token for a while, though that may expire.
-    pub(super) fn lost(&self, sockets: &Sockets) {
-        sockets
-            .0
-            .identity
-            .lost(self.token(), &self.caller, self.role, &self.livestream);
+    /// The transport is gone: its client may come back with the same token for a while, though that may expire.
+    pub(super) fn lost(&self) {
+        if let Some(back) = self.back().take() {
+            self.sockets.0.identity.lost(&back);
+            self.sockets.0.relay.remember_return(&back);
+        }
     }
 
-    /// It left for good.
-    pub(super) fn left(&self, sockets: &Sockets) {
-        sockets.0.identity.forget(self.token());
+    /// It left for good, or was sent away.
+    pub(super) fn left(&self) {
+        if let Some(back) = self.back().take() {
+            self.sockets.0.identity.left(&back);
+            self.sockets.0.relay.forget_return(&back);
+        }
     }
 
-    async fn refresh(&self, sockets: &Sockets, token: Option<String>) -> Ack {
+    /// From now on its client comes back with this token.
+    fn renew(&self, token: &str) {
+        let mut back = self.back();
+        let Some(back) = &mut *back else { return };
+        let fresh = Return {
+            token: TokenHash::of(token),
+            ..back.clone()
+        };
+        let identity = &self.sockets.0.identity;
+        identity.enter(&fresh);
+        identity.left(back);
+        self.sockets.0.relay.remember_return(&fresh);
+        *back = fresh;
+    }
+
+    async fn refresh(&self, token: Option<String>) -> Ack {
         let Some(token) = token else {
             return Ack::error(wire::TOKEN_INVALID);
         };
         if self.checking.swap(true, Ordering::SeqCst) {
             return Ack::error("Another token is being checked.");
         }
-        let checked = sockets
-            .0
-            .identity
-            .check(&token, self.role, &self.livestream)
-            .await;
+        let checked = self.sockets.0.identity.check(&token, self.role).await;
         self.checking.store(false, Ordering::SeqCst);
         match checked {
             Ok(caller) if caller.user == self.caller.user => {
-                *self.token.lock().unwrap_or_else(PoisonError::into_inner) = TokenHash::of(&token);
+                self.renew(&token);
                 Ack {
                     ok: true,
                     ..Ack::default()
@@ -94,6 +118,12 @@ impl Bearer {
             Err(IdentityError::Expired) => Ack::error(wire::TOKEN_EXPIRED),
             Err(IdentityError::Unavailable) => Ack::error(&wire::Refusal::Unavailable.text()),
         }
+    }
+}
+
+impl Drop for Bearer {
+    fn drop(&mut self) {
+        self.lost();
     }
 }
 
@@ -111,7 +141,7 @@ pub(super) fn register(
             let token = token.ok().map(|(token,)| token);
             let said = match bearer(&socket) {
                 // The seat may be given up meanwhile: only the bearer is held.
-                Some(bearer) => bearer.refresh(&room, token).await,
+                Some(bearer) => bearer.refresh(token).await,
                 None => Ack::error(wire::TOKEN_INVALID),
             };
             room.answer(callback, &said);

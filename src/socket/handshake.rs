@@ -175,18 +175,35 @@ impl Attempt<'_> {
             return Err(Refusal::TokenInvalid);
         };
         let identity = &self.sockets.0.identity;
-        let checked = self.step(identity.check(token, self.role, &livestream));
-        let caller = checked.await?.map_err(|error| match error {
-            IdentityError::Invalid(reason) => {
+        let checked = self.step(identity.check_to_join(token, self.role, &livestream));
+        let caller = match checked.await? {
+            Ok(caller) => caller,
+            Err(IdentityError::Invalid(reason)) => {
                 tracing::debug!(role = self.role.as_str(), livestream.id = named, %reason, "token refused");
-                Refusal::TokenInvalid
+                return Err(Refusal::TokenInvalid);
             }
-            IdentityError::Expired => Refusal::TokenExpired,
-            IdentityError::Unavailable => Refusal::Unavailable,
-        })?;
+            Err(IdentityError::Expired) => self.returning(&livestream).await?,
+            Err(IdentityError::Unavailable) => return Err(Refusal::Unavailable),
+        };
         let verified = Verified(caller.user.clone());
         self.socket.extensions.insert(verified);
         Ok(caller)
+    }
+
+    /// Asks the other nodes whether the client may come back on its expired token.
+    async fn returning(&self, livestream: &LivestreamId) -> Result<Caller, Refusal> {
+        let (identity, relay) = (&self.sockets.0.identity, &self.sockets.0.relay);
+        if !relay.is_clustered() {
+            return Err(Refusal::TokenExpired);
+        }
+        let returning = identity.returning(&self.claim.token, self.role, livestream);
+        let (to, caller) = self.step(returning).await?.ok_or(Refusal::TokenExpired)?;
+        match self.step(relay.may_return(&to)).await? {
+            Ok(true) => Ok(caller),
+            Ok(false) => Err(Refusal::TokenExpired),
+            // Nobody knows: it is not told no for good.
+            Err(_) => Err(Refusal::Unavailable),
+        }
     }
 
     /// Looks the livestream up.

@@ -139,16 +139,15 @@ pub(super) fn greet(sockets: &Sockets, socket: &SocketRef) {
     }
 }
 
-fn gone(sockets: &Sockets, socket: &SocketRef, reason: DisconnectReason) {
+fn gone(_: &Sockets, socket: &SocketRef, reason: DisconnectReason) {
     let Some(seat) = socket.extensions.remove::<Arc<ListenerSeat>>() else {
         return;
     };
     let bearer = &seat.bearer;
     tracing::debug!(livestream.id = %bearer.livestream, user.id = %bearer.caller.user, %reason, "listener's socket closed");
-    if reason == DisconnectReason::ClientNSDisconnect {
-        bearer.left(sockets);
-    } else if socket.extensions.get::<Dismissed>().is_none() {
-        bearer.lost(sockets);
+    let dismissed = socket.extensions.get::<Dismissed>().is_some();
+    if dismissed || reason == DisconnectReason::ClientNSDisconnect {
+        bearer.left();
     }
-    // Dropping the seat leaves the livestream.
+    // Dropping the seat leaves the livestream; unless something else was said, its client may come back.
 }

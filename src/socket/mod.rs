@@ -183,6 +183,19 @@ impl Sockets {
         tracing::debug!(role = role.as_str(), livestream.id = %livestream, user.id = %caller.user, client.address = address, "let in");
     }
 
+    /// Sets what is counted of who may come back on an expired token.
+    pub fn count_returns(&self) {
+        let (returns, evicted) = self.0.identity.returns();
+        let metrics = &self.0.metrics;
+        metrics
+            .returns
+            .set(i64::try_from(returns).unwrap_or(i64::MAX));
+        let before = metrics.returns_evicted.get();
+        metrics
+            .returns_evicted
+            .inc_by(evicted.saturating_sub(before));
+    }
+
     /// Tells everybody that a livestream is over.
     pub async fn conclude(&self, ended: Ended) {
         let message = StateMessage::new(crate::broadcast::State::Ended, 0);

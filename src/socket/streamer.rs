@@ -198,10 +198,10 @@ fn gone(sockets: &Sockets, socket: &SocketRef, reason: DisconnectReason) {
     let livestream = &seat.bearer.livestream;
     tracing::debug!(livestream.id = %livestream, user.id = %seat.bearer.caller.user, %reason, "streamer's socket closed");
     if reason == DisconnectReason::ClientNSDisconnect {
-        seat.bearer.left(sockets);
+        seat.bearer.left();
         sockets.conclude_soon(sockets.0.relay.end(livestream, seat.lease, now()));
-    } else if socket.extensions.get::<Dismissed>().is_none() {
-        seat.bearer.lost(sockets);
+    } else if socket.extensions.get::<Dismissed>().is_some() {
+        seat.bearer.left();
     }
     // Dropping the seat says that the transport is gone, where nothing else was said.
 }

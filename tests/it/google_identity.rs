@@ -5,7 +5,7 @@ use std::time::Duration;
 use castaway_media_server::broadcast::{LivestreamId, Role, UserId};
 use castaway_media_server::config::{Config, LookupPolicy};
 use castaway_media_server::google::{Access, Client, Emulators};
-use castaway_media_server::identity::{Caller, Identity, IdentityError, Signer, TokenHash};
+use castaway_media_server::identity::{Identity, IdentityError, Return, Signer, TokenHash};
 use prometheus::Registry;
 
 use crate::google_access::pass;
@@ -28,7 +28,7 @@ async fn identity(google: &GoogleDouble) -> Identity {
 }
 
 async fn check(identity: &Identity, token: &str, role: Role) -> Result<String, IdentityError> {
-    let caller = identity.check(token, role, &show()).await?;
+    let caller = identity.check_to_join(token, role, &show()).await?;
     Ok(caller.user.to_string())
 }
 
@@ -252,16 +252,18 @@ async fn the_verified_token_holds_while_the_look_up_fails() {
 }
 
 #[tokio::test]
-async fn a_lost_socket_comes_back_on_a_token_that_has_just_expired() {
+async fn lost_socket_returns_on_a_token_that_has_expired() {
     let google = GoogleDouble::start().await;
     let identity = identity(&google).await;
     let token = google.token("ada", Kind::Expired);
-    let caller = Caller {
+    let to = |token: &str| Return {
         user: UserId::new("ada"),
-        expires_at: std::time::SystemTime::now(),
+        role: Role::Streamer,
+        livestream: show(),
+        token: TokenHash::of(token),
     };
-    let other = LivestreamId::new("other").expect("an id");
-    identity.lost(TokenHash::of(&token), &caller, Role::Streamer, &show());
+    identity.enter(&to(&token));
+    identity.lost(&to(&token));
     assert_eq!(
         check(&identity, &token, Role::Streamer).await.as_deref(),
         Ok("ada")
@@ -270,8 +272,11 @@ async fn a_lost_socket_comes_back_on_a_token_that_has_just_expired() {
         check(&identity, &token, Role::Listener).await,
         Err(IdentityError::Expired)
     );
-    let elsewhere = identity.check(&token, Role::Streamer, &other).await;
+    let other = LivestreamId::new("other").expect("an id");
+    let elsewhere = identity.check_to_join(&token, Role::Streamer, &other).await;
     assert_eq!(elsewhere, Err(IdentityError::Expired));
+    let fresh = identity.check(&token, Role::Streamer).await;
+    assert_eq!(fresh, Err(IdentityError::Expired), "it is no fresh token");
 
     pass(Duration::from_secs(119)).await;
     assert!(check(&identity, &token, Role::Streamer).await.is_ok());
@@ -281,16 +286,17 @@ async fn a_lost_socket_comes_back_on_a_token_that_has_just_expired() {
         Err(IdentityError::Expired)
     );
 
-    identity.lost(TokenHash::of(&token), &caller, Role::Streamer, &show());
-    identity.forget(TokenHash::of(&token));
+    identity.enter(&to(&token));
+    assert!(check(&identity, &token, Role::Streamer).await.is_ok());
+    identity.left(&to(&token));
     assert_eq!(
         check(&identity, &token, Role::Streamer).await,
         Err(IdentityError::Expired),
-        "kicked"
+        "it has left"
     );
 
     let forged = format!("{}AAAA", &token[..token.len() - 4]);
-    identity.lost(TokenHash::of(&forged), &caller, Role::Streamer, &show());
+    identity.enter(&to(&forged));
     assert!(
         is_invalid(&check(&identity, &forged, Role::Streamer).await),
         "its signature is checked still"
