@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use castaway_media_server::app::{App, Directories, Inherited};
 use castaway_media_server::cli::{Cli, Command};
-use castaway_media_server::config::{Config, Log, Sources};
+use castaway_media_server::config::{Config, Sources};
 use castaway_media_server::demo::Demo;
 use castaway_media_server::google::Emulators;
 use castaway_media_server::lifecycle::{self, Reload};
@@ -32,7 +32,8 @@ fn run(command: Command) -> anyhow::Result<()> {
             listen,
             health_listen,
             expose,
-        } => demo(Demo::config(listen, health_listen, expose)?),
+            log,
+        } => demo(Demo::config(listen, health_listen, expose, &log)?),
         Command::Serve { config } => serve(config.path()),
         Command::CheckConfig { config } => {
             let file = config.path();
@@ -77,10 +78,7 @@ fn say_addresses(app: &App) -> anyhow::Result<()> {
 }
 
 fn demo(config: Config) -> anyhow::Result<()> {
-    telemetry::init(&Log {
-        level: "warn".into(),
-        ..Log::default()
-    })?;
+    telemetry::init(&config.log)?;
     runtime()?.block_on(async {
         let demo = Demo::new()?;
         let app = App::demo(config, &demo)?;

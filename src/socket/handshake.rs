@@ -3,6 +3,7 @@
 //! **Invariant**: nothing is given to a socket whose client is gone: that is looked at after each step that waits.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Deserialize;
 use socketioxide::extract::{SocketRef, TryData};
@@ -51,6 +52,26 @@ pub(super) struct Refused {
 #[derive(Clone)]
 pub(super) struct Verified(pub(super) UserId);
 
+/// How long after CONNECT was answered a client is not read. Until the library's own task for it has ended, which is a
+/// matter of microseconds, a CONNECT right behind a DISCONNECT would be ignored.
+const SETTLING: Duration = Duration::from_millis(2);
+
+/// While it lives, the client is not read.
+struct Settling(Arc<Session>);
+
+impl Settling {
+    fn new(session: Arc<Session>) -> Arc<Self> {
+        session.pressure.hold();
+        Arc::new(Self(session))
+    }
+}
+
+impl Drop for Settling {
+    fn drop(&mut self) {
+        self.0.pressure.release();
+    }
+}
+
 /// Registers both namespaces. Each has its check as a middleware, so that it is done before CONNECT is answered.
 pub(super) fn register(sockets: &Sockets, io: &SocketIo) {
     let connect = |role: Role| {
@@ -79,17 +100,24 @@ pub(super) fn register(sockets: &Sockets, io: &SocketIo) {
                     sockets.count_refusal(role, &refused.refusal);
                     socket.extensions.insert(refused);
                 }
+                socket
+                    .extensions
+                    .insert(Settling::new(sockets.session(&socket)));
                 // Never an error: that would be CONNECT_ERROR, for which the shipped app is not prepared.
                 Ok::<(), std::convert::Infallible>(())
             }
         };
         let handler = move |socket: SocketRef| {
-            // What runs here runs before the library takes the next packet; the future it wants has nothing to do.
+            // What runs here runs before the library takes the next packet.
+            let settling = socket.extensions.remove::<Arc<Settling>>();
             match socket.extensions.remove::<Refused>() {
                 Some(refused) => greeter.refuse(role, &socket, refused),
                 None => greet(&greeter, role, &socket),
             }
-            std::future::ready(())
+            async move {
+                tokio::time::sleep(SETTLING).await;
+                drop(settling);
+            }
         };
         handler.with(middleware)
     };

@@ -23,12 +23,13 @@ struct State {
     let_out: u64,
     /// Answers that are still to be found out.
     owed: u64,
+    holds: u32,
     readers: Vec<Waker>,
 }
 
 impl State {
     fn is_open(&self) -> bool {
-        self.given.saturating_sub(self.let_out) + self.owed < self.limit
+        self.holds == 0 && self.given.saturating_sub(self.let_out) + self.owed < self.limit
     }
 
     fn wake(&mut self) {
@@ -46,6 +47,7 @@ impl Backpressure {
             given: 0,
             let_out: 0,
             owed: 0,
+            holds: 0,
             readers: Vec::new(),
         }))
     }
@@ -84,6 +86,18 @@ impl Backpressure {
     pub fn settle(&self, answers: u64) {
         let mut state = self.lock();
         state.owed = state.owed.saturating_sub(answers);
+        state.wake();
+    }
+
+    /// Stops reading altogether, until [`Self::release`].
+    pub fn hold(&self) {
+        self.lock().holds += 1;
+    }
+
+    /// Ends a [`Self::hold`].
+    pub fn release(&self) {
+        let mut state = self.lock();
+        state.holds = state.holds.saturating_sub(1);
         state.wake();
     }
 

@@ -84,7 +84,8 @@ async fn rejoins(client: &mut Client, namespace: &str, user: &str, way: Way) {
     }
 }
 
-#[tokio::test]
+/// On threads that race, as in the daemon.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rejoin_right_behind_a_leave_is_answered() {
     for way in [Way::WebSocket, Way::Polling, Way::Upgraded] {
         let app = TestApp::start().await;
