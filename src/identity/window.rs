@@ -256,7 +256,7 @@ impl ReturnWindow {
             } else {
                 right.at.map_or(self.length, since)
             };
-            if age < self.length {
+            if let Some(left) = self.length.checked_sub(age) {
                 rights.push(HandedOver {
                     right: Return {
                         user: user.clone(),
@@ -265,7 +265,7 @@ impl ReturnWindow {
                         token: right.token,
                     },
                     sockets: right.open + right.lost,
-                    left: self.length - age,
+                    left,
                 });
             }
         }

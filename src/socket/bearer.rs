@@ -150,7 +150,7 @@ pub(super) fn register(
     let room = sockets.clone();
     socket.on_fallback(
         move |socket: SocketRef, Event(event): Event, callback: Callback| {
-            room.unknown_event(&socket, &event, bearer(&socket), callback);
+            room.unknown_event(&socket, &event, bearer(&socket).as_deref(), callback);
             std::future::ready(())
         },
     );
@@ -161,7 +161,7 @@ impl Sockets {
         &self,
         socket: &SocketRef,
         event: &str,
-        bearer: Option<Arc<Bearer>>,
+        bearer: Option<&Bearer>,
         callback: Callback,
     ) {
         /// Of a name that need not be one.
@@ -169,7 +169,6 @@ impl Sockets {
         let event: String = event.chars().take(MOST).collect();
         let bad_input = &self.0.metrics.bad_input;
         bad_input.with_label_values(&["unknown_event"]).inc();
-        let bearer = bearer.as_deref();
         tracing::debug!(
             socket.id = socket.id.as_str(),
             role = bearer.map(|it| it.role.as_str()),

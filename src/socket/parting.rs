@@ -219,16 +219,12 @@ impl RefusalLog {
             budget.since = Instant::now();
             budget.left = self.per_minute;
         }
-        match budget.left.checked_sub(1) {
-            Some(left) => {
-                budget.left = left;
-                Some(std::mem::take(&mut budget.unlogged))
-            }
-            None => {
-                budget.unlogged += 1;
-                None
-            }
-        }
+        let Some(left) = budget.left.checked_sub(1) else {
+            budget.unlogged += 1;
+            return None;
+        };
+        budget.left = left;
+        Some(std::mem::take(&mut budget.unlogged))
     }
 }
 
