@@ -33,12 +33,18 @@ class Visit(people.Visit):
         self.socket.eio.request_timeout = 60
 
     def _heard(self, name, value):
+        value = self._reason(name, value)
         if name in ("error", "success"):
             self.answered = True
         self.told |= name == "disconnect" and value == people.SERVER
         self.person.hears(self, name, value)
         if name == "disconnect":
             self.gone.set()
+
+    def _reason(self, name, value):
+        """The library calls the end of a transport by the server what only a DISCONNECT is."""
+        ended = name == "disconnect" and value == people.SERVER and self.socket.eio.state != "connected"
+        return "the transport was closed" if ended else value
 
     def also(self, namespace, heard):
         """Hears another namespace of the same session."""
@@ -47,10 +53,26 @@ class Visit(people.Visit):
             heard(name, arguments[0] if arguments else None)
 
         async def disconnect(reason):
-            heard("disconnect", reason)
+            heard("disconnect", self._reason("disconnect", reason))
 
         self.socket.on("*", event, namespace=namespace)
         self.socket.on("disconnect", disconnect, namespace=namespace)
+
+    async def unless_gone(self, work):
+        """Does the work, or gives it up when this side knows that the link is lost."""
+        tasks = [asyncio.ensure_future(it) for it in (work, self.gone.wait())]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+        for task in done:
+            task.result()
+
+    def ends_with_its_library(self):
+        """Whose reading may end without a word, as when a long poll's answer takes too long to arrive."""
+        if reading := self.socket.eio.read_loop_task:
+            reading.add_done_callback(lambda _: self.gone.set())
 
     async def ask(self, kind, namespace):
         await self.socket._send_packet(Packet(kind, namespace=namespace))
@@ -132,7 +154,8 @@ class Roaming:
             visit.link.url, headers=self.headers, transports=self.transports, namespaces=namespaces, wait_timeout=PATIENCE
         )
         try:
-            await asyncio.wait_for(connecting, PATIENCE)
+            await asyncio.wait_for(visit.unless_gone(connecting), PATIENCE)
+            visit.ends_with_its_library()
             await self._answered(visit)
             await visit.gone.wait()
         except (TimeoutError, OSError, socketio.exceptions.ConnectionError) as error:
@@ -184,7 +207,7 @@ class Roaming:
     # What it can do.
 
     def cut(self, _):
-        self._hindered("cut")
+        self._hindered("cut", self.dice.random() < 0.5)
 
     def hold(self, seconds):
         """The phone is on another network now; the daemon is not told."""
@@ -195,6 +218,9 @@ class Roaming:
         visit = self.visits[-1]
         self.suffers(visit)
         getattr(visit.link, how)(*arguments)
+        if not visit.accepted and visit.link.hindered != "slow":
+            # The library would wait for an answer on a link that is gone.
+            visit.gone.set()
 
     def suffers(self, visit):
         """Before its link is hindered."""
@@ -350,8 +376,12 @@ class Streamer(Roaming, people.Host):
         super().__init__(*arguments)
         self.companion = Companion(self)
 
+    def arrives(self, visit):
+        super().arrives(visit)
+        if not visit.companion:
+            self.companion.attach(visit)
+
     def namespaces(self, visit):
-        self.companion.attach(visit)
         # Sometimes the listener asks first, as in an app that listened before.
         return ["/listener", visit.namespace] if self.dice.random() < 0.3 else [visit.namespace]
 
@@ -364,7 +394,7 @@ class Streamer(Roaming, people.Host):
 
     def enters(self, visit):
         super().enters(visit)
-        for old in self.visits[:-1]:
+        for old in self.visits[: self.visits.index(visit)]:
             if old.accepted and not old.link.hindered:
                 self._spawn(self._is_dismissed(old))
 
@@ -396,6 +426,13 @@ class Streamer(Roaming, people.Host):
     def move(self, _):
         """Another device of the same user goes live; this one is still connected."""
         self.moves.set()
+
+    async def flap(self, seconds):
+        """Another device is cut off while the daemon checks it; a third one is let in, and stays."""
+        self.moves.set()
+        await asyncio.sleep(seconds)
+        if not self.is_in() and self.visits:
+            self.cut(0)
 
     def slow(self, seconds):
         """Its uplink is slow for a while, as it flushes what it has."""

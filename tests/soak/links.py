@@ -6,6 +6,7 @@ request whose answer was lost on the way, which no server can see.
 
 import asyncio
 import socket
+import struct
 
 KERNEL_BUFFER = 16 << 10
 """Small, so that a slow link is felt by the daemon and not by the kernel."""
@@ -38,22 +39,22 @@ class Link:
             _, far = await loop.create_connection(lambda: End(self, up=False), sock=out)
         except OSError:
             out.close()
-            near.transport.abort()
+            near.end()
             return
         near.other, far.other = far, near
         if near.transport.is_closing():
-            far.transport.abort()
+            far.end()
         near.pause("joining", False)
 
     def _refuse_more(self, why):
         self.server.close()
         self.hindered = self.hindered or why
 
-    def cut(self):
-        """Both sides are reset."""
+    def cut(self, reset=True):
+        """Both sides are reset, or closed."""
         self._refuse_more("cut")
         for end in list(self.ends):
-            end.transport.abort()
+            end.end(reset)
 
     def hold(self):
         """The client's side is reset; the daemon's stays open, and nobody answers there."""
@@ -61,7 +62,7 @@ class Link:
         for end in list(self.ends):
             if end.up:
                 end.held = True
-                end.transport.abort()
+                end.end()
             else:
                 end.held = True
                 end.pause("held", True)
@@ -85,13 +86,13 @@ class Link:
         self.server.close()
         for end in list(self.ends):
             if not end.held:
-                end.transport.abort()
+                end.end()
 
     def let_go(self):
         """Ends what is held, too."""
         self.server.close()
         for end in list(self.ends):
-            end.transport.abort()
+            end.end()
 
 
 class End(asyncio.Protocol):
@@ -109,6 +110,13 @@ class End(asyncio.Protocol):
             task = asyncio.ensure_future(self.link.join(self))
             self.link.joining.add(task)
             task.add_done_callback(self.link.joining.discard)
+
+    def end(self, reset=True):
+        """Closes its connection at once, with a reset or without."""
+        handle = self.transport.get_extra_info("socket")
+        if reset and not self.transport.is_closing():
+            handle.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.transport.abort()
 
     def pause(self, reason, on):
         """Reads nothing while there is a reason."""
@@ -140,4 +148,4 @@ class End(asyncio.Protocol):
         self.gone = True
         self.link.ends.discard(self)
         if self.other and not self.held:
-            (self.other.transport.abort if error else self.other.transport.close)()
+            (self.other.end if error else self.other.transport.close)()

@@ -1,6 +1,7 @@
 """The daemon, Google's double, and everybody of one round."""
 
 import asyncio
+import itertools
 import os
 import random
 import re
@@ -18,6 +19,8 @@ from idlers import idlers
 from links import Link
 
 GRACE, PING, PONG, STALL = 8, 2, 3, 4
+CHECK = 300
+"""Milliseconds of each call to Google, so that links are lost in the middle of a check."""
 CONNECTIONS = 900
 """From one address; all come from one."""
 ENVIRONMENT = {
@@ -45,6 +48,8 @@ class World:
         world = cls()
         world.dice, world.links, world.histories, world.wrong = dice, [], [], []
         world.google = await Google.start()
+        for endpoint in ("read", "lookup"):
+            await world.google.trouble(endpoint, "slow", ms=CHECK)
         log = {"CASTAWAY_LOG__LEVEL": os.environ.get("CASTAWAY_LOG__LEVEL", "info")}
         world.server = await Server.start(world.google, {**ENVIRONMENT, **log})
         world.late = 0
@@ -62,7 +67,7 @@ class World:
     def _task_failed(self, loop, context):
         """The client libraries' own tasks may fail when their connection is cut; nothing of ours may."""
         name = getattr(context.get("future"), "get_coro", lambda: None)()
-        if not any(library in str(getattr(name, "cr_code", "")) for library in ("/engineio/", "/socketio/", "/aiohttp/")):
+        if "exception" in context and not any(library in str(getattr(name, "cr_code", "")) for library in ("/engineio/", "/socketio/", "/aiohttp/")):
             self.wrong.append(f"{context.get('message')}: {context.get('exception')!r}")
 
     async def link(self):
@@ -76,8 +81,8 @@ class World:
         people = {"streamer": streamers, "listener": listeners}
         plan = schedule.steps(dice, seconds, people)
         shows = [await self._show(f"{name}-{number}") for number in range(streamers)]
-        hosts = [Streamer(self, it, it.user, it.user, ["websocket"], self._dice(dice)) for it in shows]
-        hosts[-1].transports = ["polling"]
+        transports = itertools.cycle((["websocket"], ["polling", "websocket"], ["polling"]))
+        hosts = [Streamer(self, it, it.user, it.user, next(transports), self._dice(dice)) for it in shows]
         guests = [self._guest(dice, name, number, shows) for number in range(listeners)]
         talks = [schedule.clips(dice, seconds) for _ in hosts]
         print(f"{name}: {seconds} s, {streamers} streamers, {listeners} listeners, {len(plan)} actions", flush=True)
