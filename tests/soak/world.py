@@ -50,8 +50,8 @@ class World:
         world.google = await Google.start()
         for endpoint in ("read", "lookup"):
             await world.google.trouble(endpoint, "slow", ms=CHECK)
-        log = {"CASTAWAY_LOG__LEVEL": os.environ.get("CASTAWAY_LOG__LEVEL", "info")}
-        world.server = await Server.start(world.google, {**ENVIRONMENT, **log})
+        given = {name: value for name, value in os.environ.items() if re.match(r"CASTAWAY_[A-Z]+__", name)}
+        world.server = await Server.start(world.google, {**ENVIRONMENT, **given})
         world.late = 0
         asyncio.get_running_loop().set_exception_handler(world._task_failed)
         world.clock = asyncio.create_task(world._watch_the_clock())
