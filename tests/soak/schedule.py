@@ -1,4 +1,4 @@
-"""Who does what and when: drawn from the seed before a round begins, so that a seed gives the same schedule each time."""
+"""Who does what and when: drawn from the seed before a round begins, so that a seed gives one schedule."""
 
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ STREAMER = {
     "cut": (3, (0, 0)),
     "hold": (2, (0.1, 4)),
     "move": (2, (0, 0)),
-    "flap": (3, (0.05, 0.6)),
+    "flap": (5, (0.05, 0.6)),
     "slow": (2, (5, 12)),
     "listen": (4, (0, 0)),
     "rejoin": (1, (0, 0)),

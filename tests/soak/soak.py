@@ -18,9 +18,20 @@ SEED = int(os.environ["CASTAWAY_SEED"])
 SECONDS = float(os.environ.get("CASTAWAY_SOAK_SECONDS", 70))
 WARM_UP = 20
 STREAMERS, LISTENERS = 3, 200
-REST = 35
-"""Seconds in which the daemon must be as it was: longer than each of its timeouts here."""
+REST, FIRST_REST = 35, 15
+"""Seconds in which the daemon must be as it was, longer than each of its timeouts here; and after the warm-up round."""
 SHOWN = 25
+PROMISES = {
+    ("lost",): "every acknowledged clip was heard by everybody who was there",
+    ("twice", "out of order", "two holders", "never sent", "before it was sent"): "clips were heard once and in order",
+    ("sequence", "acknowledged twice"): "sequences rise",
+    ("unanswered",): "everything was answered",
+    ("refused", "ended"): "nobody was sent away from a livestream that was on",
+    ("closed",): "no connection was closed without a reason",
+}
+"""By the first words of a violation."""
+HELD = {"memory": "memory is", "descriptors": "descriptors are", "gauge": "all gauges are"}
+COUNTED = ("LetIn", "Acked", "Joined", "Heard")
 
 
 class Results:
@@ -40,17 +51,26 @@ class Results:
         if len(wrong) > SHOWN:
             print(f"    … {len(wrong)} in all")
 
+    def judge(self, name, shows, late):
+        """What the histories of a round say."""
+        lines = [(show.id, line) for show in shows for line in violations(show.history, late)]
+        for kinds, promise in PROMISES.items():
+            self.say(f"{name}: {promise}", [f"{show} {line}" for show, line in lines if line.startswith(kinds)])
+        known = tuple(kind for kinds in PROMISES for kind in kinds)
+        assert all(line.startswith(known) for _, line in lines), lines
+
 
 async def at_rest(world, before=None):
     """What the daemon holds once nobody is there; with `before`, as soon as it is no more than that."""
     if before is None:
-        await asyncio.sleep(REST - 20)
+        await asyncio.sleep(FIRST_REST)
         seen = [await held(world.server, world.google) for _ in range(5)]
         return min(seen, key=lambda it: it.descriptors)
     seen = []
 
     async def back():
         seen.append(await held(world.server, world.google))
+        await asyncio.sleep(0.2)
         return not more(before, seen[-1])
 
     try:
@@ -63,72 +83,56 @@ async def at_rest(world, before=None):
 async def slots(world):
     """As many connections as one address may have, and not one more."""
     made, wrong = [], []
+
+    def refused():
+        return sum(reader.at_eof() or reader.exception() is not None for reader, _ in made)
+
     try:
         for _ in range(CONNECTIONS + 1):
             made.append(await asyncio.open_connection("127.0.0.1", world.server.port))
-        closed = []
-
-        async def refused():
-            closed[:] = [reader for reader, _ in made if reader.at_eof() or reader.exception()]
-            return closed
-
         try:
             await until(refused, "the last is refused", 5)
         except AssertionError:
             wrong.append(f"{CONNECTIONS + 1} connections from one address, and none is refused")
         await asyncio.sleep(0.5)
-        await refused()
-        if len(closed) > 1:
-            wrong.append(f"{len(closed)} of {CONNECTIONS + 1} connections are refused, one should be")
+        if refused() > 1:
+            wrong.append(f"{refused()} of {CONNECTIONS + 1} connections are refused, one should be")
     finally:
         for _, writer in made:
             writer.transport.abort()
     return wrong
 
 
-async def round_and_rest(world, results, name, seconds, before):
+async def round_and_rest(world, results, name, seconds, before=None):
     """One round with its promises; gives what the daemon holds after it."""
     calm, shows, idle = await world.round(name, seconds, STREAMERS, LISTENERS)
-    results.say(f"{name}: everybody is back and hears the last clip once all links are whole", calm)
     late, world.late = world.late, 0
-    lines = [f"{show.id} {line}" for show in shows for line in violations(show.history, late)]
-    for kind, promise in PROMISES.items():
-        results.say(f"{name}: {promise}", [line for line in lines if line.split(" ", 1)[1].startswith(kind)])
-    kinds = tuple(kind for kinds in PROMISES for kind in kinds)
-    assert all(line.split(" ", 1)[1].startswith(kinds) for line in lines), lines
+    results.say(f"{name}: everybody is back and hears the last clip once all links are whole", calm)
+    results.judge(name, shows, late)
     results.say(f"{name}: every byte that came was right, and nothing came that must not", world.wrong)
     world.wrong.clear()
     after = await at_rest(world, before)
     results.say(f"{name}: unused connections were ended by the daemon", still_open(idle))
     for one in idle:
         one.close()
-    flags = [show.id for show in shows if (await world.google.document(show.id))["streamerConnected"]]
+    documents = [(show.id, await world.google.document(show.id)) for show in shows]
+    flags = [show for show, document in documents if document["streamerConnected"]]
     results.say(f"{name}: no flag is true when nobody streams", flags)
-    count = {kind: sum(type(event).__name__ == kind for show in shows for event in show.history) for kind in COUNTED}
-    print(f"{name}: {count}, this side {late:.2f} s late at most; {after}", flush=True)
+    kinds = [type(event).__name__ for show in shows for event in show.history]
+    counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in COUNTED)
+    print(f"{name}: {counts}; this side was {late:.2f} s late at most; {after}", flush=True)
     return after
-
-
-COUNTED = ("LetIn", "Acked", "Joined", "Heard")
-PROMISES = {
-    ("lost",): "every acknowledged clip was heard by everybody who was there",
-    ("twice", "out of order", "two holders", "never sent", "before it was sent"): "clips were heard once and in order",
-    ("sequence", "acknowledged twice"): "sequences rise",
-    ("unanswered",): "everything was answered",
-    ("refused", "ended"): "nobody was sent away from a livestream that was on",
-    ("closed",): "no connection was closed without a reason",
-}
 
 
 async def soak(dice):
     results, world = Results(), await World.start(dice)
     try:
-        before = await round_and_rest(world, results, "warm-up", WARM_UP, None)
+        before = await round_and_rest(world, results, "warm-up", WARM_UP)
         world.let_go()
         after = await round_and_rest(world, results, "soak", SECONDS, before)
         wrong = more(before, after)
-        for subject, name in (("memory", "memory is"), ("descriptors", "descriptors are"), ("gauge", "all gauges are")):
-            results.say(f"{name} back where it was" if subject == "memory" else f"{name} back", [it for it in wrong if it.startswith(subject)])
+        for subject, words in HELD.items():
+            results.say(f"{words} as before", [line for line in wrong if line.startswith(subject)])
         world.let_go()
         results.say("all slots of an address are free again", await slots(world))
         results.say("the log has no error", world.complaints_of_the_log())
@@ -136,7 +140,7 @@ async def soak(dice):
         if results.failed:
             world.write(os.environ.get("CASTAWAY_SOAK_LOG"))
         code = await world.stop()
-    results.say("it stops when told", [f"exit code {code}"] * (code != 0))
+    results.say("the daemon stops when told", [f"exit code {code}"] * (code != 0))
     return results
 
 
@@ -147,12 +151,16 @@ def main():
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     began = time.monotonic()
-    results = asyncio.run(soak(random.Random(SEED)))
-    print(f"{time.monotonic() - began:.0f} s")
-    if results.failed:
-        print(f"CASTAWAY_SEED={SEED} repeats this schedule")
+    failed = True
+    try:
+        results = asyncio.run(soak(random.Random(SEED)))
+        failed = bool(results.failed)
+    finally:
+        print(f"{time.monotonic() - began:.0f} s")
+        if failed:
+            print(f"CASTAWAY_SEED={SEED} repeats this schedule")
     print(f"soak: {results.passed} passed, {results.failed} failed")
-    return bool(results.failed)
+    return failed
 
 
 if __name__ == "__main__":

@@ -43,7 +43,8 @@ def test_a_descriptor_more_is_counted():
 
 
 def test_a_seed_gives_one_schedule():
-    one, other, another = (schedule.steps(random.Random(seed), 60, {"listener": 50, "streamer": 3}) for seed in (1, 1, 2))
+    people = {"listener": 50, "streamer": 3}
+    one, other, another = (schedule.steps(random.Random(seed), 60, people) for seed in (1, 1, 2))
     assert one == other != another
     assert {step.action for step in one} == {*schedule.LISTENER, *schedule.STREAMER}
 

@@ -13,7 +13,7 @@ def good(seed=0):
     dice = random.Random(seed)
     events, now, sequence = [], 0.0, 0
     for session in (1, 2, 3):
-        sequence = 0 if session == 3 else sequence
+        sitting, sequence = (3, 0) if session == 3 else (1, sequence)
         events.append(LetIn(now, session, "it"))
         if session != 2:
             events += [Joined(now + 0.1, name, session, "it") for name in ("ada", "bob", "cleo")]
@@ -21,13 +21,14 @@ def good(seed=0):
             now += dice.uniform(0.5, 1)
             sequence += 1
             events.append(Sent(now, session, index))
-            events += [Heard(now + dice.uniform(0.1, 0.3), name, 3 if session == 3 else 1, session, index) for name in ("ada", "bob")]
+            heard = now + dice.uniform(0.1, 0.3)
+            events += [Heard(heard, name, sitting, session, index) for name in ("ada", "bob")]
             events.append(Acked(now + dice.uniform(0.1, 0.3), session, index, sequence))
         now += 1
         events.append(Over(now, session))
         if session != 1:
             events.append(Ended(now, session))
-            events += [Left(now + 0.1, name, 3 if session == 3 else 1, told=True) for name in ("ada", "bob")]
+            events += [Left(now + 0.1, name, sitting, told=True) for name in ("ada", "bob")]
             now += 1
     return events + [Left(1, "cleo", 1), Left(now - 1.5, "cleo", 3)]
 
@@ -37,7 +38,8 @@ def found(events, late=0):
 
 
 def of(events, kind, **fields):
-    return [it for it in events if isinstance(it, kind) and all(getattr(it, name) == value for name, value in fields.items())]
+    of_kind = [it for it in events if isinstance(it, kind)]
+    return [it for it in of_kind if fields.items() <= vars(it).items()]
 
 
 def without(events, one):

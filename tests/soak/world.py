@@ -19,8 +19,9 @@ from idlers import idlers
 from links import Link
 
 GRACE, PING, PONG, STALL = 8, 2, 3, 4
-CHECK = 300
-"""Milliseconds of each call to Google, so that links are lost in the middle of a check."""
+LIBRARIES = ("/engineio/", "/socketio/", "/aiohttp/")
+CHECKS, CHECK = 500, (20, 1200)
+"""So many calls to Google take one of these milliseconds: links are lost in a check, and a later check ends earlier."""
 CONNECTIONS = 900
 """From one address; all come from one."""
 ENVIRONMENT = {
@@ -49,7 +50,8 @@ class World:
         world.dice, world.links, world.histories, world.wrong = dice, [], [], []
         world.google = await Google.start()
         for endpoint in ("read", "lookup"):
-            await world.google.trouble(endpoint, "slow", ms=CHECK)
+            for _ in range(CHECKS):
+                await world.google.trouble(endpoint, "slow", ms=dice.choice(CHECK), times=1)
         given = {name: value for name, value in os.environ.items() if re.match(r"CASTAWAY_[A-Z]+__", name)}
         world.server = await Server.start(world.google, {**ENVIRONMENT, **given})
         world.late = 0
@@ -66,8 +68,9 @@ class World:
 
     def _task_failed(self, loop, context):
         """The client libraries' own tasks may fail when their connection is cut; nothing of ours may."""
-        name = getattr(context.get("future"), "get_coro", lambda: None)()
-        if "exception" in context and not any(library in str(getattr(name, "cr_code", "")) for library in ("/engineio/", "/socketio/", "/aiohttp/")):
+        coroutine = getattr(context.get("future"), "get_coro", lambda: None)()
+        code = str(getattr(coroutine, "cr_code", ""))
+        if "exception" in context and not any(library in code for library in LIBRARIES):
             self.wrong.append(f"{context.get('message')}: {context.get('exception')!r}")
 
     async def link(self):
@@ -145,13 +148,18 @@ class World:
             try:
                 await until(lambda: all(map(holds, people)), what, seconds)
             except AssertionError:
-                found.extend(f"{person}: not {what} in {seconds} s" for person in people if not holds(person))
+                late = [person for person in people if not holds(person)]
+                found.extend(f"{it} over {it.transports}: not {what} in {seconds} s" for it in late)
 
         await wait(hosts, lambda host: host.is_in(), "on air", GRACE + PING + PONG + 15)
         await wait(guests, lambda guest: guest.is_in(), "let in", 15)
         lasts = {host.show.id: host.say(2_000) for host in hosts}
         await wait(hosts, lambda host: not host.outbox, "all acknowledged", 10)
-        await wait(guests, lambda guest: any(it.number == lasts[guest.show.id] for it in guest.heard), "told the last clip", 10)
+
+        def heard(guest):
+            return any(it.number == lasts[guest.show.id] for it in guest.heard)
+
+        await wait(guests, heard, "told the last clip", 10)
         for host in hosts:
             document = await self.google.document(host.show.id)
             if document["streamerConnected"] is not True:
