@@ -14,7 +14,7 @@ from rig import people
 from rig.history import Left
 from socketio.packet import CONNECT, DISCONNECT
 
-from verdict import ANSWER, Closed, Ended, Hindered, NotStarted, Over, Refused, Unanswered
+from verdict import ANSWER, Closed, Ended, Hindered, NotStarted, Over, Refused, Told, Unanswered
 from visits import Visit
 
 PATIENCE = 10
@@ -123,7 +123,7 @@ class Roaming:
 
     def is_told(self, visit, error):
         """`error` came."""
-        self.note(Closed(time.monotonic(), str(self), f"was told: {error}"))
+        self.note(Told(time.monotonic(), str(self), error))
 
     # What it can do.
 
@@ -259,7 +259,7 @@ class Companion(people.Listener):
             if value == f"Livestream {self.show.id} has not started.":
                 self.history.append(NotStarted(time.monotonic(), sitting.asked, self.user))
             else:
-                self.history.append(Closed(time.monotonic(), self.user, f"was told: {value}"))
+                self.history.append(Told(time.monotonic(), self.user, value))
         super().hears(sitting, name, value)
         if name == "audio":
             self.journal.pop()
@@ -296,6 +296,8 @@ class Streamer(Roaming, people.Host):
     def __init__(self, *arguments):
         super().__init__(*arguments)
         self.companion = Companion(self)
+        self.last, self.out = 0, None
+        """The session that was let in last, and since when none has been."""
 
     def arrives(self, visit):
         super().arrives(visit)
@@ -308,12 +310,20 @@ class Streamer(Roaming, people.Host):
 
     def parts(self, visit):
         super().parts(visit)
-        self.note(Over(time.monotonic(), visit.session))
+        now = time.monotonic()
+        self.note(Over(now, visit.session))
+        if not self.is_in():
+            self.out = self.out or now
         if visit.companion.accepted:
             visit.companion.accepted = False
             self.note(Left(time.monotonic(), self.companion.user, visit.companion.number))
 
     def enters(self, visit):
+        now = time.monotonic()
+        if self.out and now - self.out > self.world.grace - 1:
+            # Nobody knows whether it came back in time.
+            self.note(Ended(self.out, self.last))
+        self.out, self.last = None, visit.session
         super().enters(visit)
         for old in self.visits[: self.visits.index(visit)]:
             if old.accepted and not old.link.hindered:
@@ -341,7 +351,9 @@ class Streamer(Roaming, people.Host):
         self.note(Over(now, visit.session))
 
     def suffers(self, visit):
-        self.note(Over(time.monotonic(), visit.session))
+        now = time.monotonic()
+        self.note(Over(now, visit.session))
+        self.out = self.out or now
         self.companion.suffers(visit)
 
     def move(self, _):

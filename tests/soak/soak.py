@@ -27,6 +27,7 @@ PROMISES = {
     ("sequence", "acknowledged twice"): "sequences rise",
     ("unanswered",): "everything was answered",
     ("refused", "ended"): "nobody was sent away from a livestream that was on",
+    ("told",): "no error was told without a reason",
     ("closed",): "no connection was closed without a reason",
 }
 """By the first words of a violation."""

@@ -5,7 +5,8 @@ import random
 import pytest
 from rig.history import Acked, Heard, Joined, Left, LetIn, Sent
 
-from verdict import ANSWER, ON_THE_WAY, Closed, Ended, Hindered, NotStarted, Over, Refused, Unanswered, violations
+from verdict import ANSWER, DEAD, ON_THE_WAY, violations
+from verdict import Closed, Ended, Hindered, NotStarted, Over, Refused, Told, Unanswered
 
 
 def good(seed=0):
@@ -126,7 +127,9 @@ def test_has_not_started_on_air_is_found():
 
 
 def test_what_a_client_saw_itself_is_told():
-    assert found([Unanswered(1, "ada", "a CONNECT"), Closed(1, "ada", "closed")]) == ["unanswered", "closed"]
+    events = [Unanswered(1, "ada", "a CONNECT"), Told(1, "ada", "full"), Closed(1, "ada", "closed")]
+    assert found(events) == ["unanswered", "told", "closed"]
+    assert found(events, late=DEAD) == ["unanswered", "told"]
 
 
 @pytest.mark.parametrize("end", [Left(5, "ada", 1), Hindered(5, "ada", 1)])

@@ -14,6 +14,8 @@ ON_THE_WAY = 3
 """Seconds that an acknowledged clip may take over a link that is not hindered."""
 ANSWER = 8
 """Seconds in which a question over such a link is answered."""
+DEAD = 2
+"""Seconds after which a client that was late itself may have been taken for dead."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,16 @@ class Unanswered:
 
 @dataclass(frozen=True)
 class Closed:
-    """The daemon closed a connection, or said something, for no reason that this side knows of."""
+    """The daemon closed a connection for no reason that this side knows of."""
+
+    at: float
+    who: str
+    what: str
+
+
+@dataclass(frozen=True)
+class Told:
+    """The daemon sent an `error` that it had no reason for."""
 
     at: float
     who: str
@@ -87,7 +98,9 @@ def violations(events, late=0):
     yield from _ended(events)
     yield from _not_started(events)
     yield from _unanswered(events, ANSWER + late)
-    yield from (f"closed: {it.who} at {it.at:.3f}: {it.what}" for it in _of(events, Closed))
+    yield from (f"told: {it.who} at {it.at:.3f}: {it.what}" for it in _of(events, Told))
+    if late < DEAD:
+        yield from (f"closed: {it.who} at {it.at:.3f}: {it.what}" for it in _of(events, Closed))
 
 
 def _of(events, kind):
