@@ -5,7 +5,7 @@
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::demo::Demo;
 use crate::directory::Directory;
 use crate::google::{Access, Client, Emulators, Health};
-use crate::handover;
+use crate::handover::Handover;
 use crate::housekeeping::Housekeeping;
 use crate::http::health::{self, Readiness};
 use crate::http::{client, pages};
@@ -54,10 +54,7 @@ pub struct Directories {
 /// See the module.
 pub struct App {
     config: Config,
-    /// What is left to the next process, and was left by the one before.
-    handover: Option<PathBuf>,
-    /// Where it is left who may come back.
-    returns: Option<PathBuf>,
+    handover: Handover,
     relay: Relay,
     sockets: Sockets,
     identity: Identity,
@@ -101,9 +98,7 @@ impl App {
         let mut app = Self::build(config, parts, Router::new(), inherited)?;
         // In a cluster the other nodes and the engine know what is on.
         if app.cluster.is_none() {
-            app.handover = directories.runtime.as_deref().map(handover::path_in);
-            let lasting = directories.state.as_ref().or(directories.runtime.as_ref());
-            app.returns = lasting.map(|directory| handover::returns_in(directory));
+            app.handover = Handover::in_directories(directories);
         }
         Ok(app)
     }
@@ -185,8 +180,7 @@ impl App {
         Ok(Self {
             readiness: Readiness::new(degraded(google.clone(), directory.clone(), cluster.clone())),
             config,
-            handover: None,
-            returns: None,
+            handover: Handover::default(),
             relay,
             sockets,
             identity,
@@ -284,7 +278,6 @@ impl App {
             sockets: self.sockets.clone(),
             connections,
             handover: self.handover.clone(),
-            returns: self.returns.clone(),
             identity: self.identity.clone(),
             stopping: self.stopping.clone(),
         };
@@ -310,27 +303,11 @@ impl App {
         });
     }
 
-    /// Takes up what the process before left.
-    fn take_over(&self) {
-        if let Some(path) = &self.returns {
-            match handover::take_returns(path, SystemTime::now()) {
-                Ok((returns, ago)) => self.identity.take_over(&returns, ago),
-                Err(error) => {
-                    tracing::warn!(%error, "who may come back to this process is not known");
-                }
-            }
-        }
-        let Some(path) = &self.handover else { return };
-        match handover::take(path, self.config.livestream.grace, SystemTime::now()) {
-            Ok(snapshots) => self.relay.restore(snapshots, Instant::now().into_std()),
-            Err(error) => tracing::warn!(%error, "what the process before left is of no use"),
-        }
-    }
-
     /// What must be done before a client is let in: what the process before left is taken up, flags that it left stale
     /// are about to be cleared, and the signing keys are tried.
     pub async fn prepare(&self) {
-        self.take_over();
+        let grace = self.config.livestream.grace;
+        self.handover.take_over(&self.relay, &self.identity, grace);
         match &self.cluster {
             None => self
                 .directory
@@ -387,17 +364,7 @@ impl App {
         } else {
             self.relay.clear_flags();
         }
-        if let Some(path) = &self.returns
-            && let Err(error) =
-                handover::leave_returns(path, &self.identity.hand_over(), SystemTime::now())
-        {
-            tracing::warn!(%error, "who may come back is not left to the next process");
-        }
-        if let Some(path) = &self.handover
-            && let Err(error) = handover::leave(path, &self.relay.snapshot(), SystemTime::now())
-        {
-            tracing::warn!(%error, "nothing is left to the next process");
-        }
+        self.handover.leave(&self.relay, &self.identity);
         let left = deadline.saturating_duration_since(Instant::now());
         self.sockets.close_all(left / 4).await;
         let left = deadline.saturating_duration_since(Instant::now());

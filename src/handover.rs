@@ -16,10 +16,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::{Buf as _, Bytes};
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
+use crate::app::Directories;
 use crate::broadcast::{LivestreamId, Role, UserId};
-use crate::identity::{HandedOver, Return, TokenHash};
-use crate::relay::Snapshot;
+use crate::identity::{HandedOver, Identity, Return, TokenHash};
+use crate::relay::{Relay, Snapshot};
 
 #[derive(Serialize, Deserialize)]
 struct Header {
@@ -64,6 +66,61 @@ pub enum HandoverError {
     /// It is not what a process of ours writes.
     #[error("it is not what this daemon writes: {0}")]
     Garbled(&'static str),
+}
+
+/// Where one process leaves what the next needs; nothing is left where there is no directory.
+#[derive(Debug, Clone, Default)]
+pub struct Handover {
+    /// The livestreams.
+    pub livestreams: Option<PathBuf>,
+    /// Who may come back.
+    pub returns: Option<PathBuf>,
+}
+
+impl Handover {
+    /// The files in these directories. Livestreams outlive no reboot; who may come back to one is for the more lasting
+    /// directory.
+    pub fn in_directories(directories: &Directories) -> Self {
+        let Directories { state, runtime } = directories;
+        let lasting = state.as_deref().or(runtime.as_deref());
+        Self {
+            livestreams: runtime.as_deref().map(path_in),
+            returns: lasting.map(returns_in),
+        }
+    }
+
+    /// Takes up what the process before left.
+    pub fn take_over(&self, relay: &Relay, identity: &Identity, grace: Duration) {
+        let now = SystemTime::now();
+        if let Some(path) = &self.returns {
+            match take_returns(path, now) {
+                Ok((returns, ago)) => identity.take_over(&returns, ago),
+                Err(error) => tracing::warn!(%error, "it is not known who may come back"),
+            }
+        }
+        if let Some(path) = &self.livestreams {
+            match take(path, grace, now) {
+                Ok(snapshots) => relay.restore(snapshots, Instant::now().into_std()),
+                Err(error) => {
+                    tracing::warn!(%error, "what the process before left is of no use");
+                }
+            }
+        }
+    }
+
+    /// Leaves it all to the next process.
+    pub fn leave(&self, relay: &Relay, identity: &Identity) {
+        let now = SystemTime::now();
+        let returns = |path: &PathBuf| leave_returns(path, &identity.hand_over(), now);
+        let livestreams = |path: &PathBuf| leave(path, &relay.snapshot(), now);
+        let left = [
+            self.returns.as_ref().map(returns),
+            self.livestreams.as_ref().map(livestreams),
+        ];
+        for error in left.into_iter().flatten().filter_map(Result::err) {
+            tracing::warn!(%error, "not all is left to the next process");
+        }
+    }
 }
 
 /// Where the file is in a runtime directory.

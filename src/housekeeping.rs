@@ -3,7 +3,6 @@
 //!
 //! **Invariant**: it runs from the first client to the stop; its end before that is a failure of the daemon.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -11,7 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::handover;
+use crate::handover::{self, Handover};
 use crate::identity::Identity;
 use crate::relay::Relay;
 use crate::socket::Sockets;
@@ -32,10 +31,8 @@ pub(crate) struct Housekeeping {
     pub(crate) sockets: Sockets,
     /// Clients', and those of health checks.
     pub(crate) connections: [Arc<Connections>; 2],
-    /// Where what is on is noted.
-    pub(crate) handover: Option<PathBuf>,
-    /// Where it is noted who may come back.
-    pub(crate) returns: Option<PathBuf>,
+    /// Where it is noted what is on, and who may come back.
+    pub(crate) handover: Handover,
     pub(crate) identity: Identity,
     pub(crate) stopping: CancellationToken,
 }
@@ -94,7 +91,7 @@ impl Housekeeping {
 
     /// Perhaps a large file, on a disk: one at a time, and not on the runtime's threads.
     fn note_returns(&self, noting: &mut Option<JoinHandle<()>>) {
-        let Some(path) = self.returns.clone() else {
+        let Some(path) = self.handover.returns.clone() else {
             return;
         };
         if noting.as_ref().is_some_and(|noting| !noting.is_finished()) {
@@ -116,7 +113,7 @@ impl Housekeeping {
 
     /// A small file in memory: no reason to leave the runtime for it.
     fn note(&self) {
-        if let Some(path) = &self.handover
+        if let Some(path) = &self.handover.livestreams
             && let Err(error) = handover::note(path, self.relay.snapshot(), SystemTime::now())
         {
             tracing::warn!("what is on cannot be noted for the next process: {error}");

@@ -109,6 +109,8 @@ async fn user_has_so_many_sockets_in_each_role() {
         third.is_told_to_come_back(TOO_MANY).await;
         let _another = Client::listener(&app, way, "bob", "show").await;
         assert_eq!(app.metric("castaway_users"), 3);
+        app.until_metric("castaway_listeners", |listeners| listeners == 3)
+            .await;
         let mut first = first;
         first.leave().await;
         app.until_metric("castaway_listeners", |listeners| listeners == 2)

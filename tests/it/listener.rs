@@ -182,7 +182,8 @@ async fn a_listener_that_leaves_hears_nothing_more_and_may_come_back_on_the_same
         let mut listener = Client::listener(&app, way, "bob", "show").await;
         for round in 0..10 {
             listener.leave().await;
-            app.until_metric("castaway_listeners", |count| count == 0)
+            // Unlike the number of listeners it is never old.
+            app.until_metric(r#"castaway_users{role="listener"}"#, |users| users == 0)
                 .await;
             streamer.upload(&clip(round, 100)).await;
             streamer.is_received().await;
