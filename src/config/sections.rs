@@ -9,8 +9,6 @@ use ipnet::IpNet;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-use super::ConfigError;
-
 /// `[server]`: ports, connections and timeouts.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -361,33 +359,6 @@ pub struct Log {
     pub format: LogFormat,
     /// Whether clients' addresses are logged.
     pub client_address: bool,
-}
-
-impl Log {
-    /// Whether the level is one: a misspelt word would be taken for a module's name, and nothing of ours be logged.
-    pub(super) fn check_level(&self) -> Result<(), ConfigError> {
-        let wrong = || {
-            ConfigError::value(
-                "log.level",
-                "must be off, error, warn, info, debug or trace, or directives such as \
-                 info,castaway_media_server::relay=debug",
-            )
-        };
-        let bare = |directive: &str| {
-            directive
-                .trim()
-                .parse::<tracing::level_filters::LevelFilter>()
-                .is_ok()
-        };
-        let known = self
-            .level
-            .split(',')
-            .all(|directive| directive.contains('=') || bare(directive));
-        if !known || tracing_subscriber::EnvFilter::try_new(&self.level).is_err() {
-            return Err(wrong());
-        }
-        Ok(())
-    }
 }
 
 impl Default for Log {

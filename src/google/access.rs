@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::account::ServiceAccount;
 use super::kept::{Fetched, Kept};
 use super::{Client, Dependency, Emulators, Failure, GoogleError};
-use crate::config;
+use crate::config::{self, ConfigError, Problems};
 
 const SCOPE: &str = "https://www.googleapis.com/auth/datastore";
 const GRANT: &str = "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=";
@@ -39,32 +39,29 @@ pub struct Access {
 }
 
 impl Access {
-    /// Finds the project and the source of access tokens that `config` names. Asks the metadata server for the
-    /// project's id if nothing else names it, and nobody else.
+    /// Opens the way that `config` names: [`Credentials::find`] and [`Access::with`] in one.
     pub async fn open(
         client: Client,
         config: &config::Google,
         emulators: Emulators,
     ) -> Result<Self, GoogleError> {
-        let account = ServiceAccount::find(config)?;
-        let metadata = Metadata::new(&client, &emulators);
-        let named = config
-            .project_id
-            .clone()
-            .or_else(|| account.as_ref()?.project_id.clone())
-            .filter(|id| !id.is_empty());
-        let project = match named {
+        let credentials = Credentials::find(config, &emulators)?;
+        Self::with(client, credentials, config, emulators).await
+    }
+
+    /// Opens the way with these credentials. Asks the metadata server for the project's id if nothing else names it,
+    /// and no other server.
+    pub async fn with(
+        client: Client,
+        credentials: Credentials,
+        config: &config::Google,
+        emulators: Emulators,
+    ) -> Result<Self, GoogleError> {
+        let Credentials { account, project } = credentials;
+        let project = match project {
             Some(id) => id,
-            None => metadata.project_id().await?,
+            None => Metadata::new(&client, &emulators).project_id().await?,
         };
-        if !project
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte))
-        {
-            return Err(GoogleError::Project(
-                "it has letters that no project id has".to_owned(),
-            ));
-        }
         let tokens = source(&client, &emulators, account, config);
         Ok(Self {
             client,
@@ -74,12 +71,11 @@ impl Access {
         })
     }
 
-    /// Takes up the credentials that `config` holds now. The project stays the one it was opened with.
-    pub fn reload(&self, config: &config::Google) -> Result<(), GoogleError> {
-        let account = ServiceAccount::find(config)?;
+    /// Takes up other credentials. The project stays the one it was opened with.
+    pub fn reload(&self, credentials: Credentials, config: &config::Google) {
+        let account = credentials.account;
         let tokens = source(&self.client, &self.emulators, account, config);
         *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = tokens;
-        Ok(())
     }
 
     fn tokens(&self) -> Option<Kept<HeaderValue>> {
@@ -106,6 +102,54 @@ impl Access {
 
     /// The name of the header that [`authorization`](Self::authorization) is for.
     pub const HEADER: http::HeaderName = AUTHORIZATION;
+}
+
+/// What the configuration says of the way to Google, read and tried as far as that needs no network.
+pub struct Credentials {
+    account: Option<ServiceAccount>,
+    project: Option<String>,
+}
+
+impl Credentials {
+    /// Reads what `config` names.
+    pub fn find(config: &config::Google, emulators: &Emulators) -> Result<Self, Problems> {
+        let mut problems = emulators.check();
+        let mut account = None;
+        problems.take(ServiceAccount::find(config), |found| account = found);
+        let project = config
+            .project_id
+            .clone()
+            .or_else(|| account.as_ref()?.project_id.clone())
+            .filter(|id| !id.is_empty());
+        if project.as_deref().is_some_and(|id| !is_project(id)) {
+            let problem = "must be a project's id: letters, digits, - _ . and :";
+            problems.push(ConfigError::value("google.project_id", problem));
+        }
+        problems.into_result()?;
+        Ok(Self { account, project })
+    }
+
+    /// What only the machine's metadata server can say, in words; nothing if it is not needed.
+    pub fn left_to_metadata(&self, emulators: &Emulators) -> Option<String> {
+        let mut needed = Vec::new();
+        if self.project.is_none() {
+            needed.push("google.project_id is not set");
+        }
+        if self.account.is_none() && emulators.firestore.is_none() {
+            needed.push("no service account's key is among the credentials");
+        }
+        (!needed.is_empty()).then(|| {
+            format!(
+                "{}: the metadata server of a Google Compute Engine VM is asked for it; elsewhere it has to be set",
+                needed.join(", and ")
+            )
+        })
+    }
+}
+
+fn is_project(id: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
+    !id.is_empty() && id.bytes().all(fits)
 }
 
 /// Where access tokens come from, if any are needed.
@@ -217,10 +261,10 @@ impl Metadata {
                 GoogleError::Project(format!("the GCE metadata server was asked, but {failure}"))
             })?;
         match id.trim() {
-            "" => Err(GoogleError::Project(
+            id if is_project(id) => Ok(id.to_owned()),
+            _ => Err(GoogleError::Project(
                 "the GCE metadata server names none".to_owned(),
             )),
-            id => Ok(id.to_owned()),
         }
     }
 

@@ -77,6 +77,7 @@ pub struct Client {
 
 struct Inner {
     http: reqwest::Client,
+    without_authorities: bool,
     permits: Semaphore,
     request_timeout: Duration,
     /// A lock each, never held across an await: a few integers, not worth atomics.
@@ -109,11 +110,13 @@ impl Client {
             ]),
             &["dependency"],
         )?;
+        let (http, without_authorities) = http_client(config)?;
         registry.register(Box::new(requests.clone()))?;
         registry.register(Box::new(seconds.clone()))?;
         Ok(Self {
             inner: Arc::new(Inner {
-                http: http_client(config)?,
+                http,
+                without_authorities,
                 permits: Semaphore::new(config.max_requests.min(Semaphore::MAX_PERMITS)),
                 request_timeout: config.request_timeout,
                 circuits: Default::default(),
@@ -122,6 +125,11 @@ impl Client {
                 seconds,
             }),
         })
+    }
+
+    /// Whether no certificate authority is known: every https call will fail.
+    pub fn is_without_authorities(&self) -> bool {
+        self.inner.without_authorities
     }
 
     /// Begins a GET.
@@ -268,7 +276,8 @@ fn max_age(cache_control: &str) -> Option<Duration> {
     seconds.trim().parse().ok().map(Duration::from_secs)
 }
 
-fn http_client(config: &config::Google) -> Result<reqwest::Client, GoogleError> {
+/// The client, and whether it is one without certificate authorities.
+fn http_client(config: &config::Google) -> Result<(reqwest::Client, bool), GoogleError> {
     let builder = || {
         reqwest::Client::builder()
             .user_agent(concat!("castaway-media-server/", env!("CARGO_PKG_VERSION")))
@@ -284,15 +293,17 @@ fn http_client(config: &config::Google) -> Result<reqwest::Client, GoogleError> 
             .tcp_keepalive(Duration::from_secs(30))
             .pool_idle_timeout(Duration::from_mins(1))
     };
-    builder().build().or_else(|error| {
-        // Without a CA bundle (a build sandbox, a bare container) nothing is trusted, but plain HTTP works:
-        // the emulators and the metadata server.
-        tracing::warn!(%error, "no certificate authorities are known: every https call will fail");
-        builder()
-            .tls_certs_only([])
-            .build()
-            .map_err(|error| GoogleError::Client(error.to_string()))
-    })
+    builder()
+        .build()
+        .map(|client| (client, false))
+        .or_else(|_| {
+            // Without a CA bundle (a build sandbox, a bare container) nothing is trusted, but plain HTTP works:
+            // the emulators and the metadata server.
+            let client = builder().tls_certs_only([]).build();
+            client
+                .map(|client| (client, true))
+                .map_err(|error| GoogleError::Client(error.to_string()))
+        })
 }
 
 #[cfg(test)]

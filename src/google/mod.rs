@@ -14,12 +14,14 @@ mod emulators;
 mod failure;
 mod kept;
 
-pub use access::Access;
+pub use access::{Access, Credentials};
 pub use circuit::Health;
 pub use client::{Client, Dependency, Reply};
 pub use emulators::Emulators;
 pub use failure::Failure;
 pub use kept::{Fetched, Kept};
+
+use crate::config::Problems;
 
 /// Why there is no way to Google; found at start.
 #[derive(Debug, thiserror::Error)]
@@ -30,14 +32,9 @@ pub enum GoogleError {
     /// The figures are registered already.
     #[error("the figures about Google cannot be registered")]
     Figures(#[from] prometheus::Error),
-    /// A service account that is no good.
-    #[error("{key} {problem}")]
-    Account {
-        /// The key of the configuration.
-        key: &'static str,
-        /// What is wrong, read on after the key.
-        problem: String,
-    },
+    /// A configuration that is no good.
+    #[error(transparent)]
+    Config(#[from] Problems),
     /// No project.
     #[error(
         "google.project_id is not set or no good: {0}; set it, as PROJECT_ID in the environment for example"

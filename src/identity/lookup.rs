@@ -6,19 +6,58 @@
 //! and when it fails the locally verified token holds.
 
 use reqwest::header::HeaderValue;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use serde::Deserialize;
 
 use super::IdentityError;
 use super::claims::Token;
-use crate::config::{self, LookupPolicy};
-use crate::google::{Access, Dependency, Failure};
+use crate::config::{self, ConfigError, LookupPolicy};
+use crate::google::{Access, Dependency, Emulators, Failure};
 
 /// The account look-up of a project.
 pub(super) struct Lookup {
     access: Access,
     url: String,
     api_key: HeaderValue,
+}
+
+/// The key that a look-up needs.
+pub struct ApiKey(HeaderValue);
+
+impl ApiKey {
+    /// What is said where there is none, and nothing asks for one.
+    pub const MISSING: &str = "google.api_key is not set: accounts are not looked up, so disabled and deleted users are \
+                               let in until their tokens expire";
+
+    /// The key that `config` holds, or the Auth emulator's; none if no account is to be looked up, or there is none.
+    pub fn find(
+        config: &config::Config,
+        emulators: &Emulators,
+    ) -> Result<Option<Self>, ConfigError> {
+        let policy = config.identity.lookup;
+        let emulators_key = emulators.auth.as_ref().map(|_| "emulator".into());
+        let api_key = config.google.api_key.as_ref().or(emulators_key.as_ref());
+        match (policy, api_key) {
+            (LookupPolicy::Off, _) | (LookupPolicy::Streamers, None) => Ok(None),
+            (LookupPolicy::Everyone, None) => Err(ConfigError::absent(
+                "google.api_key",
+                "is not set, but identity.lookup is \"everyone\", and no account can be looked up without that key",
+            )),
+            (_, Some(api_key)) => {
+                let text = api_key.expose_secret().trim();
+                let sound = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+                let value = HeaderValue::from_str(text).ok().filter(|_| sound);
+                let mut value = value.ok_or_else(|| {
+                    ConfigError::value(
+                        "google.api_key",
+                        "must be a key: one word of letters, digits, - and _",
+                    )
+                })?;
+                value.set_sensitive(true);
+                Ok(Some(Self(value)))
+            }
+        }
+    }
 }
 
 /// An account; the answer holds more (password hashes), which is dropped where it is read.
@@ -40,38 +79,17 @@ struct Answer {
 }
 
 impl Lookup {
-    /// The look-up as configured, Google's or the Auth emulator's; none if it is off, or there is no key for it.
-    pub(super) fn configured(access: &Access, config: &config::Config) -> Option<Self> {
-        if config.identity.lookup == LookupPolicy::Off {
-            return None;
-        }
-        let emulator = access.emulators.auth.as_deref();
-        let base = emulator.map_or_else(
+    /// The look-up at Google or at the Auth emulator.
+    pub(super) fn new(access: &Access, config: &config::Config, api_key: ApiKey) -> Self {
+        let base = access.emulators.auth.as_deref().map_or_else(
             || config.google.identity_url.clone(),
             |host| format!("http://{host}/identitytoolkit.googleapis.com/v1"),
         );
-        let emulators_key = emulator.map(|_| "emulator".into());
-        let api_key = config.google.api_key.as_ref().or(emulators_key.as_ref());
-        let lookup = api_key.and_then(|api_key| Self::new(access.clone(), &base, api_key));
-        if lookup.is_none() {
-            tracing::info!(
-                "no usable google.api_key: accounts are not looked up, so disabled and deleted users are let in \
-                 until their tokens expire"
-            );
-        }
-        lookup
-    }
-
-    /// The look-up at `base` (the Identity Toolkit, up to and without `/accounts:lookup`), or none if `api_key`
-    /// cannot be one.
-    pub(super) fn new(access: Access, base: &str, api_key: &SecretString) -> Option<Self> {
-        let mut api_key = HeaderValue::from_str(api_key.expose_secret().trim()).ok()?;
-        api_key.set_sensitive(true);
-        Some(Self {
-            access,
+        Self {
+            access: access.clone(),
             url: format!("{}/accounts:lookup", base.trim_end_matches('/')),
-            api_key,
-        })
+            api_key: api_key.0,
+        }
     }
 
     /// Refuses a token whose account is gone, disabled or signed out.

@@ -17,6 +17,7 @@ use std::time::SystemTime;
 
 use tokio::time::Instant;
 
+pub use lookup::ApiKey;
 pub use signer::{Signer, SignerError};
 pub use window::TokenHash;
 
@@ -71,7 +72,7 @@ struct Inner {
 
 impl Identity {
     /// Google's tokens, or the Auth emulator's.
-    pub fn google(access: &Access, config: &config::Config) -> Self {
+    pub fn google(access: &Access, config: &config::Config, api_key: Option<ApiKey>) -> Self {
         let emulator = access.emulators.auth.as_deref();
         if let Some(host) = emulator {
             tracing::warn!(
@@ -80,7 +81,7 @@ impl Identity {
                  unset it in production"
             );
         }
-        let lookup = Lookup::configured(access, config);
+        let lookup = api_key.map(|api_key| Lookup::new(access, config, api_key));
         let unsigned = emulator.is_some();
         let rules = Rules::firebase(&access.project, config.identity.clock_skew, unsigned);
         let keys = if unsigned {
@@ -91,14 +92,14 @@ impl Identity {
         Self::new(rules, keys, lookup, &config.identity)
     }
 
-    /// Takes up the API key that `config` holds now.
-    pub fn reload(&self, access: &Access, config: &config::Config) {
+    /// Takes up another API key.
+    pub fn reload(&self, access: &Access, config: &config::Config, api_key: Option<ApiKey>) {
+        let lookup = api_key.map(|api_key| Arc::new(Lookup::new(access, config, api_key)));
         *self
             .inner
             .lookup
             .write()
-            .unwrap_or_else(PoisonError::into_inner) =
-            Lookup::configured(access, config).map(Arc::new);
+            .unwrap_or_else(PoisonError::into_inner) = lookup;
     }
 
     /// The tokens of `signer`, for the demo.

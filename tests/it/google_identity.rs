@@ -5,7 +5,7 @@ use std::time::Duration;
 use castaway_media_server::broadcast::{LivestreamId, Role, UserId};
 use castaway_media_server::config::{Config, LookupPolicy};
 use castaway_media_server::google::{Access, Client, Emulators};
-use castaway_media_server::identity::{Caller, Identity, IdentityError, Signer, TokenHash};
+use castaway_media_server::identity::{ApiKey, Caller, Identity, IdentityError, Signer, TokenHash};
 use prometheus::Registry;
 
 use crate::google_access::pass;
@@ -17,10 +17,11 @@ fn show() -> LivestreamId {
 
 async fn identity_with(config: &Config, emulators: Emulators) -> Identity {
     let client = Client::new(&config.google, &Registry::new()).expect("a client");
+    let api_key = ApiKey::find(config, &emulators).expect("a key or none");
     let access = Access::open(client, &config.google, emulators)
         .await
         .expect("a way in");
-    Identity::google(&access, config)
+    Identity::google(&access, config, api_key)
 }
 
 async fn identity(google: &GoogleDouble) -> Identity {
