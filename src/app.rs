@@ -3,14 +3,14 @@
 //! **Invariant**: when a build returns, both ports are bound (port 0 took a free one), and nothing is served yet.
 
 mod degraded;
+mod inherited;
 mod left_behind;
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use anyhow::Context as _;
 use axum::Router;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -20,7 +20,7 @@ use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::demo::Demo;
 use crate::directory::Directory;
-use crate::google::Access;
+use crate::google::{Access, Complaint};
 use crate::handover;
 use crate::housekeeping::Housekeeping;
 use crate::http::health::{self, Readiness};
@@ -28,23 +28,18 @@ use crate::http::{client, pages};
 use crate::identity::Identity;
 use crate::metrics::Metrics;
 use crate::preflight::Preflight;
+use crate::recheck::Recheck;
 use crate::relay::Relay;
 use crate::socket::{Parts, Sockets};
 use crate::transport::{
-    ClientListener, ConnectionLimits, Connections, Patience, QueueBounds, SocketOptions, Via, bind,
+    ClientListener, ConnectionLimits, Connections, Patience, QueueBounds, SocketOptions, Via,
 };
+use inherited::listen;
+
+pub use inherited::Inherited;
 
 /// Connections on the health port.
 const HEALTH_CONNECTIONS: usize = 256;
-
-/// Sockets that were opened by somebody else: systemd.
-#[derive(Debug, Default)]
-pub struct Inherited {
-    /// The client port.
-    pub clients: Option<TcpListener>,
-    /// The health port.
-    pub health: Option<TcpListener>,
-}
 
 /// Directories that systemd gives.
 #[derive(Debug, Clone, Default)]
@@ -120,6 +115,7 @@ impl App {
                 access.clone(),
                 &config.google,
                 directories.state.as_deref(),
+                &metrics,
             )?,
             google: Some(access),
             cluster,
@@ -323,9 +319,21 @@ impl App {
             sockets: self.sockets.clone(),
             connections,
             handover: self.handover.clone(),
+            handover_errors: self.metrics.handover_errors.clone(),
+            complaint: Complaint::default(),
             stopping: self.stopping.clone(),
         };
         self.spawn("housekeeping", care.run());
+        let recheck = Recheck {
+            relay: self.relay.clone(),
+            sockets: self.sockets.clone(),
+            directory: self.directory.clone(),
+            identity: self.identity.clone(),
+            metrics: self.metrics.clone(),
+            interval: self.config.livestream.recheck_interval,
+            stopping: self.stopping.clone(),
+        };
+        self.spawn("recheck", recheck.run());
     }
 
     /// Runs a part of the daemon; its end before the stop, or its panic, is a failure of the whole.
@@ -429,19 +437,4 @@ impl App {
             );
         }
     }
-}
-
-fn listen(
-    inherited: Option<TcpListener>,
-    address: SocketAddr,
-    buffer: u32,
-    key: &str,
-) -> anyhow::Result<TcpListener> {
-    if let Some(listener) = inherited {
-        listener.set_nonblocking(true)?;
-        return Ok(listener);
-    }
-    bind(address, buffer).with_context(|| {
-        format!("cannot listen on {address} ({key}); is something else using the port?")
-    })
 }

@@ -7,9 +7,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use prometheus::IntCounter;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::google::Complaint;
 use crate::handover;
 use crate::relay::Relay;
 use crate::socket::Sockets;
@@ -32,6 +34,9 @@ pub(crate) struct Housekeeping {
     pub(crate) connections: [Arc<Connections>; 2],
     /// Where what is on is noted.
     pub(crate) handover: Option<PathBuf>,
+    /// Notes that could not be written.
+    pub(crate) handover_errors: IntCounter,
+    pub(crate) complaint: Complaint,
     pub(crate) stopping: CancellationToken,
 }
 
@@ -89,7 +94,13 @@ impl Housekeeping {
         if let Some(path) = &self.handover
             && let Err(error) = handover::note(path, self.relay.snapshot(), SystemTime::now())
         {
-            tracing::warn!("what is on cannot be noted for the next process: {error}");
+            self.handover_errors.inc();
+            if self.complaint.is_due() {
+                tracing::warn!(
+                    "what is live cannot be noted for the next process, after a crash it is lost: {error}; make room in \
+                     the runtime directory"
+                );
+            }
         }
     }
 }

@@ -41,6 +41,7 @@ pub mod lifecycle;
 pub mod limits;
 pub mod metrics;
 pub mod preflight;
+mod recheck;
 pub mod relay;
 pub mod socket;
 pub mod socket_activation;

@@ -10,6 +10,7 @@
 mod announcements;
 mod clustered;
 mod fan_out;
+mod recheck;
 mod snapshots;
 mod uploads;
 
@@ -29,6 +30,7 @@ use crate::metrics::Metrics;
 use crate::transport::{ClipFrame, Outbox};
 
 pub use announcements::Announcement;
+pub use recheck::Owned;
 pub use snapshots::Snapshot;
 pub use socketioxide::socket::Sid as SocketId;
 pub use uploads::{UploadError, Uploaded};

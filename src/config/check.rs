@@ -52,7 +52,7 @@ impl Config {
 
     #[rustfmt::skip]
     fn numbers(&self) -> Vec<Range<u64>> {
-        let Self { server, upload, livestream, listener, google, cluster, .. } = self;
+        let Self { server, upload, livestream, listener, identity, google, cluster, .. } = self;
         vec![
             ("server.max_connections", server.max_connections as u64, 1, COUNT),
             ("server.max_connections_per_address", server.max_connections_per_address as u64, 1, COUNT),
@@ -69,6 +69,9 @@ impl Config {
             ("livestream.max_live", livestream.max_live as u64, 1, COUNT),
             ("livestream.max_listeners", livestream.max_listeners as u64, 1, COUNT),
             ("listener.queue_clips", listener.queue_clips as u64, 1, COUNT),
+            ("identity.failed_lookups_per_user", identity.failed_lookups_per_user.into(), 1, COUNT),
+            ("identity.failed_lookups_per_address", identity.failed_lookups_per_address.into(), 1, COUNT),
+            ("identity.unknown_keys_per_address", identity.unknown_keys_per_address.into(), 1, COUNT),
             ("listener.queue_bytes", listener.queue_bytes as u64, 1, MEMORY),
             ("google.max_requests", google.max_requests as u64, 1, 100_000),
             ("google.cache_entries", google.cache_entries, 1, COUNT),
@@ -93,6 +96,7 @@ impl Config {
             ("server.tcp_user_timeout", server.tcp_user_timeout, SECOND, HOUR * 9),
             ("server.shutdown_timeout", server.shutdown_timeout, MILLISECOND, HOUR),
             ("livestream.grace", livestream.grace, Duration::ZERO, DAY),
+            ("livestream.recheck_interval", livestream.recheck_interval, SECOND, HOUR),
             ("listener.stall_timeout", listener.stall_timeout, MILLISECOND, HOUR),
             ("listener.max_lag", listener.max_lag, MILLISECOND, DAY),
             ("identity.clock_skew", identity.clock_skew, Duration::ZERO, Duration::from_mins(10)),

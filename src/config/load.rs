@@ -43,6 +43,8 @@ pub struct Sources {
     pub file: Option<PathBuf>,
     /// The environment.
     pub environment: BTreeMap<String, String>,
+    /// Variables of the environment whose values are no UTF-8.
+    pub unreadable: Vec<String>,
     /// systemd's `$CREDENTIALS_DIRECTORY`.
     pub credentials: Option<PathBuf>,
 }
@@ -50,9 +52,18 @@ pub struct Sources {
 impl Sources {
     /// The process's own environment and credentials directory, and `file` or `CASTAWAY_CONFIG`.
     pub fn of_process(file: Option<PathBuf>) -> Self {
-        let environment: BTreeMap<String, String> = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect();
+        let mut environment = BTreeMap::new();
+        let mut unreadable = Vec::new();
+        for (name, value) in std::env::vars_os() {
+            // A name that is no UTF-8 is no key of ours.
+            let Ok(name) = name.into_string() else {
+                continue;
+            };
+            match value.into_string() {
+                Ok(value) => drop(environment.insert(name, value)),
+                Err(_) => unreadable.push(name),
+            }
+        }
         let named = |name: &str| {
             environment
                 .get(name)
@@ -63,6 +74,7 @@ impl Sources {
             file: file.or_else(|| named("CASTAWAY_CONFIG")),
             credentials: named("CREDENTIALS_DIRECTORY"),
             environment,
+            unreadable,
         }
     }
 }
@@ -94,6 +106,18 @@ pub(super) fn load(sources: &Sources) -> (Config, Problems) {
                 place,
             }));
         });
+    }
+    for name in &sources.unreadable {
+        let unreadable = |key: Option<String>| {
+            key.map_or(Ok(()), |key| {
+                Err(ConfigError::Shape {
+                    key,
+                    place: format!("{name} in the environment"),
+                    problem: "must be UTF-8".to_owned(),
+                })
+            })
+        };
+        problems.take(key_of_variable(name).and_then(unreadable), drop);
     }
     if let Some(directory) = &sources.credentials {
         for found in credentials(directory) {

@@ -124,6 +124,9 @@ pub struct Livestream {
     pub backlog_clips: usize,
     /// What those clips may weigh together, in bytes; the latest clip is always kept.
     pub backlog_bytes: usize,
+    /// How often the documents of what is live, and the accounts of its streamers, are looked at again.
+    #[serde(with = "humantime_serde")]
+    pub recheck_interval: Duration,
     /// Livestreams on this machine.
     pub max_live: usize,
     /// Listeners of one livestream on this machine.
@@ -136,6 +139,7 @@ impl Default for Livestream {
             grace: Duration::from_secs(30),
             backlog_clips: 1,
             backlog_bytes: 8 << 20,
+            recheck_interval: Duration::from_secs(30),
             max_live: 1_000,
             max_listeners: 10_000,
         }
@@ -198,6 +202,13 @@ pub struct Identity {
     /// How long after it was lost a socket may come back with the same token though that has expired.
     #[serde(with = "humantime_serde")]
     pub return_window: Duration,
+    /// Look-ups of one user in a minute that may end without a livestream of theirs; beyond, they are told to try again.
+    pub failed_lookups_per_user: u32,
+    /// The same for all users of one address.
+    pub failed_lookups_per_address: u32,
+    /// Tokens of one address in a minute whose signing key is not known yet that are answered as a temporary failure;
+    /// beyond, they are invalid.
+    pub unknown_keys_per_address: u32,
 }
 
 impl Default for Identity {
@@ -206,6 +217,9 @@ impl Default for Identity {
             lookup: LookupPolicy::default(),
             clock_skew: Duration::from_mins(1),
             return_window: Duration::from_mins(2),
+            failed_lookups_per_user: 30,
+            failed_lookups_per_address: 600,
+            unknown_keys_per_address: 100,
         }
     }
 }
@@ -232,10 +246,11 @@ pub struct Google {
     /// How long a connection to Google may take.
     #[serde(with = "humantime_serde")]
     pub connect_timeout: Duration,
-    /// How long a call to Google may take in all.
+    /// How long a call to Google may take, and how long it may wait for its turn before.
     #[serde(with = "humantime_serde")]
     pub request_timeout: Duration,
-    /// Calls to Google that may be under way at once.
+    /// Calls to Google that may be under way at once, for each of these: checks of streamers, checks of listeners, and
+    /// all that no client waits for.
     pub max_requests: usize,
     /// How long a livestream's document is believed when a listener asks for it.
     #[serde(with = "humantime_serde")]

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::account::ServiceAccount;
 use super::kept::{Fetched, Kept};
-use super::{Client, Dependency, Emulators, Failure, GoogleError};
+use super::{Client, Dependency, Emulators, Failure, GoogleError, Lane};
 use crate::config::{self, ConfigError, Problems};
 
 const SCOPE: &str = "https://www.googleapis.com/auth/datastore";
@@ -220,7 +220,9 @@ fn granted(client: Client, account: ServiceAccount, url: String) -> Kept<HeaderV
                 .post(&url)
                 .header("content-type", "application/x-www-form-urlencoded")
                 .body(format!("{GRANT}{assertion}"));
-            let reply = client.call(Dependency::Token, request).await;
+            let reply = client
+                .call(Dependency::Token, Lane::Streamers, request)
+                .await;
             fetched(&reply?.value)
         }
     })
@@ -255,7 +257,7 @@ impl Metadata {
         let request = self.request("project/project-id");
         let id = self
             .client
-            .call_text(Dependency::Metadata, request)
+            .call_text(Dependency::Metadata, Lane::Streamers, request)
             .await
             .map_err(|failure| {
                 GoogleError::Project(format!("the GCE metadata server was asked, but {failure}"))
@@ -274,7 +276,10 @@ impl Metadata {
             let this = this.clone();
             async move {
                 let request = this.request("instance/service-accounts/default/token");
-                let reply = this.client.call(Dependency::Metadata, request).await;
+                let reply = this
+                    .client
+                    .call(Dependency::Metadata, Lane::Streamers, request)
+                    .await;
                 fetched(&reply?.value)
             }
         })

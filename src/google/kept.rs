@@ -28,6 +28,15 @@ pub struct Fetched<T> {
     pub usable_for: Duration,
 }
 
+/// Whether a value is newer than a question.
+#[derive(Debug)]
+pub enum Anew<T> {
+    /// It was fetched after the question.
+    Fetched(Arc<T>),
+    /// No fetch has begun since: the latest was too short a time ago.
+    TooSoon,
+}
+
 type Fetch<T> = Box<dyn Fn() -> BoxFuture<'static, Result<Fetched<T>, Failure>> + Send + Sync>;
 type Flight<T> = Shared<BoxFuture<'static, Result<Arc<T>, Failure>>>;
 
@@ -53,12 +62,15 @@ struct Inner<T> {
 struct State<T> {
     value: Option<Held<T>>,
     flight: Option<Flight<T>>,
+    /// When the fetch in flight, or the latest, began.
+    flight_began: Option<Instant>,
     /// The latest fetch: when it ended, and how it failed if it did.
     latest: Option<(Instant, Option<Failure>)>,
 }
 
 struct Held<T> {
     value: Arc<T>,
+    fetch_began: Instant,
     fresh_until: Instant,
     usable_until: Instant,
 }
@@ -75,6 +87,7 @@ impl<T: Send + Sync + 'static> Kept<T> {
                 state: Mutex::new(State {
                     value: None,
                     flight: None,
+                    flight_began: None,
                     latest: None,
                 }),
             }),
@@ -102,19 +115,34 @@ impl<T: Send + Sync + 'static> Kept<T> {
         flight.await
     }
 
-    /// The value after a fetch, unless the latest ended less than `at_least` ago: then its outcome.
-    pub async fn get_anew(&self, at_least: Duration) -> Result<Arc<T>, Failure> {
-        let flight = {
+    /// The value of a fetch that began at `asked` or after. Where the latest ended less than `at_least` ago there is no
+    /// other yet.
+    pub async fn get_anew(&self, asked: Instant, at_least: Duration) -> Result<Anew<T>, Failure> {
+        let (flight, began) = {
             let mut state = self.lock();
             let latest = state.latest.as_ref();
             let recent = latest.filter(|(at, _)| Instant::now() < *at + at_least);
             match (recent, &state.value) {
                 (Some((_, Some(failure))), _) => return Err(failure.clone()),
-                (Some((_, None)), Some(held)) => return Ok(Arc::clone(&held.value)),
-                _ => self.take_off(&mut state),
+                (Some((_, None)), Some(held)) => {
+                    let value = Arc::clone(&held.value);
+                    let since = held.fetch_began >= asked;
+                    return Ok(if since {
+                        Anew::Fetched(value)
+                    } else {
+                        Anew::TooSoon
+                    });
+                }
+                _ => (self.take_off(&mut state), state.flight_began),
             }
         };
-        flight.await
+        let value = flight.await?;
+        let since = began.is_some_and(|began| began >= asked);
+        Ok(if since {
+            Anew::Fetched(value)
+        } else {
+            Anew::TooSoon
+        })
     }
 
     /// Forgets `value`, which turned out to be no good, unless it was replaced meanwhile.
@@ -144,6 +172,7 @@ impl<T: Send + Sync + 'static> Kept<T> {
             .boxed()
             .shared();
         state.flight = Some(flight.clone());
+        state.flight_began = Some(Instant::now());
         flight
     }
 
@@ -156,6 +185,7 @@ impl<T: Send + Sync + 'static> Kept<T> {
         let value = Arc::new(fetched.value);
         state.value = Some(Held {
             value: Arc::clone(&value),
+            fetch_began: state.flight_began.unwrap_or(now),
             fresh_until: now + fetched.fresh_for,
             usable_until: now + fetched.usable_for,
         });
@@ -251,14 +281,21 @@ mod tests {
     async fn asking_anew_is_answered_from_the_latest_fetch_for_a_while() {
         let (kept, count, broken) = counted();
         let pause = Duration::from_secs(30);
+        let anew = async |asked| match kept.get_anew(asked, pause).await {
+            Ok(Anew::Fetched(value)) => Ok(Some(*value)),
+            Ok(Anew::TooSoon) => Ok(None),
+            Err(failure) => Err(failure),
+        };
+        let before = Instant::now();
         kept.get().await.expect("a value");
-        assert_eq!(*kept.get_anew(pause).await.expect("the same"), 1);
+        assert_eq!(anew(before).await, Ok(Some(1)));
+        assert_eq!(anew(Instant::now()).await, Ok(None));
         advance(pause).await;
-        assert_eq!(*kept.get_anew(pause).await.expect("another"), 2);
+        assert_eq!(anew(Instant::now()).await, Ok(Some(2)));
         broken.store(1, Ordering::SeqCst);
         advance(pause).await;
-        assert_eq!(kept.get_anew(pause).await, Err(Failure::Timeout));
-        assert_eq!(kept.get_anew(pause).await, Err(Failure::Timeout));
+        assert_eq!(anew(Instant::now()).await, Err(Failure::Timeout));
+        assert_eq!(anew(Instant::now()).await, Err(Failure::Timeout));
         assert_eq!(count.load(Ordering::SeqCst), 3);
     }
 

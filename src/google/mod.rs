@@ -10,16 +10,18 @@ mod access;
 mod account;
 mod circuit;
 mod client;
+mod complaint;
 mod emulators;
 mod failure;
 mod kept;
 
 pub use access::{Access, Credentials};
 pub use circuit::Health;
-pub use client::{Client, Dependency, Reply};
+pub use client::{Client, Dependency, Lane, Reply};
+pub use complaint::Complaint;
 pub use emulators::Emulators;
 pub use failure::Failure;
-pub use kept::{Fetched, Kept};
+pub use kept::{Anew, Fetched, Kept};
 
 use crate::config::Problems;
 

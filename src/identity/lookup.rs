@@ -11,14 +11,16 @@ use serde::Deserialize;
 
 use super::IdentityError;
 use super::claims::Token;
+use crate::broadcast::UserId;
 use crate::config::{self, ConfigError, LookupPolicy};
-use crate::google::{Access, Dependency, Emulators, Failure};
+use crate::google::{Access, Complaint, Dependency, Emulators, Failure, Lane};
 
 /// The account look-up of a project.
 pub(super) struct Lookup {
     access: Access,
     url: String,
     api_key: HeaderValue,
+    complaint: Complaint,
 }
 
 /// The key that a look-up needs.
@@ -89,23 +91,79 @@ impl Lookup {
             access: access.clone(),
             url: format!("{}/accounts:lookup", base.trim_end_matches('/')),
             api_key: api_key.0,
+            complaint: Complaint::default(),
         }
     }
 
     /// Refuses a token whose account is gone, disabled or signed out.
-    pub(super) async fn check(&self, text: &str, token: &Token<'_>) -> Result<(), IdentityError> {
+    pub(super) async fn check(
+        &self,
+        text: &str,
+        token: &Token<'_>,
+        lane: Lane,
+    ) -> Result<(), IdentityError> {
+        match self.ask(text, lane).await {
+            Ok(answer) => judge(&answer, token),
+            Err(failure) => self.judge_failure(&failure),
+        }
+    }
+
+    /// Whether the user of a token that was good has been disabled or deleted since. An expired token says nothing of
+    /// its user, and neither does an outage.
+    pub(super) async fn recheck(&self, text: &str, user: &UserId) -> Standing {
+        let answer = match self.ask(text, Lane::Background).await {
+            Ok(answer) => answer,
+            Err(failure) => {
+                return match failure.code() {
+                    Some("USER_DISABLED" | "USER_NOT_FOUND") => Standing::Gone,
+                    _ => Standing::Unknown,
+                };
+            }
+        };
+        let account = answer.users.iter().find(|it| it.local_id == user.as_str());
+        match account {
+            Some(account) if !account.disabled => Standing::Good,
+            _ => Standing::Gone,
+        }
+    }
+
+    async fn ask(&self, text: &str, lane: Lane) -> Result<Answer, Failure> {
         let client = &self.access.client;
         let request = client
             .post(&self.url)
             // In a header rather than in the URL, which ends up in other people's logs.
             .header("x-goog-api-key", self.api_key.clone())
             .json(&serde_json::json!({ "idToken": text }));
-        let answer = client.call::<Answer>(Dependency::Identity, request).await;
-        match answer {
-            Ok(reply) => judge(&reply.value, token),
-            Err(failure) => judge_failure(&failure),
+        let reply = client.call(Dependency::Identity, lane, request).await?;
+        Ok(reply.value)
+    }
+
+    fn judge_failure(&self, failure: &Failure) -> Result<(), IdentityError> {
+        match failure.code() {
+            Some("INVALID_ID_TOKEN") => Err(IdentityError::Invalid("Google does not accept it")),
+            Some("TOKEN_EXPIRED") => Err(IdentityError::Expired),
+            Some("USER_DISABLED") => Err(IdentityError::Invalid("its user is disabled")),
+            Some("USER_NOT_FOUND") => Err(IdentityError::Invalid("its user is not known")),
+            _ => {
+                // An outage is complained about by the client; this may be an API key that is no good.
+                if failure.is_verdict() && self.complaint.is_due() {
+                    tracing::warn!(%failure, "accounts cannot be looked up, tokens alone are checked; see google.api_key");
+                }
+                Ok(())
+            }
         }
     }
+}
+
+/// How a user is whose token was good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// There, and not disabled.
+    Good,
+    /// Disabled or deleted.
+    Gone,
+    /// Nothing is known.
+    Unknown,
 }
 
 fn judge(answer: &Answer, token: &Token<'_>) -> Result<(), IdentityError> {
@@ -125,20 +183,4 @@ fn judge(answer: &Answer, token: &Token<'_>) -> Result<(), IdentityError> {
         return Err(IdentityError::Expired);
     }
     Ok(())
-}
-
-fn judge_failure(failure: &Failure) -> Result<(), IdentityError> {
-    match failure.code() {
-        Some("INVALID_ID_TOKEN") => Err(IdentityError::Invalid("Google does not accept it")),
-        Some("TOKEN_EXPIRED") => Err(IdentityError::Expired),
-        Some("USER_DISABLED") => Err(IdentityError::Invalid("its user is disabled")),
-        Some("USER_NOT_FOUND") => Err(IdentityError::Invalid("its user is not known")),
-        _ => {
-            // An outage is complained about by the client; this may be an API key that is no good.
-            if failure.is_verdict() {
-                tracing::warn!(%failure, "accounts cannot be looked up, tokens alone are checked; see google.api_key");
-            }
-            Ok(())
-        }
-    }
 }

@@ -17,15 +17,15 @@ use std::time::SystemTime;
 
 use tokio::time::Instant;
 
-pub use lookup::ApiKey;
+pub use lookup::{ApiKey, Standing};
 pub use signer::{Signer, SignerError};
 pub use window::TokenHash;
 
 use crate::broadcast::{LivestreamId, Role, UserId};
 use crate::config::{self, LookupPolicy};
-use crate::google::Access;
+use crate::google::{Access, Lane};
 use claims::{Rules, Token};
-use keys::SigningKeys;
+use keys::{Found, SigningKeys};
 use lookup::Lookup;
 use window::ReturnWindow;
 
@@ -36,6 +36,21 @@ pub struct Caller {
     pub user: UserId,
     /// When the token expires; past for a socket that came back on an expired one.
     pub expires_at: SystemTime,
+}
+
+/// A token that is good by itself; its account has not been looked up.
+pub struct Verified<'a> {
+    text: &'a str,
+    token: Token<'a>,
+    role: Role,
+    returns: bool,
+}
+
+impl Verified<'_> {
+    /// The user it stands for.
+    pub fn user(&self) -> &UserId {
+        &self.token.user
+    }
 }
 
 /// Why a token does not let in.
@@ -50,6 +65,9 @@ pub enum IdentityError {
     /// It cannot be checked now.
     #[error("the token cannot be checked now")]
     Unavailable,
+    /// Its key is not known, and may have been published since the keys were fetched.
+    #[error("the token's key is not known yet")]
+    KeyUnknown,
 }
 
 /// The check of tokens; cheap to clone.
@@ -136,13 +154,24 @@ impl Identity {
         self
     }
 
-    /// Checks `token`, presented by who wants to be `role` of `livestream`.
+    /// Checks `token`, presented for `role` of `livestream`: [`Self::verify`] and [`Self::confirm`] in one.
     pub async fn check(
         &self,
         token: &str,
         role: Role,
         livestream: &LivestreamId,
     ) -> Result<Caller, IdentityError> {
+        let verified = self.verify(token, role, livestream).await?;
+        self.confirm(verified).await
+    }
+
+    /// Checks the token by itself: its signature, its claims, its end.
+    pub async fn verify<'a>(
+        &self,
+        token: &'a str,
+        role: Role,
+        livestream: &LivestreamId,
+    ) -> Result<Verified<'a>, IdentityError> {
         let inner = &self.inner;
         let read =
             Token::read(token, &inner.rules, (inner.clock)()).map_err(IdentityError::Invalid)?;
@@ -155,30 +184,60 @@ impl Identity {
         }
         if let Some(id) = &read.key_id {
             let key = inner.keys.find(id).await;
-            let key = key.map_err(|_| IdentityError::Unavailable)?;
-            let key = key.ok_or(IdentityError::Invalid("its key is not known"))?;
+            let key = match key.map_err(|_| IdentityError::Unavailable)? {
+                Found::Key(key) => key,
+                Found::Unknown => return Err(IdentityError::Invalid("its key is not known")),
+                Found::PerhapsLater => return Err(IdentityError::KeyUnknown),
+            };
             if !read.is_signed_by(&key) {
                 return Err(IdentityError::Invalid("its signature is wrong"));
             }
         }
-        let asked = match inner.policy {
-            LookupPolicy::Off => false,
-            LookupPolicy::Streamers => role == Role::Streamer,
-            LookupPolicy::Everyone => true,
+        Ok(Verified {
+            text: token,
+            token: read,
+            role,
+            returns,
+        })
+    }
+
+    /// Looks the token's account up, where that is configured.
+    pub async fn confirm(&self, verified: Verified<'_>) -> Result<Caller, IdentityError> {
+        let Verified {
+            text,
+            token,
+            role,
+            returns,
+        } = verified;
+        let (asked, lane) = match (self.inner.policy, role) {
+            (LookupPolicy::Off, _) => (false, Lane::Background),
+            (_, Role::Streamer) => (true, Lane::Streamers),
+            (policy, Role::Listener) => (policy == LookupPolicy::Everyone, Lane::Listeners),
         };
         // Google would only say that it has expired.
-        let lookup = inner
-            .lookup
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        if let Some(lookup) = lookup.filter(|_| asked && !returns) {
-            lookup.check(token, &read).await?;
+        if let Some(lookup) = self.lookup().filter(|_| asked && !returns) {
+            lookup.check(text, &token, lane).await?;
         }
         Ok(Caller {
-            user: read.user,
-            expires_at: read.expires_at,
+            user: token.user,
+            expires_at: token.expires_at,
         })
+    }
+
+    /// Whether the user of a token that was let in has been disabled or deleted since, where accounts are looked up.
+    pub async fn recheck(&self, token: &str, user: &UserId) -> Standing {
+        match self.lookup() {
+            Some(lookup) => lookup.recheck(token, user).await,
+            None => Standing::Unknown,
+        }
+    }
+
+    fn lookup(&self) -> Option<Arc<Lookup>> {
+        let lookup = &self.inner.lookup;
+        lookup
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// The socket that `caller` had with `token` was lost: it may come back with it for a while, expired or not.

@@ -5,6 +5,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use secrecy::SecretString;
 use socketioxide::extract::{AckSender, SocketRef, TryData};
 use socketioxide::socket::DisconnectReason;
 
@@ -20,6 +21,8 @@ pub(super) struct Bearer {
     pub(super) caller: Caller,
     // A lock: a client may send a fresh token at any time.
     token: Mutex<TokenHash>,
+    /// A streamer's token itself, with which its account is looked up again. A lock, as above.
+    text: Mutex<Option<SecretString>>,
     /// One fresh token is checked at a time, so that a client cannot have Google asked without end.
     checking: AtomicBool,
 }
@@ -32,8 +35,15 @@ impl Bearer {
             livestream,
             caller,
             token: Mutex::new(TokenHash::of(token)),
+            text: Mutex::new(kept_text(role, token)),
             checking,
         }
+    }
+
+    /// The streamer's latest token.
+    pub(super) fn text(&self) -> Option<SecretString> {
+        let text = self.text.lock();
+        text.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn token(&self) -> TokenHash {
@@ -69,6 +79,8 @@ impl Bearer {
         match checked {
             Ok(caller) if caller.user == self.caller.user => {
                 *self.token.lock().unwrap_or_else(PoisonError::into_inner) = TokenHash::of(&token);
+                *self.text.lock().unwrap_or_else(PoisonError::into_inner) =
+                    kept_text(self.role, &token);
                 Ack {
                     ok: true,
                     ..Ack::default()
@@ -76,9 +88,15 @@ impl Bearer {
             }
             Ok(_) | Err(IdentityError::Invalid(_)) => Ack::error(wire::TOKEN_INVALID),
             Err(IdentityError::Expired) => Ack::error(wire::TOKEN_EXPIRED),
-            Err(IdentityError::Unavailable) => Ack::error(&wire::Refusal::Unavailable.text()),
+            Err(IdentityError::Unavailable | IdentityError::KeyUnknown) => {
+                Ack::error(&wire::Refusal::Unavailable.text())
+            }
         }
     }
+}
+
+fn kept_text(role: Role, token: &str) -> Option<SecretString> {
+    (role == Role::Streamer).then(|| token.into())
 }
 
 /// Registers what both kinds of socket may send: the event `token`, and events that nobody knows. `bearer` finds who

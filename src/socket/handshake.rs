@@ -1,10 +1,13 @@
 //! The check of a client, in the contract's order: token there, livestream there, token good, livestream good.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use serde::Deserialize;
 use socketioxide::SocketIo;
 use socketioxide::extract::{SocketRef, TryData};
 use socketioxide::handler::ConnectHandler;
 
+use super::attempts::Attempt;
 use super::{Sockets, Visit, Visitor, listener, streamer, wire};
 use crate::broadcast::{LivestreamId, Role};
 use crate::directory::{Entry, Freshness};
@@ -25,6 +28,8 @@ pub(super) struct Auth {
 /// Who a socket says it is, and where it wants to go. The token is shown nowhere.
 pub(super) struct Claim {
     pub(super) token: Box<str>,
+    /// Where it comes from.
+    pub(super) address: IpAddr,
     /// As it was named: it need not be an id.
     pub(super) named: String,
     /// None: what was named cannot be an id, so there is no such livestream, and nobody is asked for it.
@@ -98,47 +103,55 @@ pub(super) fn claim(socket: &SocketRef, auth: Option<Auth>) -> Result<Claim, Ref
     let livestream = named(livestream, auth.livestream_id).ok_or(Refusal::NoLivestream)?;
     Ok(Claim {
         token,
+        address: visitor.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |visitor| visitor.address),
         livestream: LivestreamId::new(&livestream),
         named: livestream.into(),
     })
 }
 
-/// Checks the token.
+/// Checks the token, and begins the look-up of a streamer: of its account, and of its livestream.
 pub(super) async fn identify(
     sockets: &Sockets,
     claim: &Claim,
     role: Role,
-) -> Result<Caller, Refusal> {
+) -> Result<(Caller, Option<Attempt>), Refusal> {
     // The livestream matters only to who comes back on a token that has just expired; nobody was ever nowhere.
     let nowhere = || LivestreamId::new("nowhere");
     let Some(livestream) = claim.livestream.clone().or_else(nowhere) else {
         return Err(Refusal::TokenInvalid);
     };
-    let checked = sockets
-        .0
-        .identity
-        .check(&claim.token, role, &livestream)
-        .await;
-    checked.map_err(|error| match error {
+    let refused = |error| match error {
         IdentityError::Invalid(reason) => {
             tracing::debug!(role = role.as_str(), livestream.id = claim.named, %reason, "token refused");
             Refusal::TokenInvalid
         }
         IdentityError::Expired => Refusal::TokenExpired,
         IdentityError::Unavailable => Refusal::Unavailable,
-    })
+        IdentityError::KeyUnknown => sockets.0.attempts.unknown_key(claim.address),
+    };
+    let identity = &sockets.0.identity;
+    let verified = identity.verify(&claim.token, role, &livestream).await;
+    let verified = verified.map_err(refused)?;
+    let attempt = match role {
+        Role::Streamer => Some(sockets.0.attempts.begin(verified.user(), claim.address)?),
+        Role::Listener => None,
+    };
+    let caller = identity.confirm(verified).await.map_err(refused)?;
+    Ok((caller, attempt))
 }
 
-/// Looks the livestream up.
+/// Looks the livestream up; the attempt counts as failed unless it is one that `fits`.
 pub(super) async fn look_up(
     sockets: &Sockets,
     id: &LivestreamId,
     freshness: Freshness,
+    attempt: Option<Attempt>,
+    fits: impl FnOnce(&Entry) -> bool,
 ) -> Result<Option<Entry>, Refusal> {
-    sockets
-        .0
-        .directory
-        .find(id, freshness)
-        .await
-        .map_err(|_| Refusal::Unavailable)
+    let found = sockets.0.directory.find(id, freshness).await;
+    let failed = matches!(&found, Ok(entry) if !entry.as_ref().is_some_and(fits));
+    if let Some(attempt) = attempt.filter(|_| !failed) {
+        attempt.excuse();
+    }
+    found.map_err(|_| Refusal::Unavailable)
 }

@@ -60,7 +60,7 @@ pub(super) async fn admit(
     auth: Option<Auth>,
 ) -> Result<(), Refusal> {
     let claim = claim(socket, auth)?;
-    let caller = identify(sockets, &claim, ROLE).await?;
+    let (caller, _) = identify(sockets, &claim, ROLE).await?;
     let livestream = claim.livestream.ok_or(Refusal::DoesNotExist(claim.named))?;
     // What is on air here or on another node exists: no document is asked for, and no outage there keeps listeners out.
     let relay = &sockets.0.relay;
@@ -69,9 +69,16 @@ pub(super) async fn admit(
         elsewhere = relay.look_elsewhere(&livestream).await;
     }
     if !relay.is_started(&livestream) && elsewhere.is_none() {
-        let entry = look_up(sockets, &livestream, Freshness::Cached).await?;
+        let attempts = &sockets.0.attempts;
+        let attempt = if sockets.0.directory.is_cached(&livestream) {
+            None
+        } else {
+            Some(attempts.begin(&caller.user, claim.address)?)
+        };
+        let entry = look_up(sockets, &livestream, Freshness::Cached, attempt, |_| true).await?;
         let entry = entry.ok_or_else(|| Refusal::DoesNotExist(livestream.to_string()))?;
-        if !entry.streamer_connected && !sockets.0.relay.is_started(&livestream) {
+        let elsewhere = entry.streamer_connected && !relay.clears_stale_flag(&livestream);
+        if !elsewhere && !relay.is_started(&livestream) {
             return Err(Refusal::NotStarted(livestream));
         }
     }

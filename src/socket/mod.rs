@@ -9,12 +9,14 @@
 //! **Invariant**: no handler holds a socket; sockets are found by their id when something is to be said. What a socket
 //! holds, its extensions hold.
 
+mod attempts;
 mod bearer;
 mod clustered;
 mod entry;
 mod handshake;
 mod listener;
 mod promises;
+mod recheck;
 mod streamer;
 mod wire;
 
@@ -51,6 +53,7 @@ struct Inner {
     identity: Identity,
     directory: Directory,
     metrics: Metrics,
+    attempts: attempts::Attempts,
     connections: Arc<Connections>,
     sessions: Arc<Sessions>,
     shared_writes: bool,
@@ -89,6 +92,7 @@ impl Sockets {
             relay,
             identity,
             directory,
+            attempts: attempts::Attempts::new(&config.identity, &metrics),
             metrics,
             connections,
             sessions: Arc::default(),

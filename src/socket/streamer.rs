@@ -12,7 +12,7 @@ use super::promises::{Promise, Promises};
 use super::wire::{self, Ack, Refusal, StateMessage};
 use super::{Dismissed, Sockets, now};
 use crate::broadcast::{Lease, Role};
-use crate::directory::Freshness;
+use crate::directory::{Entry, Freshness};
 use crate::limits::whole_millis;
 use crate::relay::{Start, UploadError, Uploaded};
 
@@ -41,7 +41,7 @@ fn seat(socket: &SocketRef) -> Option<Arc<StreamerSeat>> {
     socket.extensions.get::<Arc<StreamerSeat>>()
 }
 
-fn bearer(socket: &SocketRef) -> Option<Arc<Bearer>> {
+pub(super) fn bearer(socket: &SocketRef) -> Option<Arc<Bearer>> {
     Some(seat(socket)?.bearer.clone())
 }
 
@@ -65,10 +65,11 @@ pub(super) async fn admit(
     auth: Option<Auth>,
 ) -> Result<(), Refusal> {
     let claim = claim(socket, auth)?;
-    let caller = identify(sockets, &claim, ROLE).await?;
+    let (caller, attempt) = identify(sockets, &claim, ROLE).await?;
     let livestream = claim.livestream.ok_or(Refusal::NotTheArtist)?;
-    let entry = look_up(sockets, &livestream, Freshness::Fresh).await?;
-    if entry.is_none_or(|entry| entry.artist != caller.user) {
+    let theirs = |entry: &Entry| entry.artist == caller.user;
+    let entry = look_up(sockets, &livestream, Freshness::Fresh, attempt, theirs).await?;
+    if !entry.is_some_and(|entry| theirs(&entry)) {
         return Err(Refusal::NotTheArtist);
     }
     // Known from now on, so that its transport can be closed.

@@ -110,14 +110,21 @@ async fn junk_costs_no_fetch() {
 async fn a_new_key_is_found_and_unknown_ones_cost_one_fetch_in_thirty_seconds() {
     let google = GoogleDouble::start().await;
     let identity = identity(&google).await;
+    let unknown = google.token("ada", Kind::UnknownKey);
+    // The keys are fetched for it, so it is certain.
+    assert!(is_invalid(
+        &check(&identity, &unknown, Role::Listener).await
+    ));
     for _ in 0..10 {
-        let token = google.token("ada", Kind::UnknownKey);
-        assert!(is_invalid(&check(&identity, &token, Role::Listener).await));
+        let result = check(&identity, &unknown, Role::Listener).await;
+        assert_eq!(result, Err(IdentityError::KeyUnknown));
     }
     assert_eq!(google.calls(Endpoint::Keys), 1);
     google.world().signer = 1;
-    pass(Duration::from_secs(31)).await;
     let token = google.token("ada", Kind::Valid);
+    let result = check(&identity, &token, Role::Listener).await;
+    assert_eq!(result, Err(IdentityError::KeyUnknown), "published since");
+    pass(Duration::from_secs(31)).await;
     assert_eq!(
         check(&identity, &token, Role::Listener).await.as_deref(),
         Ok("ada")

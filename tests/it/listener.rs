@@ -165,19 +165,6 @@ async fn a_listener_is_told_how_it_is_going_after_its_success() {
 }
 
 #[tokio::test]
-async fn a_listener_may_be_here_before_its_streamer_where_the_document_says_it_is_on_air() {
-    let app = TestApp::start().await;
-    app.google.world().put_livestream("show", "ada", true);
-    let mut listener = Client::listener(&app, Way::WebSocket, "bob", "show").await;
-    listener
-        .until_state(|state| state["state"] == "waiting")
-        .await;
-    let mut streamer = Client::streamer(&app, Way::WebSocket, "show").await;
-    streamer.upload(&clip(1, 100)).await;
-    listener.hears(&clip(1, 100)).await;
-}
-
-#[tokio::test]
 async fn what_a_listener_uploads_is_relayed_to_nobody() {
     let app = TestApp::start().await;
     let mut streamer = Client::streamer(&app, Way::WebSocket, "show").await;

@@ -11,6 +11,7 @@ mod handshake;
 mod health;
 mod listener;
 mod preflight;
+mod recheck;
 mod slow_listener;
 mod stop_and_restart;
 mod streamer;
