@@ -97,11 +97,9 @@ fn check(file: Option<PathBuf>) -> anyhow::Result<()> {
             .collect(),
         Err(error) => return Err(error.into()),
     };
-    let mut said = format!("the configuration is good ({read})\n");
-    for note in notes {
-        said.push_str(&format!("  note: {note}\n"));
-    }
-    print(&said)
+    let mut lines = vec![format!("the configuration is good ({read})")];
+    lines.extend(notes.iter().map(|note| format!("  note: {note}")));
+    print(&(lines.join("\n") + "\n"))
 }
 
 fn preflight(file: Option<PathBuf>) -> Result<Preflight, GoogleError> {

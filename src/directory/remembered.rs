@@ -139,7 +139,7 @@ impl Remembered {
             }
             set.generation
         };
-        self.save(generation).await
+        self.save(generation).await;
     }
 
     /// Forgets `id`.
@@ -152,7 +152,7 @@ impl Remembered {
             set.generation += 1;
             set.generation
         };
-        self.save(generation).await
+        self.save(generation).await;
     }
 
     /// Waits until `generation` is on disk. One write serves all who wait for it.

@@ -18,7 +18,9 @@ use super::kept::{Fetched, Kept};
 use super::{Client, Dependency, Emulators, Failure, GoogleError, Lane};
 use crate::config::{self, ConfigError, Problems};
 
-const SCOPE: &str = "https://www.googleapis.com/auth/datastore";
+/// Firestore, and the accounts of streamers whose token has expired.
+const SCOPE: &str =
+    "https://www.googleapis.com/auth/datastore https://www.googleapis.com/auth/identitytoolkit";
 const GRANT: &str = "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=";
 /// How long before its end a token is fetched anew. The metadata server itself renews 5 minutes ahead.
 const AHEAD: Duration = Duration::from_mins(4);
@@ -172,9 +174,14 @@ struct Granted {
     expires_in: u64,
 }
 
-fn fetched(granted: &Granted) -> Result<Fetched<HeaderValue>, Failure> {
+fn fetched(
+    client: &Client,
+    dependency: Dependency,
+    granted: &Granted,
+) -> Result<Fetched<HeaderValue>, Failure> {
     let text = format!("Bearer {}", granted.access_token.expose_secret());
-    let mut value = HeaderValue::from_str(&text).map_err(|_| Failure::Garbage)?;
+    let value = HeaderValue::from_str(&text);
+    let mut value = value.map_err(|_| client.unusable(dependency))?;
     value.set_sensitive(true);
     let lifetime = Duration::from_secs(granted.expires_in);
     Ok(Fetched {
@@ -215,7 +222,7 @@ fn granted(client: Client, account: ServiceAccount, url: String) -> Kept<HeaderV
             };
             // About 2 ms once an hour: not worth a thread. The key has signed before, so it does again.
             let assertion = jsonwebtoken::encode(&header, &assertion, &account.key)
-                .map_err(|_| Failure::Garbage)?;
+                .map_err(|_| client.unusable(Dependency::Token))?;
             let request = client
                 .post(&url)
                 .header("content-type", "application/x-www-form-urlencoded")
@@ -223,7 +230,7 @@ fn granted(client: Client, account: ServiceAccount, url: String) -> Kept<HeaderV
             let reply = client
                 .call(Dependency::Token, Lane::Streamers, request)
                 .await;
-            fetched(&reply?.value)
+            fetched(&client, Dependency::Token, &reply?.value)
         }
     })
 }
@@ -280,7 +287,7 @@ impl Metadata {
                     .client
                     .call(Dependency::Metadata, Lane::Streamers, request)
                     .await;
-                fetched(&reply?.value)
+                fetched(&this.client, Dependency::Metadata, &reply?.value)
             }
         })
     }

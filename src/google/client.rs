@@ -241,6 +241,15 @@ impl Client {
         result
     }
 
+    /// What was answered well has turned out to be of no use: counted and logged as any failure.
+    pub fn unusable(&self, dependency: Dependency) -> Failure {
+        let failure = Failure::Garbage;
+        let labels = [dependency.as_str(), failure.outcome()];
+        self.inner.requests.with_label_values(&labels).inc();
+        self.complain(dependency, &failure);
+        failure
+    }
+
     /// Logs a failure, but not every one of an outage. A verdict on a user or a document is for who asked for it.
     fn complain(&self, dependency: Dependency, failure: &Failure) {
         let judged = matches!(dependency, Dependency::Identity | Dependency::Firestore);

@@ -167,8 +167,10 @@ impl<T: Send + Sync + 'static> Kept<T> {
             let result = (this.inner.fetch)().await;
             this.land(result)
         });
+        let this = self.clone();
         let flight = task
-            .map(|joined| joined.unwrap_or(Err(Failure::Garbage)))
+            // A fetch that panicked is over too: the next one may do better.
+            .map(move |joined| joined.unwrap_or_else(|_| this.land(Err(Failure::Garbage))))
             .boxed()
             .shared();
         state.flight = Some(flight.clone());
@@ -297,6 +299,27 @@ mod tests {
         assert_eq!(anew(Instant::now()).await, Err(Failure::Timeout));
         assert_eq!(anew(Instant::now()).await, Err(Failure::Timeout));
         assert_eq!(count.load(Ordering::SeqCst), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn fetch_that_panics_is_not_the_last() {
+        let count = Arc::new(AtomicU32::new(0));
+        let kept = {
+            let count = Arc::clone(&count);
+            Kept::new(move || {
+                let first = count.fetch_add(1, Ordering::SeqCst) == 0;
+                async move {
+                    assert!(!first, "a panic on purpose");
+                    Ok(Fetched {
+                        value: (),
+                        fresh_for: FRESH,
+                        usable_for: USABLE,
+                    })
+                }
+            })
+        };
+        assert_eq!(kept.get().await, Err(Failure::Garbage));
+        assert!(kept.get().await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]

@@ -86,8 +86,7 @@ impl SigningKeys {
                     .await?;
                 let keys = KeySet::of_jwks(reply.value.keys);
                 if keys.0.is_empty() {
-                    tracing::warn!("the key server's answer holds no usable key");
-                    return Err(Failure::Garbage);
+                    return Err(client.unusable(Dependency::Keys));
                 }
                 let age = reply.max_age.unwrap_or(DEFAULT_AGE);
                 Ok(Fetched {

@@ -5,6 +5,8 @@
 //! **Invariant**: it only ever refuses. It never stands in for the local checks (the Auth emulator's ignores `exp`),
 //! and when it fails the locally verified token holds.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use reqwest::header::HeaderValue;
 use secrecy::ExposeSecret;
 use serde::Deserialize;
@@ -20,6 +22,10 @@ pub(super) struct Lookup {
     access: Access,
     url: String,
     api_key: HeaderValue,
+    /// Where the service account asks.
+    administrators_url: String,
+    /// Whether the service account may not.
+    denied: AtomicBool,
     complaint: Complaint,
 }
 
@@ -87,9 +93,12 @@ impl Lookup {
             || config.google.identity_url.clone(),
             |host| format!("http://{host}/identitytoolkit.googleapis.com/v1"),
         );
+        let base = base.trim_end_matches('/');
         Self {
             access: access.clone(),
-            url: format!("{}/accounts:lookup", base.trim_end_matches('/')),
+            url: format!("{base}/accounts:lookup"),
+            administrators_url: format!("{base}/projects/{}/accounts:lookup", access.project),
+            denied: AtomicBool::new(false),
             api_key: api_key.0,
             complaint: Complaint::default(),
         }
@@ -108,22 +117,68 @@ impl Lookup {
         }
     }
 
-    /// Whether the user of a token that was good has been disabled or deleted since. An expired token says nothing of
-    /// its user, and neither does an outage.
+    /// Whether the user of a token that was good has been disabled or deleted since. A token that has expired says
+    /// nothing of its user: the service account asks instead. An outage says nothing either.
     pub(super) async fn recheck(&self, text: &str, user: &UserId) -> Standing {
-        let answer = match self.ask(text, Lane::Background).await {
-            Ok(answer) => answer,
-            Err(failure) => {
-                return match failure.code() {
-                    Some("USER_DISABLED" | "USER_NOT_FOUND") => Standing::Gone,
-                    _ => Standing::Unknown,
-                };
-            }
+        match self.ask(text, Lane::Background).await {
+            Ok(answer) => match account(&answer, user) {
+                Some(account) if !account.disabled => Standing::Good,
+                _ => Standing::Gone,
+            },
+            Err(failure) => match failure.code() {
+                Some("USER_DISABLED" | "USER_NOT_FOUND") => Standing::Gone,
+                Some("TOKEN_EXPIRED" | "INVALID_ID_TOKEN") => self.recheck_by_id(user).await,
+                _ => Standing::Unknown,
+            },
+        }
+    }
+
+    /// As the project's administrator. That a user is not found is no proof: it may be of another tenant.
+    async fn recheck_by_id(&self, user: &UserId) -> Standing {
+        if self.denied.load(Ordering::Relaxed) {
+            return Standing::Unknown;
+        }
+        let authorization = match &self.access.emulators.auth {
+            // The emulator is given no token of Google's.
+            Some(_) => HeaderValue::from_static("Bearer owner"),
+            None => match self.access.authorization().await {
+                Ok(authorization) => authorization.as_ref().clone(),
+                Err(_) => return Standing::Unknown,
+            },
         };
-        let account = answer.users.iter().find(|it| it.local_id == user.as_str());
-        match account {
-            Some(account) if !account.disabled => Standing::Good,
-            _ => Standing::Gone,
+        let client = &self.access.client;
+        let request = client
+            .post(&self.administrators_url)
+            .header(Access::HEADER, authorization)
+            .json(&serde_json::json!({ "localId": [user.as_str()] }));
+        let lane = Lane::Background;
+        match client
+            .call::<Answer>(Dependency::Identity, lane, request)
+            .await
+        {
+            Ok(reply) => match account(&reply.value, user) {
+                Some(account) if account.disabled => Standing::Gone,
+                Some(_) => Standing::Good,
+                None => Standing::Unknown,
+            },
+            Err(failure) => {
+                let denied = matches!(
+                    failure,
+                    Failure::Refused {
+                        http: 401 | 403 | 404,
+                        ..
+                    }
+                );
+                // Until a reload: it will be denied each time.
+                if denied && !self.denied.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(
+                        %failure,
+                        "the service account may not look accounts up: a streamer who is disabled after their token \
+                         has expired stays on the air; grant it roles/firebaseauth.viewer"
+                    );
+                }
+                Standing::Unknown
+            }
         }
     }
 
@@ -166,12 +221,14 @@ pub enum Standing {
     Unknown,
 }
 
+fn account<'a>(answer: &'a Answer, user: &UserId) -> Option<&'a Account> {
+    let is_theirs = |account: &&Account| account.local_id == user.as_str();
+    answer.users.iter().find(is_theirs)
+}
+
 fn judge(answer: &Answer, token: &Token<'_>) -> Result<(), IdentityError> {
-    let account = answer
-        .users
-        .iter()
-        .find(|account| account.local_id == token.user.as_str())
-        .ok_or(IdentityError::Invalid("its user is not known"))?;
+    let account =
+        account(answer, &token.user).ok_or(IdentityError::Invalid("its user is not known"))?;
     if account.disabled {
         return Err(IdentityError::Invalid("its user is disabled"));
     }

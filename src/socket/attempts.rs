@@ -3,8 +3,11 @@
 //! A look-up of a livestream that is not there, or not the streamer's, costs calls to Google and is remembered by nobody.
 //! Without a bound one user could use up the calls that others need.
 //!
+//! The limit of an address does not hold for a user without a failure, who has one look-up at a time then: a streamer
+//! behind the same address as a flood is let in.
+//!
 //! **Invariant**: a user has at most as many look-ups under way or failed within a minute as its limit says; the memory
-//! of both kinds is bounded by [`MOST`].
+//! of each kind is bounded by [`MOST`].
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -56,14 +59,13 @@ impl Attempts {
     /// Begins a look-up, unless too many of the user or the address have failed.
     pub(super) fn begin(&self, user: &UserId, address: IpAddr) -> Result<Attempt, Refusal> {
         let (address, now) = (network(address), now());
-        let over = if with(&self.0.addresses, |tally| tally.is_over(&address, now)) {
-            Some("address")
-        } else if !with(&self.0.users, |tally| tally.reserve(user, now)) {
-            Some("user")
+        let flooded = with(&self.0.addresses, |tally| tally.is_over(&address, now));
+        let (limit, most) = if flooded {
+            ("address", 1)
         } else {
-            None
+            ("user", u32::MAX)
         };
-        if let Some(limit) = over {
+        if !with(&self.0.users, |tally| tally.reserve(user, most, now)) {
             self.0
                 .metrics
                 .lookups_refused
@@ -200,9 +202,9 @@ impl<K: Hash + Eq + Clone> Tally<K> {
         self.keys.get(key).is_some_and(over)
     }
 
-    /// Takes a place for one more look-up; false if there is none.
-    fn reserve(&mut self, key: &K, now: Instant) -> bool {
-        let limit = self.limit;
+    /// Takes a place for one more look-up, of `most` and of the limit; false if there is none.
+    fn reserve(&mut self, key: &K, most: u32, now: Instant) -> bool {
+        let limit = self.limit.min(most);
         let Some(count) = self.count(key, now) else {
             return true;
         };
@@ -282,8 +284,14 @@ mod tests {
         for name in ["a", "b", "c"] {
             drop(attempts.begin(&user(name), address).expect("room"));
         }
-        assert!(attempts.begin(&user("d"), beside).is_err());
-        assert!(attempts.begin(&user("d"), HERE).is_ok());
+        assert!(attempts.begin(&user("a"), beside).is_err());
+        attempts
+            .begin(&user("a"), HERE)
+            .expect("elsewhere")
+            .excuse();
+        let innocent = attempts.begin(&user("d"), beside).expect("no failure");
+        assert!(attempts.begin(&user("d"), beside).is_err(), "one at a time");
+        innocent.excuse();
     }
 
     #[tokio::test(start_paused = true)]

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::support::app::TestApp;
 use crate::support::client::{Client, Said, Way};
-use crate::support::google::{Account, Endpoint, Fault};
+use crate::support::google::{Account, Endpoint, Fault, Kind};
 
 async fn rechecking() -> TestApp {
     TestApp::with_config(|config| config.livestream.recheck_interval = Duration::from_secs(1)).await
@@ -87,4 +87,22 @@ async fn streamer_without_an_account_is_off_the_air() {
         assert_eq!(listener.next().await, Said::Disconnect);
         app.until_it_says("show", false).await;
     }
+}
+
+#[tokio::test]
+async fn streamer_with_an_expired_token_is_looked_up_too() {
+    let app = rechecking().await;
+    let token = app.google.token("ada", Kind::Ends(2));
+    let named = [("id-token", &*token), ("livestream-id", "show")];
+    let mut streamer = Client::open(&app, Way::WebSocket, "/streamer", &named).await;
+    streamer.connect().await;
+    streamer.is_let_in("ada", "streamer", "show").await;
+    // Its token has expired by the third look.
+    let good = r#"castaway_rechecks_total{outcome="good",subject="account"}"#;
+    app.until_metric(good, |count| count >= 3).await;
+    app.google
+        .world()
+        .accounts
+        .insert("ada".into(), Account::Disabled);
+    streamer.is_sent_away("Id token is invalid.").await;
 }

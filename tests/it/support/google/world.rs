@@ -4,6 +4,7 @@
 //! `exists: true` does not.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde_json::{Map, Value, json};
@@ -83,6 +84,21 @@ impl World {
         (200, json!({ "keys": [tokens::pairs()[self.signer].jwk] }))
     }
 
+    /// What the project's administrator is told of users.
+    pub(crate) fn lookup_by_id(&self, authorization: Option<&str>, ids: &[Value]) -> Answer {
+        if !self.lets_in(authorization) {
+            return error(401, "UNAUTHENTICATED", "no");
+        }
+        let user = |id: &Value| {
+            let account = self.accounts.get(id.as_str().unwrap_or_default());
+            let disabled = account == Some(&Account::Disabled);
+            (account != Some(&Account::Deleted))
+                .then(|| json!({ "localId": id, "disabled": disabled }))
+        };
+        let users: Vec<Value> = ids.iter().filter_map(user).collect();
+        (200, json!({ "users": users }))
+    }
+
     pub(crate) fn lookup(&self, api_key: Option<&str>, body: &Value) -> Answer {
         if api_key != Some(&self.api_key) {
             return error(
@@ -102,6 +118,11 @@ impl World {
         let Some(user) = claims.as_ref().and_then(|it| it["sub"].as_str()) else {
             return refused("INVALID_ID_TOKEN");
         };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.unwrap_or_default().as_secs();
+        if claims.as_ref().and_then(|it| it["exp"].as_u64()) <= Some(now) {
+            return refused("TOKEN_EXPIRED");
+        }
         match self.accounts.get(user) {
             Some(Account::Disabled) => {
                 refused("USER_DISABLED : The user account has been disabled.")
