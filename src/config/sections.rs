@@ -217,8 +217,8 @@ impl Default for Identity {
             lookup: LookupPolicy::default(),
             clock_skew: Duration::from_mins(1),
             return_window: Duration::from_mins(2),
-            failed_lookups_per_user: 30,
-            failed_lookups_per_address: 600,
+            failed_lookups_per_user: 100,
+            failed_lookups_per_address: 1000,
             unknown_keys_per_address: 100,
         }
     }

@@ -28,13 +28,13 @@ pub struct Fetched<T> {
     pub usable_for: Duration,
 }
 
-/// Whether a value is newer than a question.
+/// The newest value that could be had.
 #[derive(Debug)]
-pub enum Anew<T> {
-    /// It was fetched after the question.
-    Fetched(Arc<T>),
-    /// No fetch has begun since: the latest was too short a time ago.
-    TooSoon,
+pub struct Newest<T> {
+    /// The value.
+    pub value: Arc<T>,
+    /// Whether its fetch began after the question.
+    pub is_newer: bool,
 }
 
 type Fetch<T> = Box<dyn Fn() -> BoxFuture<'static, Result<Fetched<T>, Failure>> + Send + Sync>;
@@ -115,9 +115,12 @@ impl<T: Send + Sync + 'static> Kept<T> {
         flight.await
     }
 
-    /// The value of a fetch that began at `asked` or after. Where the latest ended less than `at_least` ago there is no
-    /// other yet.
-    pub async fn get_anew(&self, asked: Instant, at_least: Duration) -> Result<Anew<T>, Failure> {
+    /// The value after a fetch, unless the latest ended less than `at_least` ago: then its outcome.
+    pub async fn get_newest(
+        &self,
+        asked: Instant,
+        at_least: Duration,
+    ) -> Result<Newest<T>, Failure> {
         let (flight, began) = {
             let mut state = self.lock();
             let latest = state.latest.as_ref();
@@ -125,23 +128,17 @@ impl<T: Send + Sync + 'static> Kept<T> {
             match (recent, &state.value) {
                 (Some((_, Some(failure))), _) => return Err(failure.clone()),
                 (Some((_, None)), Some(held)) => {
-                    let value = Arc::clone(&held.value);
-                    let since = held.fetch_began >= asked;
-                    return Ok(if since {
-                        Anew::Fetched(value)
-                    } else {
-                        Anew::TooSoon
+                    return Ok(Newest {
+                        value: Arc::clone(&held.value),
+                        is_newer: held.fetch_began >= asked,
                     });
                 }
                 _ => (self.take_off(&mut state), state.flight_began),
             }
         };
-        let value = flight.await?;
-        let since = began.is_some_and(|began| began >= asked);
-        Ok(if since {
-            Anew::Fetched(value)
-        } else {
-            Anew::TooSoon
+        Ok(Newest {
+            value: flight.await?,
+            is_newer: began.is_some_and(|began| began >= asked),
         })
     }
 
@@ -283,17 +280,16 @@ mod tests {
     async fn asking_anew_is_answered_from_the_latest_fetch_for_a_while() {
         let (kept, count, broken) = counted();
         let pause = Duration::from_secs(30);
-        let anew = async |asked| match kept.get_anew(asked, pause).await {
-            Ok(Anew::Fetched(value)) => Ok(Some(*value)),
-            Ok(Anew::TooSoon) => Ok(None),
-            Err(failure) => Err(failure),
+        let anew = async |asked| {
+            let newest = kept.get_newest(asked, pause).await?;
+            Ok::<_, Failure>((*newest.value, newest.is_newer))
         };
         let before = Instant::now();
         kept.get().await.expect("a value");
-        assert_eq!(anew(before).await, Ok(Some(1)));
-        assert_eq!(anew(Instant::now()).await, Ok(None));
+        assert_eq!(anew(before).await, Ok((1, true)));
+        assert_eq!(anew(before + FRESH).await, Ok((1, false)));
         advance(pause).await;
-        assert_eq!(anew(Instant::now()).await, Ok(Some(2)));
+        assert_eq!(anew(Instant::now()).await, Ok((2, true)));
         broken.store(1, Ordering::SeqCst);
         advance(pause).await;
         assert_eq!(anew(Instant::now()).await, Err(Failure::Timeout));

@@ -21,7 +21,7 @@ pub use client::{Client, Dependency, Lane, Reply};
 pub use complaint::Complaint;
 pub use emulators::Emulators;
 pub use failure::Failure;
-pub use kept::{Anew, Fetched, Kept};
+pub use kept::{Fetched, Kept, Newest};
 
 use crate::config::Problems;
 

@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::google::{Anew, Client, Dependency, Failure, Fetched, Kept, Lane};
+use crate::google::{Client, Dependency, Failure, Fetched, Kept, Lane};
 
 /// How often an unknown key may lead to a fetch.
 const REFETCH: Duration = Duration::from_secs(30);
@@ -110,9 +110,10 @@ impl SigningKeys {
         if let key @ Found::Key(_) = of(&*kept.get().await?) {
             return Ok(key);
         }
-        Ok(match kept.get_anew(asked, REFETCH).await? {
-            Anew::Fetched(keys) => of(&keys),
-            Anew::TooSoon => Found::PerhapsLater,
+        let newest = kept.get_newest(asked, REFETCH).await?;
+        Ok(match of(&newest.value) {
+            Found::Unknown if !newest.is_newer => Found::PerhapsLater,
+            found => found,
         })
     }
 

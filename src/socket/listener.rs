@@ -77,8 +77,8 @@ pub(super) async fn admit(
         };
         let entry = look_up(sockets, &livestream, Freshness::Cached, attempt, |_| true).await?;
         let entry = entry.ok_or_else(|| Refusal::DoesNotExist(livestream.to_string()))?;
-        let elsewhere = entry.streamer_connected && !relay.clears_stale_flag(&livestream);
-        if !elsewhere && !relay.is_started(&livestream) {
+        let on_another_node = entry.streamer_connected && !relay.clears_stale_flag(&livestream);
+        if !on_another_node && !relay.is_started(&livestream) {
             return Err(Refusal::NotStarted(livestream));
         }
     }
