@@ -6,10 +6,12 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use prometheus::IntCounter;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::google::Complaint;
 use crate::handover::{self, Handover};
 use crate::identity::Identity;
 use crate::relay::Relay;
@@ -33,6 +35,9 @@ pub(crate) struct Housekeeping {
     pub(crate) connections: [Arc<Connections>; 2],
     /// Where it is noted what is on, and who may come back.
     pub(crate) handover: Handover,
+    /// Notes that could not be written.
+    pub(crate) handover_errors: IntCounter,
+    pub(crate) complaint: Arc<Complaint>,
     pub(crate) identity: Identity,
     pub(crate) stopping: CancellationToken,
 }
@@ -103,9 +108,16 @@ impl Housekeeping {
             return;
         }
         let is_last = returns.is_empty();
+        let (errors, complaint) = (self.handover_errors.clone(), self.complaint.clone());
         let task = tokio::task::spawn_blocking(move || {
             if let Err(error) = handover::leave_returns(&path, &returns, SystemTime::now()) {
-                tracing::warn!("who may come back cannot be noted for the next process: {error}");
+                errors.inc();
+                if complaint.is_due() {
+                    tracing::warn!(
+                        "who may come back cannot be noted for the next process, after a crash clients with an expired \
+                         token are refused: {error}; make room in the state directory"
+                    );
+                }
             }
         });
         *noting = (!is_last).then_some(task);
@@ -116,7 +128,13 @@ impl Housekeeping {
         if let Some(path) = &self.handover.livestreams
             && let Err(error) = handover::note(path, self.relay.snapshot(), SystemTime::now())
         {
-            tracing::warn!("what is on cannot be noted for the next process: {error}");
+            self.handover_errors.inc();
+            if self.complaint.is_due() {
+                tracing::warn!(
+                    "what is live cannot be noted for the next process, after a crash it is lost: {error}; make room in \
+                     the runtime directory"
+                );
+            }
         }
     }
 }

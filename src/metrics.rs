@@ -55,6 +55,16 @@ pub struct Metrics {
     pub bad_input: IntCounterVec,
     /// Writes of `streamerConnected` that are not confirmed yet.
     pub directory_pending: IntGauge,
+    /// Uses of the state file that failed.
+    pub state_file_errors: IntCounter,
+    /// Notes for the next process that could not be written.
+    pub handover_errors: IntCounter,
+    /// Look-ups that were not made, by whose limit it was.
+    pub lookups_refused: IntCounterVec,
+    /// Tokens whose key was not known yet, by what was answered.
+    pub unknown_keys: IntCounterVec,
+    /// What became of documents and accounts of what is live, at another look.
+    pub rechecks: IntCounterVec,
 }
 
 impl Metrics {
@@ -206,6 +216,34 @@ impl Metrics {
                 registry,
                 "directory_pending_writes",
                 "Writes of streamerConnected that are not confirmed yet.",
+            )?,
+            state_file_errors: counter(
+                registry,
+                "state_file_errors_total",
+                "Reads and writes of the state file that failed.",
+            )?,
+            handover_errors: counter(
+                registry,
+                "handover_errors_total",
+                "Notes of what is live that could not be written for the next process.",
+            )?,
+            lookups_refused: counters(
+                registry,
+                "lookups_refused_total",
+                "Clients that were not looked up since too many look-ups had found nothing, by user or address.",
+                &["limit"],
+            )?,
+            unknown_keys: counters(
+                registry,
+                "unknown_keys_total",
+                "Tokens whose signing key was not known yet, by answer: temporary or invalid.",
+                &["answer"],
+            )?,
+            rechecks: counters(
+                registry,
+                "rechecks_total",
+                "Documents and accounts of what is live that were looked at again, by outcome.",
+                &["subject", "outcome"],
             )?,
         })
     }

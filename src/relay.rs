@@ -10,6 +10,7 @@
 mod announcements;
 mod clustered;
 mod fan_out;
+mod recheck;
 mod returns;
 mod snapshots;
 mod story;
@@ -31,6 +32,7 @@ use crate::transport::{ClipFrame, Outbox};
 use story::Story;
 
 pub use announcements::Announcement;
+pub use recheck::Owned;
 pub use snapshots::Snapshot;
 pub use socketioxide::socket::Sid as SocketId;
 pub use streaming::{NotStarted, Start};

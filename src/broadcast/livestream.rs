@@ -385,6 +385,14 @@ impl<L> Livestream<L> {
         matches!(self.phase, Phase::Live { lease: good } if good == lease)
     }
 
+    /// The good lease, while its streamer is here.
+    pub fn lease(&self) -> Option<Lease> {
+        match self.phase {
+            Phase::Live { lease } => Some(lease),
+            _ => None,
+        }
+    }
+
     /// How it is going.
     pub fn state(&self) -> State {
         match self.phase {

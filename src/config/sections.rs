@@ -9,8 +9,6 @@ use ipnet::IpNet;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-use super::ConfigError;
-
 /// `[server]`: ports, connections and timeouts.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -129,6 +127,9 @@ pub struct Livestream {
     pub backlog_clips: usize,
     /// What those clips may weigh together, in bytes; the latest clip is always kept.
     pub backlog_bytes: usize,
+    /// How often the documents of what is live, and the accounts of its streamers, are looked at again.
+    #[serde(with = "humantime_serde")]
+    pub recheck_interval: Duration,
     /// Livestreams on this machine.
     pub max_live: usize,
     /// Listeners of one livestream on this machine.
@@ -141,6 +142,7 @@ impl Default for Livestream {
             grace: Duration::from_secs(30),
             backlog_clips: 1,
             backlog_bytes: 8 << 20,
+            recheck_interval: Duration::from_secs(30),
             max_live: 1_000,
             max_listeners: 10_000,
         }
@@ -207,6 +209,13 @@ pub struct Identity {
     pub max_returns: usize,
     /// Those of one user.
     pub max_returns_per_user: usize,
+    /// Look-ups of one user in a minute that may end without a livestream of theirs; beyond, they are told to try again.
+    pub failed_lookups_per_user: u32,
+    /// The same for all users of one address.
+    pub failed_lookups_per_address: u32,
+    /// Tokens of one address in a minute whose signing key is not known yet that are answered as a temporary failure;
+    /// beyond, they are invalid.
+    pub unknown_keys_per_address: u32,
 }
 
 impl Default for Identity {
@@ -217,6 +226,9 @@ impl Default for Identity {
             return_window: Duration::from_mins(2),
             max_returns: 50_000,
             max_returns_per_user: 16,
+            failed_lookups_per_user: 100,
+            failed_lookups_per_address: 1000,
+            unknown_keys_per_address: 100,
         }
     }
 }
@@ -243,10 +255,11 @@ pub struct Google {
     /// How long a connection to Google may take.
     #[serde(with = "humantime_serde")]
     pub connect_timeout: Duration,
-    /// How long a call to Google may take in all.
+    /// How long a call to Google may take, and how long it may wait for its turn before.
     #[serde(with = "humantime_serde")]
     pub request_timeout: Duration,
-    /// Calls to Google that may be under way at once.
+    /// Calls to Google that may be under way at once, for each of these: checks of streamers, checks of listeners, and
+    /// all that no client waits for.
     pub max_requests: usize,
     /// How long a livestream's document is believed when a listener asks for it.
     #[serde(with = "humantime_serde")]
@@ -372,33 +385,6 @@ pub struct Log {
     pub client_address: bool,
     /// Refusals of each role that are logged in a minute; the others are only counted.
     pub refusals_per_minute: u32,
-}
-
-impl Log {
-    /// Whether the level is one: a misspelt word would be taken for a module's name, and nothing of ours be logged.
-    pub(super) fn check_level(&self) -> Result<(), ConfigError> {
-        let wrong = || {
-            ConfigError::value(
-                "log.level",
-                "must be off, error, warn, info, debug or trace, or directives such as \
-                 info,castaway_media_server::relay=debug",
-            )
-        };
-        let bare = |directive: &str| {
-            directive
-                .trim()
-                .parse::<tracing::level_filters::LevelFilter>()
-                .is_ok()
-        };
-        let known = self
-            .level
-            .split(',')
-            .all(|directive| directive.contains('=') || bare(directive));
-        if !known || tracing_subscriber::EnvFilter::try_new(&self.level).is_err() {
-            return Err(wrong());
-        }
-        Ok(())
-    }
 }
 
 impl Default for Log {

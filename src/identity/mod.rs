@@ -17,14 +17,15 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
+pub use lookup::{ApiKey, Standing};
 pub use signer::{Signer, SignerError};
 pub use window::{HandedOver, Return, TokenHash};
 
 use crate::broadcast::{LivestreamId, Role, UserId};
 use crate::config::{self, LookupPolicy};
-use crate::google::Access;
+use crate::google::{Access, Lane};
 use claims::{Rules, Token};
-use keys::SigningKeys;
+use keys::{Found, SigningKeys};
 use lookup::Lookup;
 use window::ReturnWindow;
 
@@ -46,6 +47,20 @@ impl Caller {
     }
 }
 
+/// A token that is good by itself; its account has not been looked up.
+pub struct Verified<'a> {
+    text: &'a str,
+    token: Token<'a>,
+    role: Role,
+}
+
+impl Verified<'_> {
+    /// The user it stands for.
+    pub fn user(&self) -> &UserId {
+        &self.token.user
+    }
+}
+
 /// Why a token does not let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum IdentityError {
@@ -58,6 +73,9 @@ pub enum IdentityError {
     /// It cannot be checked now.
     #[error("the token cannot be checked now")]
     Unavailable,
+    /// Its key is not known, and may have been published since the keys were fetched.
+    #[error("the token's key is not known yet")]
+    KeyUnknown,
 }
 
 /// The check of tokens; cheap to clone.
@@ -80,7 +98,7 @@ struct Inner {
 
 impl Identity {
     /// Google's tokens, or the Auth emulator's.
-    pub fn google(access: &Access, config: &config::Config) -> Self {
+    pub fn google(access: &Access, config: &config::Config, api_key: Option<ApiKey>) -> Self {
         let emulator = access.emulators.auth.as_deref();
         if let Some(host) = emulator {
             tracing::warn!(
@@ -89,7 +107,7 @@ impl Identity {
                  unset it in production"
             );
         }
-        let lookup = Lookup::configured(access, config);
+        let lookup = api_key.map(|api_key| Lookup::new(access, config, api_key));
         let unsigned = emulator.is_some();
         let rules = Rules::firebase(&access.project, config.identity.clock_skew, unsigned);
         let keys = if unsigned {
@@ -100,14 +118,14 @@ impl Identity {
         Self::new(rules, keys, lookup, &config.identity)
     }
 
-    /// Takes up the API key that `config` holds now.
-    pub fn reload(&self, access: &Access, config: &config::Config) {
+    /// Takes up another API key.
+    pub fn reload(&self, access: &Access, config: &config::Config, api_key: Option<ApiKey>) {
+        let lookup = api_key.map(|api_key| Arc::new(Lookup::new(access, config, api_key)));
         *self
             .inner
             .lookup
             .write()
-            .unwrap_or_else(PoisonError::into_inner) =
-            Lookup::configured(access, config).map(Arc::new);
+            .unwrap_or_else(PoisonError::into_inner) = lookup;
     }
 
     /// The tokens of `signer`, for the demo.
@@ -144,37 +162,56 @@ impl Identity {
         self
     }
 
-    /// Checks `token`, presented by who is `role` already: it must not have expired.
+    /// Checks `token`, presented by a socket that is `role` already: it must not have expired.
     pub async fn check(&self, token: &str, role: Role) -> Result<Caller, IdentityError> {
         let read = self.read(token)?;
         if read.expired {
             return Err(IdentityError::Expired);
         }
-        self.verify(&read).await?;
-        self.look_up(token, &read, role).await?;
-        Ok(Caller::of(read))
+        self.check_signature(&read).await?;
+        self.confirm(Verified {
+            text: token,
+            token: read,
+            role,
+        })
+        .await
     }
 
-    /// Checks `token`, presented by who wants to be `role` of `livestream`: it may have expired if a socket with it is
-    /// open or was lost lately.
-    pub async fn check_to_join(
+    /// Checks `token` by itself, presented to become `role` of `livestream`: its signature, its claims, its end. It may
+    /// have expired if a socket with it is open or was lost lately.
+    pub async fn verify<'a>(
         &self,
-        token: &str,
+        token: &'a str,
         role: Role,
         livestream: &LivestreamId,
-    ) -> Result<Caller, IdentityError> {
+    ) -> Result<Verified<'a>, IdentityError> {
         let read = self.read(token)?;
         let to = Return::of(&read, token, role, livestream);
         // Before its signature: an expired token's key may be gone.
         if read.expired && !self.window(|it| it.lets_in(&to, Instant::now())) {
             return Err(IdentityError::Expired);
         }
-        self.verify(&read).await?;
+        self.check_signature(&read).await?;
+        Ok(Verified {
+            text: token,
+            token: read,
+            role,
+        })
+    }
+
+    /// Looks the token's account up, where that is configured.
+    pub async fn confirm(&self, verified: Verified<'_>) -> Result<Caller, IdentityError> {
+        let Verified { text, token, role } = verified;
+        let (asked, lane) = match (self.inner.policy, role) {
+            (LookupPolicy::Off, _) => (false, Lane::Background),
+            (_, Role::Streamer) => (true, Lane::Streamers),
+            (policy, Role::Listener) => (policy == LookupPolicy::Everyone, Lane::Listeners),
+        };
         // Of an expired token Google would only say that it has expired.
-        if !read.expired {
-            self.look_up(token, &read, role).await?;
+        if let Some(lookup) = self.lookup().filter(|_| asked && !token.expired) {
+            lookup.check(text, &token, lane).await?;
         }
-        Ok(Caller::of(read))
+        Ok(Caller::of(token))
     }
 
     /// What to ask other nodes about an expired token that was good once, and who they would let in.
@@ -186,7 +223,7 @@ impl Identity {
     ) -> Option<(Return, Caller)> {
         let read = self.read(token).ok().filter(|read| read.expired)?;
         // So that nobody asks in another's name.
-        self.verify(&read).await.ok()?;
+        self.check_signature(&read).await.ok()?;
         let to = Return::of(&read, token, role, livestream);
         Some((to, Caller::of(read)))
     }
@@ -197,37 +234,36 @@ impl Identity {
     }
 
     /// Checks the signature, where there is one.
-    async fn verify(&self, read: &Token<'_>) -> Result<(), IdentityError> {
+    async fn check_signature(&self, read: &Token<'_>) -> Result<(), IdentityError> {
         let Some(id) = &read.key_id else {
             return Ok(());
         };
         let key = self.inner.keys.find(id).await;
-        let key = key.map_err(|_| IdentityError::Unavailable)?;
-        let key = key.ok_or(IdentityError::Invalid("its key is not known"))?;
+        let key = match key.map_err(|_| IdentityError::Unavailable)? {
+            Found::Key(key) => key,
+            Found::Unknown => return Err(IdentityError::Invalid("its key is not known")),
+            Found::PerhapsLater => return Err(IdentityError::KeyUnknown),
+        };
         if !read.is_signed_by(&key) {
             return Err(IdentityError::Invalid("its signature is wrong"));
         }
         Ok(())
     }
 
-    /// Looks the account up, where that is configured.
-    async fn look_up(
-        &self,
-        token: &str,
-        read: &Token<'_>,
-        role: Role,
-    ) -> Result<(), IdentityError> {
-        let asked = match self.inner.policy {
-            LookupPolicy::Off => false,
-            LookupPolicy::Streamers => role == Role::Streamer,
-            LookupPolicy::Everyone => true,
-        };
-        let lookup = self.inner.lookup.read();
-        let lookup = lookup.unwrap_or_else(PoisonError::into_inner).clone();
-        match lookup.filter(|_| asked) {
-            Some(lookup) => lookup.check(token, read).await,
-            None => Ok(()),
+    /// Whether the user of a token that was let in has been disabled or deleted since, where accounts are looked up.
+    pub async fn recheck(&self, token: &str, user: &UserId) -> Standing {
+        match self.lookup() {
+            Some(lookup) => lookup.recheck(token, user).await,
+            None => Standing::Unknown,
         }
+    }
+
+    fn lookup(&self) -> Option<Arc<Lookup>> {
+        let lookup = &self.inner.lookup;
+        lookup
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// A socket is let in with this token.

@@ -5,6 +5,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use secrecy::SecretString;
 use socketioxide::adapter::LocalAdapter;
 use socketioxide::extract::{Event, SocketRef, TryData};
 use socketioxide::handler::DisconnectHandler;
@@ -27,6 +28,8 @@ pub(super) struct Bearer {
     pub(super) caller: Caller,
     /// With what its client may come back; none once it is gone. A lock: a client may send a fresh token at any time.
     back: Mutex<Option<Return>>,
+    /// A streamer's latest token, with which its account is looked up again. A lock, as above.
+    text: Mutex<Option<SecretString>>,
     /// One fresh token is checked at a time, so that a client cannot have Google asked without end.
     checking: AtomicBool,
     _counted: Counted,
@@ -56,10 +59,17 @@ impl Bearer {
             livestream,
             caller,
             back: Mutex::new(Some(back)),
+            text: Mutex::new(text_to_keep(attempt.role, &attempt.claim.token)),
             checking: AtomicBool::new(false),
             _counted: counted,
             _occupancy: attempt.occupancy,
         }
+    }
+
+    /// The streamer's latest token.
+    pub(super) fn text(&self) -> Option<SecretString> {
+        let text = self.text.lock();
+        text.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn back(&self) -> MutexGuard<'_, Option<Return>> {
@@ -109,6 +119,8 @@ impl Bearer {
         match checked {
             Ok(caller) if caller.user == self.caller.user => {
                 self.renew(&token);
+                *self.text.lock().unwrap_or_else(PoisonError::into_inner) =
+                    text_to_keep(self.role, &token);
                 Ack {
                     ok: true,
                     ..Ack::default()
@@ -116,7 +128,9 @@ impl Bearer {
             }
             Ok(_) | Err(IdentityError::Invalid(_)) => Ack::error(wire::TOKEN_INVALID),
             Err(IdentityError::Expired) => Ack::error(wire::TOKEN_EXPIRED),
-            Err(IdentityError::Unavailable) => Ack::error(&wire::Refusal::Unavailable.text()),
+            Err(IdentityError::Unavailable | IdentityError::KeyUnknown) => {
+                Ack::error(&wire::Refusal::Unavailable.text())
+            }
         }
     }
 }
@@ -125,6 +139,11 @@ impl Drop for Bearer {
     fn drop(&mut self) {
         self.lost();
     }
+}
+
+/// A token is kept for streamers alone, whose accounts are looked up again.
+fn text_to_keep(role: Role, token: &str) -> Option<SecretString> {
+    (role == Role::Streamer).then(|| token.into())
 }
 
 /// Registers what both kinds of socket may send: the event `token`, and events that nobody knows. `bearer` finds who

@@ -5,11 +5,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use serde::Deserialize;
 use socketioxide::extract::{SocketRef, TryData};
 use socketioxide::handler::ConnectHandler;
 use socketioxide::{SocketIo, TransportType};
 
+use super::lookup_limits::PendingLookup;
 use super::{Sockets, Visit, Visitor, listener, streamer, wire};
 use crate::broadcast::{Lease, LivestreamId, Role, UserId};
 use crate::directory::{Entry, Freshness};
@@ -34,6 +37,8 @@ pub(super) struct Claim {
     /// When it asked, among all: of two streamers the later one stays.
     pub(super) lease: Lease,
     pub(super) token: Box<str>,
+    /// Where it comes from.
+    pub(super) address: IpAddr,
     /// As it was named: it need not be an id.
     pub(super) named: String,
     /// None: what was named cannot be an id, so there is no such livestream, and nobody is asked for it.
@@ -190,12 +195,9 @@ impl Attempt<'_> {
     }
 
     /// Checks the token.
-    pub(super) async fn identify(&self) -> Result<Caller, Refusal> {
+    pub(super) async fn identify(&self) -> Result<(Caller, Option<PendingLookup>), Refusal> {
         let Claim {
-            token,
-            named,
-            livestream,
-            ..
+            token, livestream, ..
         } = self.claim;
         // The livestream matters only to who comes back on a token that has just expired; nobody was ever nowhere.
         let nowhere = || LivestreamId::new("nowhere");
@@ -203,19 +205,54 @@ impl Attempt<'_> {
             return Err(Refusal::TokenInvalid);
         };
         let identity = &self.sockets.0.identity;
-        let checked = self.step(identity.check_to_join(token, self.role, &livestream));
-        let caller = match checked.await? {
-            Ok(caller) => caller,
-            Err(IdentityError::Invalid(reason)) => {
-                tracing::debug!(role = self.role.as_str(), livestream.id = named, %reason, "token refused");
-                return Err(Refusal::TokenInvalid);
+        let verified = match self
+            .step(identity.verify(token, self.role, &livestream))
+            .await?
+        {
+            Ok(verified) => verified,
+            Err(IdentityError::Expired) => {
+                let caller = self.returning(&livestream).await?;
+                let pending = self.begin_lookup(&caller.user)?;
+                return Ok((self.verified(caller), pending));
             }
-            Err(IdentityError::Expired) => self.returning(&livestream).await?,
-            Err(IdentityError::Unavailable) => return Err(Refusal::Unavailable),
+            Err(error) => return Err(self.token_refused(error)),
         };
+        // Before the account is looked up, which costs a call, too.
+        let pending = self.begin_lookup(verified.user())?;
+        let confirmed = self.step(identity.confirm(verified)).await?;
+        let caller = confirmed.map_err(|error| self.token_refused(error))?;
+        Ok((self.verified(caller), pending))
+    }
+
+    fn verified(&self, caller: Caller) -> Caller {
         let verified = Verified(caller.user.clone());
         self.socket.extensions.insert(verified);
-        Ok(caller)
+        caller
+    }
+
+    fn token_refused(&self, error: IdentityError) -> Refusal {
+        match error {
+            IdentityError::Invalid(reason) => {
+                tracing::debug!(role = self.role.as_str(), livestream.id = self.claim.named, %reason, "token refused");
+                Refusal::TokenInvalid
+            }
+            IdentityError::Expired => Refusal::TokenExpired,
+            IdentityError::Unavailable => Refusal::Unavailable,
+            IdentityError::KeyUnknown => {
+                self.sockets.0.lookup_limits.unknown_key(self.claim.address)
+            }
+        }
+    }
+
+    /// A streamer always has its livestream looked up; a listener only where that is not known.
+    fn begin_lookup(&self, user: &UserId) -> Result<Option<PendingLookup>, Refusal> {
+        match self.role {
+            Role::Streamer => {
+                let limits = &self.sockets.0.lookup_limits;
+                limits.begin(user, self.claim.address).map(Some)
+            }
+            Role::Listener => Ok(None),
+        }
     }
 
     /// Asks the other nodes whether the client may come back on its expired token.
@@ -234,14 +271,22 @@ impl Attempt<'_> {
         }
     }
 
-    /// Looks the livestream up.
+    /// Looks the livestream up; a pending look-up counts as failed unless the livestream is one that `fits`.
     pub(super) async fn look_up(
         &self,
         id: &LivestreamId,
         freshness: Freshness,
+        pending: Option<PendingLookup>,
+        fits: impl FnOnce(&Entry) -> bool,
     ) -> Result<Option<Entry>, Refusal> {
-        let found = self.step(self.sockets.0.directory.find(id, freshness));
-        found.await?.map_err(|_| Refusal::Unavailable)
+        let found = self.sockets.0.directory.find(id, freshness).await;
+        let failed = matches!(&found, Ok(entry) if !entry.as_ref().is_some_and(fits));
+        if let Some(pending) = pending.filter(|_| !failed) {
+            pending.excuse();
+        }
+        // Counted first, also for a client that is gone.
+        let found = self.step(std::future::ready(found)).await?;
+        found.map_err(|_| Refusal::Unavailable)
     }
 }
 
@@ -261,6 +306,7 @@ fn claim(sockets: &Sockets, socket: &SocketRef, auth: Option<Auth>) -> Result<Cl
     Ok(Claim {
         lease,
         token,
+        address: visitor.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |visitor| visitor.address),
         livestream: LivestreamId::new(&livestream),
         named: livestream.into(),
     })

@@ -63,7 +63,7 @@ pub(super) async fn admit(attempt: Attempt<'_>) -> Result<(), Refusal> {
         ..
     } = attempt;
     let relay = &sockets.0.relay;
-    let caller = attempt.identify().await?;
+    let (caller, _) = attempt.identify().await?;
     let livestream = claim.livestream.clone();
     let livestream = livestream.ok_or_else(|| Refusal::DoesNotExist(claim.named.clone()))?;
     // What is on air here or on another node exists: no document is asked for, and no outage there keeps listeners out.
@@ -72,9 +72,18 @@ pub(super) async fn admit(attempt: Attempt<'_>) -> Result<(), Refusal> {
         elsewhere = attempt.step(relay.look_elsewhere(&livestream)).await?;
     }
     if !relay.is_started(&livestream) && elsewhere.is_none() {
-        let entry = attempt.look_up(&livestream, Freshness::Cached).await?;
+        let pending = if sockets.0.directory.is_cached(&livestream) {
+            None
+        } else {
+            let limits = &sockets.0.lookup_limits;
+            Some(limits.begin(&caller.user, claim.address)?)
+        };
+        let entry = attempt
+            .look_up(&livestream, Freshness::Cached, pending, |_| true)
+            .await?;
         let entry = entry.ok_or_else(|| Refusal::DoesNotExist(livestream.to_string()))?;
-        if !entry.streamer_connected && !relay.is_started(&livestream) {
+        let on_another_node = entry.streamer_connected && !relay.clears_stale_flag(&livestream);
+        if !on_another_node && !relay.is_started(&livestream) {
             return Err(Refusal::NotStarted(livestream));
         }
     }

@@ -13,9 +13,11 @@ mod clustered;
 mod entry;
 mod handshake;
 mod listener;
+mod lookup_limits;
 mod outgoing;
 mod parting;
 mod promises;
+mod recheck;
 mod streamer;
 mod users;
 mod wire;
@@ -52,6 +54,7 @@ struct Inner {
     identity: Identity,
     directory: Directory,
     metrics: Metrics,
+    lookup_limits: lookup_limits::LookupLimits,
     connections: Arc<Connections>,
     sessions: Arc<Sessions>,
     shared_writes: bool,
@@ -95,6 +98,7 @@ impl Sockets {
             relay,
             identity,
             directory,
+            lookup_limits: lookup_limits::LookupLimits::new(&config.identity, &metrics),
             metrics,
             connections,
             sessions: Arc::default(),

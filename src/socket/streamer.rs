@@ -14,7 +14,7 @@ use super::promises::{Promise, Promises};
 use super::wire::{self, Ack, Refusal, StateMessage};
 use super::{Sockets, now};
 use crate::broadcast::{Lease, Role};
-use crate::directory::Freshness;
+use crate::directory::{Entry, Freshness};
 use crate::limits::whole_millis;
 use crate::relay::{NotStarted, Start, UploadError, Uploaded};
 
@@ -43,7 +43,7 @@ fn seat(socket: &SocketRef) -> Option<Arc<StreamerSeat>> {
     socket.extensions.get::<Arc<StreamerSeat>>()
 }
 
-fn bearer(socket: &SocketRef) -> Option<Arc<Bearer>> {
+pub(super) fn bearer(socket: &SocketRef) -> Option<Arc<Bearer>> {
     Some(seat(socket)?.bearer.clone())
 }
 
@@ -69,10 +69,13 @@ pub(super) async fn admit(attempt: Attempt<'_>) -> Result<(), Refusal> {
         ..
     } = attempt;
     let relay = &sockets.0.relay;
-    let caller = attempt.identify().await?;
+    let (caller, pending) = attempt.identify().await?;
     let livestream = claim.livestream.clone().ok_or(Refusal::NotTheArtist)?;
-    let entry = attempt.look_up(&livestream, Freshness::Fresh).await?;
-    if entry.is_none_or(|entry| entry.artist != caller.user) {
+    let theirs = |entry: &Entry| entry.artist == caller.user;
+    let entry = attempt
+        .look_up(&livestream, Freshness::Fresh, pending, theirs)
+        .await?;
+    if !entry.is_some_and(|entry| theirs(&entry)) {
         return Err(Refusal::NotTheArtist);
     }
     let replaces = relay.is_streamed_by(&livestream, &caller.user);

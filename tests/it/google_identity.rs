@@ -5,7 +5,7 @@ use std::time::Duration;
 use castaway_media_server::broadcast::{LivestreamId, Role, UserId};
 use castaway_media_server::config::{Config, LookupPolicy};
 use castaway_media_server::google::{Access, Client, Emulators};
-use castaway_media_server::identity::{Identity, IdentityError, Return, Signer, TokenHash};
+use castaway_media_server::identity::{ApiKey, Identity, IdentityError, Return, Signer, TokenHash};
 use prometheus::Registry;
 
 use crate::google_access::pass;
@@ -17,10 +17,11 @@ fn show() -> LivestreamId {
 
 async fn identity_with(config: &Config, emulators: Emulators) -> Identity {
     let client = Client::new(&config.google, &Registry::new()).expect("a client");
+    let api_key = ApiKey::find(config, &emulators).expect("a key or none");
     let access = Access::open(client, &config.google, emulators)
         .await
         .expect("a way in");
-    Identity::google(&access, config)
+    Identity::google(&access, config, api_key)
 }
 
 async fn identity(google: &GoogleDouble) -> Identity {
@@ -28,7 +29,17 @@ async fn identity(google: &GoogleDouble) -> Identity {
 }
 
 async fn check(identity: &Identity, token: &str, role: Role) -> Result<String, IdentityError> {
-    let caller = identity.check_to_join(token, role, &show()).await?;
+    check_in(identity, token, role, &show()).await
+}
+
+async fn check_in(
+    identity: &Identity,
+    token: &str,
+    role: Role,
+    livestream: &LivestreamId,
+) -> Result<String, IdentityError> {
+    let verified = identity.verify(token, role, livestream).await?;
+    let caller = identity.confirm(verified).await?;
     Ok(caller.user.to_string())
 }
 
@@ -109,14 +120,21 @@ async fn junk_costs_no_fetch() {
 async fn a_new_key_is_found_and_unknown_ones_cost_one_fetch_in_thirty_seconds() {
     let google = GoogleDouble::start().await;
     let identity = identity(&google).await;
+    let unknown = google.token("ada", Kind::UnknownKey);
+    // The keys are fetched for it, so it is certain.
+    assert!(is_invalid(
+        &check(&identity, &unknown, Role::Listener).await
+    ));
     for _ in 0..10 {
-        let token = google.token("ada", Kind::UnknownKey);
-        assert!(is_invalid(&check(&identity, &token, Role::Listener).await));
+        let result = check(&identity, &unknown, Role::Listener).await;
+        assert_eq!(result, Err(IdentityError::KeyUnknown));
     }
     assert_eq!(google.calls(Endpoint::Keys), 1);
     google.world().signer = 1;
-    pass(Duration::from_secs(31)).await;
     let token = google.token("ada", Kind::Valid);
+    let result = check(&identity, &token, Role::Listener).await;
+    assert_eq!(result, Err(IdentityError::KeyUnknown), "published since");
+    pass(Duration::from_secs(31)).await;
     assert_eq!(
         check(&identity, &token, Role::Listener).await.as_deref(),
         Ok("ada")
@@ -273,7 +291,7 @@ async fn lost_socket_returns_on_a_token_that_has_expired() {
         Err(IdentityError::Expired)
     );
     let other = LivestreamId::new("other").expect("an id");
-    let elsewhere = identity.check_to_join(&token, Role::Streamer, &other).await;
+    let elsewhere = check_in(&identity, &token, Role::Streamer, &other).await;
     assert_eq!(elsewhere, Err(IdentityError::Expired));
     let fresh = identity.check(&token, Role::Streamer).await;
     assert_eq!(fresh, Err(IdentityError::Expired), "it is no fresh token");

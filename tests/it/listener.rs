@@ -63,8 +63,8 @@ async fn a_late_joiner_gets_the_latest_clip_at_once_and_as_many_as_are_kept() {
 async fn joins_in_mid_show(way: Way, listeners: usize) {
     let app = TestApp::with_config(|config| {
         way.configure(config);
-        config.upload.clips_per_minute = 1_000_000;
-        config.upload.clips_burst = 100_000;
+        config.upload.clips_burst = 10_000;
+        config.upload.clips_per_minute = 10_000_000;
         config.upload.bytes_burst = 1 << 30;
         config.upload.bytes_per_second = 1 << 30;
         config.listener.queue_clips = 10_000;
@@ -147,19 +147,6 @@ async fn a_listener_is_told_how_it_is_going_after_its_success() {
     streamer
         .until_state(|state| *state == json!({ "state": "live", "listeners": 0 }))
         .await;
-}
-
-#[tokio::test]
-async fn a_listener_may_be_here_before_its_streamer_where_the_document_says_it_is_on_air() {
-    let app = TestApp::start().await;
-    app.google.world().put_livestream("show", "ada", true);
-    let mut listener = Client::listener(&app, Way::WebSocket, "bob", "show").await;
-    listener
-        .until_state(|state| state["state"] == "waiting")
-        .await;
-    let mut streamer = Client::streamer(&app, Way::WebSocket, "show").await;
-    streamer.upload(&clip(1, 100)).await;
-    listener.hears(&clip(1, 100)).await;
 }
 
 #[tokio::test]

@@ -11,6 +11,8 @@ mod google_identity;
 mod handshake;
 mod health;
 mod listener;
+mod preflight;
+mod recheck;
 mod shared_transport;
 mod slow_listener;
 mod stop_and_restart;

@@ -62,9 +62,9 @@ async fn five_hundred_uploads_a_hundred_at_once_are_heard_in_their_order() {
 #[tokio::test]
 async fn clips_that_come_before_the_success_are_not_lost() {
     let app = TestApp::start().await;
-    // As if another node had it on air: so listeners may be here first.
-    app.google.world().put_livestream("show", "ada", true);
+    let lost = Client::streamer(&app, Way::WebSocket, "show").await;
     let mut listener = Client::listener(&app, Way::WebSocket, "bob", "show").await;
+    drop(lost);
     let mut first = 0;
     for way in [Way::WebSocket, Way::Polling, Way::WebSocket] {
         // It is connected, and emits at once, before it has read anything else.
