@@ -19,7 +19,7 @@ pub struct Metrics {
     pub connections_closed: IntCounterVec,
     /// Livestreams by state.
     pub livestreams: IntGaugeVec,
-    /// What became of livestreams: started, resumed, `taken_over`, lost, ended, expired.
+    /// What became of livestreams: started, resumed, `taken_over`, lost, ended, expired, deleted, disowned.
     pub livestream_events: IntCounterVec,
     /// Listeners of all livestreams.
     pub listeners: IntGauge,

@@ -82,10 +82,10 @@ impl Recheck {
         let Some(token) = self.sockets.token_of(streamer) else {
             return;
         };
-        let standing = self
-            .identity
-            .recheck(token.expose_secret(), &owned.user)
-            .await;
+        let standing = self.identity.recheck(token.expose_secret(), &owned.user);
+        let Some(standing) = standing.await else {
+            return;
+        };
         let outcome = match standing {
             Standing::Good => "good",
             Standing::Gone => "gone",

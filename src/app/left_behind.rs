@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::cluster::{Cluster, Phase};
 use crate::directory::Directory;
 
-/// Clears what an earlier run of this node left set, but for shows that went on elsewhere; waits for the engine.
+/// Clears what an earlier run of this node left set, except for livestreams that went on elsewhere; waits for Redis.
 pub(super) async fn clear(cluster: Cluster, directory: Directory) {
     for id in directory.left_behind() {
         loop {

@@ -280,20 +280,20 @@ mod tests {
     async fn asking_anew_is_answered_from_the_latest_fetch_for_a_while() {
         let (kept, count, broken) = counted();
         let pause = Duration::from_secs(30);
-        let anew = async |asked| {
+        let newest_since = async |asked| {
             let newest = kept.get_newest(asked, pause).await?;
             Ok::<_, Failure>((*newest.value, newest.is_newer))
         };
         let before = Instant::now();
         kept.get().await.expect("a value");
-        assert_eq!(anew(before).await, Ok((1, true)));
-        assert_eq!(anew(before + FRESH).await, Ok((1, false)));
+        assert_eq!(newest_since(before).await, Ok((1, true)));
+        assert_eq!(newest_since(before + FRESH).await, Ok((1, false)));
         advance(pause).await;
-        assert_eq!(anew(Instant::now()).await, Ok((2, true)));
+        assert_eq!(newest_since(Instant::now()).await, Ok((2, true)));
         broken.store(1, Ordering::SeqCst);
         advance(pause).await;
-        assert_eq!(anew(Instant::now()).await, Err(Failure::Timeout));
-        assert_eq!(anew(Instant::now()).await, Err(Failure::Timeout));
+        assert_eq!(newest_since(Instant::now()).await, Err(Failure::Timeout));
+        assert_eq!(newest_since(Instant::now()).await, Err(Failure::Timeout));
         assert_eq!(count.load(Ordering::SeqCst), 3);
     }
 

@@ -5,6 +5,7 @@
 //! **Invariant**: it only ever refuses. It never stands in for the local checks (the Auth emulator's ignores `exp`),
 //! and when it fails the locally verified token holds.
 
+use std::num::ParseIntError;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use reqwest::header::HeaderValue;
@@ -80,6 +81,12 @@ struct Account {
     valid_since: Option<String>,
 }
 
+impl Account {
+    fn valid_since(&self) -> Result<Option<u64>, ParseIntError> {
+        self.valid_since.as_deref().map(str::parse).transpose()
+    }
+}
+
 #[derive(Deserialize)]
 struct Answer {
     #[serde(default)]
@@ -122,8 +129,9 @@ impl Lookup {
     pub(super) async fn recheck(&self, text: &str, user: &UserId) -> Standing {
         match self.ask(text, Lane::Background).await {
             Ok(answer) => match account(&answer, user) {
-                Some(account) if !account.disabled => Standing::Good,
-                _ => Standing::Gone,
+                Some(account) if account.disabled => Standing::Gone,
+                Some(_) => Standing::Good,
+                None => Standing::Unknown,
             },
             Err(failure) => match failure.code() {
                 Some("USER_DISABLED" | "USER_NOT_FOUND") => Standing::Gone,
@@ -189,8 +197,15 @@ impl Lookup {
             // In a header rather than in the URL, which ends up in other people's logs.
             .header("x-goog-api-key", self.api_key.clone())
             .json(&serde_json::json!({ "idToken": text }));
-        let reply = client.call(Dependency::Identity, lane, request).await?;
-        Ok(reply.value)
+        let reply = client
+            .call::<Answer>(Dependency::Identity, lane, request)
+            .await?;
+        let readable = |account: &Account| account.valid_since().is_ok();
+        if reply.value.users.iter().all(readable) {
+            Ok(reply.value)
+        } else {
+            Err(client.unusable(Dependency::Identity))
+        }
     }
 
     fn judge_failure(&self, failure: &Failure) -> Result<(), IdentityError> {
@@ -232,11 +247,9 @@ fn judge(answer: &Answer, token: &Token<'_>) -> Result<(), IdentityError> {
     if account.disabled {
         return Err(IdentityError::Invalid("its user is disabled"));
     }
-    let valid_since = account
-        .valid_since
-        .as_deref()
-        .and_then(|it| it.parse().ok());
-    if valid_since.is_some_and(|since: u64| token.authenticated_at < since) {
+    // An answer in which it cannot be read was refused by `Lookup::ask`.
+    let valid_since = account.valid_since().unwrap_or_default();
+    if valid_since.is_some_and(|since| token.authenticated_at < since) {
         return Err(IdentityError::Expired);
     }
     Ok(())

@@ -250,12 +250,9 @@ impl Identity {
         Ok(())
     }
 
-    /// Whether the user of a token that was let in has been disabled or deleted since, where accounts are looked up.
-    pub async fn recheck(&self, token: &str, user: &UserId) -> Standing {
-        match self.lookup() {
-            Some(lookup) => lookup.recheck(token, user).await,
-            None => Standing::Unknown,
-        }
+    /// Whether the user of a token that was let in has been disabled or deleted since; none if no account is looked up.
+    pub async fn recheck(&self, token: &str, user: &UserId) -> Option<Standing> {
+        Some(self.lookup()?.recheck(token, user).await)
     }
 
     fn lookup(&self) -> Option<Arc<Lookup>> {

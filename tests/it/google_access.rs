@@ -151,7 +151,7 @@ async fn wait_for_a_turn_is_nobodys_failure() {
     google.world().put_livestream("show", "ada", false);
     let mut config = google.config().google;
     config.max_requests = 2;
-    config.request_timeout = Duration::from_millis(400);
+    config.request_timeout = Duration::from_secs(2);
     let client = Client::new(&config, &Registry::new()).expect("a client");
     let access = Access::open(client, &config, metadata(&google))
         .await
@@ -161,7 +161,7 @@ async fn wait_for_a_turn_is_nobodys_failure() {
     let id = |text: String| LivestreamId::new(&text).expect("an id");
     google.fail(
         Endpoint::Read,
-        Fault::Slow(Duration::from_millis(100)),
+        Fault::Slow(Duration::from_millis(1400)),
         1000,
     );
     let ids: Vec<LivestreamId> = (0..60).map(|n| id(format!("no-{n}"))).collect();
@@ -176,7 +176,8 @@ async fn wait_for_a_turn_is_nobodys_failure() {
         flood.iter().any(Result::is_err),
         "more than could have a turn"
     );
-    assert!(flood.iter().filter(|found| found.is_ok()).count() >= 8);
+    // Two at once: the second pair's turn comes when more than half of the time is over, and it has all of it.
+    assert_eq!(flood.iter().filter(|found| found.is_ok()).count(), 4);
     assert!(matches!(streamer, Ok(Some(_))), "{streamer:?}");
     let health = access.client.health();
     assert!(
