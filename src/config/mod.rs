@@ -12,7 +12,7 @@ mod sections;
 pub use load::{ConfigError, Sources};
 pub use sections::{
     Cluster, Google, Http, Identity, Listener, Livestream, Log, LogFormat, LookupPolicy, Server,
-    Upload,
+    TCP_KEEPALIVE_TIME, TCP_USER_TIMEOUT, Upload,
 };
 
 use secrecy::{ExposeSecret as _, SecretString};
@@ -97,11 +97,8 @@ impl Config {
                 "must be at least upload.max_clip_bytes, or the largest clip could never be heard",
             );
         }
-        if server.request_timeout <= server.ping_interval {
-            return wrong(
-                "server.request_timeout",
-                "must be longer than server.ping_interval: a long poll lasts until the next ping",
-            );
+        if !TCP_KEEPALIVE_TIME.contains(&server.tcp_keepalive_time) {
+            return wrong("server.tcp_keepalive_time", "must be between 1s and 9h");
         }
         if google.request_timeout.as_millis() > 4_500 {
             return wrong(
@@ -174,6 +171,28 @@ impl Config {
                 "server.max_connections_per_address",
                 server.max_connections_per_address as u64,
             ),
+            ("server.max_sessions", server.max_sessions as u64),
+            (
+                "server.max_sessions_per_address",
+                server.max_sessions_per_address as u64,
+            ),
+            (
+                "server.max_unjoined_sessions_per_address",
+                server.max_unjoined_sessions_per_address as u64,
+            ),
+            (
+                "server.max_sessions_per_connection",
+                server.max_sessions_per_connection as u64,
+            ),
+            ("server.max_header_bytes", server.max_header_bytes as u64),
+            (
+                "server.max_message_bytes_before_join",
+                server.max_message_bytes_before_join as u64,
+            ),
+            (
+                "server.min_bytes_per_second",
+                u64::from(server.min_bytes_per_second),
+            ),
             ("server.max_refusals", u64::from(server.max_refusals)),
             (
                 "server.send_buffer_bytes",
@@ -209,6 +228,7 @@ impl Config {
             ("server.idle_timeout", server.idle_timeout),
             ("server.request_timeout", server.request_timeout),
             ("server.tcp_user_timeout", server.tcp_user_timeout),
+            ("server.tcp_keepalive_time", server.tcp_keepalive_time),
             ("server.shutdown_timeout", server.shutdown_timeout),
             ("listener.stall_timeout", listener.stall_timeout),
             ("listener.max_lag", listener.max_lag),

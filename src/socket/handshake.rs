@@ -1,5 +1,7 @@
 //! The check of a client, in the contract's order: token there, livestream there, token good, livestream good.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 use socketioxide::SocketIo;
 use socketioxide::extract::{SocketRef, TryData};
@@ -9,6 +11,7 @@ use super::{Sockets, Visit, Visitor, listener, streamer, wire};
 use crate::broadcast::{LivestreamId, Role};
 use crate::directory::{Entry, Freshness};
 use crate::identity::{Caller, IdentityError};
+use crate::transport::Greeting;
 
 use wire::Refusal;
 
@@ -36,7 +39,7 @@ pub(super) struct Claim {
 pub(super) struct Refused(pub(super) Refusal);
 
 /// Registers both namespaces. Each has its check as a middleware, so that it is done before CONNECT is answered.
-pub(super) fn register(sockets: &Sockets, io: &SocketIo) {
+pub(super) fn register(sockets: &Sockets, io: &SocketIo, greeting: &Greeting) {
     let connect = |role: Role| {
         let (checker, greeter) = (sockets.clone(), sockets.clone());
         let middleware = move |socket: SocketRef, TryData(auth): TryData<Auth>| {
@@ -53,8 +56,15 @@ pub(super) fn register(sockets: &Sockets, io: &SocketIo) {
                     Role::Listener => listener::admit(&sockets, &socket, auth.ok()).await,
                 };
                 timer.observe_duration();
-                if let Err(refusal) = admitted {
-                    socket.extensions.insert(Refused(refusal));
+                match admitted {
+                    // Counted as joined for as long as the socket is there.
+                    Ok(()) => {
+                        let member = sockets.session(&socket).join();
+                        socket.extensions.insert(Arc::new(member));
+                    }
+                    Err(refusal) => {
+                        socket.extensions.insert(Refused(refusal));
+                    }
                 }
                 // Never an error: that would be CONNECT_ERROR, for which the shipped app is not prepared.
                 Ok::<(), std::convert::Infallible>(())
@@ -80,6 +90,12 @@ pub(super) fn register(sockets: &Sockets, io: &SocketIo) {
         };
         handler.with(middleware)
     };
+    let greeted = |socket: SocketRef| {
+        // Nothing is lost if the session ends meanwhile, and its queue has room: these are its first packets.
+        socket.disconnect().ok();
+        std::future::ready(())
+    };
+    io.ns(greeting.namespace().to_owned(), greeted);
     io.ns(wire::STREAMER, connect(Role::Streamer));
     io.ns(wire::LISTENER, connect(Role::Listener));
 }

@@ -71,8 +71,6 @@ pub(super) async fn admit(
     if entry.is_none_or(|entry| entry.artist != caller.user) {
         return Err(Refusal::NotTheArtist);
     }
-    // Known from now on, so that its transport can be closed.
-    sockets.session(socket);
     if !sockets.0.relay.acquire(&livestream, now()).await {
         return Err(Refusal::Full);
     }

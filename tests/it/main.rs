@@ -2,6 +2,7 @@
 
 mod architecture;
 mod bad_input;
+mod close_codes;
 mod connections;
 mod example_config;
 mod google_access;
@@ -9,9 +10,13 @@ mod google_directory;
 mod google_identity;
 mod handshake;
 mod health;
+mod heartbeat;
 mod listener;
+mod slots;
 mod slow_listener;
 mod stop_and_restart;
+mod stranger_memory;
 mod streamer;
 mod support;
 mod takeover;
+mod upgrade;
