@@ -168,6 +168,8 @@ impl App {
                 lag: config.listener.max_lag,
             },
             bounds,
+            max_header_bytes: server.max_header_bytes,
+            user_timeout: server.tcp_user_timeout,
         };
         let connections = Connections::new(&limits, metrics.clone());
         // Health checks cannot use up what clients need; their connections are not counted among clients'.
@@ -185,13 +187,14 @@ impl App {
             metrics: metrics.clone(),
             connections: connections.clone(),
         };
-        let (sockets, mut routes) = Sockets::build(&config, parts);
+        let (sockets, socket_io) = Sockets::build(&config, parts);
+        let mut routes = extra;
         if config.http.pages {
             routes = routes.merge(pages::router());
         }
         let options = SocketOptions {
             send_buffer_bytes: server.send_buffer_bytes,
-            user_timeout: server.tcp_user_timeout,
+            keepalive_time: server.tcp_keepalive_time,
             trusted_proxies: server.trusted_proxies.clone(),
         };
         let clients = listen(
@@ -209,7 +212,7 @@ impl App {
         let addresses = (clients.local_addr()?, health.local_addr()?);
         let doors = Doors {
             clients: ClientListener::new(clients, options.clone(), connections.clone())?,
-            routes: client::layered(routes.merge(extra), server)?,
+            routes: client::layered(socket_io, routes, server)?,
             health: ClientListener::new(health, options, health_connections.clone())?,
         };
         let (failed, failure) = mpsc::channel(2);

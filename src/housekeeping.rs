@@ -1,5 +1,5 @@
-//! What must be done every now and then: livestreams expire, changes are told, connections are looked through, credit
-//! that is whole again is forgotten, and a note is kept of what is on.
+//! What must be done every now and then: sessions are pinged, livestreams expire, changes are told, connections are looked
+//! through, credit that is whole again is forgotten, and a note is kept of what is on.
 //!
 //! **Invariant**: it runs from the first client to the stop; its end before that is a failure of the daemon.
 
@@ -47,10 +47,17 @@ impl Housekeeping {
     pub(crate) async fn run(self) -> std::io::Result<()> {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let sessions = self.sockets.sessions();
+        let mut heartbeats = tokio::time::interval(sessions.heartbeat().tick());
+        heartbeats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut count = 0_u64;
         let mut noting = None;
         loop {
             tokio::select! {
+                _ = heartbeats.tick() => {
+                    sessions.sweep(Instant::now().into_std());
+                    continue;
+                }
                 _ = ticks.tick() => {}
                 () = self.connections[0].has_room() => {
                     tokio::time::sleep(TOGETHER).await;

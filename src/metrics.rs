@@ -15,8 +15,14 @@ pub struct Metrics {
     pub connections: IntGauge,
     /// Connections that were closed at once, by reason.
     pub connections_refused: IntCounterVec,
-    /// Connections that were closed by this side, by reason.
+    /// Connections and polled sessions that were closed by this side or by its kernel, by reason.
     pub connections_closed: IntCounterVec,
+    /// Errors of the accept loop, by kind.
+    pub accept_errors: IntCounterVec,
+    /// Open Engine.IO sessions.
+    pub sessions: IntGauge,
+    /// Sessions that were refused for their number, by reason.
+    pub sessions_refused: IntCounterVec,
     /// Livestreams by state.
     pub livestreams: IntGaugeVec,
     /// What became of livestreams: started, resumed, `taken_over`, lost, ended, expired, deleted, disowned.
@@ -105,7 +111,20 @@ impl Metrics {
             connections_closed: counters(
                 registry,
                 "connections_closed_total",
-                "Connections closed by the server, by reason.",
+                "Connections and polled sessions closed by the server or by its kernel, by reason.",
+                &["reason"],
+            )?,
+            accept_errors: counters(
+                registry,
+                "accept_errors_total",
+                "Connections that could not be accepted or set up, by kind.",
+                &["kind"],
+            )?,
+            sessions: gauge(registry, "sessions", "Open Engine.IO sessions.")?,
+            sessions_refused: counters(
+                registry,
+                "sessions_refused_total",
+                "Sessions refused because there were too many, by reason.",
                 &["reason"],
             )?,
             livestreams: gauges(

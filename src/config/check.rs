@@ -57,6 +57,16 @@ impl Config {
             ("server.max_connections", server.max_connections as u64, 1, COUNT),
             ("server.max_connections_per_address", server.max_connections_per_address as u64, 1, COUNT),
             ("server.max_sockets_per_user", server.max_sockets_per_user.into(), 1, COUNT),
+            ("server.max_sessions", server.max_sessions as u64, 1, COUNT),
+            ("server.max_sessions_per_address", server.max_sessions_per_address as u64, 1, COUNT),
+            (
+                "server.max_unjoined_sessions_per_address",
+                server.max_unjoined_sessions_per_address as u64, 1, COUNT,
+            ),
+            ("server.max_sessions_per_connection", server.max_sessions_per_connection as u64, 1, COUNT),
+            ("server.max_header_bytes", server.max_header_bytes as u64, 1024, 1 << 20),
+            ("server.max_message_bytes_before_join", server.max_message_bytes_before_join as u64, 1024, MEMORY),
+            ("server.min_bytes_per_second", server.min_bytes_per_second.into(), 1, 1 << 30),
             ("server.max_refusals", server.max_refusals.into(), 1, COUNT),
             ("server.send_buffer_bytes", server.send_buffer_bytes.into(), 1, 1 << 30),
             ("upload.max_clip_bytes", upload.max_clip_bytes as u64, 1, 256 << 20),
@@ -95,8 +105,9 @@ impl Config {
             ("server.header_timeout", server.header_timeout, MILLISECOND, HOUR),
             ("server.idle_timeout", server.idle_timeout, MILLISECOND, DAY),
             ("server.request_timeout", server.request_timeout, MILLISECOND, HOUR),
-            // The kernel's keepalive times are whole seconds, at most 32767 of them.
             ("server.tcp_user_timeout", server.tcp_user_timeout, SECOND, HOUR * 9),
+            // The kernel takes whole seconds, at most 32767 of them.
+            ("server.tcp_keepalive_time", server.tcp_keepalive_time, SECOND, HOUR * 9),
             ("server.shutdown_timeout", server.shutdown_timeout, MILLISECOND, HOUR),
             ("livestream.grace", livestream.grace, Duration::ZERO, DAY),
             ("livestream.recheck_interval", livestream.recheck_interval, SECOND, HOUR),
@@ -161,11 +172,6 @@ impl Config {
                  waits for it",
                 format_duration(livestream.grace)
             ),
-        );
-        problems.push_if(
-            server.request_timeout <= server.ping_interval,
-            "server.request_timeout",
-            "must be longer than server.ping_interval: a long poll lasts until the next ping",
         );
         problems.push_if(
             cluster.lease < cluster.pulse.saturating_mul(2).saturating_add(cluster.timeout),

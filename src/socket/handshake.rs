@@ -2,10 +2,9 @@
 //!
 //! **Invariant**: nothing is given to a socket whose client is gone: that is looked at after each step that waits.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
-
-use std::net::{IpAddr, Ipv4Addr};
 
 use serde::Deserialize;
 use socketioxide::extract::{SocketRef, TryData};
@@ -17,7 +16,7 @@ use super::{Sockets, Visit, Visitor, listener, streamer, wire};
 use crate::broadcast::{Lease, LivestreamId, Role, UserId};
 use crate::directory::{Entry, Freshness};
 use crate::identity::{Caller, IdentityError};
-use crate::transport::{Occupancy, Session};
+use crate::transport::{Greeting, Occupancy, Session};
 
 use wire::Refusal;
 
@@ -78,7 +77,7 @@ impl Drop for Settling {
 }
 
 /// Registers both namespaces. Each has its check as a middleware, so that it is done before CONNECT is answered.
-pub(super) fn register(sockets: &Sockets, io: &SocketIo) {
+pub(super) fn register(sockets: &Sockets, io: &SocketIo, greeting: &Greeting) {
     let connect = |role: Role| {
         let (checker, greeter) = (sockets.clone(), sockets.clone());
         let middleware = move |socket: SocketRef, TryData(auth): TryData<Auth>| {
@@ -126,6 +125,12 @@ pub(super) fn register(sockets: &Sockets, io: &SocketIo) {
         };
         handler.with(middleware)
     };
+    let greeted = |socket: SocketRef| {
+        // Nothing is lost if the session ends meanwhile, and its queue has room: these are its first packets.
+        socket.disconnect().ok();
+        std::future::ready(())
+    };
+    io.ns(greeting.namespace().to_owned(), greeted);
     io.ns(wire::STREAMER, connect(Role::Streamer));
     io.ns(wire::LISTENER, connect(Role::Listener));
 }
@@ -146,13 +151,17 @@ pub(super) async fn admit(
         socket,
         claim,
         occupancy: session.occupy(role),
-        session,
+        session: session.clone(),
     };
     let admitted = match role {
         Role::Streamer => streamer::admit(attempt).await,
         Role::Listener => listener::admit(attempt).await,
     };
     timer.observe_duration();
+    if admitted.is_ok() {
+        // Counted as joined for as long as the socket is there.
+        socket.extensions.insert(Arc::new(session.join()));
+    }
     admitted
 }
 

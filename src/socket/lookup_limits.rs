@@ -11,7 +11,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -21,6 +21,7 @@ use super::wire::Refusal;
 use crate::broadcast::UserId;
 use crate::config;
 use crate::metrics::Metrics;
+use crate::transport::counted_address;
 
 const MINUTE: Duration = Duration::from_mins(1);
 /// Users, and addresses, that are remembered.
@@ -58,7 +59,7 @@ impl LookupLimits {
 
     /// Begins a look-up, unless too many of the user or the address have failed.
     pub(super) fn begin(&self, user: &UserId, address: IpAddr) -> Result<PendingLookup, Refusal> {
-        let (address, now) = (network(address), now());
+        let (address, now) = (counted_address(address), now());
         let flooded = with(&self.0.addresses, |tally| tally.is_over(&address, now));
         let (limit, most) = if flooded {
             ("address", 1)
@@ -83,7 +84,7 @@ impl LookupLimits {
 
     /// The answer to a token whose key is not known yet: to try again, unless too many of the address were told so.
     pub(super) fn unknown_key(&self, address: IpAddr) -> Refusal {
-        let (address, now) = (network(address), now());
+        let (address, now) = (counted_address(address), now());
         let within = with(&self.0.unknown_keys, |tally| {
             let within = !tally.is_over(&address, now);
             tally.fail(&address, now);
@@ -129,17 +130,6 @@ impl Drop for PendingLookup {
 
 fn with<T, R>(tally: &Mutex<T>, act: impl FnOnce(&mut T) -> R) -> R {
     act(&mut tally.lock().unwrap_or_else(PoisonError::into_inner))
-}
-
-/// An IPv6 client has a whole /64 for itself.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            let prefix = u128::from(address) & !u128::from(u64::MAX);
-            IpAddr::V6(Ipv6Addr::from(prefix))
-        }
-        address @ IpAddr::V4(_) => address,
-    }
 }
 
 /// What has failed within a minute, by key.

@@ -16,6 +16,7 @@ mod listener;
 mod lookup_limits;
 mod outgoing;
 mod parting;
+mod polling;
 mod promises;
 mod recheck;
 mod streamer;
@@ -28,7 +29,7 @@ use std::time::{Duration, Instant};
 
 use socketioxide::extract::SocketRef;
 use socketioxide::socket::DisconnectReason;
-use socketioxide::{ParserConfig, SocketIo, TransportType};
+use socketioxide::{ParserConfig, SocketIo};
 
 use crate::broadcast::Role;
 use crate::config::Config;
@@ -36,7 +37,9 @@ use crate::directory::Directory;
 use crate::identity::Identity;
 use crate::metrics::Metrics;
 use crate::relay::{Announcement, Ended, Relay, SocketId};
-use crate::transport::{Connections, Session, Sessions, Tether, Via, WebSocketIo};
+use crate::transport::{
+    Connections, Greeting, HeartbeatTimes, NEVER, Session, SessionLimits, Sessions, WebSocketIo,
+};
 
 use self::parting::RefusalLog;
 use self::users::Users;
@@ -94,6 +97,7 @@ impl Sockets {
             connections,
         } = parts;
         let users = metrics.users.clone();
+        let sessions = Sessions::new(session_limits(config), metrics.clone());
         let sockets = Self(Arc::new(Inner {
             relay,
             identity,
@@ -101,7 +105,7 @@ impl Sockets {
             lookup_limits: lookup_limits::LookupLimits::new(&config.identity, &metrics),
             metrics,
             connections,
-            sessions: Arc::default(),
+            sessions,
             shared_writes: config.listener.shared_writes,
             max_refusals: config.server.max_refusals,
             answers: outgoing::answers(config),
@@ -115,12 +119,14 @@ impl Sockets {
         let parser = ParserConfig::common()
             .max_incoming_binaries(1)
             .max_incoming_binary_buf_size(ceiling)
-            .packet_completion_timeout(config.server.request_timeout);
+            .packet_completion_timeout(slowest_message(config));
+        let connect_timeout = config.server.connect_timeout;
+        // Pings and the ends of dead sessions are ours: see `transport::HeartbeatTimes`.
         let (service, io) = SocketIo::builder()
-            .ping_interval(config.server.ping_interval)
-            .ping_timeout(config.server.ping_timeout)
-            .connect_timeout(config.server.connect_timeout)
-            .upgrade_timeout(config.server.connect_timeout)
+            .ping_interval(NEVER)
+            .ping_timeout(NEVER)
+            .connect_timeout(connect_timeout)
+            .upgrade_timeout(connect_timeout)
             .max_payload(ceiling as u64)
             .ws_max_message_size(ceiling)
             .ws_max_frame_size(ceiling)
@@ -128,10 +134,16 @@ impl Sockets {
             .max_buffer_size(outgoing::room(config))
             .with_parser(parser)
             .build_with_inner_svc(axum::Router::new());
-        handshake::register(&sockets, &io);
+        let greeting = Greeting::random();
+        handshake::register(&sockets, &io, &greeting);
         sockets.0.io.set(io).ok();
-        let router = entry::router(sockets.clone(), service);
+        let router = entry::router(sockets.clone(), service, greeting, connect_timeout);
         (sockets, router)
+    }
+
+    /// The sessions that all sockets run on.
+    pub fn sessions(&self) -> &Sessions {
+        &self.0.sessions
     }
 
     fn find(&self, role: Role, socket: SocketId) -> Option<SocketRef> {
@@ -144,16 +156,10 @@ impl Sockets {
 
     /// The session that a socket belongs to.
     fn session(&self, socket: &SocketRef) -> Arc<Session> {
-        let extensions = &socket.req_parts().extensions;
-        let tether = extensions.get::<Tether>().cloned().unwrap_or_default();
-        let session = tether.session(&self.0.sessions, socket.id.as_str());
-        if socket.transport_type() == TransportType::Websocket
-            && session.connection().is_none()
-            && let Some(Via(connection)) = extensions.get::<Via>()
-        {
-            session.moves_to(connection);
-        }
-        session
+        let kept = socket.req_parts().extensions.get::<Arc<Session>>();
+        let known = || self.0.sessions.find(socket.id.as_str());
+        let session = kept.cloned().or_else(known);
+        session.expect("the door gives each session to the library")
     }
 
     /// The client's address, for the log, where that is configured.
@@ -265,6 +271,32 @@ impl Sockets {
             tracing::warn!("the Socket.IO server did not close in time");
         }
     }
+}
+
+fn session_limits(config: &Config) -> SessionLimits {
+    let server = &config.server;
+    SessionLimits {
+        max: server.max_sessions,
+        max_per_address: server.max_sessions_per_address,
+        max_unjoined_per_address: server.max_unjoined_sessions_per_address,
+        max_per_connection: server.max_sessions_per_connection,
+        join_timeout: server.connect_timeout,
+        heartbeat: HeartbeatTimes {
+            interval: server.ping_interval.min(NEVER),
+            timeout: server.ping_timeout.min(NEVER),
+            min_bytes_per_second: server.min_bytes_per_second,
+        },
+        message_bytes: config.upload.max_message_bytes(),
+        message_bytes_before_join: server.max_message_bytes_before_join,
+    }
+}
+
+/// How long the largest message may take at the slowest.
+fn slowest_message(config: &Config) -> Duration {
+    let server = &config.server;
+    let bytes = u64::try_from(config.upload.max_message_bytes()).unwrap_or(u64::MAX);
+    let at_minimum = Duration::from_secs(bytes / u64::from(server.min_bytes_per_second.max(1)));
+    at_minimum + server.ping_interval + server.ping_timeout
 }
 
 /// Who stands at the door, as its first request says: all that is kept of it. The token is shown nowhere.
