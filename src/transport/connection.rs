@@ -23,6 +23,7 @@ use super::queue::{QueueBounds, SLICES, SendQueue, Sent};
 use super::session::Session;
 
 mod reading;
+mod serving;
 
 /// See the module.
 pub struct Connection {
@@ -112,21 +113,6 @@ impl Connection {
     /// Who is at the other end: the client, or the proxy before it.
     pub fn peer(&self) -> SocketAddr {
         self.peer
-    }
-
-    /// From now on it serves this session, and no other.
-    pub(super) fn serve(&self, session: &Arc<Session>) {
-        self.session.get_or_init(|| Arc::downgrade(session));
-    }
-
-    pub(super) fn session(&self) -> Option<Arc<Session>> {
-        self.session.get().and_then(Weak::upgrade)
-    }
-
-    /// Whether the client is gone, or nothing more can be said to it.
-    pub fn is_over(&self) -> bool {
-        let state = self.lock();
-        state.aborted || state.closing
     }
 
     /// A request begins: its headers are here.
@@ -219,18 +205,6 @@ impl Connection {
         if let Some(waker) = state.waiting.take() {
             waker.wake();
         }
-    }
-
-    /// Drops the clips that wait; how many there were.
-    pub(super) fn drop_waiting(&self) -> usize {
-        let mut state = self.lock();
-        let Phase::WebSocket(queue) = &mut state.phase else {
-            return 0;
-        };
-        let dropped = queue.drop_waiting();
-        state.lost += dropped as u64;
-        self.home.metrics.clips_dropped.inc_by(dropped as u64);
-        dropped
     }
 
     /// How many bytes the kernel has taken for it.
