@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
+use socketioxide::SocketIo;
 use socketioxide::extract::{SocketRef, TryData};
 use socketioxide::handler::ConnectHandler;
-use socketioxide::{SocketIo, TransportType};
 
 use super::lookup_limits::PendingLookup;
 use super::{Sockets, Visit, Visitor, listener, streamer, wire};
@@ -197,10 +197,10 @@ impl Attempt<'_> {
     }
 
     fn is_gone(&self) -> bool {
-        // A polling session outlives its connections, and an upgrade that failed.
-        let web_socket = self.socket.transport_type() == TransportType::Websocket;
-        let connection = self.session.connection().filter(|_| web_socket);
-        self.session.is_closed() || connection.is_some_and(|connection| connection.is_over())
+        // A polling session outlives its connections.
+        let on_web_socket = self.session.is_on_web_socket();
+        let connection = self.session.connection().filter(|it| !it.is_over());
+        self.session.is_closed() || on_web_socket && connection.is_none()
     }
 
     /// Checks the token.

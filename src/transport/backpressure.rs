@@ -130,6 +130,53 @@ pub(super) fn is_answer(message: &[u8]) -> bool {
     message.starts_with(b"42") || message.starts_with(b"43")
 }
 
+/// Counts the answers in the library's stream of WebSocket messages, which comes in pieces.
+#[derive(Default)]
+pub(super) struct AnswerCounter {
+    leading: Leading,
+    count: u64,
+}
+
+/// The first two bytes of a text message: they tell what it is.
+#[derive(Clone, Copy, Default)]
+enum Leading {
+    Awaited,
+    First(u8),
+    /// Or no text message passes.
+    #[default]
+    Known,
+}
+
+impl AnswerCounter {
+    /// How many answers have begun to pass.
+    pub(super) fn count(&self) -> u64 {
+        self.count
+    }
+
+    pub(super) fn message_begins(&mut self, is_text: bool) {
+        self.leading = if is_text {
+            Leading::Awaited
+        } else {
+            Leading::Known
+        };
+    }
+
+    /// A piece of the message's payload.
+    pub(super) fn message_goes_on(&mut self, payload: &[u8]) {
+        let leading = match (self.leading, payload) {
+            (Leading::Known, _) | (_, []) => return,
+            (Leading::Awaited, [first]) => {
+                self.leading = Leading::First(*first);
+                return;
+            }
+            (Leading::Awaited, [first, second, ..]) => [*first, *second],
+            (Leading::First(first), [second, ..]) => [first, *second],
+        };
+        self.leading = Leading::Known;
+        self.count += u64::from(is_answer(&leading));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

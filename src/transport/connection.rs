@@ -28,6 +28,7 @@ use super::queue::{QueueBounds, SendQueue};
 use super::session::Session;
 
 mod reading;
+mod serving;
 mod writing;
 
 /// How long a client has to read why it is closed, while what it still sends is thrown away.
@@ -136,16 +137,6 @@ impl Connection {
     /// Who is at the other end: the client, or the proxy before it.
     pub fn peer(&self) -> SocketAddr {
         self.peer
-    }
-
-    pub(super) fn session(&self) -> Option<Arc<Session>> {
-        self.lock().session.upgrade()
-    }
-
-    /// Whether the client is gone, or nothing more can be said to it.
-    pub fn is_over(&self) -> bool {
-        let state = self.lock();
-        state.aborted || state.closing
     }
 
     /// A request begins: its headers are here.
@@ -354,18 +345,6 @@ impl Connection {
         {
             waker.wake();
         }
-    }
-
-    /// Drops the clips that wait; how many there were.
-    pub(super) fn drop_waiting(&self) -> usize {
-        let mut state = self.lock();
-        let Phase::WebSocket(queue) = &mut state.phase else {
-            return 0;
-        };
-        let dropped = queue.drop_waiting();
-        state.lost += dropped as u64;
-        self.home.metrics.clips_dropped.inc_by(dropped as u64);
-        dropped
     }
 
     /// How many bytes the kernel has taken for it.

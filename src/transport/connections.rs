@@ -16,7 +16,8 @@ use super::address::counted_address;
 use super::connection::Connection;
 use super::mark::Mark;
 use super::patience::{Overdue, Patience};
-use super::queue::{QueueBounds, Sent};
+use super::queue::QueueBounds;
+use super::sent::Sent;
 use crate::metrics::Metrics;
 
 /// See the module.

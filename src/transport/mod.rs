@@ -29,6 +29,7 @@ mod patience;
 mod probe;
 mod queue;
 mod seldom;
+mod sent;
 mod session;
 mod sessions;
 
@@ -46,6 +47,7 @@ pub use open::{NEVER, corrected as corrected_open};
 pub use outbox::{Emission, Emit, Outbox};
 pub use patience::{Overdue, Patience};
 pub use probe::prove;
-pub use queue::{QueueBounds, SLICES, SendQueue, Sent};
+pub use queue::{QueueBounds, SLICES, SendQueue};
+pub use sent::Sent;
 pub use session::{Member, Occupancy, Posting, Session, Turn};
 pub use sessions::{Client, Evict, SessionLimits, Sessions};

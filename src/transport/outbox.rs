@@ -20,7 +20,7 @@ use super::connection::Connection;
 use super::connections::Connections;
 use super::frame::ClipFrame;
 use super::patience::Overdue;
-use super::queue::Sent;
+use super::sent::Sent;
 use super::session::Session;
 
 /// What an outbox can say through the Socket.IO library. False: there is no room now.

@@ -12,17 +12,17 @@
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
-use std::ops::AddAssign;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::backpressure::is_answer;
+use super::backpressure::AnswerCounter;
 use super::closing::Closing;
 use super::frame::{ClipFrame, FIN_BINARY, FrameTracker, Piece};
 use super::greeting::Greeting;
 use super::mark::Mark;
+use super::sent::Sent;
 
 /// The bounds of what waits for one listener.
 #[derive(Debug, Clone, Copy)]
@@ -60,31 +60,6 @@ impl Item {
     }
 }
 
-/// The first two bytes of a text message of the library's: they tell what it is.
-#[derive(Clone, Copy)]
-enum Leading {
-    Awaited,
-    First(u8),
-    /// Or no text message passes.
-    Known,
-}
-
-/// What left with a write.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Sent {
-    /// Clips that are gone whole.
-    pub clips: u64,
-    /// Their own bytes.
-    pub clip_bytes: u64,
-}
-
-impl AddAssign for Sent {
-    fn add_assign(&mut self, more: Self) {
-        self.clips += more.clips;
-        self.clip_bytes += more.clip_bytes;
-    }
-}
-
 /// See the module.
 pub struct SendQueue {
     items: VecDeque<Item>,
@@ -104,9 +79,7 @@ pub struct SendQueue {
     passing: usize,
     /// Binary messages of the library's that have begun to pass: clips that were not shared.
     binaries: u64,
-    leading: Leading,
-    /// Text messages of the library's that have begun to pass and are answers.
-    answers: u64,
+    answers: AnswerCounter,
     /// A ping of ours that waits for the end of a frame of the library's.
     ping: bool,
     /// Answers to the greeting that are still to be swallowed.
@@ -135,8 +108,7 @@ impl SendQueue {
             clip_bytes: 0,
             passing: 0,
             binaries: 0,
-            leading: Leading::Known,
-            answers: 0,
+            answers: AnswerCounter::default(),
             ping: false,
             greeting: None,
             goodbye: Closing::MALFORMED,
@@ -150,7 +122,7 @@ impl SendQueue {
         self.greeting = Some(greeting);
     }
 
-    /// Whether answers to the greeting are still to come.
+    /// Whether some are still to come.
     pub fn is_greeting(&self) -> bool {
         self.greeting.is_some()
     }
@@ -211,7 +183,7 @@ impl SendQueue {
 
     /// How many answers have begun to pass: see [`super::backpressure`].
     pub fn answers(&self) -> u64 {
-        self.answers
+        self.answers.count()
     }
 
     /// Shuts the gate until the next mark: a listener is about to join.
@@ -240,13 +212,11 @@ impl SendQueue {
 
     /// Takes in a clip, and drops the oldest where a bound asks for it; how many were dropped.
     pub fn push_clip(&mut self, frame: Arc<ClipFrame>, bounds: QueueBounds) -> usize {
-        self.clips += 1;
-        self.clip_bytes += frame.len();
         if self.closed {
-            self.clips -= 1;
-            self.clip_bytes -= frame.len();
             return 1;
         }
+        self.clips += 1;
+        self.clip_bytes += frame.len();
         if self.open && self.at_boundary() {
             self.items.push_back(Item::Clip(frame));
         } else {
@@ -334,7 +304,7 @@ impl SendQueue {
                 return taken;
             }
             // Short: its header has two bytes.
-            self.count_answer(&frame[2..]);
+            self.answers.message_goes_on(&frame[2..]);
             if self
                 .greeting
                 .as_mut()
@@ -358,7 +328,7 @@ impl SendQueue {
                 text,
             } => {
                 self.binaries += u64::from(header.as_bytes()[0] == FIN_BINARY);
-                self.leading = text.map_or(Leading::Known, |_| Leading::Awaited);
+                self.answers.message_begins(text.is_some());
                 let length = text.and_then(|length| usize::try_from(length).ok());
                 let suspect = length.filter(|length| {
                     *length == PING.len()
@@ -376,26 +346,11 @@ impl SendQueue {
                 taken
             }
             Piece::Payload(taken) => {
-                self.count_answer(&bytes[..taken]);
+                self.answers.message_goes_on(&bytes[..taken]);
                 self.pass(&bytes[..taken]);
                 taken
             }
         }
-    }
-
-    /// Looks at the first two bytes of a text message.
-    fn count_answer(&mut self, payload: &[u8]) {
-        let leading = match (self.leading, payload) {
-            (Leading::Known, _) | (_, []) => return,
-            (Leading::Awaited, [first]) => {
-                self.leading = Leading::First(*first);
-                return;
-            }
-            (Leading::Awaited, [first, second, ..]) => [*first, *second],
-            (Leading::First(first), [second, ..]) => [first, *second],
-        };
-        self.leading = Leading::Known;
-        self.answers += u64::from(is_answer(&leading));
     }
 
     /// Lets a frame overtake the clips that wait: a ping that waits behind them comes too late for a slow listener,

@@ -9,7 +9,8 @@ use std::task::{Context, Poll, ready};
 use socket2::SockRef;
 
 use super::{Connection, Phase, State, Wait};
-use crate::transport::queue::{SLICES, Sent};
+use crate::transport::queue::SLICES;
+use crate::transport::sent::Sent;
 
 enum Flushed {
     Drained,
