@@ -8,12 +8,13 @@
 
 mod load;
 mod sections;
+mod server;
 
 pub use load::{ConfigError, Sources};
 pub use sections::{
-    Cluster, Google, Http, Identity, Listener, Livestream, Log, LogFormat, LookupPolicy, Server,
-    TCP_KEEPALIVE_TIME, TCP_USER_TIMEOUT, Upload,
+    Cluster, Google, Http, Identity, Listener, Livestream, Log, LogFormat, LookupPolicy, Upload,
 };
+pub use server::{Server, TCP_KEEPALIVE_TIME, TCP_USER_TIMEOUT};
 
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
@@ -171,14 +172,14 @@ impl Config {
                 "server.max_connections_per_address",
                 server.max_connections_per_address as u64,
             ),
-            ("server.max_sessions", server.max_sessions as u64),
+            ("server.max_sessions", server.session_limit() as u64),
             (
                 "server.max_sessions_per_address",
-                server.max_sessions_per_address as u64,
+                server.session_limit_per_address() as u64,
             ),
             (
                 "server.max_unjoined_sessions_per_address",
-                server.max_unjoined_sessions_per_address as u64,
+                server.unjoined_limit_per_address() as u64,
             ),
             (
                 "server.max_sessions_per_connection",
