@@ -10,13 +10,14 @@ mod check;
 mod error;
 mod load;
 mod sections;
+mod server;
 
 pub use error::{ConfigError, Problems};
 pub use load::Sources;
 pub use sections::{
-    Cluster, Google, Http, Identity, Listener, Livestream, Log, LogFormat, LookupPolicy, Server,
-    Upload,
+    Cluster, Google, Http, Identity, Listener, Livestream, Log, LogFormat, LookupPolicy, Upload,
 };
+pub use server::Server;
 
 use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};

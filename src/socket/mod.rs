@@ -276,9 +276,9 @@ impl Sockets {
 fn session_limits(config: &Config) -> SessionLimits {
     let server = &config.server;
     SessionLimits {
-        max: server.max_sessions,
-        max_per_address: server.max_sessions_per_address,
-        max_unjoined_per_address: server.max_unjoined_sessions_per_address,
+        max: server.session_limit(),
+        max_per_address: server.session_limit_per_address(),
+        max_unjoined_per_address: server.unjoined_limit_per_address(),
         max_per_connection: server.max_sessions_per_connection,
         join_timeout: server.connect_timeout,
         heartbeat: HeartbeatTimes {

@@ -16,7 +16,7 @@ use http_body_util::{BodyExt as _, Limited};
 use tower::ServiceExt as _;
 
 use super::entry::{Caller, Door, Service, bad_request, errors};
-use crate::transport::{Evict, READ_AT_ONCE, Session, Turn, answers_in, corrected_open};
+use crate::transport::{Evict, Overdue, READ_AT_ONCE, Session, Turn, answers_in, corrected_open};
 
 /// What sets packets apart in a body (Engine.IO 4).
 const SEPARATOR: u8 = 0x1e;
@@ -186,6 +186,7 @@ pub(super) async fn post(
         let problem = format!("A message may have at most {limit} bytes here.\n");
         return (StatusCode::PAYLOAD_TOO_LARGE, problem).into_response();
     }
+    let times = door.sockets.0.sessions.heartbeat();
     let body = Limited::new(posted.into_body(), limit);
     let taken = async {
         // What is small is copied: each piece of it would keep the HTTP server's whole read buffer.
@@ -202,6 +203,10 @@ pub(super) async fn post(
         biased;
         () = session.closed() => return bad_request(errors::UNKNOWN_SESSION),
         answer = taken => answer,
+        () = caller.via.0.falls_behind(&times) => {
+            door.sockets.0.sessions.close(session, Overdue::Silent);
+            return StatusCode::REQUEST_TIMEOUT.into_response();
+        }
     };
     let Some((status, body)) = answer else {
         session.close();

@@ -22,6 +22,7 @@ use super::closing::Closing;
 use super::connections::Connections;
 use super::frame::ClipFrame;
 use super::greeting::Greeting;
+use super::heartbeat::{Heartbeat, HeartbeatTimes};
 use super::listener::set_up_web_socket;
 use super::patience::{Overdue, Patience};
 use super::queue::{QueueBounds, SendQueue};
@@ -58,6 +59,8 @@ struct State {
     lost: u64,
     /// Bytes that the kernel has taken.
     written: u64,
+    /// Bytes of requests that have come.
+    read: u64,
     /// A writer above that must wait for room.
     waiting: Option<Waker>,
     /// A reader above that waits for bytes.
@@ -113,6 +116,7 @@ impl Connection {
             aborted: false,
             lost: 0,
             written: 0,
+            read: 0,
             waiting: None,
             reader: None,
             session: Weak::new(),
@@ -227,6 +231,23 @@ impl Connection {
     pub(super) fn says(self: &Arc<Self>, frame: &[u8]) {
         self.queue(|queue| queue.accept(frame));
         self.home.count_sent(self.flush());
+    }
+
+    /// Resolves when a request's body comes at less than the minimum rate, however alive its session is otherwise.
+    pub async fn falls_behind(&self, times: &HeartbeatTimes) {
+        let now = || tokio::time::Instant::now().into_std();
+        let mut life = Heartbeat::new(times, now());
+        let mut before = self.lock().read;
+        loop {
+            tokio::time::sleep(times.tick()).await;
+            let read = self.lock().read;
+            let come = usize::try_from(read - before).unwrap_or(usize::MAX);
+            before = read;
+            life.heard_bytes(come, times, now());
+            if life.is_dead(now()) {
+                return;
+            }
+        }
     }
 
     /// Whether nothing waits to be written.

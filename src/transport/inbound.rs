@@ -80,8 +80,9 @@ impl Inbound {
             }
             if let Some(frame) = self.frame.filter(|frame| frame.come == frame.length) {
                 self.frame = None;
-                heard.message |= frame.fin;
                 self.ends(&frame).map_err(refused)?;
+                // A control frame inside an unfinished message is no end of it.
+                heard.message |= self.message.is_none();
                 begin = at;
             }
         }

@@ -264,22 +264,25 @@ impl Sessions {
             match session.look(now) {
                 Look::Fine => {}
                 Look::PingIsDue(connection) => connection.ping(),
-                Look::Overdue(overdue) => {
-                    tracing::debug!(
-                        socket.id = session.id(),
-                        reason = overdue.as_str(),
-                        "closing a session"
-                    );
-                    let closed = &self.metrics.connections_closed;
-                    closed.with_label_values(&[overdue.as_str()]).inc();
-                    let closing = match overdue {
-                        Overdue::Unjoined => "no namespace was joined in time",
-                        _ => "nothing was heard in time",
-                    };
-                    session.close_saying(Closing::Policy(closing));
-                }
+                Look::Overdue(overdue) => self.close(&session, overdue),
             }
         }
+    }
+
+    /// Closes a session that is overdue, and counts it.
+    pub fn close(&self, session: &Session, overdue: Overdue) {
+        tracing::debug!(
+            socket.id = session.id(),
+            reason = overdue.as_str(),
+            "closing a session"
+        );
+        let closed = &self.metrics.connections_closed;
+        closed.with_label_values(&[overdue.as_str()]).inc();
+        let closing = match overdue {
+            Overdue::Unjoined => "no namespace was joined in time",
+            _ => "nothing was heard in time",
+        };
+        session.close_saying(Closing::Policy(closing));
     }
 
     /// What keeps a session alive.

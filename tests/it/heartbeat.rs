@@ -138,6 +138,29 @@ async fn upload_below_the_minimum_rate_is_cut_off() {
 }
 
 #[tokio::test]
+async fn dribbled_post_is_cut_off_though_its_session_polls() {
+    let app = app(100_000).await;
+    let (mut raw, path) = Raw::polling(&app, "").await;
+    let join = connect(&app, "streamer", "ada", "show");
+    assert_eq!(raw.ask("POST", &path, "", Some(&join)).await.0, 200);
+    let whole = request("POST", &path, "", Some(&"4".repeat(10_000)));
+    raw.send(&whole.as_bytes()[..300]).await;
+    let mut polls = Raw::connect(&app).await;
+    let polling = async { while polls.ask("GET", &path, "", None).await.0 == 200 {} };
+    let dribble = async {
+        loop {
+            send_slowly(&mut raw, b"4", 1).await;
+        }
+    };
+    tokio::select! {
+        () = polling => {}
+        () = dribble => {}
+    }
+    app.until_metric("castaway_sessions", |count| count == 0)
+        .await;
+}
+
+#[tokio::test]
 async fn dead_client_is_noticed_after_interval_and_timeout() {
     for way in [Way::WebSocket, Way::Polling, Way::Upgraded] {
         let app = app(1000).await;

@@ -21,7 +21,7 @@ async fn closed_connection_gives_its_slot_back_at_once() {
         let app = TestApp::with_config(|config| {
             config.server.connect_timeout = Duration::from_mins(10);
             config.server.max_connections_per_address = 3;
-            config.server.max_sessions_per_address = 3;
+            config.server.max_unjoined_sessions_per_address = Some(3);
         })
         .await;
         for _ in 0..12 {
@@ -43,7 +43,7 @@ async fn closed_connection_gives_its_slot_back_at_once() {
 async fn closed_polling_session_gives_its_slot_back_at_once() {
     let app = TestApp::with_config(|config| {
         config.server.connect_timeout = Duration::from_mins(10);
-        config.server.max_sessions_per_address = 1;
+        config.server.max_sessions_per_address = Some(1);
     })
     .await;
     for _ in 0..5 {
@@ -84,9 +84,12 @@ async fn sessions_are_counted_in_four_ways() {
         let app = TestApp::with_config(|config| {
             let server = &mut config.server;
             match limit {
-                "total" => server.max_sessions = 3,
-                "address" => server.max_sessions_per_address = 3,
-                "unjoined" => server.max_unjoined_sessions_per_address = 3,
+                "total" => server.max_sessions = Some(3),
+                "address" => {
+                    server.max_sessions_per_address = Some(3);
+                    server.max_unjoined_sessions_per_address = Some(100);
+                }
+                "unjoined" => server.max_unjoined_sessions_per_address = Some(3),
                 _ => server.max_sessions_per_connection = 3,
             }
         })
@@ -111,7 +114,7 @@ async fn sessions_are_counted_in_four_ways() {
 async fn sessions_of_clients_behind_a_proxy_are_counted_apart() {
     let app = TestApp::with_config(|config| {
         config.server.trusted_proxies = vec!["127.0.0.0/8".parse().expect("a network")];
-        config.server.max_sessions_per_address = 1;
+        config.server.max_sessions_per_address = Some(1);
     })
     .await;
     for (client, status) in [

@@ -48,6 +48,7 @@ impl Connection {
         }
         if come > 0 {
             let mut state = self.lock();
+            state.read += come as u64;
             if let Phase::Http(wait) = &mut state.phase {
                 *wait = match *wait {
                     Wait::Headers(since, before) => Wait::Headers(since, before + come),

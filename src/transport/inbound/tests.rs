@@ -102,8 +102,8 @@ fn unfinished_message_is_no_message() {
     assert_eq!(follow(&stream.concat(), 1).0, 1);
     assert_eq!(
         follow(&[&frame(0x02, b"x")[..], &frame(0x8a, b"")].concat(), 1).0,
-        1,
-        "a pong"
+        0,
+        "a pong inside"
     );
 }
 
