@@ -268,7 +268,7 @@ fn max_age(cache_control: &str) -> Option<Duration> {
     seconds.trim().parse().ok().map(Duration::from_secs)
 }
 
-fn http_client(config: &config::Google) -> Result<reqwest::Client, GoogleError> {
+pub(super) fn http_client(config: &config::Google) -> Result<reqwest::Client, GoogleError> {
     let builder = || {
         reqwest::Client::builder()
             .user_agent(concat!("castaway-media-server/", env!("CARGO_PKG_VERSION")))
