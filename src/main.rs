@@ -77,7 +77,7 @@ fn say_addresses(app: &App) -> anyhow::Result<()> {
 }
 
 fn demo(config: Config) -> anyhow::Result<()> {
-    telemetry::init(&Log {
+    let _logging = telemetry::init(&Log {
         level: "warn".into(),
         ..Log::default()
     })?;
@@ -93,13 +93,13 @@ fn demo(config: Config) -> anyhow::Result<()> {
 
 fn serve(file: Option<PathBuf>) -> anyhow::Result<()> {
     let config = Config::load(&Sources::of_process(file.clone()))?;
-    let level = telemetry::init(&config.log)?;
+    let logging = telemetry::init(&config.log)?;
     let inherited = socket_activation::take()?;
     runtime()?.block_on(async {
         let reload = Reload {
             file,
             running: config.clone(),
-            level,
+            level: logging.level(),
         };
         let app = build(config, inherited).await?;
         say_addresses(&app)?;

@@ -166,6 +166,7 @@ impl Config {
             listener,
             google,
             cluster,
+            log,
             ..
         } = self;
         let numbers = [
@@ -194,6 +195,7 @@ impl Config {
             ("livestream.max_listeners", livestream.max_listeners as u64),
             ("listener.queue_clips", listener.queue_clips as u64),
             ("listener.queue_bytes", listener.queue_bytes as u64),
+            ("log.queue_bytes", log.queue_bytes as u64),
             ("google.max_requests", google.max_requests as u64),
             ("google.cache_entries", google.cache_entries),
             ("cluster.replay_clips", cluster.replay_clips as u64),

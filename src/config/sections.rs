@@ -361,6 +361,8 @@ pub struct Log {
     pub format: LogFormat,
     /// Whether clients' addresses are logged.
     pub client_address: bool,
+    /// The most bytes of lines that wait for a slow reader of the log; further lines are dropped.
+    pub queue_bytes: usize,
 }
 
 impl Log {
@@ -396,6 +398,7 @@ impl Default for Log {
             level: "info".into(),
             format: LogFormat::default(),
             client_address: false,
+            queue_bytes: 1 << 20,
         }
     }
 }
