@@ -70,7 +70,7 @@ fn say_addresses(app: &App) -> anyhow::Result<()> {
 }
 
 fn demo(config: Config) -> anyhow::Result<()> {
-    telemetry::init(&config.log)?;
+    let _logging = telemetry::init(&config.log)?;
     runtime()?.block_on(async {
         let demo = Demo::new()?;
         let app = App::demo(config, &demo)?;
@@ -109,13 +109,13 @@ fn preflight(file: Option<PathBuf>) -> Result<Preflight, GoogleError> {
 fn serve(file: Option<PathBuf>) -> anyhow::Result<()> {
     let preflight = preflight(file.clone())?;
     let config = preflight.config();
-    let level = telemetry::init(&config.log)?;
+    let logging = telemetry::init(&config.log)?;
     let inherited = socket_activation::take()?;
     runtime()?.block_on(async {
         let reload = Reload {
             file,
             running: preflight.config().clone(),
-            level,
+            level: logging.level(),
         };
         let app = build(preflight, inherited).await?;
         say_addresses(&app)?;

@@ -2,6 +2,8 @@
 //!
 //! **Invariant**: no label's value comes from a client, so that the number of series is fixed.
 
+use std::sync::LazyLock;
+
 use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
@@ -73,6 +75,18 @@ pub struct Metrics {
     pub rechecks: IntCounterVec,
 }
 
+/// One for the process: the log starts before there are `Metrics`.
+static LOG_LINES_DROPPED: LazyLock<IntCounter> = LazyLock::new(|| {
+    let help = "Log lines dropped because the log was read too slowly or not at all.";
+    IntCounter::with_opts(opts("log_lines_dropped_total", help))
+        .unwrap_or_else(|error| unreachable!("a fixed name is refused: {error}"))
+});
+
+/// Log lines that were dropped: one counter for the whole process.
+pub fn log_lines_dropped() -> IntCounter {
+    LOG_LINES_DROPPED.clone()
+}
+
 impl Metrics {
     /// A fresh set, with the process's own figures where the system tells them.
     pub fn new() -> Self {
@@ -95,6 +109,7 @@ impl Metrics {
             &["version"],
         )?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        registry.register(Box::new(log_lines_dropped()))?;
         Ok(Self {
             registry: registry.clone(),
             connections: gauge(
@@ -353,5 +368,9 @@ mod tests {
         assert!(text.contains("castaway_clips_received_total 1"), "{text}");
         assert!(text.contains("# HELP castaway_connections "), "{text}");
         assert!(text.contains("process_resident_memory_bytes"), "{text}");
+        assert!(
+            text.contains("castaway_log_lines_dropped_total 0"),
+            "{text}"
+        );
     }
 }

@@ -86,6 +86,7 @@ impl Config {
             ("identity.max_returns", identity.max_returns as u64, 1, COUNT),
             ("identity.max_returns_per_user", identity.max_returns_per_user as u64, 1, COUNT),
             ("listener.queue_bytes", listener.queue_bytes as u64, 1, MEMORY),
+            ("log.queue_bytes", log.queue_bytes as u64, 1, MEMORY),
             ("log.refusals_per_minute", log.refusals_per_minute.into(), 0, COUNT),
             ("google.max_requests", google.max_requests as u64, 1, 100_000),
             ("google.cache_entries", google.cache_entries, 1, COUNT),

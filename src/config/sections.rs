@@ -311,6 +311,8 @@ pub struct Log {
     pub client_address: bool,
     /// Refusals of each role that are logged in a minute; the others are only counted.
     pub refusals_per_minute: u32,
+    /// The most bytes of lines that wait for a slow reader of the log; further lines are dropped.
+    pub queue_bytes: usize,
 }
 
 impl Default for Log {
@@ -320,6 +322,7 @@ impl Default for Log {
             format: LogFormat::default(),
             client_address: false,
             refusals_per_minute: 60,
+            queue_bytes: 1 << 20,
         }
     }
 }

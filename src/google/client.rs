@@ -303,7 +303,7 @@ fn max_age(cache_control: &str) -> Option<Duration> {
 }
 
 /// The client, and whether it is one without certificate authorities.
-fn http_client(config: &config::Google) -> Result<(reqwest::Client, bool), GoogleError> {
+pub(super) fn http_client(config: &config::Google) -> Result<(reqwest::Client, bool), GoogleError> {
     let builder = || {
         reqwest::Client::builder()
             .user_agent(concat!("castaway-media-server/", env!("CARGO_PKG_VERSION")))

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::support::app::TestApp;
 use crate::support::client::{Client, Said, Way, clip};
 use crate::support::google::{Endpoint, Fault, Kind};
-use crate::support::wire::{Packet, Wire, headers};
+use crate::support::wire::{Packet, Wire, headers, http_client};
 
 /// Knocks with these headers and is sent away with this text.
 async fn is_refused(
@@ -238,7 +238,7 @@ async fn a_namespace_that_does_not_exist_is_refused_and_the_others_stay() {
 async fn browsers_from_anywhere_may_send_the_two_headers() {
     let app = TestApp::start().await;
     let url = app.url("/socket.io/?EIO=4&transport=polling");
-    let request = reqwest::Client::new()
+    let request = http_client()
         .request(reqwest::Method::OPTIONS, url)
         .header("origin", "https://app.example")
         .header("access-control-request-method", "GET")
