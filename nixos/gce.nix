@@ -21,7 +21,8 @@ in
     };
     description = ''
       Secrets that are copied from Secret Manager into `/run/credstore` before the daemon starts, by the
-      configuration's key. `systemctl restart castaway-credentials` copies them anew and restarts the daemon.
+      configuration's key. `systemctl restart castaway-credentials` copies them again and restarts the daemon. If one
+      cannot be read, the copies of before stay in use.
     '';
   };
 
@@ -45,6 +46,9 @@ in
     systemd.services.castaway-credentials = {
       # Started with the daemon, before it, and passing its restarts on to it.
       requiredBy = [ "castaway-media-server.service" ];
+      # A restart in one step restarts the daemon in one step. The default stops both first, and a stop of the daemon
+      # deletes what it hands over to the next.
+      stopIfChanged = false;
       restartTriggers = [ (builtins.toJSON cfg.secretManager) ];
       serviceConfig.ExecStart = [
         ""
@@ -70,7 +74,7 @@ in
       "tcp_bbr"
     ];
     boot.kernel.sysctl = {
-      # Tens of thousands of connections, and all of them at once after an outage.
+      # Tens of thousands of connections, which all come at once after an outage.
       "net.core.somaxconn" = 16384;
       "net.ipv4.tcp_max_syn_backlog" = 16384;
       "net.core.netdev_max_backlog" = 16384;
