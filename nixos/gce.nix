@@ -62,6 +62,26 @@ in
     services.resolved.enable = true;
     security.googleOsLogin.enable = true;
 
+    # Weekly upgrades fill a disk of 20 GB within months otherwise. Two weeks of generations remain for a rollback.
+    nix.gc = {
+      automatic = lib.mkDefault true;
+      dates = lib.mkDefault "daily";
+      options = lib.mkDefault "--delete-older-than 14d";
+    };
+    nix.settings = {
+      # What a build or a copy that runs out of space collects by itself.
+      min-free = lib.mkDefault (2 * 1024 * 1024 * 1024);
+      max-free = lib.mkDefault (6 * 1024 * 1024 * 1024);
+    };
+    # In place of what the image's module writes: with that `nixos-rebuild switch` removes the server. In the image, and
+    # on machines that were made from an older one.
+    virtualisation.googleComputeImage.configFile =
+      toString
+        config.environment.etc."nixos/configuration.nix".source;
+    environment.etc."nixos/configuration.nix".text = ''
+      throw "This machine is built from a flake: run nixos-rebuild with --flake, or upgrade it as nixos/gce/README.md says."
+    '';
+
     # On the serial console, which `gcloud compute instances get-serial-port-output` shows and Cloud Logging can take.
     services.journald.console = "/dev/ttyS0";
     services.journald.extraConfig = ''
