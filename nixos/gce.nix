@@ -10,7 +10,10 @@ let
   cfg = config.services.castaway-media-server;
 in
 {
-  imports = [ "${modulesPath}/virtualisation/google-compute-image.nix" ];
+  imports = [
+    "${modulesPath}/virtualisation/google-compute-image.nix"
+    ./gce/monitoring.nix
+  ];
 
   options.services.castaway-media-server.secretManager = lib.mkOption {
     type = lib.types.attrsOf (lib.types.strMatching "[A-Za-z0-9_/-]+");
