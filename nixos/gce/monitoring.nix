@@ -31,12 +31,18 @@ in
       enable = true;
       listenAddress = "127.0.0.1";
       # These and no others: a sample costs money.
-      extraFlags = [ "--collector.disable-defaults" ];
+      extraFlags = [
+        "--collector.disable-defaults"
+        # How often systemd had to start one again, which the daemon cannot know.
+        "--collector.systemd.enable-restarts-metrics"
+        "--collector.systemd.unit-include=(castaway-media-server|castaway-credentials|caddy)[.]service"
+      ];
       enabledCollectors = [
         "cpu"
         "filesystem"
         "meminfo"
         "netdev"
+        "systemd"
       ];
     };
 
