@@ -340,8 +340,10 @@ in
           after = [ "redis-${engine}.service" ];
         };
 
-        # As for the daemon: the address may come late, and whoever falls gets up again.
+        # As for the daemon: the address may come late, and it is started again as often as it ends. A switch restarts it
+        # in one step, so that the nodes are without it for a moment and not for the whole activation.
         systemd.services."redis-${engine}" = {
+          stopIfChanged = false;
           wants = [ "network-online.target" ];
           after = [ "network-online.target" ];
           startLimitIntervalSec = 0;

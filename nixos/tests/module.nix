@@ -170,7 +170,8 @@ let
       && (server engine).settings.maxmemory-policy == "noeviction";
     "a local Valkey is Valkey, and gets up again" =
       engine.services.redis.package.pname == "valkey"
-      && engine.systemd.services.redis-castaway.serviceConfig.Restart == "always";
+      && engine.systemd.services.redis-castaway.serviceConfig.Restart == "always"
+      && !engine.systemd.services.redis-castaway.stopIfChanged;
     "a Valkey for other machines has a password, which is not in the settings" =
       complaints shared == [ ]
       && (server shared).settings.bind == "127.0.0.1 10.0.0.7"
