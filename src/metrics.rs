@@ -162,7 +162,7 @@ impl Metrics {
             users: gauges(
                 registry,
                 "users",
-                "Users with a socket on this machine, by role.",
+                "Users with a socket on this machine, by role; a user counts once in each livestream.",
                 &["role"],
             )?,
             returns: gauge(

@@ -322,7 +322,15 @@ mod tests {
 
     #[test]
     fn every_number_and_duration_has_a_range() {
-        let config = Config::default();
+        let mut config = Config::default();
+        let server = &mut config.server;
+        for unset in [
+            &mut server.max_sessions,
+            &mut server.max_sessions_per_address,
+            &mut server.max_unjoined_sessions_per_address,
+        ] {
+            *unset = Some(1);
+        }
         let ranges: BTreeSet<String> = config
             .numbers()
             .iter()

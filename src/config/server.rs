@@ -62,7 +62,7 @@ pub struct Server {
     pub max_header_bytes: usize,
     /// The largest message from a session that has not joined a namespace yet, in bytes.
     pub max_message_bytes_before_join: usize,
-    /// Sockets of one user in each role, on this machine.
+    /// Sockets of one user in each role of one livestream, on this machine.
     pub max_sockets_per_user: u32,
     /// Refusals on one connection; with the last of them it is closed, unless it carries a socket that is let in.
     pub max_refusals: u32,
