@@ -57,6 +57,7 @@ impl Metrics {
             // Names are fixed and distinct: a test registers them all.
             unreachable!("metrics cannot be registered: {error}")
         });
+        metrics.preset();
         let process = prometheus::process_collector::ProcessCollector::for_self();
         registry.register(Box::new(process)).ok();
         metrics
@@ -67,7 +68,7 @@ impl Metrics {
         let build = gauges(
             registry,
             "build_info",
-            "1, by the version that runs.",
+            "1, with the running version as a label.",
             &["version"],
         )?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
@@ -81,7 +82,7 @@ impl Metrics {
             connections_refused: counters(
                 registry,
                 "connections_refused_total",
-                "Connections closed right after they came, by reason.",
+                "Connections refused at once because a limit was reached, by limit.",
                 &["reason"],
             )?,
             connections_closed: counters(
@@ -93,30 +94,26 @@ impl Metrics {
             livestreams: gauges(
                 registry,
                 "livestreams",
-                "Livestreams on this machine, by state.",
+                "Livestreams on this node, by state.",
                 &["state"],
             )?,
             livestream_events: counters(
                 registry,
                 "livestream_events_total",
-                "What became of livestreams, by event.",
+                "Changes in the life of livestreams, by event.",
                 &["event"],
             )?,
-            listeners: gauge(
-                registry,
-                "listeners",
-                "Listeners of all livestreams on this machine.",
-            )?,
+            listeners: gauge(registry, "listeners", "Listeners on this node.")?,
             accepted: counters(
                 registry,
                 "accepted_total",
-                "Sockets that were let in, by role.",
+                "Sockets admitted, by role.",
                 &["role"],
             )?,
             refusals: counters(
                 registry,
                 "refusals_total",
-                "Sockets that were refused, by role and reason.",
+                "Sockets refused, by role and reason.",
                 &["role", "reason"],
             )?,
             clips_in: counter(
@@ -132,28 +129,28 @@ impl Metrics {
             clips_out: counter(
                 registry,
                 "clips_sent_total",
-                "Clips handed to listeners' connections, one for each.",
+                "Clips written to listeners' connections, one for each listener.",
             )?,
             clip_bytes_out: counter(
                 registry,
                 "clip_sent_bytes_total",
-                "Bytes of the clips handed to listeners.",
+                "Bytes of the clips written to listeners' connections.",
             )?,
             clips_dropped: counter(
                 registry,
                 "clips_dropped_total",
-                "Clips that a slow listener did not get.",
+                "Clips dropped from the outboxes of slow listeners.",
             )?,
             uploads_refused: counters(
                 registry,
                 "uploads_refused_total",
-                "Uploads that were not accepted, by reason.",
+                "Uploads refused, by reason.",
                 &["reason"],
             )?,
             fan_out: histogram(
                 registry,
                 "fan_out_seconds",
-                "From a clip's upload to the attempt to write it to the last listener.",
+                "Time from a clip's upload to the first attempt to write it to the last listener.",
                 &[
                     0.0001, 0.0005, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0,
                 ],
@@ -161,7 +158,7 @@ impl Metrics {
             check: histogram(
                 registry,
                 "check_seconds",
-                "How long the check of a client's token and livestream took.",
+                "Duration of the check of a client's token and livestream.",
                 &[
                     0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
                 ],
@@ -169,15 +166,65 @@ impl Metrics {
             bad_input: counters(
                 registry,
                 "bad_input_total",
-                "What clients sent that makes no sense, by kind.",
+                "Malformed or unexpected input of clients, by kind.",
                 &["kind"],
             )?,
             directory_pending: gauge(
                 registry,
                 "directory_pending_writes",
-                "Writes of streamerConnected that are not confirmed yet.",
+                "Writes of streamerConnected that Firestore has not confirmed.",
             )?,
         })
+    }
+
+    /// Every label value of the relay's own metrics; the modules that count use the same words.
+    fn preset(&self) {
+        const ROLES: &[&str] = &["streamer", "listener"];
+        const REFUSALS: &[&str] = &[
+            "no_token",
+            "no_livestream",
+            "token_invalid",
+            "token_expired",
+            "not_the_artist",
+            "does_not_exist",
+            "not_started",
+            "unavailable",
+            "full",
+        ];
+        const CLOSED: &[&str] = &["no_request", "idle", "stalled", "lagging"];
+        const EVENTS: &[&str] = &[
+            "started",
+            "resumed",
+            "taken_over",
+            "lost",
+            "ended",
+            "ended_elsewhere",
+            "expired",
+            "abandoned",
+        ];
+        const UPLOADS: &[&str] = &[
+            "not_a_clip",
+            "too_large",
+            "rate_limit",
+            "stale_lease",
+            "stopping",
+        ];
+        const BAD_INPUT: &[&str] = &[
+            "bad_request",
+            "malformed_packet",
+            "two_polls_at_once",
+            "unknown_event",
+        ];
+        preset(&self.connections_refused, &[&["total", "address"]]);
+        preset(&self.connections_closed, &[CLOSED]);
+        preset(&self.livestream_events, &[EVENTS]);
+        preset(&self.accepted, &[ROLES]);
+        preset(&self.refusals, &[ROLES, REFUSALS]);
+        preset(&self.uploads_refused, &[UPLOADS]);
+        preset(&self.bad_input, &[BAD_INPUT]);
+        for state in ["waiting", "live", "reconnecting"] {
+            self.livestreams.with_label_values(&[state]).set(0);
+        }
     }
 
     /// Where the parts that count for themselves register.
@@ -199,6 +246,20 @@ impl Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// Gives every combination of these label values a series, so that `increase()` sees its first event.
+pub fn preset(counters: &IntCounterVec, values: &[&[&str]]) {
+    let mut combinations = vec![Vec::new()];
+    for values in values {
+        combinations = combinations
+            .iter()
+            .flat_map(|chosen| values.iter().map(|value| [&chosen[..], &[*value]].concat()))
+            .collect();
+    }
+    for labels in combinations {
+        counters.with_label_values(&labels).inc_by(0);
     }
 }
 

@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout_at};
 use super::circuit::{Circuit, Health};
 use super::{Failure, GoogleError};
 use crate::config;
+use crate::metrics::preset;
 
 /// The largest answer that is read, in bytes.
 const MAX_ANSWER: usize = 1 << 20;
@@ -95,20 +96,25 @@ impl Client {
         let requests = IntCounterVec::new(
             Opts::new(
                 "castaway_google_requests_total",
-                "Calls to Google, by what became of them.",
+                "Calls to Google, by dependency and outcome.",
             ),
             &["dependency", "outcome"],
         )?;
         let seconds = HistogramVec::new(
             HistogramOpts::new(
                 "castaway_google_request_duration_seconds",
-                "How long calls to Google took, failed ones included.",
+                "Duration of calls to Google, failed ones included.",
             )
             .buckets(vec![
                 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0,
             ]),
             &["dependency"],
         )?;
+        let dependencies = Dependency::ALL.map(Dependency::as_str);
+        preset(&requests, &[&dependencies, &Failure::OUTCOMES]);
+        for dependency in dependencies {
+            seconds.with_label_values(&[dependency]);
+        }
         registry.register(Box::new(requests.clone()))?;
         registry.register(Box::new(seconds.clone()))?;
         Ok(Self {

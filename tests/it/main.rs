@@ -10,6 +10,7 @@ mod google_identity;
 mod handshake;
 mod health;
 mod listener;
+mod reference;
 mod slow_listener;
 mod stop_and_restart;
 mod streamer;
