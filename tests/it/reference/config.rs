@@ -39,14 +39,14 @@ const EXAMPLE: &str = "\
 # Generated from src/config: see CONTRIBUTING.md.
 ";
 
-struct Section {
-    name: String,
+pub(super) struct Section {
+    pub(super) name: String,
     doc: String,
-    keys: Vec<Key>,
+    pub(super) keys: Vec<Key>,
 }
 
-struct Key {
-    name: String,
+pub(super) struct Key {
+    pub(super) name: String,
     kind: Kind,
     meaning: String,
     /// As it is written in TOML.
@@ -93,7 +93,7 @@ impl Kind {
     }
 }
 
-fn sections() -> Vec<Section> {
+pub(super) fn sections() -> Vec<Section> {
     let source = Source::read();
     let defaults = serde_json::to_value(Config::default()).expect("JSON");
     let reloaded = source.list("RELOADED");

@@ -35,7 +35,7 @@ const PARTS: [(&str, &str); 5] = [
 const FREE: [&str; 1] = ["version"];
 
 #[derive(Default)]
-struct Family {
+pub(super) struct Family {
     help: String,
     kind: String,
     labels: BTreeMap<String, BTreeSet<String>>,
@@ -152,7 +152,7 @@ fn declared(directory: &Path, found: &mut Declared) {
 }
 
 /// What a daemon of a cluster answers; its Redis is not there.
-async fn scraped() -> BTreeMap<String, Family> {
+pub(super) async fn scraped() -> BTreeMap<String, Family> {
     let app = TestApp::with_config(|config| {
         config.cluster.url = Some("redis://127.0.0.1:1".to_owned().into());
     })
