@@ -5,6 +5,8 @@
   rustPlatform,
   installShellFiles,
   makeWrapper,
+  bash,
+  cacert,
   coreutils,
   curl,
   jq,
@@ -22,10 +24,12 @@ rustPlatform.buildRustPackage {
     fileset = lib.fileset.unions [
       ../Cargo.toml
       ../Cargo.lock
+      ../CHANGELOG.md
       ../README.md
       ../benches
       ../clippy.toml
       ../deny.toml
+      ../docs
       ../examples
       ../src
       ../tests/it
@@ -40,6 +44,10 @@ rustPlatform.buildRustPackage {
     installShellFiles
     makeWrapper
   ];
+  # Whose shell the installed scripts run in: the build's own is not that of the machine they are for.
+  buildInputs = [ bash ];
+  # As on a machine; the tests pass without it as well (tests/sandbox).
+  nativeCheckInputs = [ cacert ];
 
   postInstall = ''
     install -Dm644 --target-directory=$out/lib/systemd/system nixos/systemd/*.service nixos/systemd/*.socket

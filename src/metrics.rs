@@ -2,6 +2,12 @@
 //!
 //! **Invariant**: no label's value comes from a client, so that the number of series is fixed.
 
+mod presets;
+
+pub use presets::preset;
+
+use std::sync::LazyLock;
+
 use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
@@ -15,14 +21,26 @@ pub struct Metrics {
     pub connections: IntGauge,
     /// Connections that were closed at once, by reason.
     pub connections_refused: IntCounterVec,
-    /// Connections that were closed by this side, by reason.
+    /// Connections and polled sessions that were closed by this side or by its kernel, by reason.
     pub connections_closed: IntCounterVec,
+    /// Errors of the accept loop, by kind.
+    pub accept_errors: IntCounterVec,
+    /// Open Engine.IO sessions.
+    pub sessions: IntGauge,
+    /// Sessions that were refused for their number, by reason.
+    pub sessions_refused: IntCounterVec,
     /// Livestreams by state.
     pub livestreams: IntGaugeVec,
-    /// What became of livestreams: started, resumed, `taken_over`, lost, ended, expired.
+    /// What became of livestreams: started, resumed, `taken_over`, lost, ended, expired, deleted, disowned.
     pub livestream_events: IntCounterVec,
     /// Listeners of all livestreams.
     pub listeners: IntGauge,
+    /// Users with a socket, by role.
+    pub users: IntGaugeVec,
+    /// Clients that may come back on an expired token.
+    pub returns: IntGauge,
+    /// Clients that may not, because there were too many.
+    pub returns_evicted: IntCounter,
     /// Sockets that were let in, by role.
     pub accepted: IntCounterVec,
     /// Sockets that were refused, by role and reason.
@@ -37,6 +55,8 @@ pub struct Metrics {
     pub clip_bytes_out: IntCounter,
     /// Clips that a slow listener did not get.
     pub clips_dropped: IntCounter,
+    /// Messages to clients that there was no room for, by event.
+    pub messages_unsent: IntCounterVec,
     /// Uploads that were not accepted, by reason.
     pub uploads_refused: IntCounterVec,
     /// From an upload to the first attempt to write it to the last listener, in seconds.
@@ -47,6 +67,28 @@ pub struct Metrics {
     pub bad_input: IntCounterVec,
     /// Writes of `streamerConnected` that are not confirmed yet.
     pub directory_pending: IntGauge,
+    /// Uses of the state file that failed.
+    pub state_file_errors: IntCounter,
+    /// Notes for the next process that could not be written.
+    pub handover_errors: IntCounter,
+    /// Look-ups that were not made, by whose limit it was.
+    pub lookups_refused: IntCounterVec,
+    /// Tokens whose key was not known yet, by what was answered.
+    pub unknown_keys: IntCounterVec,
+    /// What became of documents and accounts of what is live, at another look.
+    pub rechecks: IntCounterVec,
+}
+
+/// One for the process: the log starts before there are `Metrics`.
+static LOG_LINES_DROPPED: LazyLock<IntCounter> = LazyLock::new(|| {
+    let help = "Log lines dropped because the log was read too slowly or not at all.";
+    IntCounter::with_opts(opts("log_lines_dropped_total", help))
+        .unwrap_or_else(|error| unreachable!("a fixed name is refused: {error}"))
+});
+
+/// Log lines that were dropped: one counter for the whole process.
+pub fn log_lines_dropped() -> IntCounter {
+    LOG_LINES_DROPPED.clone()
 }
 
 impl Metrics {
@@ -72,6 +114,7 @@ impl Metrics {
             &["version"],
         )?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        registry.register(Box::new(log_lines_dropped()))?;
         Ok(Self {
             registry: registry.clone(),
             connections: gauge(
@@ -88,7 +131,20 @@ impl Metrics {
             connections_closed: counters(
                 registry,
                 "connections_closed_total",
-                "Connections closed by the server, by reason.",
+                "Connections and polled sessions closed by the server or by its kernel, by reason.",
+                &["reason"],
+            )?,
+            accept_errors: counters(
+                registry,
+                "accept_errors_total",
+                "Connections that could not be accepted or set up, by kind.",
+                &["kind"],
+            )?,
+            sessions: gauge(registry, "sessions", "Open Engine.IO sessions.")?,
+            sessions_refused: counters(
+                registry,
+                "sessions_refused_total",
+                "Sessions refused because a limit was reached, by limit.",
                 &["reason"],
             )?,
             livestreams: gauges(
@@ -104,6 +160,22 @@ impl Metrics {
                 &["event"],
             )?,
             listeners: gauge(registry, "listeners", "Listeners on this node.")?,
+            users: gauges(
+                registry,
+                "users",
+                "Users with a socket on this node, by role.",
+                &["role"],
+            )?,
+            returns: gauge(
+                registry,
+                "returns",
+                "Clients that are connected or may come back with an expired token.",
+            )?,
+            returns_evicted: counter(
+                registry,
+                "returns_evicted_total",
+                "Clients that may not come back with an expired token because newer ones took their place.",
+            )?,
             accepted: counters(
                 registry,
                 "accepted_total",
@@ -141,6 +213,12 @@ impl Metrics {
                 "clips_dropped_total",
                 "Clips dropped from the outboxes of slow listeners.",
             )?,
+            messages_unsent: counters(
+                registry,
+                "messages_unsent_total",
+                "Events and acknowledgements not sent for lack of room, by event.",
+                &["event"],
+            )?,
             uploads_refused: counters(
                 registry,
                 "uploads_refused_total",
@@ -174,57 +252,35 @@ impl Metrics {
                 "directory_pending_writes",
                 "Writes of streamerConnected that Firestore has not confirmed.",
             )?,
+            state_file_errors: counter(
+                registry,
+                "state_file_errors_total",
+                "Reads and writes of the state file that failed.",
+            )?,
+            handover_errors: counter(
+                registry,
+                "handover_errors_total",
+                "Handover files that could not be written for the next process.",
+            )?,
+            lookups_refused: counters(
+                registry,
+                "lookups_refused_total",
+                "Clients refused because too many look-ups of their user or address had found no livestream.",
+                &["limit"],
+            )?,
+            unknown_keys: counters(
+                registry,
+                "unknown_keys_total",
+                "Tokens whose signing key was not known yet, by answer: temporary or invalid.",
+                &["answer"],
+            )?,
+            rechecks: counters(
+                registry,
+                "rechecks_total",
+                "Checks of the documents of livestreams on air and of their streamers' accounts, by outcome.",
+                &["subject", "outcome"],
+            )?,
         })
-    }
-
-    /// Every label value of the relay's own metrics; the modules that count use the same words.
-    fn preset(&self) {
-        const ROLES: &[&str] = &["streamer", "listener"];
-        const REFUSALS: &[&str] = &[
-            "no_token",
-            "no_livestream",
-            "token_invalid",
-            "token_expired",
-            "not_the_artist",
-            "does_not_exist",
-            "not_started",
-            "unavailable",
-            "full",
-        ];
-        const CLOSED: &[&str] = &["no_request", "idle", "stalled", "lagging"];
-        const EVENTS: &[&str] = &[
-            "started",
-            "resumed",
-            "taken_over",
-            "lost",
-            "ended",
-            "ended_elsewhere",
-            "expired",
-            "abandoned",
-        ];
-        const UPLOADS: &[&str] = &[
-            "not_a_clip",
-            "too_large",
-            "rate_limit",
-            "stale_lease",
-            "stopping",
-        ];
-        const BAD_INPUT: &[&str] = &[
-            "bad_request",
-            "malformed_packet",
-            "two_polls_at_once",
-            "unknown_event",
-        ];
-        preset(&self.connections_refused, &[&["total", "address"]]);
-        preset(&self.connections_closed, &[CLOSED]);
-        preset(&self.livestream_events, &[EVENTS]);
-        preset(&self.accepted, &[ROLES]);
-        preset(&self.refusals, &[ROLES, REFUSALS]);
-        preset(&self.uploads_refused, &[UPLOADS]);
-        preset(&self.bad_input, &[BAD_INPUT]);
-        for state in ["waiting", "live", "reconnecting"] {
-            self.livestreams.with_label_values(&[state]).set(0);
-        }
     }
 
     /// Where the parts that count for themselves register.
@@ -246,20 +302,6 @@ impl Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-/// Gives every combination of these label values a series, so that `increase()` sees its first event.
-pub fn preset(counters: &IntCounterVec, values: &[&[&str]]) {
-    let mut combinations = vec![Vec::new()];
-    for values in values {
-        combinations = combinations
-            .iter()
-            .flat_map(|chosen| values.iter().map(|value| [&chosen[..], &[*value]].concat()))
-            .collect();
-    }
-    for labels in combinations {
-        counters.with_label_values(&labels).inc_by(0);
     }
 }
 
@@ -327,5 +369,9 @@ mod tests {
         assert!(text.contains("castaway_clips_received_total 1"), "{text}");
         assert!(text.contains("# HELP castaway_connections "), "{text}");
         assert!(text.contains("process_resident_memory_bytes"), "{text}");
+        assert!(
+            text.contains("castaway_log_lines_dropped_total 0"),
+            "{text}"
+        );
     }
 }

@@ -30,6 +30,7 @@ mod keeper;
 mod link;
 mod records;
 mod register;
+mod returns;
 mod roster;
 
 use std::collections::HashMap;
@@ -42,7 +43,7 @@ use prometheus::Registry;
 use secrecy::ExposeSecret as _;
 use tokio::sync::Semaphore;
 
-use crate::broadcast::LivestreamId;
+use crate::broadcast::{LivestreamId, UserId};
 use crate::config::{Config, ConfigError};
 use engine::Engine;
 use figures::Figures;
@@ -50,11 +51,13 @@ use keeper::Keeper;
 use link::LinkBounds;
 use records::Records;
 use register::Register;
+use returns::Returns;
 
 pub use follower::{Follower, Position, Verdict};
 pub use frame::{Message, RemoteClip, decode};
 pub use link::{Grant, Link, Ticket, Unpublished};
 pub use records::Phase;
+pub use returns::ReturnKey;
 
 /// Livestreams that fetch what they missed at the same time.
 const CATCHING_UP: usize = 8;
@@ -125,6 +128,7 @@ pub struct Cluster(Arc<Inner>);
 struct Inner {
     records: Records,
     register: Register,
+    returns: Returns,
     figures: Figures,
     bounds: LinkBounds,
     lease: Duration,
@@ -162,6 +166,7 @@ impl Cluster {
         let engine = Arc::new(engine);
         Ok(Some(Self(Arc::new(Inner {
             register: Register::new(engine.clone(), &config.cluster),
+            returns: Returns::new(engine.clone(), config),
             records: Records::new(engine, node, config),
             figures,
             bounds: LinkBounds {
@@ -213,6 +218,26 @@ impl Cluster {
             phase: record.phase,
             sequence: record.sequence,
         })
+    }
+
+    /// Whether a client may come back on an expired token, for all that Redis knows.
+    pub async fn may_return(&self, user: &UserId, key: &ReturnKey) -> Result<bool, Away> {
+        let returns = &self.0.returns;
+        returns.may_return(user, key).await.map_err(|_| Away)
+    }
+
+    /// Has Redis remember that these clients may come back; a failure is counted.
+    pub async fn remember_returns(&self, user: &UserId, keys: &[ReturnKey]) {
+        if let Err(error) = self.0.returns.remember(user, keys).await {
+            tracing::debug!(%error, "who may come back cannot be remembered now");
+        }
+    }
+
+    /// Has Redis forget that a client may come back; a failure is counted.
+    pub async fn forget_return(&self, user: &UserId, key: &ReturnKey) {
+        if let Err(error) = self.0.returns.forget(user, key).await {
+            tracing::debug!(%error, "who may come back cannot be forgotten now");
+        }
     }
 
     /// Whether the engine answers.

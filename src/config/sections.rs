@@ -1,85 +1,11 @@
 //! The sections, one struct each. Every key's unit is in its name or its type: durations are written `10s`,
 //! `250ms`, `2m`.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ipnet::IpNet;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
-
-use super::ConfigError;
-
-/// `[server]`: ports, connections and timeouts.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Server {
-    /// Where clients connect. Port 0 takes a free one.
-    pub listen: SocketAddr,
-    /// Where health checks and metrics are answered. Port 0 takes a free one.
-    pub health_listen: SocketAddr,
-    /// How often a client is pinged.
-    #[serde(with = "humantime_serde")]
-    pub ping_interval: Duration,
-    /// How long a client may take to answer a ping.
-    #[serde(with = "humantime_serde")]
-    pub ping_timeout: Duration,
-    /// How long a connection may stay without joining a namespace; covers the check of its token.
-    #[serde(with = "humantime_serde")]
-    pub connect_timeout: Duration,
-    /// How long a request's headers may take to arrive.
-    #[serde(with = "humantime_serde")]
-    pub header_timeout: Duration,
-    /// How long an idle connection stays open for its next request. Must be longer than the load balancer's own timeout
-    /// (Google's: 600 s).
-    #[serde(with = "humantime_serde")]
-    pub idle_timeout: Duration,
-    /// How long one HTTP exchange may take, a long poll included.
-    #[serde(with = "humantime_serde")]
-    pub request_timeout: Duration,
-    /// How long sent bytes may stay unacknowledged before the kernel gives the connection up.
-    #[serde(with = "humantime_serde")]
-    pub tcp_user_timeout: Duration,
-    /// How long an orderly stop may take.
-    #[serde(with = "humantime_serde")]
-    pub shutdown_timeout: Duration,
-    /// Kernel send buffer of a connection: the kernel memory that a stalled listener holds.
-    pub send_buffer_bytes: u32,
-    /// The most connections in total.
-    pub max_connections: usize,
-    /// Connections from one address.
-    pub max_connections_per_address: usize,
-    /// Refusals on one connection; with the last of them it is closed.
-    pub max_refusals: u32,
-    /// Networks of proxies whose `X-Forwarded-For` is believed, for example `["10.0.0.0/8"]`.
-    pub trusted_proxies: Vec<IpNet>,
-    /// Web origins that browsers may connect from; `["*"]` is any.
-    pub cors_origins: Vec<String>,
-}
-
-impl Default for Server {
-    fn default() -> Self {
-        Self {
-            listen: (Ipv4Addr::UNSPECIFIED, 3000).into(),
-            health_listen: (Ipv4Addr::UNSPECIFIED, 8080).into(),
-            ping_interval: Duration::from_secs(10),
-            ping_timeout: Duration::from_secs(10),
-            connect_timeout: Duration::from_secs(10),
-            header_timeout: Duration::from_secs(10),
-            idle_timeout: Duration::from_secs(620),
-            request_timeout: Duration::from_secs(30),
-            tcp_user_timeout: Duration::from_secs(15),
-            shutdown_timeout: Duration::from_secs(10),
-            send_buffer_bytes: 128 << 10,
-            max_connections: 20_000,
-            max_connections_per_address: 2_000,
-            max_refusals: 5,
-            trusted_proxies: Vec::new(),
-            cors_origins: vec!["*".into()],
-        }
-    }
-}
 
 /// `[upload]`: limits of what a streamer sends. The defaults let the app flush an outage of 60 s at once.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -127,6 +53,9 @@ pub struct Livestream {
     pub backlog_clips: usize,
     /// The total size of the history; the latest clip is always part of it.
     pub backlog_bytes: usize,
+    /// How often the documents of livestreams on air, and their streamers' accounts, are checked again.
+    #[serde(with = "humantime_serde")]
+    pub recheck_interval: Duration,
     /// The most livestreams on this node.
     pub max_live: usize,
     /// The most listeners of one livestream on this node.
@@ -139,6 +68,7 @@ impl Default for Livestream {
             grace: Duration::from_secs(30),
             backlog_clips: 1,
             backlog_bytes: 8 << 20,
+            recheck_interval: Duration::from_secs(30),
             max_live: 1_000,
             max_listeners: 10_000,
         }
@@ -201,9 +131,20 @@ pub struct Identity {
     /// The largest accepted difference between this machine's clock and the token's.
     #[serde(with = "humantime_serde")]
     pub clock_skew: Duration,
-    /// How long a socket that lost its transport may come back with the same token after it expired.
+    /// How long a socket that lost its transport may come back with an expired token. At least `livestream.grace`.
     #[serde(with = "humantime_serde")]
     pub return_window: Duration,
+    /// The most lost sockets that may come back so; beyond, the oldest may not.
+    pub max_returns: usize,
+    /// The most of those that one user has.
+    pub max_returns_per_user: usize,
+    /// Look-ups of livestreams by one user in a minute that may find none; beyond, the user is told to try again.
+    pub failed_lookups_per_user: u32,
+    /// The same for all users of one address together.
+    pub failed_lookups_per_address: u32,
+    /// Tokens with an unknown signing key from one address in a minute that are refused as temporary, since the key may be
+    /// new; beyond, they are refused as invalid.
+    pub unknown_keys_per_address: u32,
 }
 
 impl Default for Identity {
@@ -212,6 +153,11 @@ impl Default for Identity {
             lookup: LookupPolicy::default(),
             clock_skew: Duration::from_mins(1),
             return_window: Duration::from_mins(2),
+            max_returns: 50_000,
+            max_returns_per_user: 16,
+            failed_lookups_per_user: 100,
+            failed_lookups_per_address: 1000,
+            unknown_keys_per_address: 100,
         }
     }
 }
@@ -244,10 +190,11 @@ pub struct Google {
     /// How long a connection to Google may take.
     #[serde(with = "humantime_serde")]
     pub connect_timeout: Duration,
-    /// How long a call to Google may take in total.
+    /// How long a call to Google may take, and how long it may wait for its turn before that.
     #[serde(with = "humantime_serde")]
     pub request_timeout: Duration,
-    /// The most concurrent calls to Google.
+    /// The most concurrent calls to Google, separately for checks of streamers, checks of listeners, and calls that no
+    /// client waits for.
     pub max_requests: usize,
     /// How long a listener's join may use a cached copy of a livestream's document.
     #[serde(with = "humantime_serde")]
@@ -372,33 +319,10 @@ pub struct Log {
     pub format: LogFormat,
     /// Log clients' addresses.
     pub client_address: bool,
-}
-
-impl Log {
-    /// Whether the level is one: a misspelt word would be taken for a module's name, and nothing of ours be logged.
-    pub(super) fn check_level(&self) -> Result<(), ConfigError> {
-        let wrong = || {
-            ConfigError::value(
-                "log.level",
-                "must be off, error, warn, info, debug or trace, or directives such as \
-                 info,castaway_media_server::relay=debug",
-            )
-        };
-        let bare = |directive: &str| {
-            directive
-                .trim()
-                .parse::<tracing::level_filters::LevelFilter>()
-                .is_ok()
-        };
-        let known = self
-            .level
-            .split(',')
-            .all(|directive| directive.contains('=') || bare(directive));
-        if !known || tracing_subscriber::EnvFilter::try_new(&self.level).is_err() {
-            return Err(wrong());
-        }
-        Ok(())
-    }
+    /// Refusals logged in a minute, for each role; the others are only counted.
+    pub refusals_per_minute: u32,
+    /// The most bytes of lines that wait for a slow reader of the log; further lines are dropped.
+    pub queue_bytes: usize,
 }
 
 impl Default for Log {
@@ -407,6 +331,8 @@ impl Default for Log {
             level: "info".into(),
             format: LogFormat::default(),
             client_address: false,
+            refusals_per_minute: 60,
+            queue_bytes: 1 << 20,
         }
     }
 }
