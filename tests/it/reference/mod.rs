@@ -5,6 +5,7 @@
 mod config;
 mod mentions;
 mod metrics;
+mod rights;
 mod source;
 
 use std::path::Path;
