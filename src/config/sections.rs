@@ -126,7 +126,7 @@ pub enum LookupPolicy {
 #[serde(default, deny_unknown_fields)]
 pub struct Identity {
     /// Whose account is looked up, besides the local check of the token, to find disabled, deleted and revoked users.
-    /// Needs `google.api_key`.
+    /// Needs `google.api_key`; to look an account up after its token has expired, `roles/firebaseauth.viewer` as well.
     pub lookup: LookupPolicy,
     /// The largest accepted difference between this machine's clock and the token's.
     #[serde(with = "humantime_serde")]
