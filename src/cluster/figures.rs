@@ -4,6 +4,18 @@ use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
+use crate::metrics::preset;
+
+/// Every reason for which a clip is not passed on.
+const DROPS: &[&str] = &[
+    "queue_full",
+    "not_holder",
+    "missed",
+    "garbled",
+    "doubled",
+    "stale",
+];
+
 /// The cluster's figures; cheap to clone.
 #[derive(Clone)]
 pub(super) struct Figures {
@@ -35,63 +47,65 @@ impl Figures {
     pub(super) fn new(registry: &Registry) -> prometheus::Result<Self> {
         let opts = |name: &str, help: &str| Opts::new(name, help).namespace("castaway");
         let figures = Self {
-            up: IntGauge::with_opts(opts("cluster_up", "1 while the cluster's engine answers."))?,
+            up: IntGauge::with_opts(opts("cluster_up", "1 while Redis answers, else 0."))?,
             nodes: IntGauge::with_opts(opts(
                 "cluster_nodes",
-                "Nodes that gave a sign lately, this one included.",
+                "Live nodes in the node registry, this one included.",
             ))?,
             livestreams: IntGaugeVec::new(
                 opts(
                     "cluster_livestreams",
-                    "Livestreams of this node, by what it is to them.",
+                    "Livestreams that this node takes part in, by its role.",
                 ),
                 &["role"],
             )?,
             elsewhere: IntGauge::with_opts(opts(
                 "listeners_elsewhere",
-                "Listeners of this node's livestreams on other nodes.",
+                "Listeners on other nodes of this node's livestreams.",
             ))?,
             published: IntCounter::with_opts(opts(
                 "cluster_clips_published_total",
-                "Clips handed to the engine.",
+                "Clips published to Redis.",
             ))?,
             received: IntCounter::with_opts(opts(
                 "cluster_clips_received_total",
-                "Clips that came from other nodes.",
+                "Clips received from other nodes.",
             ))?,
             replayed: IntCounter::with_opts(opts(
                 "cluster_clips_replayed_total",
-                "Clips of other nodes that did not come by themselves and were fetched.",
+                "Clips of other nodes fetched from the history because their message was lost.",
             ))?,
             dropped: IntCounterVec::new(
                 opts(
                     "cluster_clips_dropped_total",
-                    "Clips not handed on between nodes, by reason.",
+                    "Clips not passed on between nodes, by reason.",
                 ),
                 &["reason"],
             )?,
             leases_lost: IntCounter::with_opts(opts(
                 "cluster_leases_lost_total",
-                "Leases that ran out while the engine was away.",
+                "Livestreams given up because Redis was away for longer than the lease.",
             ))?,
             commands: Histogram::with_opts(
-                HistogramOpts::new(
-                    "cluster_command_seconds",
-                    "How long the engine took for a command.",
-                )
-                .namespace("castaway")
-                .buckets(vec![
-                    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
-                ]),
+                HistogramOpts::new("cluster_command_seconds", "Duration of Redis commands.")
+                    .namespace("castaway")
+                    .buckets(vec![
+                        0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
+                    ]),
             )?,
             failures: IntCounterVec::new(
                 opts(
                     "cluster_command_failures_total",
-                    "Commands that the engine did not do, by reason.",
+                    "Failed Redis commands, by reason.",
                 ),
                 &["reason"],
             )?,
         };
+        preset(&figures.dropped, &[DROPS]);
+        preset(&figures.failures, &[&["away", "refused"]]);
+        for role in ["holder", "follower"] {
+            figures.livestreams.with_label_values(&[role]).set(0);
+        }
         registry.register(Box::new(figures.up.clone()))?;
         registry.register(Box::new(figures.nodes.clone()))?;
         registry.register(Box::new(figures.livestreams.clone()))?;

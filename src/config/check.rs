@@ -323,14 +323,10 @@ mod tests {
     #[test]
     fn every_number_and_duration_has_a_range() {
         let mut config = Config::default();
-        let server = &mut config.server;
-        for unset in [
-            &mut server.max_sessions,
-            &mut server.max_sessions_per_address,
-            &mut server.max_unjoined_sessions_per_address,
-        ] {
-            *unset = Some(1);
-        }
+        // Unset, they show no type.
+        config.server.max_sessions = Some(1);
+        config.server.max_sessions_per_address = Some(1);
+        config.server.max_unjoined_sessions_per_address = Some(1);
         let ranges: BTreeSet<String> = config
             .numbers()
             .iter()
