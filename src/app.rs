@@ -97,7 +97,7 @@ impl App {
             Directory::firestore(access.clone(), &config.google, directories.state.as_deref())?;
         let parts = (identity, directory, Some(access), metrics);
         let mut app = Self::build(config, parts, Router::new(), inherited)?;
-        // In a cluster the other nodes and the engine know what is on.
+        // In a cluster the other nodes and Redis know what is on.
         if app.cluster.is_none() {
             app.handover = directories.runtime.as_deref().map(handover::path_in);
         }
@@ -179,7 +179,10 @@ impl App {
         };
         let (failed, failure) = mpsc::channel(2);
         Ok(Self {
-            readiness: Readiness::new(degraded(google.clone(), directory.clone(), cluster.clone())),
+            readiness: Readiness::new(
+                degraded(google.clone(), directory.clone(), cluster.clone()),
+                unfit(cluster.clone()),
+            ),
             config,
             handover: None,
             relay,
@@ -399,7 +402,7 @@ fn listen(
     })
 }
 
-/// Clears what an earlier run of this node left set, but for shows that went on elsewhere; waits for the engine.
+/// Clears what an earlier run of this node left set, but for livestreams that went on elsewhere; waits for Redis.
 async fn clear_what_is_over(cluster: Cluster, directory: Directory) {
     for id in directory.left_behind() {
         loop {
@@ -416,6 +419,16 @@ async fn clear_what_is_over(cluster: Cluster, directory: Directory) {
     }
 }
 
+/// Why another node serves new clients better.
+fn unfit(cluster: Option<Cluster>) -> impl Fn() -> Option<String> + Send + Sync + 'static {
+    move || {
+        cluster
+            .as_ref()
+            .filter(|cluster| cluster.is_cut_off())
+            .map(|_| "Redis has not answered for longer than cluster.lease".into())
+    }
+}
+
 /// What does not work although clients are served, in words.
 fn degraded(
     google: Option<Access>,
@@ -429,7 +442,7 @@ fn degraded(
             .map(|(dependency, _)| format!("{} is down", dependency.as_str()))
             .collect();
         if cluster.as_ref().is_some_and(|cluster| !cluster.is_up()) {
-            reasons.push("the cluster's engine is away: each node serves its own listeners".into());
+            reasons.push("Redis is away: each node serves its own listeners".into());
         }
         let pending = directory.pending();
         if pending > 0 && !reasons.is_empty() {

@@ -424,7 +424,7 @@ impl Show {
     fn begin_to_follow(&mut self, glance: Option<Glance>, now: Instant) {
         let Some(link) = &self.link else { return };
         if let Some(glance) = glance {
-            link.let_in(glance.sequence);
+            link.joined_at(glance.sequence);
             if self.livestream.state() == State::Waiting {
                 let word = clustered::word(glance.phase, now);
                 self.livestream.follow(word, now);

@@ -137,10 +137,10 @@ impl Config {
         if cluster.node.as_ref().is_some_and(|node| node.len() > 200) {
             return wrong("cluster.node", "may have at most 200 bytes");
         }
-        if cluster.lease < cluster.pulse * 2 + cluster.timeout {
+        if cluster.lease < cluster.heartbeat * 2 + cluster.timeout {
             return wrong(
                 "cluster.lease",
-                "must be at least twice cluster.pulse and cluster.timeout, or one lost command would lose it",
+                "must be at least twice cluster.heartbeat and cluster.timeout, or one lost command would lose it",
             );
         }
         if cluster.timeout.as_millis() > 2_000 {
@@ -196,8 +196,9 @@ impl Config {
             ("listener.queue_bytes", listener.queue_bytes as u64),
             ("google.max_requests", google.max_requests as u64),
             ("google.cache_entries", google.cache_entries),
-            ("cluster.replay_clips", cluster.replay_clips as u64),
-            ("cluster.replay_bytes", cluster.replay_bytes as u64),
+            ("cluster.history_clips", cluster.history_clips as u64),
+            ("cluster.history_bytes", cluster.history_bytes as u64),
+            ("cluster.fetch_bytes", cluster.fetch_bytes as u64),
             ("cluster.queue_clips", cluster.queue_clips as u64),
             ("cluster.queue_bytes", cluster.queue_bytes as u64),
         ];
@@ -215,7 +216,7 @@ impl Config {
             ("google.connect_timeout", google.connect_timeout),
             ("google.request_timeout", google.request_timeout),
             ("cluster.lease", cluster.lease),
-            ("cluster.pulse", cluster.pulse),
+            ("cluster.heartbeat", cluster.heartbeat),
             ("cluster.timeout", cluster.timeout),
         ];
         let zero_number = numbers

@@ -284,35 +284,36 @@ pub struct Http {
     pub pages: bool,
 }
 
-/// `[cluster]`: many nodes that share their livestreams through one engine, Redis or Valkey. Without a `url` there is
-/// no cluster.
+/// `[cluster]`: many nodes that share their livestreams through one Redis or Valkey. Without a `url` there is no cluster.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Cluster {
-    /// The engine, standalone or a cluster itself: `redis://[user:password@]host[:port][/db]`, or `rediss://` for TLS.
+    /// Redis, standalone or a cluster itself: `redis://[user:password@]host[:port][/db]`, or `rediss://` for TLS.
     #[serde(skip_serializing)]
     pub url: Option<SecretString>,
     /// This node's name in logs; the host's name if there is none. A part of its own is added for each process.
     pub node: Option<String>,
-    /// What all keys and channels begin with: one for each deployment that shares an engine.
+    /// What all keys and channels begin with: one for each deployment that shares a Redis.
     pub prefix: String,
-    /// How long a node that gives no sign is believed to hold a livestream.
+    /// How long a node that gives no sign is believed to own a livestream; how long an upload waits for its ack at most.
     #[serde(with = "humantime_serde")]
     pub lease: Duration,
-    /// How often a node compares each of its livestreams with the engine.
+    /// How often a node compares each of its livestreams with Redis.
     #[serde(with = "humantime_serde")]
-    pub pulse: Duration,
+    pub heartbeat: Duration,
     /// How long a command may take.
     #[serde(with = "humantime_serde")]
     pub timeout: Duration,
     /// How long a livestream's clips are still received after its last listener here has left.
     #[serde(with = "humantime_serde")]
     pub linger: Duration,
-    /// The latest clips of each livestream that the engine keeps, for nodes that missed some.
-    pub replay_clips: usize,
+    /// The latest clips of each livestream that Redis and the owner keep, for nodes that missed some.
+    pub history_clips: usize,
     /// What those may weigh together, in bytes.
-    pub replay_bytes: usize,
-    /// Clips of one livestream that may wait for the engine; beyond, other nodes do not get the oldest.
+    pub history_bytes: usize,
+    /// What a node may fetch of all histories, or publish again, at the same time, in bytes of the largest clips.
+    pub fetch_bytes: usize,
+    /// Clips of one livestream that may wait for Redis; beyond, other nodes do not get the oldest.
     pub queue_clips: usize,
     /// Bytes that may wait so.
     pub queue_bytes: usize,
@@ -325,11 +326,12 @@ impl Default for Cluster {
             node: None,
             prefix: "castaway".into(),
             lease: Duration::from_secs(6),
-            pulse: Duration::from_secs(1),
+            heartbeat: Duration::from_secs(1),
             timeout: Duration::from_secs(1),
             linger: Duration::from_secs(10),
-            replay_clips: 16,
-            replay_bytes: 4 << 20,
+            history_clips: 16,
+            history_bytes: 4 << 20,
+            fetch_bytes: 16 << 20,
             queue_clips: 128,
             queue_bytes: 16 << 20,
         }

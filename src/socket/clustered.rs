@@ -32,14 +32,14 @@ impl Node for Sockets {
         }
     }
 
-    fn lease_lost(&self, id: &LivestreamId) {
-        let Some(streamer) = self.0.relay.forfeit(id, now()) else {
+    fn come_again(&self, id: &LivestreamId) {
+        let Some(streamer) = self.0.relay.yield_to_other(id) else {
             return;
         };
         if let Some(socket) = self.find(Role::Streamer, streamer) {
             socket.emit(wire::ERROR, &Refusal::Unavailable.text()).ok();
         }
-        // Its transport is closed, not its namespace: it comes back, and may find another node.
+        // Its transport is closed, not its namespace: it comes back, and the one that comes last has the livestream.
         let sockets = self.clone();
         tokio::spawn(async move {
             tokio::time::sleep(FAREWELL).await;

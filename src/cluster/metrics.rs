@@ -1,29 +1,31 @@
-//! What the cluster counts.
+//! The cluster's metrics.
 
 use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
-/// The cluster's figures; cheap to clone.
+/// Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Figures {
-    /// 1 while the engine answers.
+pub(super) struct Metrics {
+    /// 1 while Redis answers.
     pub(super) up: IntGauge,
-    /// Nodes that were heard of lately.
+    /// Nodes that gave a sign lately.
     pub(super) nodes: IntGauge,
     /// Livestreams by what this node is to them.
     pub(super) livestreams: IntGaugeVec,
     /// Listeners of this node's livestreams on other nodes.
-    pub(super) elsewhere: IntGauge,
-    /// Clips that other nodes can have.
+    pub(super) remote_listeners: IntGauge,
+    /// Clips that every node can have.
     pub(super) published: IntCounter,
     /// Clips that came from other nodes.
     pub(super) received: IntCounter,
-    /// Clips of these that had to be fetched.
-    pub(super) replayed: IntCounter,
-    /// Clips that were not handed on, by reason.
+    /// Clips of these that were fetched from the history.
+    pub(super) fetched: IntCounter,
+    /// Clips that were published again, for Redis had lost them.
+    pub(super) republished: IntCounter,
+    /// Clips that were not passed on, by reason.
     pub(super) dropped: IntCounterVec,
-    /// Leases that ran out since the engine was away.
+    /// Leases that ran out while Redis was away.
     pub(super) leases_lost: IntCounter,
     /// How long commands took, in seconds.
     pub(super) commands: Histogram,
@@ -31,11 +33,11 @@ pub(super) struct Figures {
     pub(super) failures: IntCounterVec,
 }
 
-impl Figures {
+impl Metrics {
     pub(super) fn new(registry: &Registry) -> prometheus::Result<Self> {
         let opts = |name: &str, help: &str| Opts::new(name, help).namespace("castaway");
-        let figures = Self {
-            up: IntGauge::with_opts(opts("cluster_up", "1 while the cluster's engine answers."))?,
+        let metrics = Self {
+            up: IntGauge::with_opts(opts("redis_up", "1 while Redis answers."))?,
             nodes: IntGauge::with_opts(opts(
                 "cluster_nodes",
                 "Nodes that gave a sign lately, this one included.",
@@ -47,37 +49,41 @@ impl Figures {
                 ),
                 &["role"],
             )?,
-            elsewhere: IntGauge::with_opts(opts(
-                "listeners_elsewhere",
+            remote_listeners: IntGauge::with_opts(opts(
+                "cluster_remote_listeners",
                 "Listeners of this node's livestreams on other nodes.",
             ))?,
             published: IntCounter::with_opts(opts(
                 "cluster_clips_published_total",
-                "Clips handed to the engine.",
+                "Clips published to other nodes.",
             ))?,
             received: IntCounter::with_opts(opts(
                 "cluster_clips_received_total",
                 "Clips that came from other nodes.",
             ))?,
-            replayed: IntCounter::with_opts(opts(
-                "cluster_clips_replayed_total",
+            fetched: IntCounter::with_opts(opts(
+                "cluster_clips_fetched_total",
                 "Clips of other nodes that did not come by themselves and were fetched.",
+            ))?,
+            republished: IntCounter::with_opts(opts(
+                "cluster_clips_republished_total",
+                "Clips published again because Redis had lost them.",
             ))?,
             dropped: IntCounterVec::new(
                 opts(
                     "cluster_clips_dropped_total",
-                    "Clips not handed on between nodes, by reason.",
+                    "Clips not passed on between nodes, by reason.",
                 ),
                 &["reason"],
             )?,
             leases_lost: IntCounter::with_opts(opts(
                 "cluster_leases_lost_total",
-                "Leases that ran out while the engine was away.",
+                "Leases that ran out while Redis was away.",
             ))?,
             commands: Histogram::with_opts(
                 HistogramOpts::new(
-                    "cluster_command_seconds",
-                    "How long the engine took for a command.",
+                    "redis_command_seconds",
+                    "How long Redis took for a command.",
                 )
                 .namespace("castaway")
                 .buckets(vec![
@@ -86,24 +92,25 @@ impl Figures {
             )?,
             failures: IntCounterVec::new(
                 opts(
-                    "cluster_command_failures_total",
-                    "Commands that the engine did not do, by reason.",
+                    "redis_command_failures_total",
+                    "Commands that Redis did not do, by reason.",
                 ),
                 &["reason"],
             )?,
         };
-        registry.register(Box::new(figures.up.clone()))?;
-        registry.register(Box::new(figures.nodes.clone()))?;
-        registry.register(Box::new(figures.livestreams.clone()))?;
-        registry.register(Box::new(figures.elsewhere.clone()))?;
-        registry.register(Box::new(figures.published.clone()))?;
-        registry.register(Box::new(figures.received.clone()))?;
-        registry.register(Box::new(figures.replayed.clone()))?;
-        registry.register(Box::new(figures.dropped.clone()))?;
-        registry.register(Box::new(figures.leases_lost.clone()))?;
-        registry.register(Box::new(figures.commands.clone()))?;
-        registry.register(Box::new(figures.failures.clone()))?;
-        Ok(figures)
+        registry.register(Box::new(metrics.up.clone()))?;
+        registry.register(Box::new(metrics.nodes.clone()))?;
+        registry.register(Box::new(metrics.livestreams.clone()))?;
+        registry.register(Box::new(metrics.remote_listeners.clone()))?;
+        registry.register(Box::new(metrics.published.clone()))?;
+        registry.register(Box::new(metrics.received.clone()))?;
+        registry.register(Box::new(metrics.fetched.clone()))?;
+        registry.register(Box::new(metrics.republished.clone()))?;
+        registry.register(Box::new(metrics.dropped.clone()))?;
+        registry.register(Box::new(metrics.leases_lost.clone()))?;
+        registry.register(Box::new(metrics.commands.clone()))?;
+        registry.register(Box::new(metrics.failures.clone()))?;
+        Ok(metrics)
     }
 
     pub(super) fn drop_clips(&self, reason: &str, clips: u64) {

@@ -1,10 +1,12 @@
-//! The connection to the engine: Redis or Valkey, standalone or a cluster itself.
+//! The connections to Redis: standalone, or a cluster itself.
 //!
-//! One connection carries commands and subscriptions (RESP3). It is made by [`Engine::run`], tried with a question at every
-//! pulse, and made anew when it is lost; with each a *generation* begins, in which everybody subscribes again.
+//! One connection carries commands and subscriptions (RESP3), another one the history that is fetched and published
+//! again, so that nothing that must be timely waits behind it. [`Redis::run`] makes both, tries the first with a question
+//! at every heartbeat, and connects again when it is lost; with each a *generation* begins, in which every livestream
+//! subscribes again.
 //!
-//! **Invariant**: no command takes longer than the configured timeout, and while there is no connection every call fails at
-//! once. A subscription is a short cut: what it loses is found by the next look at the record.
+//! **Invariant**: no command takes longer than its timeout, and without a connection every call fails at once. A
+//! subscription is a short cut: what it loses is found by the next heartbeat.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,10 +24,10 @@ use redis::{
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, timeout};
 
-use super::figures::Figures;
+use super::metrics::Metrics;
 use crate::config;
 
-/// Messages of one channel that may wait to be looked at; what does not fit is found by the next look at the record.
+/// Messages of one channel that may wait; what does not fit is found by the next heartbeat.
 const INBOX: usize = 32;
 /// Pauses between attempts to connect.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -33,17 +35,17 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// Questions that fail before a connection is given up.
 const FAILED_QUESTIONS: u32 = 2;
 
-/// The engine did not do what it was asked, or nobody knows.
+/// Redis did not do what it was asked, or nobody knows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum EngineError {
-    /// There is no connection, or it took too long.
-    #[error("the engine is away")]
+pub(super) enum CommandError {
+    /// There is no connection, or no answer in time. The command may have been done.
+    #[error("Redis is away")]
     Away,
-    /// It must be told the script itself.
-    #[error("the engine does not know the script")]
+    /// It must be sent the script itself.
+    #[error("Redis does not know the script")]
     UnknownScript,
-    /// It said no.
-    #[error("the engine refuses: {0}")]
+    /// It answers with an error.
+    #[error("Redis refuses: {0}")]
     Refused(String),
 }
 
@@ -53,14 +55,21 @@ enum Connection {
     Many(ClusterConnection),
 }
 
+#[derive(Clone)]
+struct Connections {
+    timely: Connection,
+    bulk: Connection,
+}
+
 /// See the module.
-pub(super) struct Engine {
+pub(super) struct Redis {
     info: ConnectionInfo,
     pub(super) timeout: Duration,
-    pulse: Duration,
-    figures: Figures,
-    // A lock, held to clone the handle.
-    connection: Mutex<Option<Connection>>,
+    heartbeat: Duration,
+    metrics: Metrics,
+    // A lock, held to clone a handle.
+    connections: Mutex<Option<Connections>>,
+    contact: Mutex<Instant>,
     generation: watch::Sender<u64>,
     inboxes: Arc<Inboxes>,
 }
@@ -69,7 +78,7 @@ pub(super) struct Engine {
 #[derive(Default)]
 struct Inboxes(Mutex<HashMap<Bytes, mpsc::Sender<Bytes>>>);
 
-/// A Lua script, known to the engine by its hash.
+/// A Lua script, known to Redis by its hash.
 pub(super) struct Script(redis::Script, &'static str);
 
 impl Script {
@@ -78,11 +87,11 @@ impl Script {
     }
 }
 
-impl Engine {
+impl Redis {
     pub(super) fn new(
         url: &str,
         config: &config::Cluster,
-        figures: Figures,
+        metrics: Metrics,
     ) -> Result<Self, String> {
         // The error's text may hold the URL, and so the password; a configuration that was validated has a sound one.
         let wrong = |_: RedisError| "cannot be used".to_owned();
@@ -94,26 +103,40 @@ impl Engine {
         Ok(Self {
             info: info.set_redis_settings(settings),
             timeout: config.timeout,
-            pulse: config.pulse,
-            figures,
-            connection: Mutex::default(),
+            heartbeat: config.heartbeat,
+            metrics,
+            connections: Mutex::default(),
+            contact: Mutex::new(Instant::now()),
             generation: watch::Sender::new(0),
             inboxes: Arc::default(),
         })
     }
 
-    /// How often a connection was made: a new one knows no subscriptions.
+    /// How often Redis was connected to: a new connection knows no subscriptions.
     pub(super) fn generation(&self) -> watch::Receiver<u64> {
         self.generation.subscribe()
+    }
+
+    /// Redis has just answered.
+    fn in_contact(&self) {
+        *self.contact.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// For how long Redis has not answered; since the start, if it never did.
+    pub(super) fn silence(&self) -> Duration {
+        self.contact
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .elapsed()
     }
 
     pub(super) fn is_up(&self) -> bool {
         self.lock().is_some()
     }
 
-    /// Whether the engine is a cluster itself: then channels are sharded.
+    /// Whether Redis is a cluster itself: then channels are sharded.
     fn is_sharded(&self) -> bool {
-        matches!(&*self.lock(), Some(Connection::Many(_)))
+        matches!(&*self.lock(), Some(it) if matches!(it.timely, Connection::Many(_)))
     }
 
     /// The command that publishes.
@@ -125,8 +148,8 @@ impl Engine {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Connection>> {
-        self.connection
+    fn lock(&self) -> MutexGuard<'_, Option<Connections>> {
+        self.connections
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
@@ -136,24 +159,25 @@ impl Engine {
         let mut failures = 0_u32;
         loop {
             match self.connect().await {
-                Ok((connection, lost)) => {
+                Ok((connections, lost)) => {
                     failures = 0;
-                    let sharded = matches!(connection, Connection::Many(_));
-                    tracing::info!(sharded, "the cluster's engine answers");
-                    *self.lock() = Some(connection);
-                    self.figures.up.set(1);
+                    let sharded = matches!(connections.timely, Connection::Many(_));
+                    tracing::info!(sharded, "Redis answers");
+                    *self.lock() = Some(connections);
+                    self.in_contact();
+                    self.metrics.up.set(1);
                     self.generation.send_modify(|generation| *generation += 1);
                     self.until_lost(&lost).await;
                     tracing::warn!(
-                        "the cluster's engine is away: shows go on for this node's listeners"
+                        "Redis is away: livestreams go on for this node's own listeners"
                     );
                     *self.lock() = None;
-                    self.figures.up.set(0);
+                    self.metrics.up.set(0);
                 }
                 Err(error) => {
                     failures = failures.saturating_add(1);
                     if failures.is_power_of_two() {
-                        tracing::warn!(%error, attempts = failures, "the cluster's engine cannot be reached");
+                        tracing::warn!(%error, attempts = failures, "Redis cannot be reached");
                     }
                     let longest = FIRST_PAUSE.saturating_mul(1 << failures.min(8));
                     tokio::time::sleep(longest.min(LONGEST_PAUSE)).await;
@@ -162,16 +186,16 @@ impl Engine {
         }
     }
 
-    async fn connect(&self) -> Result<(Connection, Arc<Notify>), EngineError> {
+    async fn connect(&self) -> Result<(Connections, Arc<Notify>), CommandError> {
         // Longer than for a command: names are looked up, TLS is agreed on, all shards are found.
         timeout(self.timeout * 4, self.connect_to_any())
             .await
-            .map_err(|_| EngineError::Away)?
+            .map_err(|_| CommandError::Away)?
             .map_err(|error| refusal(&error))
     }
 
-    /// The connection, and what tells of its end at once.
-    async fn connect_to_any(&self) -> Result<(Connection, Arc<Notify>), RedisError> {
+    /// The connections, and what tells of the end of the first at once.
+    async fn connect_to_any(&self) -> Result<(Connections, Arc<Notify>), RedisError> {
         let (inboxes, lost) = (self.inboxes.clone(), Arc::new(Notify::new()));
         let ended = lost.clone();
         let first = Client::open(self.info.clone())?;
@@ -188,27 +212,49 @@ impl Engine {
             return if is_replica(&said) {
                 Err((ErrorKind::Server(ServerErrorKind::ReadOnly), "a replica").into())
             } else {
-                Ok((Connection::One(one), lost))
+                let config = AsyncConnectionConfig::new()
+                    .set_connection_timeout(Some(self.timeout))
+                    .set_response_timeout(Some(self.bulk_timeout()));
+                let bulk = first
+                    .get_multiplexed_async_connection_with_config(&config)
+                    .await?;
+                let connections = Connections {
+                    timely: Connection::One(one),
+                    bulk: Connection::One(bulk),
+                };
+                Ok((connections, lost))
             };
         }
+        let connections = Connections {
+            timely: Connection::Many(self.connect_to_shards(self.timeout).await?),
+            bulk: Connection::Many(self.connect_to_shards(self.bulk_timeout()).await?),
+        };
+        // One shard of many may be lost: the library connects to it again by itself, and PINGs tell when all are.
+        Ok((connections, Arc::new(Notify::new())))
+    }
+
+    async fn connect_to_shards(&self, timeout: Duration) -> Result<ClusterConnection, RedisError> {
         let inboxes = self.inboxes.clone();
-        let many = ClusterClient::builder([self.info.clone()])
+        ClusterClient::builder([self.info.clone()])
             .use_protocol(ProtocolVersion::RESP3)
             .connection_timeout(self.timeout)
-            .response_timeout(self.timeout)
-            .overall_response_timeout(Some(self.timeout))
+            .response_timeout(timeout)
+            .overall_response_timeout(Some(timeout))
             .push_sender(move |push: PushInfo| inboxes.take(push, None))
             .build()?
             .get_async_connection()
-            .await?;
-        // One shard of many may be lost: the library connects to it anew by itself, and PINGs tell when all are.
-        Ok((Connection::Many(many), Arc::new(Notify::new())))
+            .await
+    }
+
+    /// For what may be as large as the history.
+    fn bulk_timeout(&self) -> Duration {
+        self.timeout * 2
     }
 
     async fn until_lost(&self, lost: &Notify) {
         let mut failed = 0;
         while failed < FAILED_QUESTIONS {
-            if timeout(self.pulse, lost.notified()).await.is_ok() {
+            if timeout(self.heartbeat, lost.notified()).await.is_ok() {
                 return;
             }
             match self.is_of_use().await {
@@ -219,8 +265,8 @@ impl Engine {
         }
     }
 
-    /// Whether it answers, and takes what is written: after a failover it may be a replica.
-    async fn is_of_use(&self) -> Result<bool, EngineError> {
+    /// Whether it answers and takes writes: after a failover it may be a replica.
+    async fn is_of_use(&self) -> Result<bool, CommandError> {
         if self.is_sharded() {
             return self.call::<Value>(&redis::cmd("PING")).await.map(|_| true);
         }
@@ -229,20 +275,29 @@ impl Engine {
     }
 
     /// Does a command.
-    pub(super) async fn call<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, EngineError> {
-        let answer = self.answer(command).await;
+    pub(super) async fn call<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, CommandError> {
+        let answer = self.answer(command, false).await;
+        self.read(answer)
+    }
+
+    /// Does a command whose answer may be large.
+    pub(super) async fn call_bulk<T: FromRedisValue>(
+        &self,
+        command: &Cmd,
+    ) -> Result<T, CommandError> {
+        let answer = self.answer(command, true).await;
         self.read(answer)
     }
 
     /// Reads an answer as what was asked for; counts it if it is none.
     fn read<T: FromRedisValue>(
         &self,
-        answer: Result<Value, EngineError>,
-    ) -> Result<T, EngineError> {
+        answer: Result<Value, CommandError>,
+    ) -> Result<T, CommandError> {
         answer
             .and_then(|value| {
                 T::from_redis_value(value)
-                    .map_err(|error| EngineError::Refused(told(&error.to_string())))
+                    .map_err(|error| CommandError::Refused(told(&error.to_string())))
             })
             .inspect_err(|error| self.count(error))
     }
@@ -253,7 +308,29 @@ impl Engine {
         script: &Script,
         keys: &[&[u8]],
         arguments: &[&[u8]],
-    ) -> Result<T, EngineError> {
+    ) -> Result<T, CommandError> {
+        let answer = self.eval(script, keys, arguments, false).await;
+        self.read(answer)
+    }
+
+    /// Runs a script with a large argument for which nothing timely waits.
+    pub(super) async fn run_bulk_script<T: FromRedisValue>(
+        &self,
+        script: &Script,
+        keys: &[&[u8]],
+        arguments: &[&[u8]],
+    ) -> Result<T, CommandError> {
+        let answer = self.eval(script, keys, arguments, true).await;
+        self.read(answer)
+    }
+
+    async fn eval(
+        &self,
+        script: &Script,
+        keys: &[&[u8]],
+        arguments: &[&[u8]],
+        is_bulk: bool,
+    ) -> Result<Value, CommandError> {
         let command = |how: &str, what: &str| {
             let mut command = redis::cmd(how);
             command.arg(what).arg(keys.len());
@@ -263,59 +340,68 @@ impl Engine {
             command
         };
         let known = command("EVALSHA", script.0.get_hash());
-        match self.answer(&known).await {
-            Err(EngineError::UnknownScript) => self.call(&command("EVAL", script.1)).await,
-            answer => self.read(answer),
+        let mut answer = self.answer(&known, is_bulk).await;
+        if answer == Err(CommandError::UnknownScript) {
+            answer = self.answer(&command("EVAL", script.1), is_bulk).await;
         }
+        answer
     }
 
-    async fn answer(&self, command: &Cmd) -> Result<Value, EngineError> {
-        let connection = self.lock().clone().ok_or(EngineError::Away)?;
+    async fn answer(&self, command: &Cmd, is_bulk: bool) -> Result<Value, CommandError> {
+        let connections = self.lock().clone().ok_or(CommandError::Away)?;
+        let (connection, limit) = if is_bulk {
+            (connections.bulk, self.bulk_timeout())
+        } else {
+            (connections.timely, self.timeout)
+        };
         let begun = Instant::now();
-        let answer = timeout(self.timeout, async move {
+        let answer = timeout(limit, async move {
             match connection {
                 Connection::One(mut one) => one.send_packed_command(command).await,
                 Connection::Many(mut many) => command.query_async(&mut many).await,
             }
         })
         .await;
-        self.figures.commands.observe(begun.elapsed().as_secs_f64());
+        self.metrics.commands.observe(begun.elapsed().as_secs_f64());
         match answer {
-            Err(_) => Err(EngineError::Away),
+            Err(_) => Err(CommandError::Away),
             Ok(Err(error)) => Err(refusal(&error)),
-            Ok(Ok(value)) => value.extract_error().map_err(|error| refusal(&error)),
+            Ok(Ok(value)) => {
+                self.in_contact();
+                value.extract_error().map_err(|error| refusal(&error))
+            }
         }
     }
 
-    fn count(&self, error: &EngineError) {
+    fn count(&self, error: &CommandError) {
         let reason = match error {
-            EngineError::Away => "away",
-            EngineError::UnknownScript | EngineError::Refused(_) => "refused",
+            CommandError::Away => "away",
+            CommandError::UnknownScript | CommandError::Refused(_) => "refused",
         };
-        let failures = self.figures.failures.with_label_values(&[reason]);
+        let failures = self.metrics.failures.with_label_values(&[reason]);
         failures.inc();
-        if let EngineError::Refused(why) = error
+        if let CommandError::Refused(why) = error
             && failures.get().is_power_of_two()
         {
-            tracing::warn!(%why, times = failures.get(), "the cluster's engine refuses a command");
+            tracing::warn!(%why, times = failures.get(), "Redis refuses a command");
         }
     }
 
-    /// Where what comes over `channel` is found from now on; the engine must be asked for it, too.
+    /// Where messages of `channel` arrive from now on, once it is subscribed to.
     pub(super) fn inbox(&self, channel: &Bytes) -> mpsc::Receiver<Bytes> {
         let (sender, inbox) = mpsc::channel(INBOX);
         self.inboxes.lock().insert(channel.clone(), sender);
         inbox
     }
 
-    /// Nobody looks at what comes over `channel` any more.
+    /// Messages of `channel` are no longer kept.
     pub(super) fn close_inbox(&self, channel: &Bytes) {
         self.inboxes.lock().remove(channel);
     }
 
-    /// Asks for what is published on `channel`.
-    pub(super) async fn subscribe(&self, channel: &[u8], wanted: bool) -> Result<(), EngineError> {
-        let connection = self.lock().clone().ok_or(EngineError::Away)?;
+    /// Subscribes to `channel`, or ends that.
+    pub(super) async fn subscribe(&self, channel: &[u8], wanted: bool) -> Result<(), CommandError> {
+        let connection = self.lock().clone().ok_or(CommandError::Away)?.timely;
         let asked = timeout(self.timeout, async move {
             match (connection, wanted) {
                 (Connection::One(mut one), true) => one.subscribe(channel).await,
@@ -324,7 +410,7 @@ impl Engine {
                 (Connection::Many(mut many), false) => many.sunsubscribe(channel).await,
             }
         });
-        let done = asked.await.map_err(|_| EngineError::Away);
+        let done = asked.await.map_err(|_| CommandError::Away);
         done.and_then(|done| done.map_err(|error| refusal(&error)))
             .inspect_err(|error| self.count(error))
     }
@@ -338,23 +424,23 @@ fn is_replica(said: &HashMap<String, Value>) -> bool {
     matches!(word(said, "role").as_deref(), Some("replica" | "slave"))
 }
 
-fn refusal(error: &RedisError) -> EngineError {
+fn refusal(error: &RedisError) -> CommandError {
     let gone = error.is_io_error()
         || error.is_timeout()
         || error.is_connection_dropped()
         || error.is_unrecoverable_error();
     // A wrong password is worth a word, and no secret is in it.
     if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) {
-        EngineError::UnknownScript
+        CommandError::UnknownScript
     } else if gone && error.code().is_none() {
-        EngineError::Away
+        CommandError::Away
     } else {
-        EngineError::Refused(told(&error.to_string()))
+        CommandError::Refused(told(&error.to_string()))
     }
 }
 
-/// What may be told of an error: not what was asked, which an engine repeats if it does not know the command (a proxy that
-/// does not know HELLO repeats the password), and no more than a line.
+/// What may be logged of an error: at most a line, and not the arguments, which are repeated where the command is unknown (a
+/// proxy that does not know HELLO repeats the password).
 fn told(text: &str) -> String {
     let text = text.split(", with args").next().unwrap_or_default();
     text.chars().take(200).collect()
@@ -365,7 +451,7 @@ impl Inboxes {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Called by the library for whatever the engine says by itself; must not wait.
+    /// Called by the library for every message that Redis pushes; must not wait.
     #[expect(clippy::unnecessary_wraps, reason = "the library's signature")]
     fn take(&self, push: PushInfo, lost: Option<&Notify>) -> Result<(), std::convert::Infallible> {
         match push.kind {
@@ -375,8 +461,8 @@ impl Inboxes {
                     (data.next(), data.next())
                     && let Some(inbox) = self.lock().get(channel.as_slice())
                 {
-                    // Full: the next look at the record finds what is missing.
-                    inbox.try_send(message.into()).ok();
+                    // Full, or its task has just ended: the next heartbeat finds what is missing.
+                    drop(inbox.try_send(message.into()));
                 }
             }
             PushKind::Disconnection => lost.into_iter().for_each(Notify::notify_one),
@@ -391,7 +477,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_asked_is_not_told_with_an_error() {
+    fn arguments_are_not_part_of_an_error() {
         let text =
             "ERR unknown command 'HELLO', with args beginning with: '3' 'AUTH' 'node' 'secret'";
         assert_eq!(told(text), "ERR unknown command 'HELLO'");
