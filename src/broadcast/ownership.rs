@@ -56,13 +56,22 @@ impl Seen {
     }
 }
 
-/// What an owner knows, for a record that was lost.
+/// A place that a node has reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Held {
     /// Its epoch.
     pub epoch: u64,
     /// Its latest published clip.
     pub sequence: u64,
+}
+
+/// A lease that is renewed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Renewal {
+    /// What is held.
+    pub held: Held,
+    /// Whether a record that was lost is written again: an owner that may have been replaced meanwhile must not.
+    pub may_restore: bool,
 }
 
 /// Whether `streamerConnected` may be left true by this node.
@@ -152,8 +161,8 @@ pub enum Goodbye {
 /// What is to be done, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Action {
-    /// Command: read the record; as `held`, renew the lease, or write the record again.
-    Heartbeat(Option<Held>),
+    /// Command: read the record, and renew a lease.
+    Heartbeat(Option<Renewal>),
     /// Command: become the owner if `expected` is still the newest epoch.
     Claim {
         /// The newest epoch that was seen.
@@ -347,7 +356,8 @@ impl Ownership {
         )
     }
 
-    fn held(&self) -> Option<u64> {
+    /// The epoch that this node had last, and for all that it knows still has.
+    pub fn held(&self) -> Option<u64> {
         match self {
             Self::Owner { epoch, .. } => Some(*epoch),
             Self::Claiming { held, .. } | Self::Unconfirmed { held, .. } => *held,
@@ -414,15 +424,20 @@ impl Ownership {
     }
 
     fn heartbeat(&mut self) -> Vec<Action> {
-        let sequence = self.sequence();
         match *self {
             Self::Releasing {
                 epoch, is_ended, ..
             } => vec![Action::Release { epoch, is_ended }],
-            _ => vec![Action::Heartbeat(
-                self.held().map(|epoch| Held { epoch, sequence }),
-            )],
+            _ => vec![self.renew()],
         }
+    }
+
+    fn renew(&self) -> Action {
+        let sequence = self.sequence();
+        Action::Heartbeat(self.held().map(|epoch| Renewal {
+            held: Held { epoch, sequence },
+            may_restore: self.epoch().is_some(),
+        }))
     }
 
     fn lease_over(&mut self) -> Vec<Action> {
@@ -518,13 +533,15 @@ impl Ownership {
 
     /// A streamer is here, and this is the record.
     fn compare(&mut self, seen: Seen) -> Vec<Action> {
-        let sequence = self.sequence();
         let held = self.held();
         if held != Some(seen.epoch) || seen.condition != Condition::Live {
-            return match held {
+            let is_lost = held.is_some_and(|epoch| seen.epoch < epoch);
+            return match (is_lost, self.epoch(), self.streamer()) {
                 // From before the epoch: a heartbeat writes it again.
-                Some(epoch) if seen.epoch < epoch => {
-                    vec![Action::Heartbeat(Some(Held { epoch, sequence }))]
+                (true, Some(_), _) => vec![self.renew()],
+                // An owner that has replaced this one writes it again first.
+                (true, None, Streamer::Known) if seen.condition == Condition::Unsettled => {
+                    Vec::new()
                 }
                 _ => self.claim_again(seen),
             };
@@ -538,6 +555,7 @@ impl Ownership {
             } => (epoch, is_aired, affirmations),
             _ => (seen.epoch, true, AFFIRM.0),
         };
+        let sequence = self.sequence();
         let mut actions = Vec::new();
         if seen.is_restored {
             actions.push(Action::Enrol);

@@ -16,7 +16,7 @@ use super::client::{CommandError, Redis, Script};
 use super::follower::Position;
 use super::frame::{self, Message, RemoteClip};
 use crate::broadcast::LivestreamId;
-use crate::broadcast::ownership::{Held, Release};
+use crate::broadcast::ownership::{Release, Renewal};
 use crate::config::Config;
 
 /// How a livestream is going, over all nodes.
@@ -219,14 +219,14 @@ impl Records {
         })
     }
 
-    /// Reads a record, says how many listen here, and renews the lease of what is held.
+    /// Reads a record, says how many listen here, and renews the lease of what it owns.
     pub(super) async fn heartbeat(
         &self,
         keys: &Keys,
         listeners: usize,
-        held: Option<Held>,
+        renewal: Option<Renewal>,
     ) -> Result<Heartbeat, CommandError> {
-        self.ask(keys, &listeners.to_string(), held).await
+        self.ask(keys, &listeners.to_string(), renewal).await
     }
 
     /// Reads a record.
@@ -238,9 +238,11 @@ impl Records {
         &self,
         keys: &Keys,
         listeners: &str,
-        held: Option<Held>,
+        renewal: Option<Renewal>,
     ) -> Result<Heartbeat, CommandError> {
+        let held = renewal.map(|renewal| renewal.held);
         let (epoch, sequence) = held.map_or((0, 0), |held| (held.epoch, held.sequence));
+        let may_restore = renewal.is_some_and(|renewal| renewal.may_restore);
         let (told, remote_listeners, is_restored): (Told, usize, String) = self
             .redis
             .run_script(
@@ -258,6 +260,7 @@ impl Records {
                     millis(self.lease).as_bytes(),
                     millis(self.grace).as_bytes(),
                     sequence.to_string().as_bytes(),
+                    flag(may_restore),
                 ],
             )
             .await?;

@@ -15,6 +15,7 @@ use figment::providers::{Format, Serialized, Toml};
 use figment::value::{Dict, Tag, Value};
 
 use super::Config;
+use super::renamed::{RenamedToml, current};
 
 const PREFIX: &str = "CASTAWAY_";
 
@@ -134,7 +135,7 @@ pub(super) fn load(sources: &Sources) -> Result<Config, ConfigError> {
             path: path.clone(),
             source,
         })?;
-        let provider = || Toml::string(&text);
+        let provider = || RenamedToml(&text);
         // Merged alone first: only then does an error name the file.
         read(
             &known.clone().merge(provider()),
@@ -295,7 +296,7 @@ const SECRETS: [&str; 4] = [
 ];
 
 fn known_key(key: &str, place: &str) -> Result<String, ConfigError> {
-    let keys = keys();
+    let (key, keys) = (current(key), keys());
     if keys.iter().any(|known| known == key) {
         return Ok(key.to_owned());
     }

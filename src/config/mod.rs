@@ -7,6 +7,7 @@
 //! `SecretString`s, whose `Debug` shows nothing.
 
 mod load;
+mod renamed;
 mod sections;
 
 pub use load::{ConfigError, Sources};

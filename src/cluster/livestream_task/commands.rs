@@ -7,13 +7,13 @@ use super::super::frame;
 use super::super::link::Unpublished;
 use super::super::records::{Claimed, Phase, Publication, Record};
 use super::{InFlight, LivestreamTask, TO_BEGIN};
-use crate::broadcast::ownership::{Action, Condition, Goodbye, Held, Input, Seen};
+use crate::broadcast::ownership::{Action, Condition, Goodbye, Input, Renewal, Seen};
 
 impl LivestreamTask {
     /// Performs an action; the answer, if it is a command.
     pub(super) async fn perform(&mut self, action: Action) -> Option<Input> {
         match action {
-            Action::Heartbeat(held) => Some(self.heartbeat(held).await),
+            Action::Heartbeat(renewal) => Some(self.heartbeat(renewal).await),
             Action::Claim {
                 sequence, is_fresh, ..
             } => Some(self.claim(sequence, is_fresh).await),
@@ -71,11 +71,15 @@ impl LivestreamTask {
         }
     }
 
-    pub(super) async fn heartbeat(&mut self, held: Option<Held>) -> Input {
+    pub(super) async fn heartbeat(&mut self, renewal: Option<Renewal>) -> Input {
         let cluster = self.cluster.clone();
         let listeners = cluster.node().listeners(&self.id);
         let asked = Instant::now();
-        let answer = match cluster.records.heartbeat(&self.keys, listeners, held).await {
+        let answer = match cluster
+            .records
+            .heartbeat(&self.keys, listeners, renewal)
+            .await
+        {
             Ok(answer) => answer,
             Err(error) => {
                 tracing::debug!(livestream.id = %self.id, %error, "no heartbeat");
@@ -91,7 +95,7 @@ impl LivestreamTask {
             elsewhere: answer.remote_listeners,
         };
         cluster.node().seen(&self.id, relayed);
-        if held.is_some_and(|held| held.epoch == record.epoch) && record.phase == Phase::Live {
+        if renewal.is_some_and(|it| it.held.epoch == record.epoch) && record.phase == Phase::Live {
             self.renewed = asked;
             self.enrol().await;
             self.subscribe(false).await;
@@ -106,14 +110,12 @@ impl LivestreamTask {
 
     /// What a record means here.
     pub(super) fn seen(&mut self, record: &Record) -> Seen {
-        // An older epoch than a clip's that came: Redis was started from an old copy, and the owner writes it again.
-        let is_old = self
-            .follower
-            .last()
-            .is_some_and(|(epoch, _)| epoch > record.epoch);
+        // An older epoch than one that is known: Redis was started from an old copy, and the owner writes it again.
+        let followed = self.follower.last().map(|(epoch, _)| epoch);
+        let is_old = followed.max(self.ownership.held()) > Some(record.epoch);
         let condition = match record.phase {
             Phase::Unknown => self.missing(),
-            _ if is_old && self.ownership.epoch().is_none() => self.missing(),
+            _ if is_old => self.missing(),
             Phase::Live => Condition::Live,
             Phase::Grace(_) => Condition::Awaited,
             Phase::Ended => Condition::Ended,

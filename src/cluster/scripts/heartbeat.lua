@@ -1,11 +1,11 @@
 -- A node reads a record, says how many listen there, and, as the owner, renews its lease.
 -- KEYS: record, listeners by node, history
 -- ARGV: node, listeners (-1: reads only), for how many ms they count, its epoch (0: it is not the owner), lease ms,
---       grace ms, the latest sequence as the owner knows it
+--       grace ms, the latest sequence as the owner knows it, 1 if it writes a record again that was lost
 -- Returns: the record, how many listen on other nodes, 1 if the record was lost and is written again
 local record, restored = read(), '0'
 local mine = tonumber(ARGV[4])
-if mine > 0 and record.epoch < mine then
+if mine > 0 and record.epoch < mine and ARGV[8] == '1' then
   -- Lost, or from an old copy of Redis's memory. The history is only as long as this memory says.
   redis.call('HSET', KEYS[1], 'epoch', ARGV[4], 'node', ARGV[1], 'phase', 'live', 'until', whole(now + ARGV[5]),
     'grace', ARGV[6], 'sequence', whole(record.sequence), 'known', ARGV[7])
