@@ -110,8 +110,6 @@ pub enum Input {
         sequence: u64,
         /// The livestream was under way.
         is_resumed: bool,
-        /// Another node may write the end of the livestream before only now.
-        follows_another: bool,
     },
     /// Answer to [`Action::Claim`]: the record has changed, or the claim came too late.
     Refused(Seen),
@@ -214,8 +212,6 @@ pub enum Action {
     WriteFlag(bool),
     /// Has all nodes look at the livestream, should this one die.
     Enrol,
-    /// Nobody need look at it any longer.
-    Unenrol,
 }
 
 /// See the module.
@@ -274,7 +270,8 @@ pub enum Ownership {
 
 /// Refused claims after which a streamer is let in unconfirmed: each one means that another node was granted its own.
 const MOST_REFUSALS: u8 = 8;
-/// The flag is written again so many heartbeats after another node may have written it: twice, for a slow Firestore.
+/// The flag of a livestream that begins is written again after so many heartbeats, for another node may write the end of
+/// the one before only now: twice, for a slow Firestore.
 const AFFIRM: (u8, u8) = (12, 9);
 
 impl Default for Ownership {
@@ -307,8 +304,7 @@ impl Ownership {
                 epoch,
                 sequence,
                 is_resumed,
-                follows_another,
-            } => self.granted(epoch, sequence, is_resumed, follows_another),
+            } => self.granted(epoch, sequence, is_resumed),
         }
     }
 
@@ -464,7 +460,9 @@ impl Ownership {
     }
 
     fn follow(&mut self, seen: Seen, flag: Flag) -> Vec<Action> {
-        if seen.is_here && seen.condition == Condition::Live {
+        let is_ours = seen.condition == Condition::Live
+            || seen.condition == Condition::Awaited && flag == Flag::Owed;
+        if seen.is_here && is_ours {
             // A claim whose answer was lost, for a streamer that is gone.
             *self = Self::Releasing {
                 epoch: seen.epoch,
@@ -498,17 +496,20 @@ impl Ownership {
             sequence,
             is_fresh,
             ..
-        } = *self
+        } = self
         else {
             return Vec::new();
         };
-        if streamer != Streamer::Arriving && seen.is_elsewhere() {
+        if *streamer != Streamer::Arriving && seen.is_elsewhere() {
             return self.give_way(seen);
+        }
+        if *streamer != Streamer::Known && seen.condition == Condition::Ended {
+            (*sequence, *is_fresh) = (0, true);
         }
         vec![Action::Claim {
             expected: seen.epoch,
-            sequence,
-            is_fresh,
+            sequence: *sequence,
+            is_fresh: *is_fresh,
         }]
     }
 
@@ -602,13 +603,7 @@ impl Ownership {
         ]
     }
 
-    fn granted(
-        &mut self,
-        epoch: u64,
-        sequence: u64,
-        is_resumed: bool,
-        follows_another: bool,
-    ) -> Vec<Action> {
+    fn granted(&mut self, epoch: u64, sequence: u64, is_resumed: bool) -> Vec<Action> {
         let Self::Claiming { streamer, held, .. } = *self else {
             return Vec::new();
         };
@@ -617,7 +612,7 @@ impl Ownership {
             epoch,
             sequence,
             is_aired: is_resumed || !is_arrival,
-            affirmations: if follows_another || !is_arrival {
+            affirmations: if !is_resumed || !is_arrival {
                 AFFIRM.0
             } else {
                 0
@@ -673,9 +668,9 @@ impl Ownership {
             return Vec::new();
         };
         let flag = match (release, is_ended) {
-            (Release::Missing, false) => Flag::Owed,
-            (Release::Done | Release::Stale, false) => Flag::IfForgotten,
-            (_, true) => Flag::Clear,
+            (Release::Missing, false) | (Release::Stale, _) => Flag::Owed,
+            (Release::Done, false) => Flag::IfForgotten,
+            (Release::Done | Release::Missing, true) => Flag::Clear,
         };
         *self = Self::Following {
             sequence: if is_ended { 0 } else { sequence },
@@ -687,7 +682,7 @@ impl Ownership {
         ];
         match (release, is_ended) {
             (Release::Done | Release::Missing, true) => {
-                actions.extend([Action::WriteFlag(false), Action::Unenrol]);
+                actions.push(Action::WriteFlag(false));
             }
             (Release::Done, false) => actions.push(Action::Enrol),
             _ => {}

@@ -23,6 +23,7 @@ pub(super) struct NodeRegistry {
     retry: String,
     sign: Script,
     enrol: Script,
+    unenrol: Script,
     due_now: Script,
 }
 
@@ -37,6 +38,7 @@ impl NodeRegistry {
             retry: config.lease.as_millis().to_string(),
             sign: script!("clock", "nodes"),
             enrol: script!("clock", "enrol"),
+            unenrol: script!("clock", "unenrol"),
             due_now: script!("clock", "due"),
         }
     }
@@ -74,22 +76,29 @@ impl NodeRegistry {
             .map(drop)
     }
 
-    /// Nobody need look at a livestream any longer.
-    pub(super) async fn unenrol(&self, id: &LivestreamId) -> Result<(), CommandError> {
-        let mut command = redis::cmd("ZREM");
-        command.arg(&self.due).arg(id.as_str());
-        self.redis.call::<redis::Value>(&command).await.map(drop)
+    /// Nobody need look at a livestream any longer, if it was not enrolled since it was due.
+    pub(super) async fn unenrol(&self, id: &LivestreamId, due: u64) -> Result<(), CommandError> {
+        let due = due.to_string();
+        self.redis
+            .run_script::<redis::Value>(
+                &self.unenrol,
+                &[self.due.as_bytes()],
+                &[due.as_bytes(), id.as_str().as_bytes()],
+            )
+            .await
+            .map(drop)
     }
 
-    /// Livestreams that are to be looked at by now, at most so many; this node alone is told.
-    pub(super) async fn due(&self, most: usize) -> Result<Vec<LivestreamId>, CommandError> {
+    /// Livestreams that are to be looked at by now, at most so many; this node alone is told, others only later.
+    pub(super) async fn due(&self, most: usize) -> Result<(u64, Vec<LivestreamId>), CommandError> {
         let most = most.to_string();
         let arguments = [most.as_bytes(), self.retry.as_bytes()];
-        let ids: Vec<String> = self
+        let (later, ids): (u64, Vec<String>) = self
             .redis
             .run_script(&self.due_now, &[self.due.as_bytes()], &arguments)
             .await?;
-        Ok(ids.iter().filter_map(|id| LivestreamId::new(id)).collect())
+        let ids = ids.iter().filter_map(|id| LivestreamId::new(id)).collect();
+        Ok((later, ids))
     }
 
     /// Every livestream that is ever to be looked at.

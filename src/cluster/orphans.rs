@@ -100,11 +100,11 @@ fn poke(cluster: &Inner, id: &[u8]) {
 /// Looks at all that is due, and writes down what is over.
 async fn look_at_due(cluster: &Inner) {
     loop {
-        let Ok(due) = cluster.registry.due(BATCH).await else {
+        let Ok((later, due)) = cluster.registry.due(BATCH).await else {
             return;
         };
         let is_last = due.len() < BATCH;
-        end_those_that_are_over(cluster, due, false).await;
+        end_those_that_are_over(cluster, due, Some(later)).await;
         if is_last {
             return;
         }
@@ -114,26 +114,30 @@ async fn look_at_due(cluster: &Inner) {
 /// Ends everything that any node left, as the last node.
 pub(super) async fn end_all(cluster: &Inner) -> Result<(), CommandError> {
     let left = cluster.registry.enrolled().await?;
-    end_those_that_are_over(cluster, left, true).await;
+    end_those_that_are_over(cluster, left, None).await;
     Ok(())
 }
 
-async fn end_those_that_are_over(cluster: &Inner, ids: Vec<LivestreamId>, by_force: bool) {
+/// `due`: by when others look at them; none: they are ended whether their time is over or not.
+async fn end_those_that_are_over(cluster: &Inner, ids: Vec<LivestreamId>, due: Option<u64>) {
     stream::iter(ids)
         .for_each_concurrent(AT_ONCE, |id| async move {
             // Where Redis does not answer, it is due again after a lease.
-            drop(look(cluster, &id, by_force).await);
+            drop(look(cluster, &id, due).await);
         })
         .await;
 }
 
-async fn look(cluster: &Inner, id: &LivestreamId, by_force: bool) -> Result<(), CommandError> {
-    match cluster.records.expire(id, by_force).await? {
+async fn look(cluster: &Inner, id: &LivestreamId, due: Option<u64>) -> Result<(), CommandError> {
+    match cluster.records.expire(id, due.is_none()).await? {
         Expired::NotYet(left) => cluster.registry.enrol(id, left + MARGIN).await,
         Expired::Ended | Expired::Missing => {
             tracing::info!(livestream.id = %id, "a livestream without an owner is over");
             cluster.node().over(id);
-            cluster.registry.unenrol(id).await
+            match due {
+                Some(due) => cluster.registry.unenrol(id, due).await,
+                None => Ok(()),
+            }
         }
     }
 }

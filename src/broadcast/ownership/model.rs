@@ -3,13 +3,18 @@
 //! Nodes crash and are cut off; Redis restarts empty or from an old copy; commands and answers are lost, and a command may
 //! arrive long after its node has given it up. `CASTAWAY_MODEL` multiplies the number of faults and searches longer.
 
+mod events;
+mod promises;
 mod redis;
 mod world;
 
-use stateright::{Checker, Model, Property};
+use stateright::{Checker, HasDiscoveries, Model, Property};
 
 use redis::Fences;
 use world::{Event, Fault, World};
+
+/// States that are looked at, times `CASTAWAY_MODEL`.
+const MOST_STATES: usize = 200_000;
 
 /// What is searched: so many nodes, streamers that come, clips, and faults of each kind.
 #[derive(Debug, Clone)]
@@ -83,13 +88,20 @@ fn depth() -> u8 {
 
 /// The names of the properties that are broken, with the shortest way there.
 fn broken(search: Search) -> Vec<&'static str> {
-    let limit = std::time::Duration::from_secs(60 * u64::from(depth()));
-    let checker = search.checker().timeout(limit).spawn_bfs().join();
+    let most = MOST_STATES * usize::from(depth());
+    let checker = search
+        .checker()
+        .finish_when(HasDiscoveries::AnyFailures)
+        .target_state_count(most)
+        .spawn_bfs()
+        .join();
     for (name, path) in checker.discoveries() {
         println!("{name}:");
-        for (state, event) in path.into_vec() {
-            println!("  {event:?}\n      {state:?}");
+        let steps = path.into_vec();
+        for (_, event) in &steps {
+            println!("  {event:?}");
         }
+        println!("  {:?}", steps.last());
     }
     println!(
         "{} states, {} of them different",
@@ -159,7 +171,8 @@ fn model_finds_a_clip_of_an_old_epoch() {
 
 #[test]
 fn model_finds_a_gap_after_a_restart() {
-    let mut search = search(1, 2, &[(Fault::Restart, 1)]);
+    let mut search = search(1, 2, &[(Fault::Restart, 1), (Fault::Lost, 1)]);
+    search.nodes = 1;
     search.fences.history_is_whole = false;
     assert!(!broken(search).is_empty());
 }

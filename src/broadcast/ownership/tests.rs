@@ -33,7 +33,6 @@ fn granted(epoch: u64, sequence: u64) -> Input {
         epoch,
         sequence,
         is_resumed: false,
-        follows_another: false,
     }
 }
 
@@ -212,7 +211,7 @@ fn owner_renews_its_lease() {
         [Action::Heartbeat(held)]
     );
     assert_eq!(ownership.apply(Input::Observed(here(7, 3))), []);
-    assert_eq!(ownership, owner());
+    assert_eq!((ownership.epoch(), ownership.sequence()), (Some(7), 3));
 }
 
 #[test]
@@ -398,6 +397,18 @@ fn record_of_a_claim_that_nobody_waits_for_is_released() {
 }
 
 #[test]
+fn lapsed_record_of_an_unheard_claim_is_released() {
+    let mut ownership = unconfirmed();
+    ownership.apply(Input::StreamerLost);
+    let lapsed = Seen {
+        condition: Condition::Awaited,
+        ..here(4, 0)
+    };
+    let actions = ownership.apply(Input::Observed(lapsed));
+    assert!(matches!(actions[..], [Action::Release { epoch: 4, .. }]));
+}
+
+#[test]
 fn clips_without_an_owner_are_refused() {
     assert_eq!(
         Ownership::default().apply(Input::ClipQueued),
@@ -406,13 +417,12 @@ fn clips_without_an_owner_are_refused() {
 }
 
 #[test]
-fn flag_is_affirmed_after_another_livestream() {
+fn flag_of_a_beginning_livestream_is_affirmed() {
     let mut ownership = after(&[Input::StreamerCame, Input::Observed(NOBODY)]);
     ownership.apply(Input::Granted {
         epoch: 7,
         sequence: 0,
         is_resumed: false,
-        follows_another: true,
     });
     let written: Vec<usize> = (1..20)
         .filter(|_| {
@@ -467,14 +477,13 @@ fn inputs() -> impl Strategy<Value = Input> {
         seen().prop_map(Input::Observed),
         seen().prop_map(Input::Refused),
         seen().prop_map(Input::NotPublished),
-        (1..9_u64, 0..5_u64, any::<bool>(), any::<bool>()).prop_map(
-            |(epoch, sequence, is_resumed, follows_another)| Input::Granted {
+        (1..9_u64, 0..5_u64, any::<bool>()).prop_map(|(epoch, sequence, is_resumed)| {
+            Input::Granted {
                 epoch,
                 sequence,
                 is_resumed,
-                follows_another,
             }
-        ),
+        }),
         prop::sample::select(vec![Release::Done, Release::Missing, Release::Stale])
             .prop_map(Input::Released),
     ]

@@ -57,8 +57,6 @@ impl LivestreamTask {
                 self.is_enrolled = false;
                 self.enrol().await;
             }
-            // Where Redis does not answer, it is looked at once more, and found over again.
-            Action::Unenrol => drop(node.registry.unenrol(&self.id).await),
             _ => {}
         }
     }
@@ -169,6 +167,9 @@ impl LivestreamTask {
             }
         };
         self.renewed = asked;
+        if is_fresh {
+            self.forget_published();
+        }
         let is_resumed = before.phase.is_started() && !is_fresh;
         if is_resumed {
             // Should the streamer be gone again before it is greeted, the livestream waits for it all the same.
@@ -187,7 +188,6 @@ impl LivestreamTask {
             epoch,
             sequence,
             is_resumed,
-            follows_another: before.phase == Phase::Ended || is_fresh,
         }
     }
 

@@ -52,15 +52,27 @@ pub(super) struct Memory {
     pub(super) history: Vec<Clip>,
     /// Whether somebody looks at the livestream when its time is over.
     pub(super) is_enrolled: bool,
+    /// It was lost less than a lease ago.
+    pub(super) is_unsettled: bool,
 }
 
 impl Memory {
+    pub(super) fn is_ended(&self) -> bool {
+        self.record
+            .as_ref()
+            .is_some_and(|it| it.phase == Phase::Ended)
+    }
+
     /// What a node reads.
     pub(super) fn seen(&self, node: usize) -> Seen {
         let Some(record) = &self.record else {
             return Seen {
                 epoch: 0,
-                condition: Condition::Missing,
+                condition: if self.is_unsettled {
+                    Condition::Unsettled
+                } else {
+                    Condition::Missing
+                },
                 sequence: 0,
                 is_here: false,
                 is_restored: false,
@@ -138,7 +150,6 @@ impl Memory {
             epoch: *clock,
             sequence,
             is_resumed,
-            follows_another: before.condition == Condition::Ended || is_fresh,
         }
     }
 

@@ -39,11 +39,11 @@ pub(super) struct Node {
     pub(super) streaming: Streaming,
     pub(super) pending: Option<Pending>,
     /// Clips that wait, by number; the first may have been tried.
-    queue: Vec<u8>,
+    pub(super) queue: Vec<u8>,
     is_tried: bool,
-    published: Vec<Clip>,
-    is_cut: bool,
-    is_alive: bool,
+    pub(super) published: Vec<Clip>,
+    pub(super) is_cut: bool,
+    pub(super) is_alive: bool,
 }
 
 /// What can happen next.
@@ -63,6 +63,7 @@ pub(super) enum Event {
     LeaseOver(usize),
     Lapse,
     Expire,
+    Settle,
     Cut(usize),
     Mend(usize),
     Crash(usize),
@@ -74,20 +75,20 @@ pub(super) enum Event {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct World {
     pub(super) nodes: Vec<Node>,
-    memory: Memory,
-    copy: Option<Memory>,
+    pub(super) memory: Memory,
+    pub(super) copy: Option<Memory>,
     clock: u64,
-    flag: bool,
+    pub(super) flag: bool,
     /// Every clip that went over the channel, in order.
-    log: Vec<Clip>,
-    acknowledged: Vec<(usize, Clip)>,
-    late: Vec<(usize, Action)>,
-    streamers: u8,
-    clips: u8,
+    pub(super) log: Vec<Clip>,
+    pub(super) acknowledged: Vec<(usize, Clip)>,
+    pub(super) late: Vec<(usize, Action)>,
+    pub(super) streamers: u8,
+    pub(super) clips: u8,
     number: u8,
-    budget: Vec<(Fault, u8)>,
-    /// Memory is gone that no owner has: the promise of an ack ends with it.
-    is_forgotten: bool,
+    pub(super) budget: Vec<(Fault, u8)>,
+    /// A node crashed that owed the flag: its next process clears it.
+    pub(super) is_left_behind: bool,
     /// A command that was given up has dismissed a streamer.
     pub(super) is_robbed: bool,
 }
@@ -117,12 +118,12 @@ impl World {
             clips,
             number: 0,
             budget: faults.to_vec(),
-            is_forgotten: false,
+            is_left_behind: false,
             is_robbed: false,
         }
     }
 
-    fn may(&self, fault: Fault) -> bool {
+    pub(super) fn may(&self, fault: Fault) -> bool {
         self.budget
             .iter()
             .any(|(kind, left)| *kind == fault && *left > 0)
@@ -136,101 +137,17 @@ impl World {
         }
     }
 
-    pub(super) fn events(&self) -> Vec<Event> {
-        let mut events = Vec::new();
-        for (at, node) in self
-            .nodes
-            .iter()
-            .enumerate()
-            .filter(|(_, node)| node.is_alive)
-        {
-            self.events_of(at, node, &mut events);
-        }
-        if self.may(Fault::Late) {
-            events.extend((0..self.late.len()).map(Event::ArriveLate));
-        }
-        if self.may_lapse() {
-            events.push(Event::Lapse);
-        }
-        let record = self.memory.record.as_ref();
-        if record.is_some_and(|it| matches!(it.phase, Phase::Lapsed | Phase::Grace)) {
-            events.push(Event::Expire);
-        }
-        // A restart in the middle of a takeover, before the old owner has heard of it, is two faults at once.
-        let newest = record.map_or(0, |it| it.epoch);
-        let is_between = self
-            .nodes
-            .iter()
-            .any(|node| node.ownership.epoch().is_some_and(|it| it < newest));
-        if self.may(Fault::Restart) && record.is_some() && !is_between {
-            events.push(Event::Restart);
-        }
-        if self.may(Fault::Copy) && !is_between {
-            events.push(if self.copy.is_some() {
-                Event::RestartFromCopy
-            } else {
-                Event::Save
-            });
-        }
-        events
-    }
-
-    fn events_of(&self, at: usize, node: &Node, events: &mut Vec<Event>) {
-        match node.pending {
-            Some(Pending::Sent(_)) if node.is_cut => events.push(Event::GiveUp(at)),
-            Some(Pending::Sent(_)) => {
-                events.push(Event::Execute(at));
-                if self.may(Fault::Lost) || self.may(Fault::Late) {
-                    events.push(Event::LoseCommand(at));
-                }
-            }
-            Some(Pending::Answered(_)) => {
-                events.push(Event::Answer(at));
-                if node.is_cut || self.may(Fault::Lost) {
-                    events.push(Event::LoseAnswer(at));
-                }
-            }
-            None => {
-                events.push(Event::Beat(at));
-                if self.streamers > 0 {
-                    events.push(Event::Come(at));
-                }
-                if node.streaming == Streaming::Live {
-                    events.extend([Event::Go(at, false), Event::Go(at, true)]);
-                }
-                if !node.queue.is_empty() {
-                    events.push(Event::Work(at));
-                }
-                if node.is_cut && node.ownership.epoch().is_some() {
-                    events.push(Event::LeaseOver(at));
-                }
-            }
-        }
-        if node.streaming == Streaming::Live && self.clips > 0 {
-            events.push(Event::Upload(at));
-        }
-        if node.is_cut {
-            events.push(Event::Mend(at));
-        } else if self.may(Fault::Cut) {
-            events.push(Event::Cut(at));
-        }
-        if self.may(Fault::Crash) {
-            events.push(Event::Crash(at));
-        }
-    }
-
-    /// A lease runs out only of an owner that does not renew it.
-    fn may_lapse(&self) -> bool {
-        let Some(record) = &self.memory.record else {
-            return false;
-        };
-        let owner = &self.nodes[record.node];
-        let renews =
-            owner.is_alive && !owner.is_cut && owner.ownership.held() == Some(record.epoch);
-        record.phase == Phase::Live && !renews && owner.pending.is_none()
-    }
-
     pub(super) fn happen(&mut self, event: Event, fences: Fences) {
+        self.happens(event, fences);
+        if matches!(event, Event::Go(..) | Event::Crash(_)) {
+            self.forgive();
+        }
+        if self.memory.is_ended() {
+            self.acknowledged.clear();
+        }
+    }
+
+    fn happens(&mut self, event: Event, fences: Fences) {
         match event {
             Event::Come(at) => {
                 self.streamers -= 1;
@@ -272,6 +189,7 @@ impl World {
             Event::LoseCommand(at) => {
                 if let Some(Pending::Sent(action)) = self.nodes[at].pending.take() {
                     if self.may(Fault::Late) {
+                        self.spend(Fault::Late);
                         self.late.push((at, action));
                     } else {
                         self.spend(Fault::Lost);
@@ -296,6 +214,7 @@ impl World {
                     record.phase = Phase::Lapsed;
                 }
             }
+            Event::Settle => self.memory.is_unsettled = false,
             Event::Expire => {
                 if self.memory.expire() {
                     self.flag = false;
@@ -308,6 +227,8 @@ impl World {
             Event::Mend(at) => self.nodes[at].is_cut = false,
             Event::Crash(at) => {
                 self.spend(Fault::Crash);
+                self.is_left_behind |=
+                    !self.memory.is_enrolled || self.nodes[at].ownership.epoch().is_none();
                 let node = &mut self.nodes[at];
                 node.is_alive = false;
                 (node.streaming, node.pending) = (Streaming::Nobody, None);
@@ -317,6 +238,7 @@ impl World {
             Event::Restart => {
                 self.spend(Fault::Restart);
                 self.forget(Memory::default());
+                self.memory.is_unsettled = true;
             }
             Event::Save => self.copy = Some(self.memory.clone()),
             Event::RestartFromCopy => {
@@ -329,22 +251,25 @@ impl World {
 
     /// Redis has this memory from now on.
     fn forget(&mut self, memory: Memory) {
-        self.is_forgotten |= self
-            .acknowledged
-            .iter()
-            .any(|(at, clip)| !memory.history.contains(clip) && !self.has(*at, clip));
         self.memory = memory;
+        self.forgive();
     }
 
-    /// Whether the node that published a clip will publish it again.
-    fn has(&self, at: usize, clip: &Clip) -> bool {
+    /// The promise of an ack ends with the livestream, or when neither Redis nor an owner has the clip.
+    fn forgive(&mut self) {
+        let mut acknowledged = std::mem::take(&mut self.acknowledged);
+        acknowledged.retain(|(at, clip)| self.memory.history.contains(clip) || self.has(*at, clip));
+        self.acknowledged = acknowledged;
+    }
+
+    /// Whether a node will publish a clip again.
+    pub(super) fn has(&self, at: usize, clip: &Clip) -> bool {
         let node = &self.nodes[at];
         node.is_alive && node.streaming == Streaming::Live && node.published.contains(clip)
     }
 
     fn arrive_late(&mut self, place: usize, fences: Fences) {
         let (at, action) = self.late.remove(place);
-        self.spend(Fault::Late);
         let victim = self.memory.record.clone();
         if matches!(action, Action::Claim { .. }) && fences.has_deadline {
             return;
@@ -411,6 +336,14 @@ impl World {
     }
 
     fn answered(&mut self, at: usize, input: Input) {
+        let is_fresh = matches!(
+            self.nodes[at].ownership,
+            Ownership::Claiming { is_fresh: true, .. }
+        );
+        if is_fresh && matches!(input, Input::Granted { .. }) {
+            self.nodes[at].published.clear();
+            self.acknowledged.clear();
+        }
         if input == Input::Published
             && let Some(epoch) = self.nodes[at].ownership.epoch()
             && !self.nodes[at].queue.is_empty()
@@ -460,110 +393,15 @@ impl World {
             }
             Action::WriteFlag(value) => self.flag = value,
             Action::Enrol => self.memory.is_enrolled |= !node.is_cut,
-            Action::Unenrol => self.memory.is_enrolled = false,
             Action::Follow(seen) => {
+                // A follower has a record looked at whose time is over.
+                self.memory.is_enrolled |= seen.condition == Condition::Awaited;
                 let is_started = matches!(seen.condition, Condition::Live | Condition::Awaited);
                 if !seen.is_here && is_started || seen.condition == Condition::Ended {
                     node.published.clear();
                 }
             }
             Action::DropTried | Action::CatchUp | Action::FollowFrom(_) => {}
-        }
-    }
-
-    /// Epochs rise, sequences rise within one, and no clip is heard twice.
-    pub(super) fn is_in_order(&self) -> bool {
-        let in_order = self
-            .log
-            .windows(2)
-            .all(|pair| (pair[0].0, pair[0].1) < (pair[1].0, pair[1].1));
-        let mut numbers: Vec<u8> = self.log.iter().map(|clip| clip.2).collect();
-        numbers.sort_unstable();
-        numbers.dedup();
-        in_order && numbers.len() == self.log.len()
-    }
-
-    /// Until the livestream ends, or memory is gone that no owner has.
-    pub(super) fn acknowledged_are_kept(&self) -> bool {
-        self.acknowledged.iter().all(|(at, clip)| {
-            let record = self.memory.record.as_ref();
-            let is_over = self.is_forgotten
-                || record.is_some_and(|record| record.sequence < clip.1 && record.epoch > clip.0);
-            self.log.contains(clip)
-                && (is_over
-                    || record.is_some_and(|it| it.phase == Phase::Ended)
-                    || self.memory.history.contains(clip)
-                    || self.has(*at, clip))
-        })
-    }
-
-    /// From here on without faults: there is one owner if there is a streamer, all that it was acknowledged is in the
-    /// history, and the flag is right.
-    pub(super) fn comes_to_rest(&self, fences: Fences) -> bool {
-        let mut world = self.clone();
-        world.budget.clear();
-        world.late.clear();
-        for at in 0..world.nodes.len() {
-            world.nodes[at].is_cut = false;
-        }
-        // Affirmations of the flag take the most.
-        for _ in 0..16 {
-            for at in 0..world.nodes.len() {
-                world.run(at, fences);
-            }
-            if world.may_lapse() {
-                world.happen(Event::Lapse, fences);
-            }
-        }
-        let is_live = world
-            .nodes
-            .iter()
-            .any(|node| node.streaming == Streaming::Live);
-        if !is_live {
-            world.happen(Event::Expire, fences);
-            for at in 0..world.nodes.len() {
-                world.run(at, fences);
-            }
-        }
-        let streaming = world
-            .nodes
-            .iter()
-            .filter(|node| node.streaming == Streaming::Live)
-            .count();
-        let owners = world
-            .nodes
-            .iter()
-            .filter(|node| node.is_alive && node.ownership.epoch().is_some())
-            .count();
-        let is_kept = world.acknowledged_are_kept()
-            && world
-                .nodes
-                .iter()
-                .filter(|node| node.ownership.epoch().is_some())
-                .all(|node| {
-                    node.published
-                        .iter()
-                        .all(|clip| world.memory.history.contains(clip))
-                });
-        streaming == owners
-            && owners <= 1
-            && world.flag == is_live
-            && (is_kept || world.is_forgotten)
-    }
-
-    /// One node goes on until it has nothing to do.
-    fn run(&mut self, at: usize, fences: Fences) {
-        if !self.nodes[at].is_alive {
-            return;
-        }
-        for turn in 0..12 {
-            match self.nodes[at].pending {
-                Some(Pending::Sent(_)) => self.happen(Event::Execute(at), fences),
-                Some(Pending::Answered(_)) => self.happen(Event::Answer(at), fences),
-                None if turn == 0 => self.happen(Event::Beat(at), fences),
-                None if !self.nodes[at].queue.is_empty() => self.happen(Event::Work(at), fences),
-                None => return,
-            }
         }
     }
 }
