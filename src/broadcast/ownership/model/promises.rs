@@ -1,19 +1,23 @@
 //! What must be true of every world.
 
-use super::redis::Fences;
+use super::redis::{Clip, Fences};
 use super::world::{Event, Pending, Streaming, World};
 
 impl World {
-    /// Epochs rise, sequences rise within one, and no clip is heard twice.
+    /// What a follower passes on is every clip once; what it drops, it had before.
     pub(super) fn is_in_order(&self) -> bool {
-        let in_order = self
-            .log
-            .windows(2)
-            .all(|pair| (pair[0].0, pair[0].1) < (pair[1].0, pair[1].1));
-        let mut numbers: Vec<u8> = self.log.iter().map(|clip| clip.2).collect();
-        numbers.sort_unstable();
-        numbers.dedup();
-        in_order && numbers.len() == self.log.len()
+        let mut heard: Vec<Clip> = Vec::new();
+        self.log.iter().all(|clip| {
+            if heard.contains(clip) {
+                return true;
+            }
+            let is_next = heard
+                .last()
+                .is_none_or(|last| (last.0, last.1) < (clip.0, clip.1));
+            let is_new = heard.iter().all(|before| before.2 != clip.2);
+            heard.push(*clip);
+            is_next && is_new
+        })
     }
 
     /// Every acknowledged clip went over the channel, and is in the history or will be.

@@ -44,6 +44,9 @@ pub(super) struct Node {
     pub(super) published: Vec<Clip>,
     pub(super) is_cut: bool,
     pub(super) is_alive: bool,
+    /// When its streamer came, in the order of all, and for which streamer it claimed last.
+    came: u8,
+    claimed_for: Streamer,
 }
 
 /// What can happen next.
@@ -89,7 +92,7 @@ pub(super) struct World {
     pub(super) budget: Vec<(Fault, u8)>,
     /// A node crashed that owed the flag: its next process clears it.
     pub(super) is_left_behind: bool,
-    /// A command that was given up has dismissed a streamer.
+    /// A command that was given up, or a streamer that came before, has replaced a live one.
     pub(super) is_robbed: bool,
 }
 
@@ -104,6 +107,8 @@ impl World {
             published: Vec::new(),
             is_cut: false,
             is_alive: true,
+            came: 0,
+            claimed_for: Streamer::Arriving,
         };
         Self {
             nodes: vec![node; nodes],
@@ -151,6 +156,7 @@ impl World {
         match event {
             Event::Come(at) => {
                 self.streamers -= 1;
+                self.nodes[at].came = u8::MAX - self.streamers;
                 self.nodes[at].streaming = Streaming::Arriving;
                 self.feed(at, Input::StreamerCame);
             }
@@ -294,6 +300,14 @@ impl World {
             .is_some_and(|before| is_live(before) && now != Some((before.epoch, before.phase)));
     }
 
+    /// Whether the owner's streamer came before this one, and knew nothing of it.
+    fn is_older_than(&self, at: usize) -> bool {
+        let owner = self.memory.record.as_ref().map(|it| &self.nodes[it.node]);
+        owner.is_some_and(|owner| {
+            owner.claimed_for != Streamer::Arriving && owner.came < self.nodes[at].came
+        })
+    }
+
     fn execute(&mut self, at: usize, action: Action, fences: Fences) -> Input {
         match action {
             Action::Heartbeat(renewal) => self.memory.heartbeat(at, renewal),
@@ -336,6 +350,11 @@ impl World {
     }
 
     fn answered(&mut self, at: usize, input: Input) {
+        if let (Input::Granted { .. }, Ownership::Claiming { streamer, .. }) =
+            (input, self.nodes[at].ownership)
+        {
+            self.nodes[at].claimed_for = streamer;
+        }
         let is_fresh = matches!(
             self.nodes[at].ownership,
             Ownership::Claiming { is_fresh: true, .. }
@@ -382,7 +401,10 @@ impl World {
                 node.streaming = Streaming::Live;
                 self.flag = true;
             }
-            Action::Dismiss(_) => node.streaming = Streaming::Nobody,
+            Action::Dismiss(goodbye) => {
+                node.streaming = Streaming::Nobody;
+                self.is_robbed |= goodbye == Goodbye::TakenOver && self.is_older_than(at);
+            }
             Action::DropTried if node.is_tried => {
                 node.is_tried = false;
                 node.queue.remove(0);
