@@ -27,7 +27,7 @@ appendonly no
 requirepass {admin}
 {user}
 """
-README = Path(__file__).resolve().parents[3] / "README.md"
+CLUSTERING = Path(__file__).resolve().parents[3] / "docs/clustering.md"
 SHARDED = """
 cluster-enabled yes
 cluster-node-timeout 1500
@@ -36,12 +36,12 @@ cluster-allow-pubsubshard-when-down yes
 """
 
 
-def user_of_the_readme(sharded):
+def documented_user(sharded):
     """The user that operators are told to make, with no right more; the tests' prefixes only begin with `castaway`."""
-    text = README.read_text()
+    text = CLUSTERING.read_text()
     user = re.search(rf"^ +(user {USER} on >PASSWORD .*?)\n\n", text, re.MULTILINE | re.DOTALL)[1]
     if sharded:
-        user += " " + re.search(r"in shards also `([^`]+)`", text)[1]
+        user += " " + re.search(r"With shards also `([^`]+)`", text)[1]
     return " ".join(user.split()).replace("PASSWORD", PASSWORD).replace("castaway:*", "castaway*")
 
 
@@ -64,7 +64,7 @@ class Process:
     def __init__(self, config="", bind="", host="127.0.0.1", tls=None, within=()):
         self.host, self.tls, self.within = host, tls, within
         self.port, self.directory = free_port(), Path(tempfile.mkdtemp(prefix="castaway-redis-"))
-        user = user_of_the_readme(sharded="cluster-enabled" in config)
+        user = documented_user(sharded="cluster-enabled" in config)
         text = CONFIG.format(bind=bind, directory=self.directory, admin=ADMIN, user=user)
         ports = f"port 0\ntls-port {self.port}\n{tls.redis}" if tls else f"port {self.port}\n"
         (self.directory / "redis.conf").write_text(text + ports + config)
