@@ -8,18 +8,18 @@
 //! **Invariant**: no command takes longer than its timeout, and without a connection every call fails at once. A
 //! subscription is a short cut: what it loses is found by the next heartbeat.
 
+mod connecting;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use redis::aio::MultiplexedConnection;
-use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, ErrorKind, FromRedisValue,
-    IntoConnectionInfo as _, ProtocolVersion, PushInfo, PushKind, RedisError, ServerErrorKind,
-    Value,
+    Cmd, ConnectionInfo, ErrorKind, FromRedisValue, IntoConnectionInfo as _, ProtocolVersion,
+    PushInfo, PushKind, RedisError, ServerErrorKind, Value,
 };
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, timeout};
@@ -29,11 +29,6 @@ use crate::config;
 
 /// Messages of one channel that may wait; what does not fit is found by the next heartbeat.
 const INBOX: usize = 32;
-/// Pauses between attempts to connect.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// Questions that fail before a connection is given up.
-const FAILED_QUESTIONS: u32 = 2;
 
 /// Redis did not do what it was asked, or nobody knows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -72,6 +67,8 @@ pub(super) struct Redis {
     contact: Mutex<Instant>,
     generation: watch::Sender<u64>,
     inboxes: Arc<Inboxes>,
+    /// The bulk connection has ended.
+    bulk_lost: Notify,
 }
 
 // A lock, held to find an inbox.
@@ -109,6 +106,7 @@ impl Redis {
             contact: Mutex::new(Instant::now()),
             generation: watch::Sender::new(0),
             inboxes: Arc::default(),
+            bulk_lost: Notify::new(),
         })
     }
 
@@ -154,124 +152,9 @@ impl Redis {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps a connection for as long as the process lives.
-    pub(super) async fn run(self: Arc<Self>) {
-        let mut failures = 0_u32;
-        loop {
-            match self.connect().await {
-                Ok((connections, lost)) => {
-                    failures = 0;
-                    let sharded = matches!(connections.timely, Connection::Many(_));
-                    tracing::info!(sharded, "Redis answers");
-                    *self.lock() = Some(connections);
-                    self.in_contact();
-                    self.metrics.up.set(1);
-                    self.generation.send_modify(|generation| *generation += 1);
-                    self.until_lost(&lost).await;
-                    tracing::warn!(
-                        "Redis is away: livestreams go on for this node's own listeners"
-                    );
-                    *self.lock() = None;
-                    self.metrics.up.set(0);
-                }
-                Err(error) => {
-                    failures = failures.saturating_add(1);
-                    if failures.is_power_of_two() {
-                        tracing::warn!(%error, attempts = failures, "Redis cannot be reached");
-                    }
-                    let longest = FIRST_PAUSE.saturating_mul(1 << failures.min(8));
-                    tokio::time::sleep(longest.min(LONGEST_PAUSE)).await;
-                }
-            }
-        }
-    }
-
-    async fn connect(&self) -> Result<(Connections, Arc<Notify>), CommandError> {
-        // Longer than for a command: names are looked up, TLS is agreed on, all shards are found.
-        timeout(self.timeout * 4, self.connect_to_any())
-            .await
-            .map_err(|_| CommandError::Away)?
-            .map_err(|error| refusal(&error))
-    }
-
-    /// The connections, and what tells of the end of the first at once.
-    async fn connect_to_any(&self) -> Result<(Connections, Arc<Notify>), RedisError> {
-        let (inboxes, lost) = (self.inboxes.clone(), Arc::new(Notify::new()));
-        let ended = lost.clone();
-        let first = Client::open(self.info.clone())?;
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.timeout))
-            .set_response_timeout(Some(self.timeout))
-            .set_push_sender(move |push: PushInfo| inboxes.take(push, Some(&ended)));
-        let mut one = first
-            .get_multiplexed_async_connection_with_config(&config)
-            .await?;
-        let mut hello = redis::cmd("HELLO");
-        let said: HashMap<String, Value> = hello.arg(3).query_async(&mut one).await?;
-        if word(&said, "mode").as_deref() != Some("cluster") {
-            return if is_replica(&said) {
-                Err((ErrorKind::Server(ServerErrorKind::ReadOnly), "a replica").into())
-            } else {
-                let config = AsyncConnectionConfig::new()
-                    .set_connection_timeout(Some(self.timeout))
-                    .set_response_timeout(Some(self.bulk_timeout()));
-                let bulk = first
-                    .get_multiplexed_async_connection_with_config(&config)
-                    .await?;
-                let connections = Connections {
-                    timely: Connection::One(one),
-                    bulk: Connection::One(bulk),
-                };
-                Ok((connections, lost))
-            };
-        }
-        let connections = Connections {
-            timely: Connection::Many(self.connect_to_shards(self.timeout).await?),
-            bulk: Connection::Many(self.connect_to_shards(self.bulk_timeout()).await?),
-        };
-        // One shard of many may be lost: the library connects to it again by itself, and PINGs tell when all are.
-        Ok((connections, Arc::new(Notify::new())))
-    }
-
-    async fn connect_to_shards(&self, timeout: Duration) -> Result<ClusterConnection, RedisError> {
-        let inboxes = self.inboxes.clone();
-        ClusterClient::builder([self.info.clone()])
-            .use_protocol(ProtocolVersion::RESP3)
-            .connection_timeout(self.timeout)
-            .response_timeout(timeout)
-            .overall_response_timeout(Some(timeout))
-            .push_sender(move |push: PushInfo| inboxes.take(push, None))
-            .build()?
-            .get_async_connection()
-            .await
-    }
-
     /// For what may be as large as the history.
     fn bulk_timeout(&self) -> Duration {
         self.timeout * 2
-    }
-
-    async fn until_lost(&self, lost: &Notify) {
-        let mut failed = 0;
-        while failed < FAILED_QUESTIONS {
-            if timeout(self.heartbeat, lost.notified()).await.is_ok() {
-                return;
-            }
-            match self.is_of_use().await {
-                Ok(true) => failed = 0,
-                Ok(false) => return,
-                Err(_) => failed += 1,
-            }
-        }
-    }
-
-    /// Whether it answers and takes writes: after a failover it may be a replica.
-    async fn is_of_use(&self) -> Result<bool, CommandError> {
-        if self.is_sharded() {
-            return self.call::<Value>(&redis::cmd("PING")).await.map(|_| true);
-        }
-        let said: HashMap<String, Value> = self.call(&redis::cmd("HELLO")).await?;
-        Ok(!is_replica(&said))
     }
 
     /// Does a command.
@@ -365,7 +248,13 @@ impl Redis {
         self.metrics.commands.observe(begun.elapsed().as_secs_f64());
         match answer {
             Err(_) => Err(CommandError::Away),
-            Ok(Err(error)) => Err(refusal(&error)),
+            Ok(Err(error)) => {
+                let refusal = refusal(&error);
+                if is_bulk && refusal == CommandError::Away && !error.is_timeout() {
+                    self.bulk_lost.notify_one();
+                }
+                Err(refusal)
+            }
             Ok(Ok(value)) => {
                 self.in_contact();
                 value.extract_error().map_err(|error| refusal(&error))
@@ -414,14 +303,6 @@ impl Redis {
         done.and_then(|done| done.map_err(|error| refusal(&error)))
             .inspect_err(|error| self.count(error))
     }
-}
-
-fn word(said: &HashMap<String, Value>, of: &str) -> Option<String> {
-    String::from_redis_value_ref(said.get(of)?).ok()
-}
-
-fn is_replica(said: &HashMap<String, Value>) -> bool {
-    matches!(word(said, "role").as_deref(), Some("replica" | "slave"))
 }
 
 fn refusal(error: &RedisError) -> CommandError {

@@ -10,7 +10,7 @@ mod world;
 
 use stateright::{Checker, HasDiscoveries, Model, Property};
 
-use redis::Fences;
+use redis::{Fence, Fences};
 use world::{Event, Fault, World};
 
 /// States that are looked at, times `CASTAWAY_MODEL`.
@@ -76,7 +76,7 @@ fn search(streamers: u8, clips: u8, faults: &[(Fault, u8)]) -> Search {
         streamers,
         clips,
         faults: faults.to_vec(),
-        fences: Fences::default(),
+        fences: Fences(None),
     }
 }
 
@@ -156,21 +156,21 @@ fn model_three_nodes() {
 #[test]
 fn model_finds_a_claim_without_compare_and_set() {
     let mut search = search(2, 0, &[(Fault::Cut, 1)]);
-    search.fences.compares_epochs = false;
+    search.fences = Fences(Some(Fence::CompareAndSet));
     is_found(search);
 }
 
 #[test]
 fn model_finds_a_claim_without_a_deadline() {
     let mut search = search(3, 0, &[(Fault::Late, 1)]);
-    search.fences.has_deadline = false;
+    search.fences = Fences(Some(Fence::Deadline));
     is_found(search);
 }
 
 #[test]
 fn model_finds_a_clip_of_an_old_epoch() {
     let mut search = search(2, 2, &[(Fault::Cut, 1)]);
-    search.fences.publishes_newest_epoch_only = false;
+    search.fences = Fences(Some(Fence::PublishedEpoch));
     is_found(search);
 }
 
@@ -178,13 +178,13 @@ fn model_finds_a_clip_of_an_old_epoch() {
 fn model_finds_a_gap_after_a_restart() {
     let mut search = search(1, 2, &[(Fault::Restart, 1), (Fault::Lost, 1)]);
     search.nodes = 1;
-    search.fences.history_is_whole = false;
+    search.fences = Fences(Some(Fence::WholeHistory));
     is_found(search);
 }
 
 #[test]
 fn model_finds_a_release_of_an_old_epoch() {
     let mut search = search(2, 1, &[(Fault::Late, 1)]);
-    search.fences.releases_newest_epoch_only = false;
+    search.fences = Fences(Some(Fence::ReleasedEpoch));
     is_found(search);
 }

@@ -91,15 +91,14 @@ impl LivestreamTask {
         let joined_at = self.link.take_joined_at().unwrap_or(record.1).min(record.1);
         let due = joined_at.saturating_sub(self.cluster.joiners_clips as u64);
         let count = usize::try_from(record.1 - due).unwrap_or(usize::MAX);
-        let fetched = match count {
-            0 => Ok(Vec::new()),
-            _ => {
-                let most = count
-                    .min(self.cluster.bulk_clips)
-                    .min(self.cluster.history_clips);
-                let _permit = self.cluster.bulk_permit(most).await;
-                self.cluster.records.latest(&self.keys, most).await
-            }
+        let fetched = if count == 0 {
+            Ok(Vec::new())
+        } else {
+            let most = count
+                .min(self.cluster.bulk_clips)
+                .min(self.cluster.history_clips);
+            let _permit = self.cluster.bulk_permit(most).await;
+            self.cluster.records.latest(&self.keys, most).await
         };
         let Ok(clips) = fetched else {
             self.link.joined_at(joined_at);

@@ -2,25 +2,28 @@
 
 use super::super::*;
 
-/// Which checks the scripts make; each is switched off once, for the checker to find what it prevents.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Fences {
-    pub(super) compares_epochs: bool,
-    pub(super) has_deadline: bool,
-    pub(super) publishes_newest_epoch_only: bool,
-    pub(super) releases_newest_epoch_only: bool,
-    pub(super) history_is_whole: bool,
+/// The checks that the scripts make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fence {
+    /// A claim names the newest epoch.
+    CompareAndSet,
+    /// A claim is not late.
+    Deadline,
+    /// A clip is of the newest epoch.
+    PublishedEpoch,
+    /// A release is of the newest epoch.
+    ReleasedEpoch,
+    /// A clip comes after all those before it.
+    WholeHistory,
 }
 
-impl Default for Fences {
-    fn default() -> Self {
-        Self {
-            compares_epochs: true,
-            has_deadline: true,
-            publishes_newest_epoch_only: true,
-            releases_newest_epoch_only: true,
-            history_is_whole: true,
-        }
+/// One check may be left out, for the checker to find what it prevents.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fences(pub(super) Option<Fence>);
+
+impl Fences {
+    pub(super) fn have(self, fence: Fence) -> bool {
+        self.0 != Some(fence)
     }
 }
 
@@ -126,7 +129,7 @@ impl Memory {
         fences: Fences,
     ) -> Input {
         let before = self.seen(node);
-        if before.epoch != expected && fences.compares_epochs {
+        if before.epoch != expected && fences.have(Fence::CompareAndSet) {
             return Input::Refused(before);
         }
         let is_resumed =
@@ -159,8 +162,8 @@ impl Memory {
             return false;
         };
         let is_good = record.epoch == owner && matches!(record.phase, Phase::Live | Phase::Lapsed)
-            || !fences.publishes_newest_epoch_only;
-        if !is_good || record.sequence < after && fences.history_is_whole {
+            || !fences.have(Fence::PublishedEpoch);
+        if !is_good || record.sequence < after && fences.have(Fence::WholeHistory) {
             return false;
         }
         if record.sequence < clip.1 {
@@ -175,7 +178,7 @@ impl Memory {
         let Some(record) = &mut self.record else {
             return Input::Released(Release::Missing);
         };
-        let is_newer = record.epoch > epoch && fences.releases_newest_epoch_only;
+        let is_newer = record.epoch > epoch && fences.have(Fence::ReleasedEpoch);
         if is_newer || record.phase == Phase::Ended && !is_ended {
             return Input::Released(Release::Stale);
         }

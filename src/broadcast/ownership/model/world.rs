@@ -1,7 +1,7 @@
 //! Nodes, their streamers and Redis, and what can happen to them.
 
 use super::super::*;
-use super::redis::{Clip, Fences, Memory, Phase};
+use super::redis::{Clip, Fence, Fences, Memory, Phase};
 
 /// What goes wrong, each so often at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -277,7 +277,7 @@ impl World {
     fn arrive_late(&mut self, place: usize, fences: Fences) {
         let (at, action) = self.late.remove(place);
         let victim = self.memory.record.clone();
-        if matches!(action, Action::Claim { .. }) && fences.has_deadline {
+        if matches!(action, Action::Claim { .. }) && fences.have(Fence::Deadline) {
             return;
         }
         if let Action::Publish { .. } = action {
