@@ -384,14 +384,16 @@ impl Records {
         self.fetch(command.arg("COUNT").arg(most)).await
     }
 
-    /// The latest clips of the history, at most so many, oldest first.
-    pub(super) async fn latest(
+    /// The clips of the history up to a place, at most so many, oldest first.
+    pub(super) async fn history_until(
         &self,
         keys: &Keys,
+        (epoch, sequence): Position,
         most: usize,
     ) -> Result<Vec<RemoteClip>, CommandError> {
         let mut command = redis::cmd("XREVRANGE");
-        command.arg(&keys.history).arg("+").arg("-");
+        let until = format!("{epoch}-{sequence}");
+        command.arg(&keys.history).arg(until).arg("-");
         let mut clips = self.fetch(command.arg("COUNT").arg(most)).await?;
         clips.reverse();
         Ok(clips)

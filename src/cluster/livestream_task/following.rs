@@ -98,7 +98,8 @@ impl LivestreamTask {
                 .min(self.cluster.bulk_clips)
                 .min(self.cluster.history_clips);
             let _permit = self.cluster.bulk_permit(most).await;
-            self.cluster.records.latest(&self.keys, most).await
+            let records = &self.cluster.records;
+            records.history_until(&self.keys, record, most).await
         };
         let Ok(clips) = fetched else {
             self.link.joined_at(joined_at);
