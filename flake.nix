@@ -98,15 +98,39 @@
 
           # The units as they are shipped: understood by NixOS's systemd, and no more exposed than they were.
           units =
-            pkgs.runCommandLocal "castaway-media-server-units" { nativeBuildInputs = [ pkgs.systemd ]; }
+            pkgs.runCommandLocal "castaway-media-server-units"
+              {
+                nativeBuildInputs = [
+                  pkgs.bubblewrap
+                  pkgs.systemd
+                ];
+              }
               ''
+                # systemd-analyze writes to /run, and the sandbox has none.
+                binds=()
+                for directory in /*; do binds+=(--dev-bind "$directory" "$directory"); done
+                analyze() { bwrap "''${binds[@]}" --tmpfs /run systemd-analyze "$@"; }
+
                 export SYSTEMD_UNIT_PATH=${package}/lib/systemd/system:${pkgs.systemd}/example/systemd/system
                 for unit in ${package}/lib/systemd/system/*.{service,socket}; do
-                  systemd-analyze verify --man=no --recursive-errors=no $unit
+                  analyze verify --man=no --recursive-errors=no "$unit"
                 done
-                systemd-analyze security --offline=true --threshold=12 ${package}/lib/systemd/system/castaway-media-server.service
+                analyze security --offline=true --threshold=12 ${package}/lib/systemd/system/castaway-media-server.service
                 touch $out
               '';
+
+          # The programs as they are installed run on NixOS, where there is neither /usr/bin nor /bin/bash: as in this build.
+          programs = pkgs.runCommandLocal "castaway-media-server-programs" { } ''
+            if grep -rE '(/usr|[^a-z0-9]/bin)/' ${package}/bin ${package}/libexec ${package}/lib --binary-files=without-match; then
+              echo 'these paths are not in the store' >&2
+              exit 1
+            fi
+            ${package}/bin/castaway-media-server --version
+            # It comes as far as its first request, which nobody answers here.
+            env --ignore-environment ${package}/libexec/castaway-media-server/fetch-credentials 2>&1 | tee said || true
+            grep -F 'the metadata server does not answer' said
+            touch $out
+          '';
 
           # What the module makes of its options, and what it refuses.
           module = import ./nixos/tests/module.nix {

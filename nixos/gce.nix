@@ -10,7 +10,10 @@ let
   cfg = config.services.castaway-media-server;
 in
 {
-  imports = [ "${modulesPath}/virtualisation/google-compute-image.nix" ];
+  imports = [
+    "${modulesPath}/virtualisation/google-compute-image.nix"
+    ./gce/monitoring.nix
+  ];
 
   options.services.castaway-media-server.secretManager = lib.mkOption {
     type = lib.types.attrsOf (lib.types.strMatching "[A-Za-z0-9_/-]+");
@@ -21,7 +24,8 @@ in
     };
     description = ''
       Secrets that are copied from Secret Manager into `/run/credstore` before the daemon starts, by the
-      configuration's key. `systemctl restart castaway-credentials` copies them anew and restarts the daemon.
+      configuration's key. `systemctl restart castaway-credentials` copies them again and restarts the daemon. If one
+      cannot be read, the copies of before stay in use.
     '';
   };
 
@@ -45,6 +49,9 @@ in
     systemd.services.castaway-credentials = {
       # Started with the daemon, before it, and passing its restarts on to it.
       requiredBy = [ "castaway-media-server.service" ];
+      # A restart in one step restarts the daemon in one step. The default stops both first, and a stop of the daemon
+      # deletes what it hands over to the next.
+      stopIfChanged = false;
       restartTriggers = [ (builtins.toJSON cfg.secretManager) ];
       serviceConfig.ExecStart = [
         ""
@@ -58,6 +65,26 @@ in
     services.resolved.enable = true;
     security.googleOsLogin.enable = true;
 
+    # Weekly upgrades fill a disk of 20 GB within months otherwise. Two weeks of generations remain for a rollback.
+    nix.gc = {
+      automatic = lib.mkDefault true;
+      dates = lib.mkDefault "daily";
+      options = lib.mkDefault "--delete-older-than 14d";
+    };
+    nix.settings = {
+      # What a build or a copy that runs out of space collects by itself.
+      min-free = lib.mkDefault (2 * 1024 * 1024 * 1024);
+      max-free = lib.mkDefault (6 * 1024 * 1024 * 1024);
+    };
+    # In place of what the image's module writes: with that `nixos-rebuild switch` removes the server. In the image, and
+    # on machines that were made from an older one.
+    virtualisation.googleComputeImage.configFile =
+      toString
+        config.environment.etc."nixos/configuration.nix".source;
+    environment.etc."nixos/configuration.nix".text = ''
+      throw "This machine is built from a flake: run nixos-rebuild with --flake, or upgrade it as nixos/gce/README.md says."
+    '';
+
     # On the serial console, which `gcloud compute instances get-serial-port-output` shows and Cloud Logging can take.
     services.journald.console = "/dev/ttyS0";
     services.journald.extraConfig = ''
@@ -70,7 +97,7 @@ in
       "tcp_bbr"
     ];
     boot.kernel.sysctl = {
-      # Tens of thousands of connections, and all of them at once after an outage.
+      # Tens of thousands of connections, which all come at once after an outage.
       "net.core.somaxconn" = 16384;
       "net.ipv4.tcp_max_syn_backlog" = 16384;
       "net.core.netdev_max_backlog" = 16384;

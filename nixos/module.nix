@@ -340,8 +340,10 @@ in
           after = [ "redis-${engine}.service" ];
         };
 
-        # As for the daemon: the address may come late, and whoever falls gets up again.
+        # As for the daemon: the address may come late, and it is started again as often as it ends. A switch restarts it
+        # in one step, so that the nodes are without it for a moment and not for the whole activation.
         systemd.services."redis-${engine}" = {
+          stopIfChanged = false;
           wants = [ "network-online.target" ];
           after = [ "network-online.target" ];
           startLimitIntervalSec = 0;
@@ -386,17 +388,41 @@ in
         networking.firewall.allowedUDPPorts = mkIf cfg.openFirewall [ 443 ];
         services.caddy = {
           enable = true;
-          # WebSockets have no timeout of their own here; the daemon's pings end the dead ones. X-Forwarded-For is set by
-          # Caddy and only by Caddy. A reload of Caddy lets open connections live on, and requests that meet the
-          # daemon's restart wait for it.
-          virtualHosts.${cfg.tls.domain}.extraConfig = ''
-            reverse_proxy ${clients} {
-              flush_interval -1
-              stream_close_delay 6h
-              lb_try_duration 15s
-              lb_try_interval 250ms
-            }
+          # Requests carry ID tokens in a header, and addresses: Caddy logs neither them nor errors about them, which hold
+          # the whole request. Its own errors, such as a certificate that it cannot renew, go to the journal.
+          logFormat = lib.mkDefault ''
+            level ERROR
+            exclude http.log http.handlers http.stdlib
           '';
+          virtualHosts.${cfg.tls.domain} = {
+            logFormat = null;
+            # WebSockets have no timeout of their own here; the daemon's pings end the dead ones. X-Forwarded-For is set
+            # by Caddy and only by Caddy. A reload of Caddy leaves open connections alone, and requests that meet the
+            # daemon's restart wait for it.
+            extraConfig = ''
+              reverse_proxy ${clients} {
+                flush_interval -1
+                stream_close_delay 6h
+                lb_try_duration 15s
+                lb_try_interval 250ms
+              }
+            '';
+          };
+        };
+        systemd.services = {
+          caddy = {
+            # The default stops it before the activation and starts it after: ports 80 and 443 refuse all that time.
+            stopIfChanged = false;
+            # As for the daemon: never give up. nixpkgs' limit of ten starts in four hours would leave clients outside.
+            startLimitIntervalSec = lib.mkForce 0;
+            serviceConfig = {
+              RestartSec = lib.mkForce "1s";
+              # Measured, a listener takes 130 KiB here and 19 in the daemon. Past this limit the kernel kills Caddy, not
+              # the machine; Caddy reads the limit and collects garbage before it.
+              MemoryMax = lib.mkDefault "50%";
+            };
+          };
+          castaway-media-server.serviceConfig.MemoryMax = lib.mkDefault "35%";
         };
       })
     ]

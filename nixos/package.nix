@@ -5,6 +5,8 @@
   rustPlatform,
   installShellFiles,
   makeWrapper,
+  bash,
+  cacert,
   coreutils,
   curl,
   jq,
@@ -40,6 +42,10 @@ rustPlatform.buildRustPackage {
     installShellFiles
     makeWrapper
   ];
+  # Whose shell the installed scripts run in: the build's own is not that of the machine they are for.
+  buildInputs = [ bash ];
+  # As on a machine; the tests pass without it as well (tests/sandbox).
+  nativeCheckInputs = [ cacert ];
 
   postInstall = ''
     install -Dm644 --target-directory=$out/lib/systemd/system nixos/systemd/*.service nixos/systemd/*.socket

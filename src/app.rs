@@ -2,45 +2,44 @@
 //!
 //! **Invariant**: when a build returns, both ports are bound (port 0 took a free one), and nothing is served yet.
 
-use std::net::{SocketAddr, TcpListener};
+mod degraded;
+mod inherited;
+mod left_behind;
+
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use anyhow::Context as _;
 use axum::Router;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::{Cluster, Phase};
+use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::demo::Demo;
 use crate::directory::Directory;
-use crate::google::{Access, Client, Emulators, Health};
-use crate::handover;
+use crate::google::{Access, Complaint};
+use crate::handover::Handover;
 use crate::housekeeping::Housekeeping;
 use crate::http::health::{self, Readiness};
 use crate::http::{client, pages};
 use crate::identity::Identity;
 use crate::metrics::Metrics;
+use crate::preflight::Preflight;
+use crate::recheck::Recheck;
 use crate::relay::Relay;
 use crate::socket::{Parts, Sockets};
 use crate::transport::{
-    ClientListener, ConnectionLimits, Connections, Patience, QueueBounds, SocketOptions, Via, bind,
+    ClientListener, ConnectionLimits, Connections, Patience, QueueBounds, SocketOptions, Via,
 };
+use inherited::listen;
+
+pub use inherited::Inherited;
 
 /// Connections on the health port.
 const HEALTH_CONNECTIONS: usize = 256;
-
-/// Sockets that were opened by somebody else: systemd.
-#[derive(Debug, Default)]
-pub struct Inherited {
-    /// The client port.
-    pub clients: Option<TcpListener>,
-    /// The health port.
-    pub health: Option<TcpListener>,
-}
 
 /// Directories that systemd gives.
 #[derive(Debug, Clone, Default)]
@@ -54,8 +53,7 @@ pub struct Directories {
 /// See the module.
 pub struct App {
     config: Config,
-    /// What is left to the next process, and was left by the one before.
-    handover: Option<PathBuf>,
+    handover: Handover,
     relay: Relay,
     sockets: Sockets,
     identity: Identity,
@@ -75,6 +73,15 @@ pub struct App {
     failure: Mutex<Option<mpsc::Receiver<String>>>,
 }
 
+/// What the rooms of clients are built upon.
+struct Backends {
+    identity: Identity,
+    directory: Directory,
+    google: Option<Access>,
+    cluster: Option<Cluster>,
+    metrics: Metrics,
+}
+
 struct Doors {
     clients: ClientListener,
     routes: Router,
@@ -84,39 +91,68 @@ struct Doors {
 impl App {
     /// The daemon against a Firebase project.
     pub async fn serve_google(
-        config: Config,
-        emulators: Emulators,
+        preflight: Preflight,
         directories: &Directories,
         inherited: Inherited,
     ) -> anyhow::Result<Self> {
-        let metrics = Metrics::new();
-        let google = Client::new(&config.google, metrics.registry())?;
-        let access = Access::open(google, &config.google, emulators).await?;
-        let identity = Identity::google(&access, &config);
-        let directory =
-            Directory::firestore(access.clone(), &config.google, directories.state.as_deref())?;
-        let parts = (identity, directory, Some(access), metrics);
-        let mut app = Self::build(config, parts, Router::new(), inherited)?;
+        for note in preflight.notes() {
+            tracing::warn!("{note}");
+        }
+        let Preflight {
+            config,
+            emulators,
+            metrics,
+            client,
+            credentials,
+            api_key,
+            cluster,
+        } = preflight;
+        let access = Access::with(client, credentials, &config.google, emulators).await?;
+        let backends = Backends {
+            identity: Identity::google(&access, &config, api_key),
+            directory: Directory::firestore(
+                access.clone(),
+                &config.google,
+                directories.state.as_deref(),
+                &metrics,
+            )?,
+            google: Some(access),
+            cluster,
+            metrics,
+        };
+        let mut app = Self::build(config, backends, Router::new(), inherited)?;
         // In a cluster the other nodes and Redis know what is on.
         if app.cluster.is_none() {
-            app.handover = directories.runtime.as_deref().map(handover::path_in);
+            app.handover = Handover::in_directories(directories);
         }
         Ok(app)
     }
 
     /// The daemon with everything in memory.
     pub fn demo(config: Config, demo: &Demo) -> anyhow::Result<Self> {
-        let identity = demo.identity(&config.identity)?;
-        let parts = (identity, demo.directory(), None, Metrics::new());
-        Self::build(config, parts, demo.router(), Inherited::default())
+        let backends = Backends {
+            identity: demo.identity(&config.identity)?,
+            directory: demo.directory(),
+            google: None,
+            cluster: None,
+            metrics: Metrics::new(),
+        };
+        Self::build(config, backends, demo.router(), Inherited::default())
     }
 
     fn build(
         config: Config,
-        (identity, directory, google, metrics): (Identity, Directory, Option<Access>, Metrics),
+        backends: Backends,
         extra: Router,
         inherited: Inherited,
     ) -> anyhow::Result<Self> {
+        let Backends {
+            identity,
+            directory,
+            google,
+            cluster,
+            metrics,
+        } = backends;
         let server = &config.server;
         let bounds = QueueBounds {
             clips: config.listener.queue_clips,
@@ -132,6 +168,8 @@ impl App {
                 lag: config.listener.max_lag,
             },
             bounds,
+            max_header_bytes: server.max_header_bytes,
+            user_timeout: server.tcp_user_timeout,
         };
         let connections = Connections::new(&limits, metrics.clone());
         // Health checks cannot use up what clients need; their connections are not counted among clients'.
@@ -141,7 +179,6 @@ impl App {
             ..limits
         };
         let health_connections = Connections::new(&few, Metrics::new());
-        let cluster = Cluster::new(&config, metrics.registry())?;
         let relay = Relay::new(&config, directory.clone(), cluster.clone(), metrics.clone());
         let parts = Parts {
             relay: relay.clone(),
@@ -150,13 +187,14 @@ impl App {
             metrics: metrics.clone(),
             connections: connections.clone(),
         };
-        let (sockets, mut routes) = Sockets::build(&config, parts);
+        let (sockets, socket_io) = Sockets::build(&config, parts);
+        let mut routes = extra;
         if config.http.pages {
             routes = routes.merge(pages::router());
         }
         let options = SocketOptions {
             send_buffer_bytes: server.send_buffer_bytes,
-            user_timeout: server.tcp_user_timeout,
+            keepalive_time: server.tcp_keepalive_time,
             trusted_proxies: server.trusted_proxies.clone(),
         };
         let clients = listen(
@@ -174,17 +212,17 @@ impl App {
         let addresses = (clients.local_addr()?, health.local_addr()?);
         let doors = Doors {
             clients: ClientListener::new(clients, options.clone(), connections.clone())?,
-            routes: client::layered(routes.merge(extra), server)?,
+            routes: client::layered(socket_io, routes, server)?,
             health: ClientListener::new(health, options, health_connections.clone())?,
         };
         let (failed, failure) = mpsc::channel(2);
         Ok(Self {
             readiness: Readiness::new(
-                degraded(google.clone(), directory.clone(), cluster.clone()),
-                unfit(cluster.clone()),
+                degraded::reasons(google.clone(), directory.clone(), cluster.clone()),
+                degraded::unfit(cluster.clone()),
             ),
             config,
-            handover: None,
+            handover: Handover::default(),
             relay,
             sockets,
             identity,
@@ -282,9 +320,22 @@ impl App {
             sockets: self.sockets.clone(),
             connections,
             handover: self.handover.clone(),
+            handover_errors: self.metrics.handover_errors.clone(),
+            complaint: Arc::new(Complaint::default()),
+            identity: self.identity.clone(),
             stopping: self.stopping.clone(),
         };
         self.spawn("housekeeping", care.run());
+        let recheck = Recheck {
+            relay: self.relay.clone(),
+            sockets: self.sockets.clone(),
+            directory: self.directory.clone(),
+            identity: self.identity.clone(),
+            metrics: self.metrics.clone(),
+            interval: self.config.livestream.recheck_interval,
+            stopping: self.stopping.clone(),
+        };
+        self.spawn("recheck", recheck.run());
     }
 
     /// Runs a part of the daemon; its end before the stop, or its panic, is a failure of the whole.
@@ -306,19 +357,11 @@ impl App {
         });
     }
 
-    /// Takes up what the process before left.
-    fn take_over(&self) {
-        let Some(path) = &self.handover else { return };
-        match handover::take(path, self.config.livestream.grace, SystemTime::now()) {
-            Ok(snapshots) => self.relay.restore(snapshots, Instant::now().into_std()),
-            Err(error) => tracing::warn!(%error, "what the process before left is of no use"),
-        }
-    }
-
     /// What must be done before a client is let in: what the process before left is taken up, flags that it left stale
     /// are about to be cleared, and the signing keys are tried.
     pub async fn prepare(&self) {
-        self.take_over();
+        let grace = self.config.livestream.grace;
+        self.handover.take_over(&self.relay, &self.identity, grace);
         match &self.cluster {
             None => self
                 .directory
@@ -327,7 +370,13 @@ impl App {
                 .for_each(|id| self.directory.clear(id)),
             Some(cluster) => {
                 cluster.start(Arc::new(self.sockets.clone()));
-                tokio::spawn(clear_what_is_over(cluster.clone(), self.directory.clone()));
+                tokio::spawn(left_behind::clear(cluster.clone(), self.directory.clone()));
+                let window = self.config.identity.return_window;
+                tokio::spawn(
+                    self.relay
+                        .clone()
+                        .tell_returns(self.identity.clone(), window),
+                );
             }
         }
         if let Err(error) = self.identity.ready().await {
@@ -339,14 +388,17 @@ impl App {
     }
 
     /// Takes up what can be changed while it runs: quotas and credentials.
-    pub fn reload(&self, config: &Config) {
+    pub fn reload(&self, new: Preflight) {
+        let Preflight {
+            config,
+            credentials,
+            api_key,
+            ..
+        } = new;
         self.relay.set_quota(&config.upload);
-        let Some(access) = &self.google else { return };
-        match access.reload(&config.google) {
-            Ok(()) => self.identity.reload(access, config),
-            Err(error) => {
-                tracing::error!(%error, "the new credentials are refused, the old ones go on");
-            }
+        if let Some(access) = &self.google {
+            access.reload(credentials, &config.google);
+            self.identity.reload(access, &config, api_key);
         }
     }
 
@@ -369,11 +421,7 @@ impl App {
         } else {
             self.relay.clear_flags();
         }
-        if let Some(path) = &self.handover
-            && let Err(error) = handover::leave(path, &self.relay.snapshot(), SystemTime::now())
-        {
-            tracing::warn!(%error, "nothing is left to the next process");
-        }
+        self.handover.leave(&self.relay, &self.identity);
         let left = deadline.saturating_duration_since(Instant::now());
         self.sockets.close_all(left / 4).await;
         let left = deadline.saturating_duration_since(Instant::now());
@@ -384,70 +432,5 @@ impl App {
                 "streamerConnected could not be cleared in time; it will be at the next start"
             );
         }
-    }
-}
-
-fn listen(
-    inherited: Option<TcpListener>,
-    address: SocketAddr,
-    buffer: u32,
-    key: &str,
-) -> anyhow::Result<TcpListener> {
-    if let Some(listener) = inherited {
-        listener.set_nonblocking(true)?;
-        return Ok(listener);
-    }
-    bind(address, buffer).with_context(|| {
-        format!("cannot listen on {address} ({key}); is something else using the port?")
-    })
-}
-
-/// Clears what an earlier run of this node left set, but for livestreams that went on elsewhere; waits for Redis.
-async fn clear_what_is_over(cluster: Cluster, directory: Directory) {
-    for id in directory.left_behind() {
-        loop {
-            cluster.up().await;
-            match cluster.look(&id).await.map(|glance| glance.phase) {
-                Ok(Phase::Live | Phase::Grace(_)) => break,
-                Ok(Phase::Ended | Phase::Unknown) => {
-                    directory.clear(&id);
-                    break;
-                }
-                Err(_) => tokio::time::sleep(Duration::from_secs(1)).await,
-            }
-        }
-    }
-}
-
-/// Why another node serves new clients better.
-fn unfit(cluster: Option<Cluster>) -> impl Fn() -> Option<String> + Send + Sync + 'static {
-    move || {
-        cluster
-            .as_ref()
-            .filter(|cluster| cluster.is_cut_off())
-            .map(|_| "Redis has not answered for longer than cluster.lease".into())
-    }
-}
-
-/// What does not work although clients are served, in words.
-fn degraded(
-    google: Option<Access>,
-    directory: Directory,
-    cluster: Option<Cluster>,
-) -> impl Fn() -> Vec<String> + Send + Sync + 'static {
-    move || {
-        let health = google.iter().flat_map(|access| access.client.health());
-        let down = health.filter(|(_, health)| *health == Health::Down);
-        let mut reasons: Vec<String> = down
-            .map(|(dependency, _)| format!("{} is down", dependency.as_str()))
-            .collect();
-        if cluster.as_ref().is_some_and(|cluster| !cluster.is_up()) {
-            reasons.push("Redis is away: each node serves its own listeners".into());
-        }
-        let pending = directory.pending();
-        if pending > 0 && !reasons.is_empty() {
-            reasons.push(format!("{pending} writes of streamerConnected wait"));
-        }
-        reasons
     }
 }

@@ -36,6 +36,9 @@ pub enum Command {
         /// Allow an address that others can reach; say it twice. Anybody who reaches it can stream and listen.
         #[arg(long, action = clap::ArgAction::Count)]
         expose: u8,
+        /// What is logged: `info`, `debug`, or directives such as `info,castaway_media_server::relay=debug`.
+        #[arg(long, value_name = "LEVEL", default_value = "warn")]
+        log: String,
     },
     /// Run the media server against a Firebase project.
     Serve {

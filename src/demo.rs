@@ -56,11 +56,13 @@ impl Demo {
         Ok(Self(Arc::new(Inner { signer, directory })))
     }
 
-    /// The configuration of a demo: the defaults on these addresses, with pages. Loopback only, unless exposed twice.
+    /// The configuration of a demo: the defaults on these addresses, with pages and this log. Loopback only, unless exposed
+    /// twice.
     pub fn config(
         listen: SocketAddr,
         health_listen: SocketAddr,
         expose: u8,
+        log: &str,
     ) -> anyhow::Result<Config> {
         for address in [listen, health_listen] {
             ensure!(
@@ -73,6 +75,7 @@ impl Demo {
         config.server.listen = listen;
         config.server.health_listen = health_listen;
         config.http.pages = true;
+        log.clone_into(&mut config.log.level);
         config.validate()?;
         Ok(config)
     }
@@ -155,6 +158,7 @@ mod tests {
             listen.parse().unwrap(),
             "127.0.0.1:0".parse().unwrap(),
             expose,
+            "warn",
         )
     }
 
@@ -170,5 +174,12 @@ mod tests {
                 .contains("--expose --expose")
         );
         assert!(config("0.0.0.0:0", 2).is_ok());
+    }
+
+    #[test]
+    fn demo_refuses_a_log_level_that_is_none() {
+        let address = "127.0.0.1:0".parse().expect("an address");
+        assert!(Demo::config(address, address, 0, "debug").is_ok());
+        assert!(Demo::config(address, address, 0, "verbose").is_err());
     }
 }

@@ -1,5 +1,5 @@
 //! What one process leaves to the next: across a restart which livestreams are on, and their latest clips; across a crash
-//! the same without clips, as of a second ago.
+//! the same without clips, as of a second ago; across both who may come back on an expired token.
 //!
 //! Kept in systemd's runtime directory, which `RuntimeDirectoryPreserve=restart` lets outlive a restart but no stop and
 //! no reboot. The file is a line of JSON that says what is in it, then the clips' bytes, one after the other.
@@ -12,11 +12,16 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::{Buf as _, Bytes};
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
-use crate::broadcast::{LivestreamId, UserId};
-use crate::relay::Snapshot;
+use crate::app::Directories;
+use crate::broadcast::{LivestreamId, Role, UserId};
+use crate::identity::{HandedOver, Identity, Return, TokenHash};
+use crate::relay::{Relay, Snapshot};
 
 #[derive(Serialize, Deserialize)]
 struct Header {
@@ -33,6 +38,25 @@ struct Left {
     clips: Vec<usize>,
 }
 
+#[derive(Serialize, Deserialize)]
+struct Returns {
+    /// Milliseconds since the epoch.
+    left_at: u64,
+    returns: Vec<LeftReturn>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct LeftReturn {
+    user: String,
+    streamer: bool,
+    livestream: String,
+    /// The hash of the token.
+    token: String,
+    sockets: u32,
+    /// Milliseconds.
+    left: u64,
+}
+
 /// Why a file makes no sense.
 #[derive(Debug, thiserror::Error)]
 pub enum HandoverError {
@@ -44,18 +68,147 @@ pub enum HandoverError {
     Garbled(&'static str),
 }
 
+/// Where one process leaves what the next needs; nothing is left where there is no directory.
+#[derive(Debug, Clone, Default)]
+pub struct Handover {
+    /// The livestreams.
+    pub livestreams: Option<PathBuf>,
+    /// Who may come back.
+    pub returns: Option<PathBuf>,
+}
+
+impl Handover {
+    /// The files in these directories. Livestreams outlive no reboot; who may come back to one is for the more lasting
+    /// directory.
+    pub fn in_directories(directories: &Directories) -> Self {
+        let Directories { state, runtime } = directories;
+        let lasting = state.as_deref().or(runtime.as_deref());
+        Self {
+            livestreams: runtime.as_deref().map(path_in),
+            returns: lasting.map(returns_in),
+        }
+    }
+
+    /// Takes up what the process before left.
+    pub fn take_over(&self, relay: &Relay, identity: &Identity, grace: Duration) {
+        let now = SystemTime::now();
+        if let Some(path) = &self.returns {
+            match take_returns(path, now) {
+                Ok((returns, ago)) => identity.take_over(&returns, ago),
+                Err(error) => tracing::warn!(%error, "it is not known who may come back"),
+            }
+        }
+        if let Some(path) = &self.livestreams {
+            match take(path, grace, now) {
+                Ok(snapshots) => relay.restore(snapshots, Instant::now().into_std()),
+                Err(error) => {
+                    tracing::warn!(%error, "what the process before left is of no use");
+                }
+            }
+        }
+    }
+
+    /// Leaves it all to the next process.
+    pub fn leave(&self, relay: &Relay, identity: &Identity) {
+        let now = SystemTime::now();
+        let returns = |path: &PathBuf| leave_returns(path, &identity.hand_over(), now);
+        let livestreams = |path: &PathBuf| leave(path, &relay.snapshot(), now);
+        let left = [
+            self.returns.as_ref().map(returns),
+            self.livestreams.as_ref().map(livestreams),
+        ];
+        for error in left.into_iter().flatten().filter_map(Result::err) {
+            tracing::warn!(%error, "not all is left to the next process");
+        }
+    }
+}
+
 /// Where the file is in a runtime directory.
 pub fn path_in(directory: &Path) -> PathBuf {
     directory.join("handover")
 }
 
+/// Where it is left who may come back.
+pub fn returns_in(directory: &Path) -> PathBuf {
+    directory.join("returns")
+}
+
+/// Leaves at `path`, readable by this user alone, who may come back.
+pub fn leave_returns(
+    path: &Path,
+    returns: &[HandedOver],
+    now: SystemTime,
+) -> Result<(), HandoverError> {
+    let left = |it: &HandedOver| LeftReturn {
+        user: it.right.user.to_string(),
+        streamer: it.right.role == Role::Streamer,
+        livestream: it.right.livestream.to_string(),
+        token: BASE64.encode(it.right.token.as_bytes()),
+        sockets: it.sockets,
+        left: u64::try_from(it.left.as_millis()).unwrap_or(u64::MAX),
+    };
+    let file = Returns {
+        left_at: millis(now),
+        returns: returns.iter().map(left).collect(),
+    };
+    // Strings and numbers: this cannot fail, and an empty file is read as garbled.
+    write(path, &serde_json::to_vec(&file).unwrap_or_default())
+}
+
+/// Reads who may come back, and how long ago that was left. The file stays: it is of use once more after a crash.
+pub fn take_returns(
+    path: &Path,
+    now: SystemTime,
+) -> Result<(Vec<HandedOver>, Duration), HandoverError> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Default::default()),
+        Err(error) => return Err(error.into()),
+    };
+    let garbled = HandoverError::Garbled;
+    let Returns { left_at, returns } =
+        serde_json::from_slice(&bytes).map_err(|_| garbled("it is no JSON of ours"))?;
+    let left_at = UNIX_EPOCH.checked_add(Duration::from_millis(left_at));
+    let left_at = left_at.ok_or(garbled("a time beyond time"))?;
+    let one = |left: LeftReturn| {
+        let hash = BASE64.decode(&left.token).ok()?;
+        let role = if left.streamer {
+            Role::Streamer
+        } else {
+            Role::Listener
+        };
+        Some(HandedOver {
+            right: Return {
+                user: UserId::new(&left.user),
+                role,
+                livestream: LivestreamId::new(&left.livestream)?,
+                token: TokenHash::from_bytes(hash.try_into().ok()?),
+            },
+            sockets: left.sockets,
+            left: Duration::from_millis(left.left),
+        })
+    };
+    let returns: Option<Vec<HandedOver>> = returns.into_iter().map(one).collect();
+    let returns = returns.ok_or(garbled("an id or a hash that is none"))?;
+    Ok((returns, now.duration_since(left_at).unwrap_or_default()))
+}
+
 /// Leaves `snapshots` at `path`, readable by this user alone.
 pub fn leave(path: &Path, snapshots: &[Snapshot], now: SystemTime) -> Result<(), HandoverError> {
+    write(path, &encode(snapshots, now))
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), HandoverError> {
     let directory = path.parent().unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(directory)?;
-    file.write_all(&encode(snapshots, now))?;
+    file.write_all(bytes)?;
     file.persist(path).map_err(|error| error.error)?;
     Ok(())
+}
+
+fn millis(now: SystemTime) -> u64 {
+    let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Keeps a note of what is on, for the next process should this one crash; nothing on, no note.
@@ -100,10 +253,8 @@ fn encode(snapshots: &[Snapshot], now: SystemTime) -> Vec<u8> {
         next_sequence: snapshot.next_sequence,
         clips: snapshot.clips.iter().map(Bytes::len).collect(),
     };
-    let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let left_at = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
     let header = Header {
-        left_at,
+        left_at: millis(now),
         livestreams: snapshots.iter().map(left).collect(),
     };
     // Strings and numbers: this cannot fail, and an empty file is read as garbled.
@@ -199,6 +350,33 @@ mod tests {
             let cut = (whole.len() as f64 * cut) as usize;
             prop_assert!(decode(Bytes::from(whole).slice(..cut)).is_err());
         }
+    }
+
+    #[test]
+    fn returns_are_taken_as_they_were_left() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = returns_in(directory.path());
+        let now = SystemTime::now();
+        assert_eq!(take_returns(&path, now).unwrap().0, []);
+        let of = |role| HandedOver {
+            right: Return {
+                user: UserId::new("ada \"é\""),
+                role,
+                livestream: LivestreamId::new("x").unwrap(),
+                token: TokenHash::of("token"),
+            },
+            sockets: 2,
+            left: Duration::from_millis(1234),
+        };
+        let left = [of(Role::Streamer), of(Role::Listener)];
+        leave_returns(&path, &left, now).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(!text.contains("\"token\":\"token"), "{text}");
+        let (taken, ago) = take_returns(&path, now + Duration::from_secs(3)).unwrap();
+        assert_eq!(taken, left);
+        assert!(ago.abs_diff(Duration::from_secs(3)) < Duration::from_millis(2));
+        fs::write(&path, &text[..text.len() / 2]).unwrap();
+        assert!(take_returns(&path, now).is_err());
     }
 
     #[test]

@@ -40,6 +40,8 @@ pub mod identity;
 pub mod lifecycle;
 pub mod limits;
 pub mod metrics;
+pub mod preflight;
+mod recheck;
 pub mod relay;
 pub mod socket;
 pub mod socket_activation;

@@ -15,7 +15,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
 use crate::app::App;
-use crate::config::{Config, ConfigError, Sources};
+use crate::config::{Config, Sources};
+use crate::google::{Emulators, GoogleError};
+use crate::preflight::Preflight;
 use crate::telemetry::LevelHandle;
 
 /// How often the words of STATUS are renewed.
@@ -99,8 +101,10 @@ fn reload_now(app: &App, reload: Option<&mut Reload>) {
         notify(&[NotifyState::Reloading, monotonic]);
     }
     if let Some(reload) = reload {
-        match Config::load(&Sources::of_process(reload.file.clone())) {
-            Ok(config) => apply(app, reload, config),
+        let sources = Sources::of_process(reload.file.clone());
+        let emulators = Emulators::from_environment(&sources.environment);
+        match Preflight::load(&sources, emulators) {
+            Ok(new) => apply(app, reload, new),
             Err(error) => log_refused(&error),
         }
     } else {
@@ -109,16 +113,17 @@ fn reload_now(app: &App, reload: Option<&mut Reload>) {
     notify(&[NotifyState::Ready, NotifyState::Status(&app.status())]);
 }
 
-fn log_refused(error: &ConfigError) {
+fn log_refused(error: &GoogleError) {
     // In the message itself: `journalctl` shows no fields unless it is asked to.
     tracing::error!("the new configuration is refused, the old one goes on: {error}");
 }
 
-fn apply(app: &App, reload: &mut Reload, config: Config) {
+fn apply(app: &App, reload: &mut Reload, new: Preflight) {
+    let config = new.config().clone();
     if let Err(error) = reload.level.set(&config.log.level) {
         tracing::error!(%error, "the log level stays as it was");
     }
-    app.reload(&config);
+    app.reload(new);
     let changed = config.changes_that_need_a_restart(&reload.running);
     if changed.is_empty() {
         tracing::info!("configuration reloaded");

@@ -1,6 +1,5 @@
 //! The command line's side of the daemon: arguments, log, configuration, and then `lifecycle`.
 
-use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,10 +7,11 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use castaway_media_server::app::{App, Directories, Inherited};
 use castaway_media_server::cli::{Cli, Command};
-use castaway_media_server::config::{Config, Log, Sources};
+use castaway_media_server::config::{Config, Sources};
 use castaway_media_server::demo::Demo;
-use castaway_media_server::google::Emulators;
+use castaway_media_server::google::{Emulators, GoogleError};
 use castaway_media_server::lifecycle::{self, Reload};
+use castaway_media_server::preflight::Preflight;
 use castaway_media_server::{socket_activation, telemetry};
 use clap::{CommandFactory as _, Parser as _};
 
@@ -32,17 +32,10 @@ fn run(command: Command) -> anyhow::Result<()> {
             listen,
             health_listen,
             expose,
-        } => demo(Demo::config(listen, health_listen, expose)?),
+            log,
+        } => demo(Demo::config(listen, health_listen, expose, &log)?),
         Command::Serve { config } => serve(config.path()),
-        Command::CheckConfig { config } => {
-            let file = config.path();
-            Config::load(&Sources::of_process(file.clone()))?;
-            let read = file.map_or_else(
-                || "the environment alone".into(),
-                |file| file.display().to_string(),
-            );
-            print(&format!("the configuration is good ({read})\n"))
-        }
+        Command::CheckConfig { config } => check(config.path()),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(
@@ -77,10 +70,7 @@ fn say_addresses(app: &App) -> anyhow::Result<()> {
 }
 
 fn demo(config: Config) -> anyhow::Result<()> {
-    telemetry::init(&Log {
-        level: "warn".into(),
-        ..Log::default()
-    })?;
+    let _logging = telemetry::init(&config.log)?;
     runtime()?.block_on(async {
         let demo = Demo::new()?;
         let app = App::demo(config, &demo)?;
@@ -91,32 +81,54 @@ fn demo(config: Config) -> anyhow::Result<()> {
     })
 }
 
+/// Does what `serve` does before it needs a network, and says what is only absent here.
+fn check(file: Option<PathBuf>) -> anyhow::Result<()> {
+    let read = file.as_ref().map_or_else(
+        || "the environment alone".into(),
+        |file| file.display().to_string(),
+    );
+    let notes = match preflight(file) {
+        Ok(preflight) => preflight.notes(),
+        Err(GoogleError::Config(problems)) if problems.is_only_absent() => problems
+            .iter()
+            .map(|problem| format!("absent here, and `serve` does not start without it: {problem}"))
+            .collect(),
+        Err(error) => return Err(error.into()),
+    };
+    let mut lines = vec![format!("the configuration is good ({read})")];
+    lines.extend(notes.iter().map(|note| format!("  note: {note}")));
+    print(&(lines.join("\n") + "\n"))
+}
+
+fn preflight(file: Option<PathBuf>) -> Result<Preflight, GoogleError> {
+    let sources = Sources::of_process(file);
+    let emulators = Emulators::from_environment(&sources.environment);
+    Preflight::load(&sources, emulators)
+}
+
 fn serve(file: Option<PathBuf>) -> anyhow::Result<()> {
-    let config = Config::load(&Sources::of_process(file.clone()))?;
-    let level = telemetry::init(&config.log)?;
+    let preflight = preflight(file.clone())?;
+    let config = preflight.config();
+    let logging = telemetry::init(&config.log)?;
     let inherited = socket_activation::take()?;
     runtime()?.block_on(async {
         let reload = Reload {
             file,
-            running: config.clone(),
-            level,
+            running: preflight.config().clone(),
+            level: logging.level(),
         };
-        let app = build(config, inherited).await?;
+        let app = build(preflight, inherited).await?;
         say_addresses(&app)?;
         lifecycle::run(app, Some(reload)).await
     })
 }
 
-async fn build(config: Config, inherited: Inherited) -> anyhow::Result<App> {
-    let environment: BTreeMap<String, String> = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect();
-    let emulators = Emulators::from_environment(&environment);
+async fn build(preflight: Preflight, inherited: Inherited) -> anyhow::Result<App> {
     // systemd may give several, separated by colons.
     let first = |name| std::env::split_paths(&std::env::var_os(name)?).next();
     let directories = Directories {
         state: first("STATE_DIRECTORY"),
         runtime: first("RUNTIME_DIRECTORY"),
     };
-    App::serve_google(config, emulators, &directories, inherited).await
+    App::serve_google(preflight, &directories, inherited).await
 }

@@ -2,6 +2,8 @@
 //!
 //! **Invariant**: no label's value comes from a client, so that the number of series is fixed.
 
+use std::sync::LazyLock;
+
 use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
@@ -15,14 +17,26 @@ pub struct Metrics {
     pub connections: IntGauge,
     /// Connections that were closed at once, by reason.
     pub connections_refused: IntCounterVec,
-    /// Connections that were closed by this side, by reason.
+    /// Connections and polled sessions that were closed by this side or by its kernel, by reason.
     pub connections_closed: IntCounterVec,
+    /// Errors of the accept loop, by kind.
+    pub accept_errors: IntCounterVec,
+    /// Open Engine.IO sessions.
+    pub sessions: IntGauge,
+    /// Sessions that were refused for their number, by reason.
+    pub sessions_refused: IntCounterVec,
     /// Livestreams by state.
     pub livestreams: IntGaugeVec,
-    /// What became of livestreams: started, resumed, `taken_over`, lost, ended, expired.
+    /// What became of livestreams: started, resumed, `taken_over`, lost, ended, expired, deleted, disowned.
     pub livestream_events: IntCounterVec,
     /// Listeners of all livestreams.
     pub listeners: IntGauge,
+    /// Users with a socket, by role.
+    pub users: IntGaugeVec,
+    /// Clients that may come back on an expired token.
+    pub returns: IntGauge,
+    /// Clients that may not, because there were too many.
+    pub returns_evicted: IntCounter,
     /// Sockets that were let in, by role.
     pub accepted: IntCounterVec,
     /// Sockets that were refused, by role and reason.
@@ -37,6 +51,8 @@ pub struct Metrics {
     pub clip_bytes_out: IntCounter,
     /// Clips that a slow listener did not get.
     pub clips_dropped: IntCounter,
+    /// Messages to clients that there was no room for, by event.
+    pub messages_unsent: IntCounterVec,
     /// Uploads that were not accepted, by reason.
     pub uploads_refused: IntCounterVec,
     /// From an upload to the first attempt to write it to the last listener, in seconds.
@@ -47,6 +63,28 @@ pub struct Metrics {
     pub bad_input: IntCounterVec,
     /// Writes of `streamerConnected` that are not confirmed yet.
     pub directory_pending: IntGauge,
+    /// Uses of the state file that failed.
+    pub state_file_errors: IntCounter,
+    /// Notes for the next process that could not be written.
+    pub handover_errors: IntCounter,
+    /// Look-ups that were not made, by whose limit it was.
+    pub lookups_refused: IntCounterVec,
+    /// Tokens whose key was not known yet, by what was answered.
+    pub unknown_keys: IntCounterVec,
+    /// What became of documents and accounts of what is live, at another look.
+    pub rechecks: IntCounterVec,
+}
+
+/// One for the process: the log starts before there are `Metrics`.
+static LOG_LINES_DROPPED: LazyLock<IntCounter> = LazyLock::new(|| {
+    let help = "Log lines dropped because the log was read too slowly or not at all.";
+    IntCounter::with_opts(opts("log_lines_dropped_total", help))
+        .unwrap_or_else(|error| unreachable!("a fixed name is refused: {error}"))
+});
+
+/// Log lines that were dropped: one counter for the whole process.
+pub fn log_lines_dropped() -> IntCounter {
+    LOG_LINES_DROPPED.clone()
 }
 
 impl Metrics {
@@ -71,6 +109,7 @@ impl Metrics {
             &["version"],
         )?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        registry.register(Box::new(log_lines_dropped()))?;
         Ok(Self {
             registry: registry.clone(),
             connections: gauge(
@@ -87,7 +126,20 @@ impl Metrics {
             connections_closed: counters(
                 registry,
                 "connections_closed_total",
-                "Connections closed by the server, by reason.",
+                "Connections and polled sessions closed by the server or by its kernel, by reason.",
+                &["reason"],
+            )?,
+            accept_errors: counters(
+                registry,
+                "accept_errors_total",
+                "Connections that could not be accepted or set up, by kind.",
+                &["kind"],
+            )?,
+            sessions: gauge(registry, "sessions", "Open Engine.IO sessions.")?,
+            sessions_refused: counters(
+                registry,
+                "sessions_refused_total",
+                "Sessions refused because there were too many, by reason.",
                 &["reason"],
             )?,
             livestreams: gauges(
@@ -106,6 +158,22 @@ impl Metrics {
                 registry,
                 "listeners",
                 "Listeners of all livestreams on this machine.",
+            )?,
+            users: gauges(
+                registry,
+                "users",
+                "Users with a socket on this machine, by role.",
+                &["role"],
+            )?,
+            returns: gauge(
+                registry,
+                "returns",
+                "Clients that are connected, or may come back with an expired token.",
+            )?,
+            returns_evicted: counter(
+                registry,
+                "returns_evicted_total",
+                "Clients that may no longer come back with an expired token, for there were too many.",
             )?,
             accepted: counters(
                 registry,
@@ -144,6 +212,12 @@ impl Metrics {
                 "clips_dropped_total",
                 "Clips that a slow listener did not get.",
             )?,
+            messages_unsent: counters(
+                registry,
+                "messages_unsent_total",
+                "Events and acknowledgements that there was no room for, by event.",
+                &["event"],
+            )?,
             uploads_refused: counters(
                 registry,
                 "uploads_refused_total",
@@ -176,6 +250,34 @@ impl Metrics {
                 registry,
                 "directory_pending_writes",
                 "Writes of streamerConnected that are not confirmed yet.",
+            )?,
+            state_file_errors: counter(
+                registry,
+                "state_file_errors_total",
+                "Reads and writes of the state file that failed.",
+            )?,
+            handover_errors: counter(
+                registry,
+                "handover_errors_total",
+                "Notes of what is live that could not be written for the next process.",
+            )?,
+            lookups_refused: counters(
+                registry,
+                "lookups_refused_total",
+                "Clients that were not looked up since too many look-ups had found nothing, by user or address.",
+                &["limit"],
+            )?,
+            unknown_keys: counters(
+                registry,
+                "unknown_keys_total",
+                "Tokens whose signing key was not known yet, by answer: temporary or invalid.",
+                &["answer"],
+            )?,
+            rechecks: counters(
+                registry,
+                "rechecks_total",
+                "Documents and accounts of what is live that were looked at again, by outcome.",
+                &["subject", "outcome"],
             )?,
         })
     }
@@ -266,5 +368,9 @@ mod tests {
         assert!(text.contains("castaway_clips_received_total 1"), "{text}");
         assert!(text.contains("# HELP castaway_connections "), "{text}");
         assert!(text.contains("process_resident_memory_bytes"), "{text}");
+        assert!(
+            text.contains("castaway_log_lines_dropped_total 0"),
+            "{text}"
+        );
     }
 }

@@ -10,7 +10,11 @@
 mod announcements;
 mod clustered;
 mod fan_out;
+mod recheck;
+mod returns;
 mod snapshots;
+mod story;
+mod streaming;
 mod uploads;
 
 use std::collections::HashMap;
@@ -18,19 +22,20 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
-use crate::broadcast::{
-    Bounds, Lease, Livestream, LivestreamId, Loss, Place, Refused, State, UserId,
-};
+use crate::broadcast::{Bounds, Livestream, LivestreamId, Place, Refused, State};
 use crate::cluster::{Cluster, Glance, Link};
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::limits::UploadQuota;
 use crate::metrics::Metrics;
 use crate::transport::{ClipFrame, Outbox};
+use story::Story;
 
 pub use announcements::Announcement;
+pub use recheck::Owned;
 pub use snapshots::Snapshot;
 pub use socketioxide::socket::Sid as SocketId;
+pub use streaming::{NotStarted, Start};
 pub use uploads::{UploadError, Uploaded};
 
 /// A listener in its livestream.
@@ -58,6 +63,7 @@ struct Inner {
     livestreams: Mutex<HashMap<LivestreamId, Arc<Mutex<Show>>>>,
     next_lease: AtomicU64,
     next_place: AtomicU64,
+    returns: returns::Words,
     /// Set once, before a stop: from then on no clip is taken and no flag becomes true.
     stopping: AtomicBool,
 }
@@ -65,20 +71,12 @@ struct Inner {
 struct Show {
     livestream: Livestream<Arc<Seat>>,
     streamer: Option<SocketId>,
+    story: Story,
     // In a cluster: what ties it to the other nodes, and how many listen there.
     link: Option<Arc<Link>>,
     elsewhere: usize,
     announced: Option<(State, usize)>,
     announced_at: Instant,
-}
-
-/// What a start led to.
-#[derive(Debug)]
-pub struct Start {
-    /// The right to stream.
-    pub lease: Lease,
-    /// The socket that was the streamer until now.
-    pub replaced: Option<SocketId>,
 }
 
 /// A livestream that is over, and who is still there to be told.
@@ -114,6 +112,7 @@ impl Relay {
             livestreams: Mutex::default(),
             next_lease: AtomicU64::new(1),
             next_place: AtomicU64::new(1),
+            returns: returns::Words::new(),
             stopping: AtomicBool::new(false),
         }))
     }
@@ -177,101 +176,6 @@ impl Relay {
             .is_some_and(|show| lock(&show).livestream.is_started())
     }
 
-    /// Makes this node the livestream's holder, in a cluster; false if that cannot be now.
-    pub async fn acquire(&self, id: &LivestreamId, now: Instant) -> bool {
-        if self.0.cluster.is_none() {
-            return true;
-        }
-        // What ties it to the others may end just now, for nobody was here for a while: the next one does not.
-        for _ in 0..2 {
-            let link = self
-                .find_or_link(id, now)
-                .and_then(|found| lock(&found).link.clone());
-            let Some(link) = link else { return false };
-            if link.acquire().await.is_some() {
-                return true;
-            }
-        }
-        false
-    }
-
-    /// Makes the socket the livestream's streamer; in a cluster after [`Self::acquire`]. None if there are as many livestreams as may be.
-    pub fn start(
-        &self,
-        id: &LivestreamId,
-        user: &UserId,
-        socket: SocketId,
-        now: Instant,
-    ) -> Option<Start> {
-        loop {
-            let found = self.find_or_link(id, now)?;
-            let mut show = lock(&found);
-            // Taken under the lock, so that the newest start has the newest lease.
-            let lease = Lease(self.0.next_lease.fetch_add(1, Ordering::SeqCst));
-            let Ok(started) = show.livestream.start(user.clone(), lease) else {
-                // It ended just now: forget it and begin anew.
-                drop(show);
-                self.forget(id, &found);
-                continue;
-            };
-            let replaced = show
-                .streamer
-                .replace(socket)
-                .filter(|_| started.replaced.is_some());
-            drop(show);
-            let event = match (&replaced, started.resumed) {
-                (Some(_), _) => "taken_over",
-                (None, true) => "resumed",
-                (None, false) => "started",
-            };
-            self.event(event);
-            tracing::info!(livestream.id = %id, user.id = %user, lease = lease.0, "livestream {event}");
-            return Some(Start { lease, replaced });
-        }
-    }
-
-    /// The streamer has been let in and told so: the livestream is on air. False if another took over meanwhile.
-    pub fn air(&self, id: &LivestreamId, lease: Lease) -> bool {
-        let Some(show) = self.find(id) else {
-            return false;
-        };
-        let mut show = lock(&show);
-        let good = show.livestream.air(lease);
-        if good && !self.0.stopping.load(Ordering::SeqCst) {
-            // Under the lock, so that intentions come in the order of what they say.
-            self.0.directory.set_streamer_connected(id, true);
-            show.nudge();
-        }
-        good
-    }
-
-    /// The streamer's transport is gone. Its livestream waits for it, or is over if it never went on air.
-    pub fn lost(&self, id: &LivestreamId, lease: Lease, now: Instant) -> Option<Ended> {
-        let found = self.find(id)?;
-        let mut show = lock(&found);
-        match show.livestream.lost(lease, now) {
-            Loss::Stale => None,
-            Loss::Grace(_) => {
-                show.streamer = None;
-                show.nudge();
-                drop(show);
-                self.event("lost");
-                tracing::info!(livestream.id = %id, "livestream lost its streamer, waiting for it");
-                None
-            }
-            Loss::Ended => Some(self.close(id, &found, show, "abandoned")),
-        }
-    }
-
-    /// The streamer ends the show; none if it is the streamer no more.
-    pub fn end(&self, id: &LivestreamId, lease: Lease) -> Option<Ended> {
-        let found = self.find(id)?;
-        let mut show = lock(&found);
-        show.livestream
-            .end(lease)
-            .then(|| self.close(id, &found, show, "ended"))
-    }
-
     /// Ends what has waited too long for its streamer.
     pub fn expire(&self, now: Instant) -> Vec<Ended> {
         let mut ended = Vec::new();
@@ -282,7 +186,7 @@ impl Relay {
                 continue;
             }
             if show.livestream.expire(now) {
-                ended.push(self.close(&id, &found, show, "expired"));
+                ended.push(self.close(&id, &found, show, "expired", now));
             }
         }
         ended
@@ -294,8 +198,9 @@ impl Relay {
         found: &Arc<Mutex<Show>>,
         mut show: MutexGuard<'_, Show>,
         event: &str,
+        now: Instant,
     ) -> Ended {
-        let listeners = show.livestream.take_listeners();
+        let listeners = show.take_listeners();
         let aired = show.livestream.has_aired();
         show.streamer = None;
         match &show.link {
@@ -304,12 +209,12 @@ impl Relay {
             None if aired => self.0.directory.set_streamer_connected(id, false),
             None => {}
         }
-        drop(show);
-        self.forget(id, found);
         if aired {
             self.event(event);
-            tracing::info!(livestream.id = %id, listeners = listeners.len(), "livestream {event}");
+            show.story.tell(id, event, now);
         }
+        drop(show);
+        self.forget(id, found);
         Ended {
             livestream: id.clone(),
             listeners,
@@ -341,6 +246,8 @@ impl Relay {
             let place = Place(self.0.next_place.fetch_add(1, Ordering::SeqCst));
             match show.livestream.join(place, seat.clone()) {
                 Ok(()) => {
+                    let listeners = show.count();
+                    show.story.listeners(listeners);
                     show.begin_to_follow(glance, now);
                     for clip in show.livestream.backlog() {
                         seat.outbox.push(&Arc::new(ClipFrame::new(clip, now)));
@@ -358,11 +265,11 @@ impl Relay {
 
     /// A listener has left.
     pub fn leave(&self, id: &LivestreamId, place: Place) {
-        if let Some(seat) = self
-            .find(id)
-            .and_then(|show| lock(&show).livestream.leave(place))
-        {
+        let Some(found) = self.find(id) else { return };
+        let mut show = lock(&found);
+        if let Some(seat) = show.livestream.leave(place) {
             seat.outbox.shut();
+            show.story.dropped(seat.outbox.missed());
         }
     }
 
@@ -400,6 +307,7 @@ impl Show {
         Self {
             livestream,
             streamer: None,
+            story: Story::default(),
             link: None,
             elsewhere: 0,
             announced: None,
@@ -412,6 +320,14 @@ impl Show {
         self.livestream.listeners().len() + self.elsewhere
     }
 
+    /// Lets everybody go.
+    fn take_listeners(&mut self) -> Vec<Arc<Seat>> {
+        let listeners = self.livestream.take_listeners();
+        let dropped = listeners.iter().map(|seat| seat.outbox.missed()).sum();
+        self.story.dropped(dropped);
+        listeners
+    }
+
     /// Its standing here has changed.
     fn nudge(&self) {
         if let Some(link) = &self.link {
@@ -420,7 +336,7 @@ impl Show {
     }
 
     /// A listener is let in, perhaps on what was just learnt of a livestream that nobody followed here; the first one
-    /// need not wait for the next pulse.
+    /// need not wait for the next heartbeat.
     fn begin_to_follow(&mut self, glance: Option<Glance>, now: Instant) {
         let Some(link) = &self.link else { return };
         if let Some(glance) = glance {

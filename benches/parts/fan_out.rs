@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::serve::Listener as _;
-use bytes::Bytes;
 use castaway_media_server::metrics::Metrics;
 use castaway_media_server::transport::{
-    ClientListener, ClipFrame, ConnectionLimits, Connections, Emission, Mark, Outbox, Patience,
-    QueueBounds, SLICES, SendQueue, Sessions, SocketOptions, WebSocketIo, bind,
+    Client, ClientListener, ClipFrame, ConnectionLimits, Connections, Emission, Greeting,
+    HeartbeatTimes, Mark, Outbox, Patience, QueueBounds, SLICES, SendQueue, SessionLimits,
+    Sessions, SocketOptions, WebSocketIo, bind,
 };
 use criterion::{BatchSize, Criterion};
 use tokio::io::AsyncWriteExt as _;
@@ -103,6 +103,23 @@ pub(crate) fn outbox(criterion: &mut Criterion) {
     });
 }
 
+fn session_limits() -> SessionLimits {
+    SessionLimits {
+        max: 1,
+        max_per_address: 1,
+        max_unjoined_per_address: 1,
+        max_per_connection: 1,
+        join_timeout: Duration::from_secs(10),
+        heartbeat: HeartbeatTimes {
+            interval: Duration::from_secs(10),
+            timeout: Duration::from_secs(10),
+            min_bytes_per_second: 2 << 10,
+        },
+        message_bytes: 8 << 20,
+        message_bytes_before_join: 16 << 10,
+    }
+}
+
 /// An outbox on a connection of its own, whose other end a thread empties.
 async fn open_outbox(received: Arc<AtomicUsize>) -> (Outbox, WebSocketIo) {
     let limits = ConnectionLimits {
@@ -115,11 +132,13 @@ async fn open_outbox(received: Arc<AtomicUsize>) -> (Outbox, WebSocketIo) {
             lag: Duration::MAX,
         },
         bounds: BOUNDS,
+        max_header_bytes: 8 << 10,
+        user_timeout: Duration::from_secs(15),
     };
     let connections = Connections::new(&limits, Metrics::new());
     let options = SocketOptions {
         send_buffer_bytes: 1 << 20,
-        user_timeout: Duration::from_secs(15),
+        keepalive_time: Duration::from_mins(1),
         trusted_proxies: Vec::new(),
     };
     let tcp = bind(
@@ -137,9 +156,14 @@ async fn open_outbox(received: Arc<AtomicUsize>) -> (Outbox, WebSocketIo) {
         }
     });
     let (io, _) = listener.accept().await;
-    let session = Arc::new(Sessions::default()).get("bench");
-    session.moves_to(io.connection());
-    let mut io = WebSocketIo::new(io, Bytes::new(), None);
+    let sessions = Sessions::new(session_limits(), Metrics::new());
+    let session = sessions
+        .open(io.connection(), Client::Unknown, Instant::now())
+        .expect("room");
+    let mut io = WebSocketIo::begin(io, &[], session.clone(), Greeting::random());
+    let open = br#"0{"sid":"bench","upgrades":[],"pingInterval":1,"pingTimeout":1,"maxPayload":1}"#;
+    let open = [&[0x81, u8::try_from(open.len()).expect("short")], &open[..]].concat();
+    io.write_all(&open).await.expect("an open connection");
     let says_mark = Box::new(|emission: Emission<'_>| matches!(emission, Emission::Mark(_)));
     let outbox = Outbox::new(connections.clone(), session, true, says_mark);
     outbox.open();

@@ -66,8 +66,11 @@ pub(crate) fn token(criterion: &mut Criterion) {
     let livestream = LivestreamId::new("show").expect("an id");
     criterion.bench_function("identity: check", |bench| {
         bench.iter(|| {
-            let check = identity.check(&token, Role::Streamer, &livestream);
-            runtime.block_on(check).expect("a good token")
+            runtime.block_on(async {
+                let verified = identity.verify(&token, Role::Streamer, &livestream).await;
+                let verified = verified.expect("a good token");
+                identity.confirm(verified).await.expect("a good account")
+            })
         });
     });
 }

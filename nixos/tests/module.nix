@@ -50,6 +50,16 @@ let
     };
     credentials."cluster.url" = "/run/keys/cluster-url";
   };
+  google = (evaluate { imports = [ ../gce.nix ]; }).config;
+  unmonitored =
+    (evaluate {
+      imports = [ ../gce.nix ];
+      services.castaway-media-server.monitoring.enable = false;
+    }).config;
+  # A percentage, as a number.
+  memoryMax =
+    config: name:
+    lib.toInt (lib.removeSuffix "%" config.systemd.services.${name}.serviceConfig.MemoryMax);
   server = config: config.services.redis.servers.castaway;
   longer = of { settings.livestream.grace = "60s"; };
   triggers = config: config.systemd.services.castaway-media-server.restartTriggers;
@@ -85,6 +95,38 @@ let
     "the proxy is sent where the daemon listens" =
       lib.hasInfix "reverse_proxy 127.0.0.1:3000"
         proxied.services.caddy.virtualHosts."live.example.org".extraConfig;
+    "the proxy logs no request" =
+      proxied.services.caddy.virtualHosts."live.example.org".logFormat == null
+      && lib.hasInfix "exclude http.log http.handlers" proxied.services.caddy.logFormat;
+    "a switch restarts the proxy in one step, and it never gives up" =
+      !proxied.systemd.services.caddy.stopIfChanged
+      && proxied.systemd.services.caddy.startLimitIntervalSec == 0;
+    "the daemon and the proxy leave memory to the machine" =
+      memoryMax proxied "caddy" + memoryMax proxied "castaway-media-server" <= 85;
+    "without a proxy the limit is the unit's own" =
+      !plain.systemd.services.castaway-media-server.serviceConfig ? MemoryMax;
+    "on Compute Engine a switch restarts the copy of secrets in one step" =
+      !google.systemd.services.castaway-credentials.stopIfChanged;
+    "on Compute Engine old generations are collected" =
+      google.nix.gc.automatic && google.nix.gc.options == "--delete-older-than 14d";
+    "on Compute Engine a plain nixos-rebuild is refused" =
+      lib.hasPrefix "throw " google.environment.etc."nixos/configuration.nix".text
+      &&
+        google.virtualisation.googleComputeImage.configFile
+        == toString google.environment.etc."nixos/configuration.nix".source;
+    "on Compute Engine the daemon's metrics are collected from its health port" =
+      lib.elem "127.0.0.1:8080"
+        (
+          lib.concatMap (
+            scrape: (lib.head scrape.static_configs).targets
+          ) google.services.opentelemetry-collector.settings.receivers.prometheus.config.scrape_configs
+        );
+    "metrics are collected only where that is asked for" =
+      !unmonitored.services.opentelemetry-collector.enable
+      && !unmonitored.services.prometheus.exporters.node.enable
+      && !plain.services.opentelemetry-collector.enable;
+    "the exporter of the machine answers the machine alone" =
+      google.services.prometheus.exporters.node.listenAddress == "127.0.0.1";
     "a credential is loaded under the name that the daemon knows" =
       secretive.systemd.services.castaway-media-server.serviceConfig.LoadCredential == [
         "PRIVATE_KEY:/run/keys/private-key"
@@ -128,7 +170,8 @@ let
       && (server engine).settings.maxmemory-policy == "noeviction";
     "a local Valkey is Valkey, and gets up again" =
       engine.services.redis.package.pname == "valkey"
-      && engine.systemd.services.redis-castaway.serviceConfig.Restart == "always";
+      && engine.systemd.services.redis-castaway.serviceConfig.Restart == "always"
+      && !engine.systemd.services.redis-castaway.stopIfChanged;
     "a Valkey for other machines has a password, which is not in the settings" =
       complaints shared == [ ]
       && (server shared).settings.bind == "127.0.0.1 10.0.0.7"

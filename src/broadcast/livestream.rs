@@ -181,7 +181,7 @@ impl<L> Livestream<L> {
         livestream
     }
 
-    /// Makes the socket with this lease the streamer. `lease` must be newer than any before.
+    /// Makes the socket with this lease the streamer, unless one with a newer lease is.
     pub fn start(&mut self, user: UserId, lease: Lease) -> Result<Started, Refused> {
         let replaced = match self.phase {
             Phase::Ended => return Err(Refused::Ended),
@@ -195,6 +195,11 @@ impl<L> Livestream<L> {
             replaced,
             resumed: self.aired,
         })
+    }
+
+    /// Whether a streamer with a newer lease is on air.
+    pub fn is_superseded(&self, lease: Lease) -> bool {
+        matches!(self.phase, Phase::Live { lease: newer } if newer > lease)
     }
 
     /// The streamer has been told: from here on a loss is followed by a grace. False if the lease is stale.
@@ -367,6 +372,14 @@ impl<L> Livestream<L> {
     /// Whether this lease is the good one.
     pub fn holds(&self, lease: Lease) -> bool {
         matches!(self.phase, Phase::Live { lease: good } if good == lease)
+    }
+
+    /// The good lease, while its streamer is here.
+    pub fn lease(&self) -> Option<Lease> {
+        match self.phase {
+            Phase::Live { lease } => Some(lease),
+            _ => None,
+        }
     }
 
     /// How it is going.

@@ -32,6 +32,7 @@ mod metrics;
 mod node_registry;
 mod orphans;
 mod records;
+mod returns;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,7 +44,7 @@ use prometheus::Registry;
 use secrecy::ExposeSecret as _;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::broadcast::LivestreamId;
+use crate::broadcast::{LivestreamId, UserId};
 use crate::config::{Config, ConfigError};
 use client::Redis;
 use link::LinkBounds;
@@ -51,11 +52,13 @@ use livestream_task::{LivestreamTask, PIECE};
 use metrics::Metrics;
 use node_registry::NodeRegistry;
 use records::Records;
+use returns::Returns;
 
 pub use follower::{Follower, Position, Verdict};
 pub use frame::{Message, RemoteClip, decode};
 pub use link::{Link, Ticket, Unpublished};
 pub use records::Phase;
+pub use returns::ReturnKey;
 
 /// How a livestream stands on this node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,6 +126,7 @@ pub struct Cluster(Arc<Inner>);
 struct Inner {
     records: Records,
     registry: NodeRegistry,
+    returns: Returns,
     metrics: Metrics,
     bounds: LinkBounds,
     lease: Duration,
@@ -166,6 +170,7 @@ impl Cluster {
         let bulk_clips = (config.cluster.fetch_bytes / config.upload.max_clip_bytes).max(PIECE);
         Ok(Some(Self(Arc::new(Inner {
             registry: NodeRegistry::new(redis.clone(), &config.cluster),
+            returns: Returns::new(redis.clone(), config),
             records: Records::new(redis, node, config),
             metrics,
             bounds: LinkBounds {
@@ -217,6 +222,26 @@ impl Cluster {
             phase: record.phase,
             sequence: record.sequence,
         })
+    }
+
+    /// Whether a client may come back on an expired token, for all that Redis knows.
+    pub async fn may_return(&self, user: &UserId, key: &ReturnKey) -> Result<bool, Away> {
+        let returns = &self.0.returns;
+        returns.may_return(user, key).await.map_err(|_| Away)
+    }
+
+    /// Has Redis remember that these clients may come back; a failure is counted.
+    pub async fn remember_returns(&self, user: &UserId, keys: &[ReturnKey]) {
+        if let Err(error) = self.0.returns.remember(user, keys).await {
+            tracing::debug!(%error, "who may come back cannot be remembered now");
+        }
+    }
+
+    /// Has Redis forget that a client may come back; a failure is counted.
+    pub async fn forget_return(&self, user: &UserId, key: &ReturnKey) {
+        if let Err(error) = self.0.returns.forget(user, key).await {
+            tracing::debug!(%error, "who may come back cannot be forgotten now");
+        }
     }
 
     /// Whether Redis answers.

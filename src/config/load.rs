@@ -4,20 +4,23 @@
 //! default is a string (or nothing, as for every optional key) the text stays a string, so that a project id made of
 //! digits survives; elsewhere it is read as a TOML value.
 //!
-//! **Invariant**: no error quotes a value, since any value may be a secret in the wrong place.
+//! **Invariant**: no error quotes a value, since any value may be a secret in the wrong place; a setting that is wrong
+//! does not keep the others from being checked.
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use figment::Figment;
+use figment::error::Kind;
 use figment::providers::{Format, Serialized, Toml};
 use figment::value::{Dict, Tag, Value};
+use humantime_serde::re::humantime;
 
 use super::Config;
-use super::renamed::{RenamedToml, current};
-
-const PREFIX: &str = "CASTAWAY_";
+use super::error::{ConfigError, PREFIX, Problems, env_name};
+use super::renamed::current;
 
 /// Names that existing deployments have, and the keys they stand for.
 const LEGACY: [(&str, &str); 5] = [
@@ -34,67 +37,6 @@ const LEGACY: [(&str, &str); 5] = [
 /// Variables with our prefix that are not configuration keys.
 const NOT_KEYS: [&str; 1] = ["CASTAWAY_CONFIG"];
 
-/// What is wrong with the configuration, in words for who writes it.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("cannot read the configuration file {path}: {source}")]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// A credential cannot be read.
-    #[error("cannot read the credential {path}: {source}")]
-    Credential {
-        /// The credential's file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// A name that stands for no key.
-    #[error("{place} names no key of the configuration; {hint}")]
-    Unknown {
-        /// Where the name was found.
-        place: String,
-        /// What would be right.
-        hint: String,
-    },
-    /// A value that cannot be read.
-    #[error("{key} (from {place}): {problem}")]
-    Shape {
-        /// The key.
-        key: String,
-        /// Where the value was found.
-        place: String,
-        /// What is wrong, and what would be right.
-        problem: String,
-    },
-    /// A value that makes no sense.
-    #[error("{key} {problem}; set it in the file, as {env} in the environment, or as the credential castaway.{key}", env = env_name(key))]
-    Value {
-        /// The key.
-        key: &'static str,
-        /// What it must be.
-        problem: String,
-    },
-}
-
-impl ConfigError {
-    /// The value of `key` makes no sense: `problem` reads on after the key's name.
-    pub fn value(key: &'static str, problem: impl Into<String>) -> Self {
-        Self::Value {
-            key,
-            problem: problem.into(),
-        }
-    }
-}
-
-fn env_name(key: &str) -> String {
-    format!("{PREFIX}{}", key.to_uppercase().replace('.', "__"))
-}
-
 /// The places that are searched; passed in, so that tests need no process environment.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
@@ -102,6 +44,8 @@ pub struct Sources {
     pub file: Option<PathBuf>,
     /// The environment.
     pub environment: BTreeMap<String, String>,
+    /// Variables of the environment whose values are no UTF-8.
+    pub unreadable: Vec<String>,
     /// systemd's `$CREDENTIALS_DIRECTORY`.
     pub credentials: Option<PathBuf>,
 }
@@ -109,9 +53,18 @@ pub struct Sources {
 impl Sources {
     /// The process's own environment and credentials directory, and `file` or `CASTAWAY_CONFIG`.
     pub fn of_process(file: Option<PathBuf>) -> Self {
-        let environment: BTreeMap<String, String> = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect();
+        let mut environment = BTreeMap::new();
+        let mut unreadable = Vec::new();
+        for (name, value) in std::env::vars_os() {
+            // A name that is no UTF-8 is no key of ours.
+            let Ok(name) = name.into_string() else {
+                continue;
+            };
+            match value.into_string() {
+                Ok(value) => drop(environment.insert(name, value)),
+                Err(_) => unreadable.push(name),
+            }
+        }
         let named = |name: &str| {
             environment
                 .get(name)
@@ -122,92 +75,176 @@ impl Sources {
             file: file.or_else(|| named("CASTAWAY_CONFIG")),
             credentials: named("CREDENTIALS_DIRECTORY"),
             environment,
+            unreadable,
         }
     }
 }
 
-pub(super) fn load(sources: &Sources) -> Result<Config, ConfigError> {
-    let defaults = Serialized::defaults(Config::default());
-    let known = Figment::from(&defaults);
-    let mut figment = known.clone();
+/// A key that a place sets.
+struct Setting {
+    key: String,
+    value: Value,
+    place: String,
+}
+
+/// The configuration of all settings that can be read, and what is wrong with the others.
+pub(super) fn load(sources: &Sources) -> (Config, Problems) {
+    let defaults = Figment::from(Serialized::defaults(Config::default()));
+    let mut problems = Problems::default();
+    let mut settings = Vec::new();
     if let Some(path) = &sources.file {
-        let text = fs::read_to_string(path).map_err(|source| ConfigError::File {
-            path: path.clone(),
-            source,
-        })?;
-        let provider = || RenamedToml(&text);
-        // Merged alone first: only then does an error name the file.
-        read(
-            &known.clone().merge(provider()),
-            &path.display().to_string(),
-        )?;
-        figment = figment.merge(provider());
+        problems.take(of_file(path), |found| settings.extend(found));
     }
     for (name, text) in &sources.environment {
-        let Some(key) = key_of_variable(name)? else {
-            continue;
-        };
         if text.is_empty() {
             continue;
         }
-        figment = merge_text(
-            figment,
-            &known,
-            &key,
-            text,
-            &format!("{name} in the environment"),
-        )?;
+        let place = format!("{name} in the environment");
+        problems.take(key_of_variable(name), |key| {
+            settings.extend(key.map(|key| Setting {
+                value: of_text(&defaults, &key, text),
+                key,
+                place,
+            }));
+        });
+    }
+    for name in &sources.unreadable {
+        let unreadable = |key: Option<String>| {
+            key.map_or(Ok(()), |key| {
+                Err(ConfigError::Shape {
+                    key,
+                    place: format!("{name} in the environment"),
+                    problem: "must be UTF-8".to_owned(),
+                })
+            })
+        };
+        problems.take(key_of_variable(name).and_then(unreadable), drop);
     }
     if let Some(directory) = &sources.credentials {
-        for (path, key) in credentials(directory)? {
-            let text = fs::read_to_string(&path).map_err(|source| ConfigError::Credential {
-                path: path.clone(),
-                source,
-            })?;
-            let place = format!("the credential {}", path.display());
-            figment = merge_text(
-                figment,
-                &known,
-                &key,
-                text.trim_end_matches(['\r', '\n']),
-                &place,
-            )?;
+        for found in credentials(directory) {
+            let read = found.and_then(|(path, key)| of_credential(&defaults, &path, key));
+            problems.take(read, |setting| settings.push(setting));
         }
     }
-    read(&figment, "the configuration")
+    let mut merged = defaults.clone();
+    for setting in settings {
+        // Each by itself first, so that an error names its place, and one does not hide the next.
+        let checked = setting.check(&defaults);
+        problems.take(checked, |()| merged = setting.merged_into(&merged));
+    }
+    (merged.extract().unwrap_or_default(), problems)
 }
 
-fn read(figment: &Figment, place: &str) -> Result<Config, ConfigError> {
-    figment.extract::<Config>().map_err(|error| {
-        // figment's own text quotes the value of a wrong type; say what was expected, never what was found.
-        use figment::error::Kind;
-        let first = error.into_iter().next();
-        let (key, problem) = first.map_or_else(
-            || (String::new(), "cannot be read".to_owned()),
-            |error| {
-                let problem = match &error.kind {
-                    Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) => {
-                        format!("must be {expected}")
-                    }
-                    Kind::InvalidLength(_, expected) => format!("must have the length {expected}"),
-                    Kind::UnknownField(field, known) => {
-                        format!("unknown key {field:?}; known here are {}", known.join(", "))
-                    }
-                    Kind::UnknownVariant(_, known) => format!("must be one of {}", known.join(", ")),
-                    Kind::MissingField(field) => format!("lacks the key {field:?}"),
-                    Kind::Message(text) if error.path.is_empty() => {
-                        format!("is not TOML: {}", text.lines().next().unwrap_or_default())
-                    }
-                    _ => "has a value that cannot be read: durations are written \"10s\", addresses \"0.0.0.0:3000\", \
-                          networks \"10.0.0.0/8\", sizes as whole numbers"
-                        .to_owned(),
-                };
-                (error.path.join("."), problem)
-            },
-        );
-        let key = if key.is_empty() { "the configuration".to_owned() } else { key };
-        ConfigError::Shape { key, place: place.to_owned(), problem }
+/// The settings of a TOML file; those that name no key are among the errors of [`Setting::check`].
+fn of_file(path: &Path) -> Result<Vec<Setting>, ConfigError> {
+    let text = fs::read_to_string(path).map_err(|source| ConfigError::File {
+        path: path.to_owned(),
+        source,
+    })?;
+    let place = path.display().to_string();
+    let sections: Dict = Toml::from_str(&text).map_err(|error| ConfigError::Shape {
+        key: "the configuration".to_owned(),
+        place: place.clone(),
+        // Its further lines quote the file.
+        problem: format!(
+            "is not TOML: {}",
+            error.to_string().lines().next().unwrap_or_default()
+        ),
+    })?;
+    let mut settings = Vec::new();
+    for (section, value) in sections {
+        let Value::Dict(_, entries) = value else {
+            settings.push(Setting {
+                key: section,
+                value,
+                place: place.clone(),
+            });
+            continue;
+        };
+        settings.extend(entries.into_iter().map(|(entry, value)| Setting {
+            key: current(&format!("{section}.{entry}")).to_owned(),
+            value,
+            place: place.clone(),
+        }));
+    }
+    Ok(settings)
+}
+
+fn of_credential(defaults: &Figment, path: &Path, key: String) -> Result<Setting, ConfigError> {
+    let text = fs::read_to_string(path).map_err(|source| ConfigError::Credential {
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok(Setting {
+        value: of_text(defaults, &key, text.trim_end_matches(['\r', '\n'])),
+        key,
+        place: format!("the credential {}", path.display()),
     })
+}
+
+/// Reads a text as the type of the key's default.
+fn of_text(defaults: &Figment, key: &str, text: &str) -> Value {
+    match defaults.find_value(key) {
+        Ok(Value::Num(..) | Value::Bool(..) | Value::Array(..)) => parse(text),
+        _ => Value::from(text),
+    }
+}
+
+impl Setting {
+    fn merged_into(&self, figment: &Figment) -> Figment {
+        let (section, entry) = self.key.split_once('.').unwrap_or((&self.key, ""));
+        let nested: Dict = [(entry.to_owned(), self.value.clone())].into();
+        let sections: BTreeMap<_, _> = [(section.to_owned(), nested)].into();
+        figment
+            .clone()
+            .merge(Serialized::from(sections, figment::Profile::Default))
+    }
+
+    fn check(&self, defaults: &Figment) -> Result<(), ConfigError> {
+        known_key(&self.key, &format!("{} in {}", self.key, self.place))?;
+        self.merged_into(defaults)
+            .extract::<Config>()
+            .map(drop)
+            .map_err(|error| ConfigError::Shape {
+                key: self.key.clone(),
+                place: self.place.clone(),
+                problem: wanted(&error, defaults.find_value(&self.key).ok()),
+            })
+    }
+}
+
+/// What a value must be, in the file's own spelling. figment's text quotes the value, and speaks of Rust's types.
+fn wanted(error: &figment::Error, default: Option<Value>) -> String {
+    if let Kind::UnknownVariant(_, known) = &error.kind {
+        return format!("must be one of {}", known.join(", "));
+    }
+    let wrong_type = matches!(error.kind, Kind::InvalidType(..));
+    match default.unwrap_or(Value::from("")) {
+        Value::Num(_, number) => {
+            let example = number.to_u128().unwrap_or_default();
+            let range = if wrong_type {
+                ""
+            } else {
+                ", neither negative nor that large"
+            };
+            format!("must be a whole number, such as {example}{range}")
+        }
+        Value::Bool(..) => "must be true or false".to_owned(),
+        Value::Array(_, items) if items.is_empty() => {
+            "must be a list of networks, such as [\"10.0.0.0/8\"]".to_owned()
+        }
+        Value::Array(..) => "must be a list of texts, such as [\"*\"]".to_owned(),
+        Value::String(_, text) if humantime::parse_duration(&text).is_ok() => {
+            format!("must be a duration, such as \"{text}\"")
+        }
+        Value::String(_, text) if text.parse::<SocketAddr>().is_ok() => {
+            format!("must be an address with a port, such as \"{text}\"")
+        }
+        Value::String(_, text) if !text.is_empty() => {
+            format!("must be a text, such as \"{text}\"")
+        }
+        _ => "must be a text in quotes".to_owned(),
+    }
 }
 
 /// The key that an environment variable stands for, if it is one of ours.
@@ -226,39 +263,40 @@ fn key_of_variable(name: &str) -> Result<Option<String>, ConfigError> {
 }
 
 /// The credentials in `directory` that are ours, with their keys. Others may lie beside them.
-fn credentials(directory: &Path) -> Result<Vec<(PathBuf, String)>, ConfigError> {
+fn credentials(directory: &Path) -> Vec<Result<(PathBuf, String), ConfigError>> {
     let unreadable = |source| ConfigError::Credential {
         path: directory.to_owned(),
         source,
     };
-    let mut found = Vec::new();
-    for entry in fs::read_dir(directory).map_err(unreadable)? {
-        let path = entry.map_err(unreadable)?.path();
-        let name = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .unwrap_or_default();
-        let legacy = LEGACY
-            .iter()
-            .find(|(legacy, _)| *legacy == name)
-            .map(|(_, key)| (*key).to_owned());
-        let key = match (legacy, name.strip_prefix("castaway.")) {
-            // A credential holds the thing itself: under this name the JSON text, not a path to it.
-            (Some(key), _) if key == "google.service_account_file" => {
-                "google.service_account".to_owned()
-            }
-            (Some(key), _) => key,
-            (None, Some(key)) => known_key(key, &format!("the credential {}", path.display()))?,
-            (None, None) => continue,
-        };
-        found.push((path, key));
-    }
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) => return vec![Err(unreadable(error))],
+    };
+    let mut found: Vec<_> = entries
+        .filter_map(|entry| match entry {
+            Ok(entry) => key_of_credential(entry.path()),
+            Err(error) => Some(Err(unreadable(error))),
+        })
+        .collect();
     // Legacy names first: our own win.
-    found.sort_by_key(|(path, _)| {
-        path.file_name()
-            .is_some_and(|name| name.to_string_lossy().starts_with("castaway."))
+    found.sort_by_key(|found| {
+        let path = found.as_ref().ok().and_then(|(path, _)| path.file_name());
+        path.is_some_and(|name| name.to_string_lossy().starts_with("castaway."))
     });
-    Ok(found)
+    found
+}
+
+fn key_of_credential(path: PathBuf) -> Option<Result<(PathBuf, String), ConfigError>> {
+    let name = path.file_name()?.to_str()?;
+    let legacy = LEGACY.iter().find(|(legacy, _)| *legacy == name);
+    let key = match (legacy, name.strip_prefix("castaway.")) {
+        // A credential holds the thing itself: under this name the JSON text, not a path to it.
+        (Some((_, "google.service_account_file")), _) => Ok("google.service_account".to_owned()),
+        (Some((_, key)), _) => Ok((*key).to_owned()),
+        (None, Some(key)) => known_key(key, &format!("the credential {}", path.display())),
+        (None, None) => return None,
+    };
+    Some(key.map(|key| (path, key)))
 }
 
 /// Every key, in the file's spelling.
@@ -318,30 +356,6 @@ fn known_key(key: &str, place: &str) -> Result<String, ConfigError> {
         place: place.to_owned(),
         hint,
     })
-}
-
-/// Merges one text as the value of `key`, and reads the whole at once so that an error names the place.
-fn merge_text(
-    figment: Figment,
-    defaults: &Figment,
-    key: &str,
-    text: &str,
-    place: &str,
-) -> Result<Figment, ConfigError> {
-    let value = match defaults.find_value(key) {
-        Ok(Value::Num(..) | Value::Bool(..) | Value::Array(..)) => parse(text),
-        _ => Value::from(text),
-    };
-    let (section, entry) = key.split_once('.').unwrap_or((key, ""));
-    let nested: Dict = [(entry.to_owned(), value)].into_iter().collect();
-    let merged = figment.merge(Serialized::from(
-        [(section.to_owned(), nested)]
-            .into_iter()
-            .collect::<BTreeMap<_, _>>(),
-        figment::Profile::Default,
-    ));
-    read(&merged, place)?;
-    Ok(merged)
 }
 
 /// Reads a text as the TOML value it looks like; a bare word or list of words as strings.

@@ -1,22 +1,26 @@
 //! What can be set, and its defaults: the one place that names every key.
 //!
 //! [`Config::load`] layers the sources (defaults, file, environment, credentials: see [`load`]), and
-//! [`Config::validate`] checks what types cannot say.
+//! [`Config::validate`] checks what types cannot say ([`check`]).
 //!
 //! **Invariant**: a [`Config`] that exists has been validated, and no secret in it can be printed: secrets are
 //! `SecretString`s, whose `Debug` shows nothing.
 
+mod check;
+mod error;
 mod load;
 mod renamed;
 mod sections;
+mod server;
 
-pub use load::{ConfigError, Sources};
+pub use error::{ConfigError, Problems};
+pub use load::Sources;
 pub use sections::{
-    Cluster, Google, Http, Identity, Listener, Livestream, Log, LogFormat, LookupPolicy, Server,
-    Upload,
+    Cluster, Google, Http, Identity, Listener, Livestream, Log, LogFormat, LookupPolicy, Upload,
 };
+pub use server::Server;
 
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 
 /// Keys that a reload takes up. Credentials are re-read as well.
@@ -54,184 +58,22 @@ pub struct Config {
 }
 
 impl Config {
-    /// Loads and validates the configuration from `sources`.
-    pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
-        let config = load::load(sources)?;
-        config.validate()?;
-        Ok(config)
+    /// Loads and validates the configuration from `sources`; an error names all that is wrong.
+    pub fn load(sources: &Sources) -> Result<Self, Problems> {
+        let (config, problems) = Self::read(sources);
+        problems.into_result().map(|()| config)
+    }
+
+    /// The configuration, and all that is wrong with it. A key whose value cannot be read has its default.
+    pub fn read(sources: &Sources) -> (Self, Problems) {
+        let (config, mut problems) = load::load(sources);
+        problems.extend(config.check());
+        (config, problems)
     }
 
     /// Checks what the types cannot: ranges, and values that only make sense together.
-    pub fn validate(&self) -> Result<(), ConfigError> {
-        self.check_positive()?;
-        self.log.check_level()?;
-        let Self {
-            server,
-            upload,
-            listener,
-            google,
-            identity,
-            ..
-        } = self;
-        let wrong = |key, problem| Err(ConfigError::value(key, problem));
-        if server.listen == server.health_listen && server.listen.port() != 0 {
-            return wrong(
-                "server.health_listen",
-                "must differ from server.listen: clients and health checks have a port each",
-            );
-        }
-        if upload.max_clip_bytes > 256 << 20 {
-            return wrong(
-                "upload.max_clip_bytes",
-                "may be at most 268435456 (256 MiB)",
-            );
-        }
-        if u64::from(upload.bytes_burst) < upload.max_clip_bytes as u64 {
-            return wrong(
-                "upload.bytes_burst",
-                "must be at least upload.max_clip_bytes, or the largest clip could never be sent",
-            );
-        }
-        if listener.queue_bytes < upload.max_clip_bytes {
-            return wrong(
-                "listener.queue_bytes",
-                "must be at least upload.max_clip_bytes, or the largest clip could never be heard",
-            );
-        }
-        if server.request_timeout <= server.ping_interval {
-            return wrong(
-                "server.request_timeout",
-                "must be longer than server.ping_interval: a long poll lasts until the next ping",
-            );
-        }
-        if google.request_timeout.as_millis() > 4_500 {
-            return wrong(
-                "google.request_timeout",
-                "may be at most 4500ms: the app gives up on `success` after 5 s",
-            );
-        }
-        if identity.clock_skew.as_secs() > 600 {
-            return wrong("identity.clock_skew", "may be at most 10m");
-        }
-        self.check_cluster()
-    }
-
-    fn check_cluster(&self) -> Result<(), ConfigError> {
-        let Self {
-            cluster, upload, ..
-        } = self;
-        let wrong = |key, problem| Err(ConfigError::value(key, problem));
-        let sound = |url: &SecretString| {
-            // Its own error would quote the URL, and so the password.
-            redis::IntoConnectionInfo::into_connection_info(url.expose_secret()).is_ok()
-        };
-        if cluster.url.as_ref().is_some_and(|url| !sound(url)) {
-            return wrong(
-                "cluster.url",
-                "must be redis://[user:password@]host[:port][/db], or rediss:// for TLS; what is special in a password \
-                 is percent-encoded",
-            );
-        }
-        if cluster.prefix.is_empty() || cluster.prefix.contains(['{', '}']) {
-            return wrong("cluster.prefix", "must be a word without braces");
-        }
-        if cluster.node.as_ref().is_some_and(|node| node.len() > 200) {
-            return wrong("cluster.node", "may have at most 200 bytes");
-        }
-        if cluster.lease < cluster.heartbeat * 2 + cluster.timeout {
-            return wrong(
-                "cluster.lease",
-                "must be at least twice cluster.heartbeat and cluster.timeout, or one lost command would lose it",
-            );
-        }
-        if cluster.timeout.as_millis() > 2_000 {
-            return wrong(
-                "cluster.timeout",
-                "may be at most 2s: the app gives up on `success` after 5 s",
-            );
-        }
-        if cluster.queue_bytes < upload.max_clip_bytes {
-            return wrong(
-                "cluster.queue_bytes",
-                "must be at least upload.max_clip_bytes, or the largest clip could reach no other node",
-            );
-        }
-        Ok(())
-    }
-
-    fn check_positive(&self) -> Result<(), ConfigError> {
-        let Self {
-            server,
-            upload,
-            livestream,
-            listener,
-            google,
-            cluster,
-            ..
-        } = self;
-        let numbers = [
-            ("server.max_connections", server.max_connections as u64),
-            (
-                "server.max_connections_per_address",
-                server.max_connections_per_address as u64,
-            ),
-            ("server.max_refusals", u64::from(server.max_refusals)),
-            (
-                "server.send_buffer_bytes",
-                u64::from(server.send_buffer_bytes),
-            ),
-            ("upload.max_clip_bytes", upload.max_clip_bytes as u64),
-            (
-                "upload.clips_per_minute",
-                u64::from(upload.clips_per_minute),
-            ),
-            ("upload.clips_burst", u64::from(upload.clips_burst)),
-            (
-                "upload.bytes_per_second",
-                u64::from(upload.bytes_per_second),
-            ),
-            ("upload.bytes_burst", u64::from(upload.bytes_burst)),
-            ("livestream.max_live", livestream.max_live as u64),
-            ("livestream.max_listeners", livestream.max_listeners as u64),
-            ("listener.queue_clips", listener.queue_clips as u64),
-            ("listener.queue_bytes", listener.queue_bytes as u64),
-            ("google.max_requests", google.max_requests as u64),
-            ("google.cache_entries", google.cache_entries),
-            ("cluster.history_clips", cluster.history_clips as u64),
-            ("cluster.history_bytes", cluster.history_bytes as u64),
-            ("cluster.fetch_bytes", cluster.fetch_bytes as u64),
-            ("cluster.queue_clips", cluster.queue_clips as u64),
-            ("cluster.queue_bytes", cluster.queue_bytes as u64),
-        ];
-        let durations = [
-            ("server.ping_interval", server.ping_interval),
-            ("server.ping_timeout", server.ping_timeout),
-            ("server.connect_timeout", server.connect_timeout),
-            ("server.header_timeout", server.header_timeout),
-            ("server.idle_timeout", server.idle_timeout),
-            ("server.request_timeout", server.request_timeout),
-            ("server.tcp_user_timeout", server.tcp_user_timeout),
-            ("server.shutdown_timeout", server.shutdown_timeout),
-            ("listener.stall_timeout", listener.stall_timeout),
-            ("listener.max_lag", listener.max_lag),
-            ("google.connect_timeout", google.connect_timeout),
-            ("google.request_timeout", google.request_timeout),
-            ("cluster.lease", cluster.lease),
-            ("cluster.heartbeat", cluster.heartbeat),
-            ("cluster.timeout", cluster.timeout),
-        ];
-        let zero_number = numbers
-            .iter()
-            .find(|(_, value)| *value == 0)
-            .map(|(key, _)| *key);
-        let zero_duration = durations
-            .iter()
-            .find(|(_, value)| value.as_millis() == 0)
-            .map(|(key, _)| *key);
-        match zero_number.or(zero_duration) {
-            Some(key) => Err(ConfigError::value(key, "must be greater than zero")),
-            None => Ok(()),
-        }
+    pub fn validate(&self) -> Result<(), Problems> {
+        self.check().into_result()
     }
 
     /// Which keys differ from what runs and cannot be changed while it runs. Google's secrets are not compared: they are

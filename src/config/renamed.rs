@@ -1,9 +1,5 @@
 //! Keys that had other names before: deployments that still use those keep working.
 
-use figment::providers::{Format as _, Toml};
-use figment::value::{Dict, Map};
-use figment::{Error, Metadata, Profile, Provider};
-
 /// Old and new names.
 const RENAMED: [(&str, &str); 3] = [
     ("cluster.pulse", "cluster.heartbeat"),
@@ -15,36 +11,6 @@ const RENAMED: [(&str, &str); 3] = [
 pub(super) fn current(key: &str) -> &str {
     let renamed = RENAMED.iter().find(|(old, _)| *old == key);
     renamed.map_or(key, |(_, new)| new)
-}
-
-/// A TOML file, with the names of now. Where both names are set, the new one wins.
-pub(super) struct RenamedToml<'a>(pub(super) &'a str);
-
-impl Provider for RenamedToml<'_> {
-    fn metadata(&self) -> Metadata {
-        Toml::string(self.0).metadata()
-    }
-
-    fn data(&self) -> Result<Map<Profile, Dict>, Error> {
-        let mut data = Toml::string(self.0).data()?;
-        for sections in data.values_mut() {
-            for (old, new) in RENAMED {
-                rename(sections, old, new);
-            }
-        }
-        Ok(data)
-    }
-}
-
-fn rename(sections: &mut Dict, old: &str, new: &str) {
-    let (Some((section, old)), Some((_, new))) = (old.split_once('.'), new.split_once('.')) else {
-        return;
-    };
-    if let Some(figment::value::Value::Dict(_, entries)) = sections.get_mut(section)
-        && let Some(value) = entries.remove(old)
-    {
-        entries.entry(new.to_owned()).or_insert(value);
-    }
 }
 
 #[cfg(test)]

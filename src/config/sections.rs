@@ -1,84 +1,11 @@
 //! The sections, one struct each. Every key's unit is in its name or its type: durations are written `10s`,
 //! `250ms`, `2m`.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ipnet::IpNet;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
-
-use super::ConfigError;
-
-/// `[server]`: ports, connections and timeouts.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Server {
-    /// Where clients connect. Port 0 takes a free one.
-    pub listen: SocketAddr,
-    /// Where health checks and metrics are answered. Port 0 takes a free one.
-    pub health_listen: SocketAddr,
-    /// How often a client is pinged.
-    #[serde(with = "humantime_serde")]
-    pub ping_interval: Duration,
-    /// How long a client may take to answer a ping.
-    #[serde(with = "humantime_serde")]
-    pub ping_timeout: Duration,
-    /// How long a connection may stay without joining a namespace; covers the check of its token.
-    #[serde(with = "humantime_serde")]
-    pub connect_timeout: Duration,
-    /// How long a request's headers may take to arrive.
-    #[serde(with = "humantime_serde")]
-    pub header_timeout: Duration,
-    /// How long a connection is kept without a request: longer than a load balancer keeps its own (Google's: 600 s).
-    #[serde(with = "humantime_serde")]
-    pub idle_timeout: Duration,
-    /// How long one HTTP exchange may take, a long poll included.
-    #[serde(with = "humantime_serde")]
-    pub request_timeout: Duration,
-    /// How long sent bytes may stay unacknowledged before the kernel gives the connection up.
-    #[serde(with = "humantime_serde")]
-    pub tcp_user_timeout: Duration,
-    /// How long a stop may take.
-    #[serde(with = "humantime_serde")]
-    pub shutdown_timeout: Duration,
-    /// Kernel send buffer of a connection, in bytes. What a stalled listener pins in the kernel.
-    pub send_buffer_bytes: u32,
-    /// Connections in all.
-    pub max_connections: usize,
-    /// Connections from one address.
-    pub max_connections_per_address: usize,
-    /// Refusals on one connection; with the last of them it is closed.
-    pub max_refusals: u32,
-    /// Proxies whose `X-Forwarded-For` is believed, as networks: `["10.0.0.0/8"]`.
-    pub trusted_proxies: Vec<IpNet>,
-    /// Origins that browsers may connect from; `["*"]` is any.
-    pub cors_origins: Vec<String>,
-}
-
-impl Default for Server {
-    fn default() -> Self {
-        Self {
-            listen: (Ipv4Addr::UNSPECIFIED, 3000).into(),
-            health_listen: (Ipv4Addr::UNSPECIFIED, 8080).into(),
-            ping_interval: Duration::from_secs(10),
-            ping_timeout: Duration::from_secs(10),
-            connect_timeout: Duration::from_secs(10),
-            header_timeout: Duration::from_secs(10),
-            idle_timeout: Duration::from_secs(620),
-            request_timeout: Duration::from_secs(30),
-            tcp_user_timeout: Duration::from_secs(15),
-            shutdown_timeout: Duration::from_secs(10),
-            send_buffer_bytes: 128 << 10,
-            max_connections: 20_000,
-            max_connections_per_address: 2_000,
-            max_refusals: 5,
-            trusted_proxies: Vec::new(),
-            cors_origins: vec!["*".into()],
-        }
-    }
-}
 
 /// `[upload]`: what a streamer may send. The defaults let the shipped app flush an outage of 60 s at once.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -126,6 +53,9 @@ pub struct Livestream {
     pub backlog_clips: usize,
     /// What those clips may weigh together, in bytes; the latest clip is always kept.
     pub backlog_bytes: usize,
+    /// How often the documents of what is live, and the accounts of its streamers, are looked at again.
+    #[serde(with = "humantime_serde")]
+    pub recheck_interval: Duration,
     /// Livestreams on this machine.
     pub max_live: usize,
     /// Listeners of one livestream on this machine.
@@ -138,6 +68,7 @@ impl Default for Livestream {
             grace: Duration::from_secs(30),
             backlog_clips: 1,
             backlog_bytes: 8 << 20,
+            recheck_interval: Duration::from_secs(30),
             max_live: 1_000,
             max_listeners: 10_000,
         }
@@ -200,6 +131,17 @@ pub struct Identity {
     /// How long after it was lost a socket may come back with the same token though that has expired.
     #[serde(with = "humantime_serde")]
     pub return_window: Duration,
+    /// Lost sockets that may come back so, in all; beyond, the oldest may not.
+    pub max_returns: usize,
+    /// Those of one user.
+    pub max_returns_per_user: usize,
+    /// Look-ups of one user in a minute that may end without a livestream of theirs; beyond, they are told to try again.
+    pub failed_lookups_per_user: u32,
+    /// The same for all users of one address.
+    pub failed_lookups_per_address: u32,
+    /// Tokens of one address in a minute whose signing key is not known yet that are answered as a temporary failure;
+    /// beyond, they are invalid.
+    pub unknown_keys_per_address: u32,
 }
 
 impl Default for Identity {
@@ -208,6 +150,11 @@ impl Default for Identity {
             lookup: LookupPolicy::default(),
             clock_skew: Duration::from_mins(1),
             return_window: Duration::from_mins(2),
+            max_returns: 50_000,
+            max_returns_per_user: 16,
+            failed_lookups_per_user: 100,
+            failed_lookups_per_address: 1000,
+            unknown_keys_per_address: 100,
         }
     }
 }
@@ -234,10 +181,11 @@ pub struct Google {
     /// How long a connection to Google may take.
     #[serde(with = "humantime_serde")]
     pub connect_timeout: Duration,
-    /// How long a call to Google may take in all.
+    /// How long a call to Google may take, and how long it may wait for its turn before.
     #[serde(with = "humantime_serde")]
     pub request_timeout: Duration,
-    /// Calls to Google that may be under way at once.
+    /// Calls to Google that may be under way at once, for each of these: checks of streamers, checks of listeners, and
+    /// all that no client waits for.
     pub max_requests: usize,
     /// How long a livestream's document is believed when a listener asks for it.
     #[serde(with = "humantime_serde")]
@@ -363,33 +311,10 @@ pub struct Log {
     pub format: LogFormat,
     /// Whether clients' addresses are logged.
     pub client_address: bool,
-}
-
-impl Log {
-    /// Whether the level is one: a misspelt word would be taken for a module's name, and nothing of ours be logged.
-    pub(super) fn check_level(&self) -> Result<(), ConfigError> {
-        let wrong = || {
-            ConfigError::value(
-                "log.level",
-                "must be off, error, warn, info, debug or trace, or directives such as \
-                 info,castaway_media_server::relay=debug",
-            )
-        };
-        let bare = |directive: &str| {
-            directive
-                .trim()
-                .parse::<tracing::level_filters::LevelFilter>()
-                .is_ok()
-        };
-        let known = self
-            .level
-            .split(',')
-            .all(|directive| directive.contains('=') || bare(directive));
-        if !known || tracing_subscriber::EnvFilter::try_new(&self.level).is_err() {
-            return Err(wrong());
-        }
-        Ok(())
-    }
+    /// Refusals of each role that are logged in a minute; the others are only counted.
+    pub refusals_per_minute: u32,
+    /// The most bytes of lines that wait for a slow reader of the log; further lines are dropped.
+    pub queue_bytes: usize,
 }
 
 impl Default for Log {
@@ -398,6 +323,8 @@ impl Default for Log {
             level: "info".into(),
             format: LogFormat::default(),
             client_address: false,
+            refusals_per_minute: 60,
+            queue_bytes: 1 << 20,
         }
     }
 }

@@ -6,6 +6,7 @@
 //!
 //! **Invariant**: one cached read per livestream is under way at a time; a fresh read begins after it was asked for.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -19,7 +20,8 @@ use super::writer::Writer;
 use super::{Entry, Freshness, Unavailable};
 use crate::broadcast::{LivestreamId, UserId};
 use crate::config;
-use crate::google::{Access, Dependency, Failure};
+use crate::google::{Access, Complaint, Dependency, Failure, Lane};
+use crate::metrics::Metrics;
 
 /// Firestore's livestreams; cheap to clone.
 #[derive(Clone)]
@@ -33,8 +35,10 @@ impl Firestore {
         access: Access,
         config: &config::Google,
         state_directory: Option<&Path>,
+        metrics: &Metrics,
     ) -> Result<Self, StateError> {
-        let remembered = Remembered::open(state_directory, &access.project)?;
+        let failures = metrics.state_file_errors.clone();
+        let remembered = Remembered::open(state_directory, &access.project, failures)?;
         let documents = Documents::new(access, config);
         let writer = Writer::new(documents.clone(), remembered, config.request_timeout);
         Ok(Self { documents, writer })
@@ -51,6 +55,17 @@ impl Firestore {
     ) -> Result<Option<Entry>, Unavailable> {
         self.documents.find(id, freshness).await
     }
+
+    pub(super) fn is_cached(&self, id: &LivestreamId) -> bool {
+        self.documents.cache.contains_key(id)
+    }
+
+    pub(super) async fn missing(
+        &self,
+        ids: &[LivestreamId],
+    ) -> Result<Vec<LivestreamId>, Unavailable> {
+        self.documents.missing(ids).await.map_err(|_| Unavailable)
+    }
 }
 
 /// The documents, read through a cache.
@@ -66,6 +81,7 @@ struct Inner {
     /// `…/projects/{project}/databases/(default)/documents`, as a URL and as a resource name.
     url: String,
     name: String,
+    complaint: Complaint,
 }
 
 /// How an attempt to write ended.
@@ -105,6 +121,7 @@ impl Documents {
                 url: format!("{base}/{name}"),
                 name,
                 access,
+                complaint: Complaint::default(),
             }),
             cache: Cache::builder()
                 .max_capacity(config.cache_entries)
@@ -120,11 +137,11 @@ impl Documents {
     ) -> Result<Option<Entry>, Unavailable> {
         let found = match freshness {
             Freshness::Cached => {
-                let read = self.read(id);
+                let read = self.read(id, Lane::Listeners);
                 self.cache.try_get_with_by_ref(id, read).await
             }
             Freshness::Fresh => {
-                let found = self.read(id).await.map_err(Arc::new);
+                let found = self.read(id, Lane::Streamers).await.map_err(Arc::new);
                 if let Ok(entry) = &found {
                     self.cache.insert(id.clone(), entry.clone()).await;
                 }
@@ -133,7 +150,7 @@ impl Documents {
         };
         found.map_err(|failure| {
             // An outage is complained about by the client; this may be a project without a database.
-            if failure.is_verdict() {
+            if failure.is_verdict() && self.inner.complaint.is_due() {
                 tracing::warn!(livestream.id = %id, %failure, "a livestream's document cannot be read");
             }
             Unavailable
@@ -141,12 +158,16 @@ impl Documents {
     }
 
     /// Reads the document, past the cache.
-    pub(super) async fn read(&self, id: &LivestreamId) -> Result<Option<Entry>, Failure> {
+    pub(super) async fn read(
+        &self,
+        id: &LivestreamId,
+        lane: Lane,
+    ) -> Result<Option<Entry>, Failure> {
         let body = json!({
             "documents": [self.document(id)],
             "mask": { "fieldPaths": ["artistId", "streamerConnected"] },
         });
-        match self.call::<Vec<Found>>("batchGet", &body).await {
+        match self.call::<Vec<Found>>("batchGet", lane, &body).await {
             Ok(answer) => {
                 let found = answer
                     .into_iter()
@@ -162,6 +183,20 @@ impl Documents {
         }
     }
 
+    /// Those of `ids` of which Firestore says that there is no such document.
+    async fn missing(&self, ids: &[LivestreamId]) -> Result<Vec<LivestreamId>, Failure> {
+        let documents: Vec<String> = ids.iter().map(|id| self.document(id)).collect();
+        let body = json!({ "documents": documents, "mask": { "fieldPaths": ["artistId"] } });
+        let answer: Vec<Found> = self.call("batchGet", Lane::Background, &body).await?;
+        let names: HashSet<String> = answer.into_iter().filter_map(|it| it.missing).collect();
+        let gone = ids.iter().filter(|id| names.contains(&self.document(id)));
+        let gone: Vec<LivestreamId> = gone.cloned().collect();
+        for id in &gone {
+            self.cache.insert(id.clone(), None).await;
+        }
+        Ok(gone)
+    }
+
     /// Tries once to write `streamerConnected`.
     pub(super) async fn write(&self, id: &LivestreamId, connected: bool) -> Written {
         let body = json!({ "writes": [{
@@ -172,7 +207,7 @@ impl Documents {
             "updateMask": { "fieldPaths": ["streamerConnected"] },
             "currentDocument": { "exists": true },
         }]});
-        let written = match self.call::<Value>("commit", &body).await {
+        let written = match self.call::<Value>("commit", Lane::Background, &body).await {
             Ok(answer) if answer["writeResults"].is_array() => Written::Done,
             Ok(_) => Written::Failed(Failure::Garbage),
             Err(failure) => match failure.code() {
@@ -190,7 +225,12 @@ impl Documents {
         format!("{}/livestreams/{id}", self.inner.name)
     }
 
-    async fn call<T: DeserializeOwned>(&self, method: &str, body: &Value) -> Result<T, Failure> {
+    async fn call<T: DeserializeOwned>(
+        &self,
+        method: &str,
+        lane: Lane,
+        body: &Value,
+    ) -> Result<T, Failure> {
         let access = &self.inner.access;
         let url = format!("{}:{method}", self.inner.url);
         let mut second = false;
@@ -203,7 +243,7 @@ impl Documents {
                 .json(body);
             match access
                 .client
-                .call::<T>(Dependency::Firestore, request)
+                .call::<T>(Dependency::Firestore, lane, request)
                 .await
             {
                 // A token may die before its time: a key was revoked, a VM slept. Once more with another.

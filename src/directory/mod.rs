@@ -19,6 +19,7 @@ use std::time::Duration;
 use crate::broadcast::{LivestreamId, UserId};
 use crate::config;
 use crate::google::Access;
+use crate::metrics::Metrics;
 use firestore::Firestore;
 use memory::Memory;
 
@@ -67,9 +68,32 @@ impl Directory {
         access: Access,
         config: &config::Google,
         state_directory: Option<&Path>,
+        metrics: &Metrics,
     ) -> Result<Self, StateError> {
-        Firestore::new(access, config, state_directory).map(Self::Firestore)
+        Firestore::new(access, config, state_directory, metrics).map(Self::Firestore)
     }
+
+    /// Whether [`Self::find`] would answer at once for [`Freshness::Cached`].
+    pub fn is_cached(&self, id: &LivestreamId) -> bool {
+        match self {
+            Self::Memory(_) => true,
+            Self::Firestore(firestore) => firestore.is_cached(id),
+        }
+    }
+
+    /// Those of `ids`, few enough for one call, whose document is certainly not there.
+    pub async fn missing(&self, ids: &[LivestreamId]) -> Result<Vec<LivestreamId>, Unavailable> {
+        match self {
+            Self::Memory(memory) => {
+                let gone = ids.iter().filter(|id| memory.find(id).is_none());
+                Ok(gone.cloned().collect())
+            }
+            Self::Firestore(firestore) => firestore.missing(ids).await,
+        }
+    }
+
+    /// Ids for one call of [`Self::missing`].
+    pub const MOST_AT_ONCE: usize = 100;
 
     /// The livestream `id`, or none if there is no such document.
     pub async fn find(

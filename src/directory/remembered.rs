@@ -3,16 +3,21 @@
 //! The file holds the ids of the livestreams whose `streamerConnected` this node may have set, or of whose writes one
 //! may land yet, as JSON. It is replaced as a whole (write, sync, rename), before the write that it is about.
 //!
-//! **Invariant**: when a write is sent to Firestore, its livestream is in the file on disk.
+//! A disk that is full, at the start too, costs this memory and nothing else: the trouble is counted, and logged once a
+//! minute at most.
+//!
+//! **Invariant**: when a write is sent to Firestore, its livestream is in the file on disk, unless the disk failed.
 
 use std::collections::BTreeSet;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use prometheus::IntCounter;
 use serde::{Deserialize, Serialize};
 
 use crate::broadcast::LivestreamId;
+use crate::google::Complaint;
 
 const FILE: &str = "streamer-connected.json";
 
@@ -23,7 +28,7 @@ const FILE: &str = "streamer-connected.json";
 )]
 pub struct StateError {
     path: PathBuf,
-    source: std::io::Error,
+    source: io::Error,
 }
 
 /// What was set; cheap to clone.
@@ -40,6 +45,8 @@ struct Inner {
     set: Mutex<Set>,
     /// The generation that is on disk; held while the file is written, so that writers queue and share a write.
     on_disk: tokio::sync::Mutex<u64>,
+    failures: IntCounter,
+    complaint: Complaint,
 }
 
 #[derive(Default)]
@@ -56,27 +63,66 @@ struct Content {
 
 impl Remembered {
     /// Reads what is remembered in `directory`; without one nothing is.
-    pub(super) fn open(directory: Option<&Path>, project: &str) -> Result<Self, StateError> {
+    pub(super) fn open(
+        directory: Option<&Path>,
+        project: &str,
+        failures: IntCounter,
+    ) -> Result<Self, StateError> {
         let path = directory.map(|directory| directory.join(FILE));
-        let mut ids = BTreeSet::new();
-        if let Some(path) = &path {
-            ids = read(path, project)?;
-            // Written at once, so that a directory that cannot be written is found at start.
-            write(path, project, &ids).map_err(|source| StateError {
-                path: path.clone(),
-                source,
-            })?;
-        } else {
-            tracing::info!("no state directory: after a crash `streamerConnected` stays as it was");
-        }
-        Ok(Self {
+        let this = Self {
             inner: Arc::new(Inner {
                 path,
                 project: project.to_owned(),
-                set: Mutex::new(Set { ids, generation: 0 }),
+                set: Mutex::default(),
                 on_disk: tokio::sync::Mutex::new(0),
+                failures,
+                complaint: Complaint::default(),
             }),
-        })
+        };
+        let Some(path) = &this.inner.path else {
+            tracing::info!("no state directory: after a crash `streamerConnected` stays as it was");
+            return Ok(this);
+        };
+        let known = this.excuse(read(path, project), path)?.unwrap_or_default();
+        // Written at once, so that a directory that cannot be written is found at start.
+        this.excuse(write(path, project, &known), path)?;
+        this.lock().ids = known;
+        Ok(this)
+    }
+
+    /// Passes over a failure of the disk; one of the directory is the operator's to mend before the start.
+    fn excuse<T>(&self, result: io::Result<T>, path: &Path) -> Result<Option<T>, StateError> {
+        use io::ErrorKind::{NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem};
+        match result {
+            Ok(value) => Ok(Some(value)),
+            Err(source)
+                if matches!(
+                    source.kind(),
+                    NotADirectory | NotFound | PermissionDenied | ReadOnlyFilesystem
+                ) =>
+            {
+                Err(StateError {
+                    path: path.to_owned(),
+                    source,
+                })
+            }
+            Err(error) => {
+                self.complain(path, &error);
+                Ok(None)
+            }
+        }
+    }
+
+    fn complain(&self, path: &Path, error: &io::Error) {
+        self.inner.failures.inc();
+        if self.inner.complaint.is_due() {
+            tracing::error!(
+                path = %path.display(),
+                %error,
+                "the state file cannot be used, the daemon goes on: a crash would leave `streamerConnected` set; make \
+                 room in the state directory"
+            );
+        }
     }
 
     /// All that is remembered.
@@ -84,8 +130,8 @@ impl Remembered {
         self.lock().ids.iter().cloned().collect()
     }
 
-    /// Remembers `id`; when this returns well, it is on disk.
-    pub(super) async fn add(&self, id: &LivestreamId) -> std::io::Result<()> {
+    /// Remembers `id`; it is on disk then, unless the disk failed.
+    pub(super) async fn add(&self, id: &LivestreamId) {
         let generation = {
             let mut set = self.lock();
             if set.ids.insert(id.clone()) {
@@ -93,41 +139,41 @@ impl Remembered {
             }
             set.generation
         };
-        self.save(generation).await
+        self.save(generation).await;
     }
 
     /// Forgets `id`.
-    pub(super) async fn remove(&self, id: &LivestreamId) -> std::io::Result<()> {
+    pub(super) async fn remove(&self, id: &LivestreamId) {
         let generation = {
             let mut set = self.lock();
             if !set.ids.remove(id) {
-                return Ok(());
+                return;
             }
             set.generation += 1;
             set.generation
         };
-        self.save(generation).await
+        self.save(generation).await;
     }
 
     /// Waits until `generation` is on disk. One write serves all who wait for it.
-    async fn save(&self, generation: u64) -> std::io::Result<()> {
+    async fn save(&self, generation: u64) {
         let Some(path) = &self.inner.path else {
-            return Ok(());
+            return;
         };
         let mut on_disk = self.inner.on_disk.lock().await;
         if *on_disk >= generation {
-            return Ok(());
+            return;
         }
         let (ids, current) = {
             let set = self.lock();
             (set.ids.clone(), set.generation)
         };
-        let (path, project) = (path.clone(), self.inner.project.clone());
-        tokio::task::spawn_blocking(move || write(&path, &project, &ids))
-            .await
-            .map_err(std::io::Error::other)??;
-        *on_disk = current;
-        Ok(())
+        let (file, project) = (path.clone(), self.inner.project.clone());
+        let written = tokio::task::spawn_blocking(move || write(&file, &project, &ids)).await;
+        match written.map_err(io::Error::other).flatten() {
+            Ok(()) => *on_disk = current,
+            Err(error) => self.complain(path, &error),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Set> {
@@ -138,16 +184,11 @@ impl Remembered {
     }
 }
 
-fn read(path: &Path, project: &str) -> Result<BTreeSet<LivestreamId>, StateError> {
+fn read(path: &Path, project: &str) -> io::Result<BTreeSet<LivestreamId>> {
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
-        Err(source) => {
-            return Err(StateError {
-                path: path.to_owned(),
-                source,
-            });
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
+        Err(error) => return Err(error),
     };
     let Ok(content) = serde_json::from_slice::<Content>(&bytes) else {
         // Not a reason to stay down; what it said is lost.
@@ -162,7 +203,7 @@ fn read(path: &Path, project: &str) -> Result<BTreeSet<LivestreamId>, StateError
     Ok(ids.filter_map(|id| LivestreamId::new(id)).collect())
 }
 
-fn write(path: &Path, project: &str, ids: &BTreeSet<LivestreamId>) -> std::io::Result<()> {
+fn write(path: &Path, project: &str, ids: &BTreeSet<LivestreamId>) -> io::Result<()> {
     let content = Content {
         project: project.to_owned(),
         livestreams: ids.iter().map(|id| id.as_str().to_owned()).collect(),
@@ -185,18 +226,33 @@ mod tests {
         LivestreamId::new(text).expect("an id")
     }
 
+    fn open(directory: &Path) -> Result<Remembered, StateError> {
+        let failures = IntCounter::new("failures", "of the disk").expect("a counter");
+        Remembered::open(Some(directory), "project", failures)
+    }
+
+    #[tokio::test]
+    async fn full_disk_is_no_reason_to_stay_down() {
+        let set = open(tempfile::tempdir().expect("a directory").path()).expect("a state file");
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        let path = Path::new("state");
+        assert!(matches!(set.excuse::<()>(Err(full()), path), Ok(None)));
+        let quota = io::Error::from(io::ErrorKind::QuotaExceeded);
+        assert!(matches!(set.excuse::<()>(Err(quota), path), Ok(None)));
+        let denied = io::Error::from(io::ErrorKind::PermissionDenied);
+        assert!(set.excuse::<()>(Err(denied), path).is_err());
+        assert_eq!(set.inner.failures.get(), 2);
+    }
+
     #[tokio::test]
     async fn what_was_set_is_known_after_a_crash() {
         let directory = tempfile::tempdir().expect("a directory");
-        let open = || Remembered::open(Some(directory.path()), "project").expect("a state file");
+        let open = || open(directory.path()).expect("a state file");
         let first = open();
-        first.add(&id("a")).await.expect("saved");
-        first
-            .add(&id("b/ü\"".replace('/', "-").as_str()))
-            .await
-            .expect("saved");
-        first.add(&id("c")).await.expect("saved");
-        first.remove(&id("a")).await.expect("saved");
+        first.add(&id("a")).await;
+        first.add(&id("b-ü\"")).await;
+        first.add(&id("c")).await;
+        first.remove(&id("a")).await;
         drop(first);
         assert_eq!(open().all(), [id("b-ü\""), id("c")]);
     }
@@ -204,11 +260,11 @@ mod tests {
     #[tokio::test]
     async fn many_at_once_are_all_saved() {
         let directory = tempfile::tempdir().expect("a directory");
-        let set = Remembered::open(Some(directory.path()), "project").expect("a state file");
+        let set = open(directory.path()).expect("a state file");
         let ids: Vec<LivestreamId> = (0..200).map(|n| id(&format!("{n:03}"))).collect();
-        let saved = futures_util::future::join_all(ids.iter().map(|it| set.add(it))).await;
-        assert!(saved.into_iter().all(|it| it.is_ok()));
-        let again = Remembered::open(Some(directory.path()), "project").expect("a state file");
+        futures_util::future::join_all(ids.iter().map(|it| set.add(it))).await;
+        assert_eq!(set.inner.failures.get(), 0);
+        let again = open(directory.path()).expect("a state file");
         assert_eq!(again.all(), ids);
     }
 
@@ -217,7 +273,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         for content in ["", "{", r#"{"project":"other","livestreams":["a"]}"#] {
             std::fs::write(directory.path().join(FILE), content).expect("written");
-            let set = Remembered::open(Some(directory.path()), "project").expect("a state file");
+            let set = open(directory.path()).expect("a state file");
             assert!(set.all().is_empty(), "{content:?}");
         }
     }
@@ -226,7 +282,7 @@ mod tests {
     fn a_directory_that_is_none_is_named_at_start() {
         let directory = tempfile::tempdir().expect("a directory");
         let missing = directory.path().join("missing");
-        let Err(error) = Remembered::open(Some(&missing), "project") else {
+        let Err(error) = open(&missing) else {
             panic!("a missing directory was taken");
         };
         assert!(

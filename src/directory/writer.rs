@@ -15,6 +15,7 @@ use super::firestore::{Documents, Written};
 use super::intentions::{Intentions, Step};
 use super::remembered::Remembered;
 use crate::broadcast::LivestreamId;
+use crate::google::Lane;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
@@ -136,10 +137,8 @@ impl Writer {
         connected: bool,
         failures: &mut u32,
     ) -> Result<(), ()> {
-        if let Err(error) = self.inner.remembered.add(id).await {
-            // The show goes on: a flag that a crash would leave behind is better than no listeners.
-            tracing::error!(livestream.id = %id, %error, "the state file cannot be written: a crash would leave `streamerConnected` set");
-        }
+        // The livestream goes on: a flag that a crash would leave behind is better than no listeners.
+        self.inner.remembered.add(id).await;
         match self.inner.documents.write(id, connected).await {
             Written::Done => {
                 *failures = 0;
@@ -184,7 +183,7 @@ impl Writer {
                 break;
             }
         }
-        if let Ok(entry) = self.inner.documents.read(id).await {
+        if let Ok(entry) = self.inner.documents.read(id, Lane::Background).await {
             let says = entry.map(|it| it.streamer_connected);
             self.lock().looked(id, says);
             self.forget_if_cleared(id).await;
@@ -197,15 +196,13 @@ impl Writer {
     /// Strikes `id` from the state file once nothing can set it any more.
     async fn forget_if_cleared(&self, id: &LivestreamId) {
         let cleared = self.lock().is_cleared(id);
-        if cleared && let Err(error) = self.inner.remembered.remove(id).await {
-            tracing::warn!(livestream.id = %id, %error, "the state file cannot be written; the next start clears it again");
+        if cleared {
+            self.inner.remembered.remove(id).await;
         }
     }
 
     async fn give_up(&self, id: &LivestreamId) {
-        if let Err(error) = self.inner.remembered.remove(id).await {
-            tracing::warn!(livestream.id = %id, %error, "the state file cannot be written");
-        }
+        self.inner.remembered.remove(id).await;
         self.lock().gone(id);
     }
 

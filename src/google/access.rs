@@ -15,10 +15,12 @@ use serde::{Deserialize, Serialize};
 
 use super::account::ServiceAccount;
 use super::kept::{Fetched, Kept};
-use super::{Client, Dependency, Emulators, Failure, GoogleError};
-use crate::config;
+use super::{Client, Dependency, Emulators, Failure, GoogleError, Lane};
+use crate::config::{self, ConfigError, Problems};
 
-const SCOPE: &str = "https://www.googleapis.com/auth/datastore";
+/// Firestore, and the accounts of streamers whose token has expired.
+const SCOPE: &str =
+    "https://www.googleapis.com/auth/datastore https://www.googleapis.com/auth/identitytoolkit";
 const GRANT: &str = "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=";
 /// How long before its end a token is fetched anew. The metadata server itself renews 5 minutes ahead.
 const AHEAD: Duration = Duration::from_mins(4);
@@ -39,32 +41,29 @@ pub struct Access {
 }
 
 impl Access {
-    /// Finds the project and the source of access tokens that `config` names. Asks the metadata server for the
-    /// project's id if nothing else names it, and nobody else.
+    /// Opens the way that `config` names: [`Credentials::find`] and [`Access::with`] in one.
     pub async fn open(
         client: Client,
         config: &config::Google,
         emulators: Emulators,
     ) -> Result<Self, GoogleError> {
-        let account = ServiceAccount::find(config)?;
-        let metadata = Metadata::new(&client, &emulators);
-        let named = config
-            .project_id
-            .clone()
-            .or_else(|| account.as_ref()?.project_id.clone())
-            .filter(|id| !id.is_empty());
-        let project = match named {
+        let credentials = Credentials::find(config, &emulators)?;
+        Self::with(client, credentials, config, emulators).await
+    }
+
+    /// Opens the way with these credentials. Asks the metadata server for the project's id if nothing else names it,
+    /// and no other server.
+    pub async fn with(
+        client: Client,
+        credentials: Credentials,
+        config: &config::Google,
+        emulators: Emulators,
+    ) -> Result<Self, GoogleError> {
+        let Credentials { account, project } = credentials;
+        let project = match project {
             Some(id) => id,
-            None => metadata.project_id().await?,
+            None => Metadata::new(&client, &emulators).project_id().await?,
         };
-        if !project
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte))
-        {
-            return Err(GoogleError::Project(
-                "it has letters that no project id has".to_owned(),
-            ));
-        }
         let tokens = source(&client, &emulators, account, config);
         Ok(Self {
             client,
@@ -74,12 +73,11 @@ impl Access {
         })
     }
 
-    /// Takes up the credentials that `config` holds now. The project stays the one it was opened with.
-    pub fn reload(&self, config: &config::Google) -> Result<(), GoogleError> {
-        let account = ServiceAccount::find(config)?;
+    /// Takes up other credentials. The project stays the one it was opened with.
+    pub fn reload(&self, credentials: Credentials, config: &config::Google) {
+        let account = credentials.account;
         let tokens = source(&self.client, &self.emulators, account, config);
         *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = tokens;
-        Ok(())
     }
 
     fn tokens(&self) -> Option<Kept<HeaderValue>> {
@@ -108,6 +106,54 @@ impl Access {
     pub const HEADER: http::HeaderName = AUTHORIZATION;
 }
 
+/// What the configuration says of the way to Google, read and tried as far as that needs no network.
+pub struct Credentials {
+    account: Option<ServiceAccount>,
+    project: Option<String>,
+}
+
+impl Credentials {
+    /// Reads what `config` names.
+    pub fn find(config: &config::Google, emulators: &Emulators) -> Result<Self, Problems> {
+        let mut problems = emulators.check();
+        let mut account = None;
+        problems.take(ServiceAccount::find(config), |found| account = found);
+        let project = config
+            .project_id
+            .clone()
+            .or_else(|| account.as_ref()?.project_id.clone())
+            .filter(|id| !id.is_empty());
+        if project.as_deref().is_some_and(|id| !is_project(id)) {
+            let problem = "must be a project's id: letters, digits, - _ . and :";
+            problems.push(ConfigError::value("google.project_id", problem));
+        }
+        problems.into_result()?;
+        Ok(Self { account, project })
+    }
+
+    /// What only the machine's metadata server can say, in words; nothing if it is not needed.
+    pub fn left_to_metadata(&self, emulators: &Emulators) -> Option<String> {
+        let mut needed = Vec::new();
+        if self.project.is_none() {
+            needed.push("google.project_id is not set");
+        }
+        if self.account.is_none() && emulators.firestore.is_none() {
+            needed.push("no service account's key is among the credentials");
+        }
+        (!needed.is_empty()).then(|| {
+            format!(
+                "{}: the metadata server of a Google Compute Engine VM is asked for it; elsewhere it has to be set",
+                needed.join(", and ")
+            )
+        })
+    }
+}
+
+fn is_project(id: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
+    !id.is_empty() && id.bytes().all(fits)
+}
+
 /// Where access tokens come from, if any are needed.
 fn source(
     client: &Client,
@@ -128,9 +174,14 @@ struct Granted {
     expires_in: u64,
 }
 
-fn fetched(granted: &Granted) -> Result<Fetched<HeaderValue>, Failure> {
+fn fetched(
+    client: &Client,
+    dependency: Dependency,
+    granted: &Granted,
+) -> Result<Fetched<HeaderValue>, Failure> {
     let text = format!("Bearer {}", granted.access_token.expose_secret());
-    let mut value = HeaderValue::from_str(&text).map_err(|_| Failure::Garbage)?;
+    let value = HeaderValue::from_str(&text);
+    let mut value = value.map_err(|_| client.unusable(dependency))?;
     value.set_sensitive(true);
     let lifetime = Duration::from_secs(granted.expires_in);
     Ok(Fetched {
@@ -171,13 +222,15 @@ fn granted(client: Client, account: ServiceAccount, url: String) -> Kept<HeaderV
             };
             // About 2 ms once an hour: not worth a thread. The key has signed before, so it does again.
             let assertion = jsonwebtoken::encode(&header, &assertion, &account.key)
-                .map_err(|_| Failure::Garbage)?;
+                .map_err(|_| client.unusable(Dependency::Token))?;
             let request = client
                 .post(&url)
                 .header("content-type", "application/x-www-form-urlencoded")
                 .body(format!("{GRANT}{assertion}"));
-            let reply = client.call(Dependency::Token, request).await;
-            fetched(&reply?.value)
+            let reply = client
+                .call(Dependency::Token, Lane::Streamers, request)
+                .await;
+            fetched(&client, Dependency::Token, &reply?.value)
         }
     })
 }
@@ -211,16 +264,16 @@ impl Metadata {
         let request = self.request("project/project-id");
         let id = self
             .client
-            .call_text(Dependency::Metadata, request)
+            .call_text(Dependency::Metadata, Lane::Streamers, request)
             .await
             .map_err(|failure| {
                 GoogleError::Project(format!("the GCE metadata server was asked, but {failure}"))
             })?;
         match id.trim() {
-            "" => Err(GoogleError::Project(
+            id if is_project(id) => Ok(id.to_owned()),
+            _ => Err(GoogleError::Project(
                 "the GCE metadata server names none".to_owned(),
             )),
-            id => Ok(id.to_owned()),
         }
     }
 
@@ -230,8 +283,11 @@ impl Metadata {
             let this = this.clone();
             async move {
                 let request = this.request("instance/service-accounts/default/token");
-                let reply = this.client.call(Dependency::Metadata, request).await;
-                fetched(&reply?.value)
+                let reply = this
+                    .client
+                    .call(Dependency::Metadata, Lane::Streamers, request)
+                    .await;
+                fetched(&this.client, Dependency::Metadata, &reply?.value)
             }
         })
     }

@@ -3,14 +3,15 @@
 //! **Invariant**: a [`ServiceAccount`] that exists has signed once, so a mangled key is named at start and not at the
 //! first write; no error quotes any part of it.
 
+use std::io::ErrorKind;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jsonwebtoken::{Algorithm, EncodingKey};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
-use super::GoogleError;
-use crate::config;
+use crate::config::{self, ConfigError};
 
 /// Who asks for access tokens.
 pub(super) struct ServiceAccount {
@@ -30,21 +31,31 @@ struct Json {
 
 impl ServiceAccount {
     /// The account that `config` names, if it names one. The JSON's text wins over a file, a file over single keys.
-    pub(super) fn find(config: &config::Google) -> Result<Option<Self>, GoogleError> {
+    pub(super) fn find(config: &config::Google) -> Result<Option<Self>, ConfigError> {
         if let Some(text) = &config.service_account {
             return Self::from_json("google.service_account", text.expose_secret()).map(Some);
         }
         if let Some(path) = &config.service_account_file {
-            let text = std::fs::read_to_string(path).map_err(|error| GoogleError::Account {
-                key: "google.service_account_file",
-                problem: format!("{} cannot be read: {error}", path.display()),
+            let text = std::fs::read_to_string(path).map_err(|error| {
+                let key = "google.service_account_file";
+                let problem = format!(
+                    "names the key file {}, which cannot be read: {error}",
+                    path.display()
+                );
+                match error.kind() {
+                    // Another machine, or another user, may have it.
+                    ErrorKind::NotFound | ErrorKind::PermissionDenied => {
+                        ConfigError::absent(key, problem)
+                    }
+                    _ => ConfigError::value(key, problem),
+                }
             })?;
             let text = SecretString::from(text);
             return Self::from_json("google.service_account_file", text.expose_secret()).map(Some);
         }
-        let missing = |key: &'static str, other: &str| GoogleError::Account {
-            key,
-            problem: format!("is not set, but {other} is; a service account needs both"),
+        let missing = |key: &'static str, other: &str| {
+            let problem = format!("is not set, but {other} is; a service account needs both");
+            ConfigError::absent(key, problem)
         };
         match (&config.client_email, &config.private_key) {
             (None, None) => Ok(None),
@@ -59,14 +70,13 @@ impl ServiceAccount {
         }
     }
 
-    fn from_json(key: &'static str, text: &str) -> Result<Self, GoogleError> {
-        let json: Json = serde_json::from_str(text).map_err(|error| GoogleError::Account {
-            key,
-            problem: format!(
-                "is not the JSON of a service account's key, at line {}, column {}; download it anew",
-                error.line(),
-                error.column()
-            ),
+    fn from_json(key: &'static str, text: &str) -> Result<Self, ConfigError> {
+        let json: Json = serde_json::from_str(text).map_err(|error| {
+            let (line, column) = (error.line(), error.column());
+            let problem = format!(
+                "is not the JSON of a service account's key, at line {line}, column {column}; download it again"
+            );
+            ConfigError::value(key, problem)
         })?;
         Ok(Self {
             email: json.client_email,
@@ -78,13 +88,13 @@ impl ServiceAccount {
 }
 
 /// Reads a private key: a PEM, or its body alone, with line ends or literal `\n`, in quotes or not.
-fn private_key(key: &'static str, text: &str) -> Result<EncodingKey, GoogleError> {
-    let mangled = |problem: &str| GoogleError::Account {
-        key,
-        problem: format!(
+fn private_key(key: &'static str, text: &str) -> Result<EncodingKey, ConfigError> {
+    let mangled = |problem: &str| {
+        let problem = format!(
             "holds no sound RSA private key: {problem}. It must be a PEM, or the lines between BEGIN and END, with \
              line ends or with \\n; note that systemd's EnvironmentFile= turns an unquoted \\n into n"
-        ),
+        );
+        ConfigError::value(key, problem)
     };
     let text = text.trim().trim_matches(['"', '\'']);
     let text = text.replace("\\n", "\n").replace("\\r", "");

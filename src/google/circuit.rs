@@ -34,15 +34,19 @@ pub(super) struct Circuit {
 }
 
 impl Circuit {
+    /// Whether no call may be made at `now`.
+    pub(super) fn is_open(&self, now: Instant) -> bool {
+        self.failures >= THRESHOLD && self.try_at.is_some_and(|at| now < at)
+    }
+
     /// Whether a call may be made at `now`. A call that is let through an open circuit puts off the next.
     pub(super) fn admit(&mut self, now: Instant) -> bool {
-        if self.failures < THRESHOLD {
-            return true;
-        }
-        if self.try_at.is_some_and(|at| now < at) {
+        if self.is_open(now) {
             return false;
         }
-        self.try_at = Some(now + LONGEST_PAUSE);
+        if self.failures >= THRESHOLD {
+            self.try_at = Some(now + LONGEST_PAUSE);
+        }
         true
     }
 

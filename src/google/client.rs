@@ -3,7 +3,8 @@
 //! It bounds how long a call takes and how many are under way, leaves a dependency that is down alone, counts what
 //! became of every call, and says it in words that hold no secret.
 //!
-//! **Invariant**: a call ends within `google.request_timeout`, waiting for its turn included.
+//! **Invariant**: a call waits for its turn for at most `google.request_timeout`, and ends within as long again; the
+//! wait for a turn is never taken for a failure of the dependency, and calls of one [`Lane`] never wait for another's.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,16 +13,15 @@ use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
 use reqwest::RequestBuilder;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout};
 
 use super::circuit::{Circuit, Health};
+use super::complaint::Complaint;
 use super::{Failure, GoogleError};
 use crate::config;
 
 /// The largest answer that is read, in bytes.
 const MAX_ANSWER: usize = 1 << 20;
-/// How far apart two warnings about one dependency are.
-const COMPLAINTS: Duration = Duration::from_secs(10);
 
 /// A part of Google that may be down by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -60,6 +60,17 @@ impl Dependency {
     }
 }
 
+/// Who waits for a call. Each lane has as many permits as `google.max_requests` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    /// A streamer that is checked, or everybody: the calls for keys and access tokens, one at a time.
+    Streamers,
+    /// A listener that is checked.
+    Listeners,
+    /// No client.
+    Background,
+}
+
 /// An answer, read.
 #[derive(Debug)]
 pub struct Reply<T> {
@@ -77,12 +88,12 @@ pub struct Client {
 
 struct Inner {
     http: reqwest::Client,
-    permits: Semaphore,
+    without_authorities: bool,
+    permits: [Semaphore; 3],
     request_timeout: Duration,
     /// A lock each, never held across an await: a few integers, not worth atomics.
     circuits: [Mutex<Circuit>; Dependency::ALL.len()],
-    /// When each dependency was last complained about; a lock each, as above.
-    complaints: [Mutex<Option<Instant>>; Dependency::ALL.len()],
+    complaints: [Complaint; Dependency::ALL.len()],
     requests: IntCounterVec,
     seconds: HistogramVec,
 }
@@ -109,12 +120,14 @@ impl Client {
             ]),
             &["dependency"],
         )?;
+        let (http, without_authorities) = http_client(config)?;
         registry.register(Box::new(requests.clone()))?;
         registry.register(Box::new(seconds.clone()))?;
         Ok(Self {
             inner: Arc::new(Inner {
-                http: http_client(config)?,
-                permits: Semaphore::new(config.max_requests.min(Semaphore::MAX_PERMITS)),
+                http,
+                without_authorities,
+                permits: [(); 3].map(|()| Semaphore::new(config.max_requests)),
                 request_timeout: config.request_timeout,
                 circuits: Default::default(),
                 complaints: Default::default(),
@@ -122,6 +135,11 @@ impl Client {
                 seconds,
             }),
         })
+    }
+
+    /// Whether no certificate authority is known: every https call will fail.
+    pub fn is_without_authorities(&self) -> bool {
+        self.inner.without_authorities
     }
 
     /// Begins a GET.
@@ -146,39 +164,49 @@ impl Client {
     pub async fn call<T: DeserializeOwned>(
         &self,
         dependency: Dependency,
+        lane: Lane,
         request: RequestBuilder,
     ) -> Result<Reply<T>, Failure> {
         let read = |body: &[u8]| serde_json::from_slice(body).map_err(|_| Failure::Garbage);
-        self.call_raw(dependency, request, read).await
+        self.call_raw(dependency, lane, request, read).await
     }
 
     /// As [`call`](Self::call), for an answer that is plain text.
     pub async fn call_text(
         &self,
         dependency: Dependency,
+        lane: Lane,
         request: RequestBuilder,
     ) -> Result<String, Failure> {
         let read = |body: &[u8]| String::from_utf8(body.to_vec()).map_err(|_| Failure::Garbage);
-        let reply = self.call_raw(dependency, request, read).await?;
+        let reply = self.call_raw(dependency, lane, request, read).await?;
         Ok(reply.value)
     }
 
     async fn call_raw<T>(
         &self,
         dependency: Dependency,
+        lane: Lane,
         request: RequestBuilder,
         read: impl FnOnce(&[u8]) -> Result<T, Failure>,
     ) -> Result<Reply<T>, Failure> {
-        let started = Instant::now();
-        let deadline = started + self.inner.request_timeout;
+        let limit = self.inner.request_timeout;
+        let mut started = None;
         let result = async {
-            if !self.with(dependency, |it| it.admit(started)) {
+            // No call waits for its turn at a dependency that is left alone.
+            if self.with(dependency, |it| it.is_open(Instant::now())) {
                 return Err(Failure::LeftAlone);
             }
-            let Ok(Ok(_permit)) = timeout_at(deadline, self.inner.permits.acquire()).await else {
+            let permits = &self.inner.permits[lane as usize];
+            let Ok(Ok(_permit)) = timeout(limit, permits.acquire()).await else {
                 return Err(Failure::Busy);
             };
-            let answer = timeout_at(deadline, exchange(request))
+            let now = Instant::now();
+            if !self.with(dependency, |it| it.admit(now)) {
+                return Err(Failure::LeftAlone);
+            }
+            started = Some(now);
+            let answer = timeout(limit, exchange(request))
                 .await
                 .unwrap_or(Err(Failure::Timeout))?;
             Ok(Reply {
@@ -204,7 +232,7 @@ impl Client {
         };
         let labels = [dependency.as_str(), outcome];
         self.inner.requests.with_label_values(&labels).inc();
-        if !matches!(result, Err(Failure::LeftAlone)) {
+        if let Some(started) = started {
             self.inner
                 .seconds
                 .with_label_values(&labels[..1])
@@ -213,18 +241,24 @@ impl Client {
         result
     }
 
+    /// What was answered well has turned out to be of no use: counted and logged as any failure.
+    pub fn unusable(&self, dependency: Dependency) -> Failure {
+        let failure = Failure::Garbage;
+        let labels = [dependency.as_str(), failure.outcome()];
+        self.inner.requests.with_label_values(&labels).inc();
+        self.complain(dependency, &failure);
+        failure
+    }
+
     /// Logs a failure, but not every one of an outage. A verdict on a user or a document is for who asked for it.
     fn complain(&self, dependency: Dependency, failure: &Failure) {
         let judged = matches!(dependency, Dependency::Identity | Dependency::Firestore);
         if judged && failure.is_verdict() {
             return;
         }
-        let now = Instant::now();
         let complaint = &self.inner.complaints[dependency as usize];
-        let mut latest = complaint.lock().unwrap_or_else(PoisonError::into_inner);
         let dependency = dependency.as_str();
-        if latest.is_none_or(|at| now >= at + COMPLAINTS) {
-            *latest = Some(now);
+        if complaint.is_due() {
             tracing::warn!(dependency, %failure, "a call to Google failed");
         } else {
             tracing::debug!(dependency, %failure, "a call to Google failed");
@@ -268,7 +302,8 @@ fn max_age(cache_control: &str) -> Option<Duration> {
     seconds.trim().parse().ok().map(Duration::from_secs)
 }
 
-fn http_client(config: &config::Google) -> Result<reqwest::Client, GoogleError> {
+/// The client, and whether it is one without certificate authorities.
+pub(super) fn http_client(config: &config::Google) -> Result<(reqwest::Client, bool), GoogleError> {
     let builder = || {
         reqwest::Client::builder()
             .user_agent(concat!("castaway-media-server/", env!("CARGO_PKG_VERSION")))
@@ -284,15 +319,17 @@ fn http_client(config: &config::Google) -> Result<reqwest::Client, GoogleError> 
             .tcp_keepalive(Duration::from_secs(30))
             .pool_idle_timeout(Duration::from_mins(1))
     };
-    builder().build().or_else(|error| {
-        // Without a CA bundle (a build sandbox, a bare container) nothing is trusted, but plain HTTP works:
-        // the emulators and the metadata server.
-        tracing::warn!(%error, "no certificate authorities are known: every https call will fail");
-        builder()
-            .tls_certs_only([])
-            .build()
-            .map_err(|error| GoogleError::Client(error.to_string()))
-    })
+    builder()
+        .build()
+        .map(|client| (client, false))
+        .or_else(|_| {
+            // Without a CA bundle (a build sandbox, a bare container) nothing is trusted, but plain HTTP works:
+            // the emulators and the metadata server.
+            let client = builder().tls_certs_only([]).build();
+            client
+                .map(|client| (client, true))
+                .map_err(|error| GoogleError::Client(error.to_string()))
+        })
 }
 
 #[cfg(test)]

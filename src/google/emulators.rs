@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::config::{ConfigError, Problems};
+
 /// Where Google's emulators, or a stand-in for the metadata server, listen: `host:port` each.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Emulators {
@@ -27,5 +29,22 @@ impl Emulators {
             auth: host("FIREBASE_AUTH_EMULATOR_HOST"),
             metadata: host("GCE_METADATA_HOST"),
         }
+    }
+
+    /// What is no host among them.
+    pub(super) fn check(&self) -> Problems {
+        let mut problems = Problems::default();
+        for (name, host) in [
+            ("FIRESTORE_EMULATOR_HOST", &self.firestore),
+            ("FIREBASE_AUTH_EMULATOR_HOST", &self.auth),
+            ("GCE_METADATA_HOST", &self.metadata),
+        ] {
+            let sound = |host: &String| host.parse::<http::uri::Authority>().is_ok();
+            if host.as_ref().is_some_and(|host| !sound(host)) {
+                let problem = "must be a host and a port, such as localhost:8080".to_owned();
+                problems.push(ConfigError::Variable { name, problem });
+            }
+        }
+        problems
     }
 }

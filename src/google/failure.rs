@@ -200,10 +200,10 @@ mod tests {
 
     #[tokio::test]
     async fn an_error_shows_no_url() {
-        let client = reqwest::Client::builder()
-            .no_proxy()
-            .build()
-            .expect("a client");
+        let config = crate::config::Google::default();
+        let client = crate::google::client::http_client(&config)
+            .expect("a client")
+            .0;
         let url = "http://127.0.0.1:1/v1/accounts:lookup?key=TOPSECRET";
         let error = client
             .get(url)

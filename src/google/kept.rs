@@ -28,6 +28,15 @@ pub struct Fetched<T> {
     pub usable_for: Duration,
 }
 
+/// The newest value that could be had.
+#[derive(Debug)]
+pub struct Newest<T> {
+    /// The value.
+    pub value: Arc<T>,
+    /// Whether its fetch began after the question.
+    pub is_newer: bool,
+}
+
 type Fetch<T> = Box<dyn Fn() -> BoxFuture<'static, Result<Fetched<T>, Failure>> + Send + Sync>;
 type Flight<T> = Shared<BoxFuture<'static, Result<Arc<T>, Failure>>>;
 
@@ -53,12 +62,15 @@ struct Inner<T> {
 struct State<T> {
     value: Option<Held<T>>,
     flight: Option<Flight<T>>,
+    /// When the fetch in flight, or the latest, began.
+    flight_began: Option<Instant>,
     /// The latest fetch: when it ended, and how it failed if it did.
     latest: Option<(Instant, Option<Failure>)>,
 }
 
 struct Held<T> {
     value: Arc<T>,
+    fetch_began: Instant,
     fresh_until: Instant,
     usable_until: Instant,
 }
@@ -75,6 +87,7 @@ impl<T: Send + Sync + 'static> Kept<T> {
                 state: Mutex::new(State {
                     value: None,
                     flight: None,
+                    flight_began: None,
                     latest: None,
                 }),
             }),
@@ -103,18 +116,30 @@ impl<T: Send + Sync + 'static> Kept<T> {
     }
 
     /// The value after a fetch, unless the latest ended less than `at_least` ago: then its outcome.
-    pub async fn get_anew(&self, at_least: Duration) -> Result<Arc<T>, Failure> {
-        let flight = {
+    pub async fn get_newest(
+        &self,
+        asked: Instant,
+        at_least: Duration,
+    ) -> Result<Newest<T>, Failure> {
+        let (flight, began) = {
             let mut state = self.lock();
             let latest = state.latest.as_ref();
             let recent = latest.filter(|(at, _)| Instant::now() < *at + at_least);
             match (recent, &state.value) {
                 (Some((_, Some(failure))), _) => return Err(failure.clone()),
-                (Some((_, None)), Some(held)) => return Ok(Arc::clone(&held.value)),
-                _ => self.take_off(&mut state),
+                (Some((_, None)), Some(held)) => {
+                    return Ok(Newest {
+                        value: Arc::clone(&held.value),
+                        is_newer: held.fetch_began >= asked,
+                    });
+                }
+                _ => (self.take_off(&mut state), state.flight_began),
             }
         };
-        flight.await
+        Ok(Newest {
+            value: flight.await?,
+            is_newer: began.is_some_and(|began| began >= asked),
+        })
     }
 
     /// Forgets `value`, which turned out to be no good, unless it was replaced meanwhile.
@@ -139,11 +164,14 @@ impl<T: Send + Sync + 'static> Kept<T> {
             let result = (this.inner.fetch)().await;
             this.land(result)
         });
+        let this = self.clone();
         let flight = task
-            .map(|joined| joined.unwrap_or(Err(Failure::Garbage)))
+            // A fetch that panicked is over too: the next one may do better.
+            .map(move |joined| joined.unwrap_or_else(|_| this.land(Err(Failure::Garbage))))
             .boxed()
             .shared();
         state.flight = Some(flight.clone());
+        state.flight_began = Some(Instant::now());
         flight
     }
 
@@ -156,6 +184,7 @@ impl<T: Send + Sync + 'static> Kept<T> {
         let value = Arc::new(fetched.value);
         state.value = Some(Held {
             value: Arc::clone(&value),
+            fetch_began: state.flight_began.unwrap_or(now),
             fresh_until: now + fetched.fresh_for,
             usable_until: now + fetched.usable_for,
         });
@@ -251,15 +280,42 @@ mod tests {
     async fn asking_anew_is_answered_from_the_latest_fetch_for_a_while() {
         let (kept, count, broken) = counted();
         let pause = Duration::from_secs(30);
+        let newest_since = async |asked| {
+            let newest = kept.get_newest(asked, pause).await?;
+            Ok::<_, Failure>((*newest.value, newest.is_newer))
+        };
+        let before = Instant::now();
         kept.get().await.expect("a value");
-        assert_eq!(*kept.get_anew(pause).await.expect("the same"), 1);
+        assert_eq!(newest_since(before).await, Ok((1, true)));
+        assert_eq!(newest_since(before + FRESH).await, Ok((1, false)));
         advance(pause).await;
-        assert_eq!(*kept.get_anew(pause).await.expect("another"), 2);
+        assert_eq!(newest_since(Instant::now()).await, Ok((2, true)));
         broken.store(1, Ordering::SeqCst);
         advance(pause).await;
-        assert_eq!(kept.get_anew(pause).await, Err(Failure::Timeout));
-        assert_eq!(kept.get_anew(pause).await, Err(Failure::Timeout));
+        assert_eq!(newest_since(Instant::now()).await, Err(Failure::Timeout));
+        assert_eq!(newest_since(Instant::now()).await, Err(Failure::Timeout));
         assert_eq!(count.load(Ordering::SeqCst), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn fetch_that_panics_is_not_the_last() {
+        let count = Arc::new(AtomicU32::new(0));
+        let kept = {
+            let count = Arc::clone(&count);
+            Kept::new(move || {
+                let first = count.fetch_add(1, Ordering::SeqCst) == 0;
+                async move {
+                    assert!(!first, "a panic on purpose");
+                    Ok(Fetched {
+                        value: (),
+                        fresh_for: FRESH,
+                        usable_for: USABLE,
+                    })
+                }
+            })
+        };
+        assert_eq!(kept.get().await, Err(Failure::Garbage));
+        assert!(kept.get().await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]

@@ -10,16 +10,20 @@ mod access;
 mod account;
 mod circuit;
 mod client;
+mod complaint;
 mod emulators;
 mod failure;
 mod kept;
 
-pub use access::Access;
+pub use access::{Access, Credentials};
 pub use circuit::Health;
-pub use client::{Client, Dependency, Reply};
+pub use client::{Client, Dependency, Lane, Reply};
+pub use complaint::Complaint;
 pub use emulators::Emulators;
 pub use failure::Failure;
-pub use kept::{Fetched, Kept};
+pub use kept::{Fetched, Kept, Newest};
+
+use crate::config::Problems;
 
 /// Why there is no way to Google; found at start.
 #[derive(Debug, thiserror::Error)]
@@ -30,14 +34,9 @@ pub enum GoogleError {
     /// The figures are registered already.
     #[error("the figures about Google cannot be registered")]
     Figures(#[from] prometheus::Error),
-    /// A service account that is no good.
-    #[error("{key} {problem}")]
-    Account {
-        /// The key of the configuration.
-        key: &'static str,
-        /// What is wrong, read on after the key.
-        problem: String,
-    },
+    /// A configuration that is no good.
+    #[error(transparent)]
+    Config(#[from] Problems),
     /// No project.
     #[error(
         "google.project_id is not set or no good: {0}; set it, as PROJECT_ID in the environment for example"

@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::extract::{ConnectInfo, Request};
-use axum::http::{HeaderValue, Method, StatusCode};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
@@ -11,10 +11,28 @@ use tower_http::timeout::TimeoutLayer;
 use crate::config::{ConfigError, Server};
 use crate::transport::Via;
 
-/// Puts the layers around the client port's routes, CORS outermost.
-pub fn layered(routes: Router, server: &Server) -> Result<Router, ConfigError> {
+/// Puts the layers around the client port's routes, CORS outermost. Socket.IO's requests have no time limit here: a poll
+/// ends with the next ping, and an upload may take as long as its bytes come.
+pub fn layered(socket_io: Router, routes: Router, server: &Server) -> Result<Router, ConfigError> {
     let limit = TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, server.request_timeout);
-    Ok(watched(routes.layer(limit)).layer(cors(server)?))
+    let routes = socket_io.merge(routes.layer(limit));
+    Ok(watched(routes)
+        .layer(cors(server)?)
+        .layer(middleware::map_request(join_lines)))
+}
+
+/// Joins the lines of the list that CORS reads as one line: a list may stand in several (RFC 9110, 5.3).
+async fn join_lines(mut request: Request) -> Request {
+    let name = header::ACCESS_CONTROL_REQUEST_HEADERS;
+    let headers = request.headers_mut();
+    let lines = headers.get_all(&name).iter().map(HeaderValue::as_bytes);
+    let joined = lines.collect::<Vec<_>>().join(&b", "[..]);
+    if let Ok(joined) = HeaderValue::from_bytes(&joined)
+        && headers.contains_key(&name)
+    {
+        headers.insert(name, joined);
+    }
+    request
 }
 
 /// Tells a request's connection when it is served, so that an idle one can be told from a busy one.

@@ -4,7 +4,7 @@
 //! production runs.
 //!
 //! **Invariant**: an outage of the key server is never taken for a bad token: [`SigningKeys::find`] says
-//! [`Failure`] then, and "no such key" only when the keys at hand were fetched lately.
+//! [`Failure`] then, and "no such key" only when the keys were fetched after the question.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,8 +14,9 @@ use jsonwebtoken::DecodingKey;
 use jsonwebtoken::jwk::{AlgorithmParameters, Jwk, KeyAlgorithm, PublicKeyUse};
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::time::Instant;
 
-use crate::google::{Client, Dependency, Failure, Fetched, Kept};
+use crate::google::{Client, Dependency, Failure, Fetched, Kept, Lane};
 
 /// How often an unknown key may lead to a fetch.
 const REFETCH: Duration = Duration::from_secs(30);
@@ -55,6 +56,16 @@ impl KeySet {
     }
 }
 
+/// What is known of a key.
+pub enum Found {
+    /// It is published.
+    Key(DecodingKey),
+    /// It is not published.
+    Unknown,
+    /// It was not published at the latest fetch, and may have been since.
+    PerhapsLater,
+}
+
 /// Where signing keys come from; cheap to clone.
 #[derive(Clone)]
 pub enum SigningKeys {
@@ -71,12 +82,11 @@ impl SigningKeys {
             let (client, url) = (client.clone(), url.clone());
             async move {
                 let reply = client
-                    .call::<JwkSet>(Dependency::Keys, client.get(&url))
+                    .call::<JwkSet>(Dependency::Keys, Lane::Streamers, client.get(&url))
                     .await?;
                 let keys = KeySet::of_jwks(reply.value.keys);
                 if keys.0.is_empty() {
-                    tracing::warn!("the key server's answer holds no usable key");
-                    return Err(Failure::Garbage);
+                    return Err(client.unusable(Dependency::Keys));
                 }
                 let age = reply.max_age.unwrap_or(DEFAULT_AGE);
                 Ok(Fetched {
@@ -89,16 +99,22 @@ impl SigningKeys {
         }))
     }
 
-    /// The key called `id`, or none if there is none.
-    pub async fn find(&self, id: &str) -> Result<Option<DecodingKey>, Failure> {
+    /// The key called `id`.
+    pub async fn find(&self, id: &str) -> Result<Found, Failure> {
+        let of = |keys: &KeySet| keys.0.get(id).cloned().map_or(Found::Unknown, Found::Key);
         let kept = match self {
-            Self::Fixed(keys) => return Ok(keys.0.get(id).cloned()),
+            Self::Fixed(keys) => return Ok(of(keys)),
             Self::Google(kept) => kept,
         };
-        if let Some(key) = kept.get().await?.0.get(id) {
-            return Ok(Some(key.clone()));
+        let asked = Instant::now();
+        if let key @ Found::Key(_) = of(&*kept.get().await?) {
+            return Ok(key);
         }
-        Ok(kept.get_anew(REFETCH).await?.0.get(id).cloned())
+        let newest = kept.get_newest(asked, REFETCH).await?;
+        Ok(match of(&newest.value) {
+            Found::Unknown if !newest.is_newer => Found::PerhapsLater,
+            found => found,
+        })
     }
 
     /// Tries whether there are keys.

@@ -5,20 +5,68 @@
 //! **Invariant**: it only ever refuses. It never stands in for the local checks (the Auth emulator's ignores `exp`),
 //! and when it fails the locally verified token holds.
 
+use std::num::ParseIntError;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use reqwest::header::HeaderValue;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use serde::Deserialize;
 
 use super::IdentityError;
 use super::claims::Token;
-use crate::config::{self, LookupPolicy};
-use crate::google::{Access, Dependency, Failure};
+use crate::broadcast::UserId;
+use crate::config::{self, ConfigError, LookupPolicy};
+use crate::google::{Access, Complaint, Dependency, Emulators, Failure, Lane};
 
 /// The account look-up of a project.
 pub(super) struct Lookup {
     access: Access,
     url: String,
     api_key: HeaderValue,
+    /// Where the service account asks.
+    administrators_url: String,
+    /// Whether the service account may not.
+    denied: AtomicBool,
+    complaint: Complaint,
+}
+
+/// The key that a look-up needs.
+pub struct ApiKey(HeaderValue);
+
+impl ApiKey {
+    /// What is said where there is none, and nothing asks for one.
+    pub const MISSING: &str = "google.api_key is not set: accounts are not looked up, so disabled and deleted users are \
+                               let in until their tokens expire";
+
+    /// The key that `config` holds, or the Auth emulator's; none if no account is to be looked up, or there is none.
+    pub fn find(
+        config: &config::Config,
+        emulators: &Emulators,
+    ) -> Result<Option<Self>, ConfigError> {
+        let policy = config.identity.lookup;
+        let emulators_key = emulators.auth.as_ref().map(|_| "emulator".into());
+        let api_key = config.google.api_key.as_ref().or(emulators_key.as_ref());
+        match (policy, api_key) {
+            (LookupPolicy::Off, _) | (LookupPolicy::Streamers, None) => Ok(None),
+            (LookupPolicy::Everyone, None) => Err(ConfigError::absent(
+                "google.api_key",
+                "is not set, but identity.lookup is \"everyone\", and no account can be looked up without that key",
+            )),
+            (_, Some(api_key)) => {
+                let text = api_key.expose_secret().trim();
+                let sound = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+                let value = HeaderValue::from_str(text).ok().filter(|_| sound);
+                let mut value = value.ok_or_else(|| {
+                    ConfigError::value(
+                        "google.api_key",
+                        "must be a key: one word of letters, digits, - and _",
+                    )
+                })?;
+                value.set_sensitive(true);
+                Ok(Some(Self(value)))
+            }
+        }
+    }
 }
 
 /// An account; the answer holds more (password hashes), which is dropped where it is read.
@@ -33,6 +81,12 @@ struct Account {
     valid_since: Option<String>,
 }
 
+impl Account {
+    fn valid_since(&self) -> Result<Option<u64>, ParseIntError> {
+        self.valid_since.as_deref().map(str::parse).transpose()
+    }
+}
+
 #[derive(Deserialize)]
 struct Answer {
     #[serde(default)]
@@ -40,87 +94,163 @@ struct Answer {
 }
 
 impl Lookup {
-    /// The look-up as configured, Google's or the Auth emulator's; none if it is off, or there is no key for it.
-    pub(super) fn configured(access: &Access, config: &config::Config) -> Option<Self> {
-        if config.identity.lookup == LookupPolicy::Off {
-            return None;
-        }
-        let emulator = access.emulators.auth.as_deref();
-        let base = emulator.map_or_else(
+    /// The look-up at Google or at the Auth emulator.
+    pub(super) fn new(access: &Access, config: &config::Config, api_key: ApiKey) -> Self {
+        let base = access.emulators.auth.as_deref().map_or_else(
             || config.google.identity_url.clone(),
             |host| format!("http://{host}/identitytoolkit.googleapis.com/v1"),
         );
-        let emulators_key = emulator.map(|_| "emulator".into());
-        let api_key = config.google.api_key.as_ref().or(emulators_key.as_ref());
-        let lookup = api_key.and_then(|api_key| Self::new(access.clone(), &base, api_key));
-        if lookup.is_none() {
-            tracing::info!(
-                "no usable google.api_key: accounts are not looked up, so disabled and deleted users are let in \
-                 until their tokens expire"
-            );
+        let base = base.trim_end_matches('/');
+        Self {
+            access: access.clone(),
+            url: format!("{base}/accounts:lookup"),
+            administrators_url: format!("{base}/projects/{}/accounts:lookup", access.project),
+            denied: AtomicBool::new(false),
+            api_key: api_key.0,
+            complaint: Complaint::default(),
         }
-        lookup
-    }
-
-    /// The look-up at `base` (the Identity Toolkit, up to and without `/accounts:lookup`), or none if `api_key`
-    /// cannot be one.
-    pub(super) fn new(access: Access, base: &str, api_key: &SecretString) -> Option<Self> {
-        let mut api_key = HeaderValue::from_str(api_key.expose_secret().trim()).ok()?;
-        api_key.set_sensitive(true);
-        Some(Self {
-            access,
-            url: format!("{}/accounts:lookup", base.trim_end_matches('/')),
-            api_key,
-        })
     }
 
     /// Refuses a token whose account is gone, disabled or signed out.
-    pub(super) async fn check(&self, text: &str, token: &Token<'_>) -> Result<(), IdentityError> {
+    pub(super) async fn check(
+        &self,
+        text: &str,
+        token: &Token<'_>,
+        lane: Lane,
+    ) -> Result<(), IdentityError> {
+        match self.ask(text, lane).await {
+            Ok(answer) => judge(&answer, token),
+            Err(failure) => self.judge_failure(&failure),
+        }
+    }
+
+    /// Whether the user of a token that was good has been disabled or deleted since. A token that has expired says
+    /// nothing of its user: the service account asks instead. An outage says nothing either.
+    pub(super) async fn recheck(&self, text: &str, user: &UserId) -> Standing {
+        match self.ask(text, Lane::Background).await {
+            Ok(answer) => match account(&answer, user) {
+                Some(account) if account.disabled => Standing::Gone,
+                Some(_) => Standing::Good,
+                None => Standing::Unknown,
+            },
+            Err(failure) => match failure.code() {
+                Some("USER_DISABLED" | "USER_NOT_FOUND") => Standing::Gone,
+                Some("TOKEN_EXPIRED" | "INVALID_ID_TOKEN") => self.recheck_by_id(user).await,
+                _ => Standing::Unknown,
+            },
+        }
+    }
+
+    /// As the project's administrator. That a user is not found is no proof: it may be of another tenant.
+    async fn recheck_by_id(&self, user: &UserId) -> Standing {
+        if self.denied.load(Ordering::Relaxed) {
+            return Standing::Unknown;
+        }
+        let authorization = match &self.access.emulators.auth {
+            // The emulator is given no token of Google's.
+            Some(_) => HeaderValue::from_static("Bearer owner"),
+            None => match self.access.authorization().await {
+                Ok(authorization) => authorization.as_ref().clone(),
+                Err(_) => return Standing::Unknown,
+            },
+        };
+        let client = &self.access.client;
+        let request = client
+            .post(&self.administrators_url)
+            .header(Access::HEADER, authorization)
+            .json(&serde_json::json!({ "localId": [user.as_str()] }));
+        let lane = Lane::Background;
+        match client
+            .call::<Answer>(Dependency::Identity, lane, request)
+            .await
+        {
+            Ok(reply) => match account(&reply.value, user) {
+                Some(account) if account.disabled => Standing::Gone,
+                Some(_) => Standing::Good,
+                None => Standing::Unknown,
+            },
+            Err(failure) => {
+                let denied = matches!(
+                    failure,
+                    Failure::Refused {
+                        http: 401 | 403 | 404,
+                        ..
+                    }
+                );
+                // Until a reload: it will be denied each time.
+                if denied && !self.denied.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(
+                        %failure,
+                        "the service account may not look accounts up: a streamer who is disabled after their token \
+                         has expired stays on the air; grant it roles/firebaseauth.viewer"
+                    );
+                }
+                Standing::Unknown
+            }
+        }
+    }
+
+    async fn ask(&self, text: &str, lane: Lane) -> Result<Answer, Failure> {
         let client = &self.access.client;
         let request = client
             .post(&self.url)
             // In a header rather than in the URL, which ends up in other people's logs.
             .header("x-goog-api-key", self.api_key.clone())
             .json(&serde_json::json!({ "idToken": text }));
-        let answer = client.call::<Answer>(Dependency::Identity, request).await;
-        match answer {
-            Ok(reply) => judge(&reply.value, token),
-            Err(failure) => judge_failure(&failure),
+        let reply = client
+            .call::<Answer>(Dependency::Identity, lane, request)
+            .await?;
+        let readable = |account: &Account| account.valid_since().is_ok();
+        if reply.value.users.iter().all(readable) {
+            Ok(reply.value)
+        } else {
+            Err(client.unusable(Dependency::Identity))
         }
     }
+
+    fn judge_failure(&self, failure: &Failure) -> Result<(), IdentityError> {
+        match failure.code() {
+            Some("INVALID_ID_TOKEN") => Err(IdentityError::Invalid("Google does not accept it")),
+            Some("TOKEN_EXPIRED") => Err(IdentityError::Expired),
+            Some("USER_DISABLED") => Err(IdentityError::Invalid("its user is disabled")),
+            Some("USER_NOT_FOUND") => Err(IdentityError::Invalid("its user is not known")),
+            _ => {
+                // An outage is complained about by the client; this may be an API key that is no good.
+                if failure.is_verdict() && self.complaint.is_due() {
+                    tracing::warn!(%failure, "accounts cannot be looked up, tokens alone are checked; see google.api_key");
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// How a user is whose token was good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// There, and not disabled.
+    Good,
+    /// Disabled or deleted.
+    Gone,
+    /// Nothing is known.
+    Unknown,
+}
+
+fn account<'a>(answer: &'a Answer, user: &UserId) -> Option<&'a Account> {
+    let is_theirs = |account: &&Account| account.local_id == user.as_str();
+    answer.users.iter().find(is_theirs)
 }
 
 fn judge(answer: &Answer, token: &Token<'_>) -> Result<(), IdentityError> {
-    let account = answer
-        .users
-        .iter()
-        .find(|account| account.local_id == token.user.as_str())
-        .ok_or(IdentityError::Invalid("its user is not known"))?;
+    let account =
+        account(answer, &token.user).ok_or(IdentityError::Invalid("its user is not known"))?;
     if account.disabled {
         return Err(IdentityError::Invalid("its user is disabled"));
     }
-    let valid_since = account
-        .valid_since
-        .as_deref()
-        .and_then(|it| it.parse().ok());
-    if valid_since.is_some_and(|since: u64| token.authenticated_at < since) {
+    // An answer in which it cannot be read was refused by `Lookup::ask`.
+    let valid_since = account.valid_since().unwrap_or_default();
+    if valid_since.is_some_and(|since| token.authenticated_at < since) {
         return Err(IdentityError::Expired);
     }
     Ok(())
-}
-
-fn judge_failure(failure: &Failure) -> Result<(), IdentityError> {
-    match failure.code() {
-        Some("INVALID_ID_TOKEN") => Err(IdentityError::Invalid("Google does not accept it")),
-        Some("TOKEN_EXPIRED") => Err(IdentityError::Expired),
-        Some("USER_DISABLED") => Err(IdentityError::Invalid("its user is disabled")),
-        Some("USER_NOT_FOUND") => Err(IdentityError::Invalid("its user is not known")),
-        _ => {
-            // An outage is complained about by the client; this may be an API key that is no good.
-            if failure.is_verdict() {
-                tracing::warn!(%failure, "accounts cannot be looked up, tokens alone are checked; see google.api_key");
-            }
-            Ok(())
-        }
-    }
 }

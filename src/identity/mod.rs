@@ -13,18 +13,19 @@ mod signer;
 mod window;
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
+pub use lookup::{ApiKey, Standing};
 pub use signer::{Signer, SignerError};
-pub use window::TokenHash;
+pub use window::{HandedOver, Return, TokenHash};
 
 use crate::broadcast::{LivestreamId, Role, UserId};
 use crate::config::{self, LookupPolicy};
-use crate::google::Access;
+use crate::google::{Access, Lane};
 use claims::{Rules, Token};
-use keys::SigningKeys;
+use keys::{Found, SigningKeys};
 use lookup::Lookup;
 use window::ReturnWindow;
 
@@ -35,6 +36,29 @@ pub struct Caller {
     pub user: UserId,
     /// When the token expires; past for a socket that came back on an expired one.
     pub expires_at: SystemTime,
+}
+
+impl Caller {
+    fn of(read: Token<'_>) -> Self {
+        Self {
+            user: read.user,
+            expires_at: read.expires_at,
+        }
+    }
+}
+
+/// A token that is good by itself; its account has not been looked up.
+pub struct Verified<'a> {
+    text: &'a str,
+    token: Token<'a>,
+    role: Role,
+}
+
+impl Verified<'_> {
+    /// The user it stands for.
+    pub fn user(&self) -> &UserId {
+        &self.token.user
+    }
 }
 
 /// Why a token does not let in.
@@ -49,6 +73,9 @@ pub enum IdentityError {
     /// It cannot be checked now.
     #[error("the token cannot be checked now")]
     Unavailable,
+    /// Its key is not known, and may have been published since the keys were fetched.
+    #[error("the token's key is not known yet")]
+    KeyUnknown,
 }
 
 /// The check of tokens; cheap to clone.
@@ -71,7 +98,7 @@ struct Inner {
 
 impl Identity {
     /// Google's tokens, or the Auth emulator's.
-    pub fn google(access: &Access, config: &config::Config) -> Self {
+    pub fn google(access: &Access, config: &config::Config, api_key: Option<ApiKey>) -> Self {
         let emulator = access.emulators.auth.as_deref();
         if let Some(host) = emulator {
             tracing::warn!(
@@ -80,7 +107,7 @@ impl Identity {
                  unset it in production"
             );
         }
-        let lookup = Lookup::configured(access, config);
+        let lookup = api_key.map(|api_key| Lookup::new(access, config, api_key));
         let unsigned = emulator.is_some();
         let rules = Rules::firebase(&access.project, config.identity.clock_skew, unsigned);
         let keys = if unsigned {
@@ -91,14 +118,14 @@ impl Identity {
         Self::new(rules, keys, lookup, &config.identity)
     }
 
-    /// Takes up the API key that `config` holds now.
-    pub fn reload(&self, access: &Access, config: &config::Config) {
+    /// Takes up another API key.
+    pub fn reload(&self, access: &Access, config: &config::Config, api_key: Option<ApiKey>) {
+        let lookup = api_key.map(|api_key| Arc::new(Lookup::new(access, config, api_key)));
         *self
             .inner
             .lookup
             .write()
-            .unwrap_or_else(PoisonError::into_inner) =
-            Lookup::configured(access, config).map(Arc::new);
+            .unwrap_or_else(PoisonError::into_inner) = lookup;
     }
 
     /// The tokens of `signer`, for the demo.
@@ -121,7 +148,7 @@ impl Identity {
                 lookup: RwLock::new(lookup.map(Arc::new)),
                 policy: config.lookup,
                 clock: SystemTime::now,
-                window: Mutex::new(ReturnWindow::new(config.return_window)),
+                window: Mutex::new(ReturnWindow::new(config)),
             }),
         }
     }
@@ -135,60 +162,140 @@ impl Identity {
         self
     }
 
-    /// Checks `token`, presented by who wants to be `role` of `livestream`.
-    pub async fn check(
+    /// Checks `token`, presented by a socket that is `role` already: it must not have expired.
+    pub async fn check(&self, token: &str, role: Role) -> Result<Caller, IdentityError> {
+        let read = self.read(token)?;
+        if read.expired {
+            return Err(IdentityError::Expired);
+        }
+        self.check_signature(&read).await?;
+        self.confirm(Verified {
+            text: token,
+            token: read,
+            role,
+        })
+        .await
+    }
+
+    /// Checks `token` by itself, presented to become `role` of `livestream`: its signature, its claims, its end. It may
+    /// have expired if a socket with it is open or was lost lately.
+    pub async fn verify<'a>(
+        &self,
+        token: &'a str,
+        role: Role,
+        livestream: &LivestreamId,
+    ) -> Result<Verified<'a>, IdentityError> {
+        let read = self.read(token)?;
+        let to = Return::of(&read, token, role, livestream);
+        // Before its signature: an expired token's key may be gone.
+        if read.expired && !self.window(|it| it.lets_in(&to, Instant::now())) {
+            return Err(IdentityError::Expired);
+        }
+        self.check_signature(&read).await?;
+        Ok(Verified {
+            text: token,
+            token: read,
+            role,
+        })
+    }
+
+    /// Looks the token's account up, where that is configured.
+    pub async fn confirm(&self, verified: Verified<'_>) -> Result<Caller, IdentityError> {
+        let Verified { text, token, role } = verified;
+        let (asked, lane) = match (self.inner.policy, role) {
+            (LookupPolicy::Off, _) => (false, Lane::Background),
+            (_, Role::Streamer) => (true, Lane::Streamers),
+            (policy, Role::Listener) => (policy == LookupPolicy::Everyone, Lane::Listeners),
+        };
+        // Of an expired token Google would only say that it has expired.
+        if let Some(lookup) = self.lookup().filter(|_| asked && !token.expired) {
+            lookup.check(text, &token, lane).await?;
+        }
+        Ok(Caller::of(token))
+    }
+
+    /// What to ask other nodes about an expired token that was good once, and who they would let in.
+    pub async fn returning(
         &self,
         token: &str,
         role: Role,
         livestream: &LivestreamId,
-    ) -> Result<Caller, IdentityError> {
+    ) -> Option<(Return, Caller)> {
+        let read = self.read(token).ok().filter(|read| read.expired)?;
+        // So that nobody asks in another's name.
+        self.check_signature(&read).await.ok()?;
+        let to = Return::of(&read, token, role, livestream);
+        Some((to, Caller::of(read)))
+    }
+
+    fn read<'a>(&self, token: &'a str) -> Result<Token<'a>, IdentityError> {
         let inner = &self.inner;
-        let read =
-            Token::read(token, &inner.rules, (inner.clock)()).map_err(IdentityError::Invalid)?;
-        let lets_in = |it: &mut ReturnWindow| {
-            it.lets_in(TokenHash::of(token), role, livestream, Instant::now())
+        Token::read(token, &inner.rules, (inner.clock)()).map_err(IdentityError::Invalid)
+    }
+
+    /// Checks the signature, where there is one.
+    async fn check_signature(&self, read: &Token<'_>) -> Result<(), IdentityError> {
+        let Some(id) = &read.key_id else {
+            return Ok(());
         };
-        let returns = read.expired && self.window(lets_in);
-        if read.expired && !returns {
-            return Err(IdentityError::Expired);
-        }
-        if let Some(id) = &read.key_id {
-            let key = inner.keys.find(id).await;
-            let key = key.map_err(|_| IdentityError::Unavailable)?;
-            let key = key.ok_or(IdentityError::Invalid("its key is not known"))?;
-            if !read.is_signed_by(&key) {
-                return Err(IdentityError::Invalid("its signature is wrong"));
-            }
-        }
-        let asked = match inner.policy {
-            LookupPolicy::Off => false,
-            LookupPolicy::Streamers => role == Role::Streamer,
-            LookupPolicy::Everyone => true,
+        let key = self.inner.keys.find(id).await;
+        let key = match key.map_err(|_| IdentityError::Unavailable)? {
+            Found::Key(key) => key,
+            Found::Unknown => return Err(IdentityError::Invalid("its key is not known")),
+            Found::PerhapsLater => return Err(IdentityError::KeyUnknown),
         };
-        // Google would only say that it has expired.
-        let lookup = inner
-            .lookup
+        if !read.is_signed_by(&key) {
+            return Err(IdentityError::Invalid("its signature is wrong"));
+        }
+        Ok(())
+    }
+
+    /// Whether the user of a token that was let in has been disabled or deleted since; none if no account is looked up.
+    pub async fn recheck(&self, token: &str, user: &UserId) -> Option<Standing> {
+        Some(self.lookup()?.recheck(token, user).await)
+    }
+
+    fn lookup(&self) -> Option<Arc<Lookup>> {
+        let lookup = &self.inner.lookup;
+        lookup
             .read()
             .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        if let Some(lookup) = lookup.filter(|_| asked && !returns) {
-            lookup.check(token, &read).await?;
-        }
-        Ok(Caller {
-            user: read.user,
-            expires_at: read.expires_at,
-        })
+            .clone()
     }
 
-    /// The socket that `caller` had with `token` was lost: it may come back with it for a while, expired or not.
-    pub fn lost(&self, token: TokenHash, caller: &Caller, role: Role, livestream: &LivestreamId) {
-        tracing::trace!(user.id = %caller.user, "a socket was lost");
-        self.window(|it| it.lose(token, role, livestream, Instant::now()));
+    /// A socket is let in with this token.
+    pub fn enter(&self, to: &Return) {
+        self.window(|it| it.enter(to));
     }
 
-    /// The socket with `token` was kicked or its livestream has ended: it does not come back on an expired token.
-    pub fn forget(&self, token: TokenHash) {
-        self.window(|it| it.forget(token));
+    /// A socket that was let in was lost: its client may come back for a while, whether its token has expired or not.
+    pub fn lost(&self, to: &Return) {
+        self.window(|it| it.lose(to, Instant::now()));
+    }
+
+    /// A socket that was let in has left, was sent away, or has another token: nobody comes back for it.
+    pub fn left(&self, to: &Return) {
+        self.window(|it| it.leave(to));
+    }
+
+    /// How many may come back, and how many were forgotten for being too many.
+    pub fn returns(&self) -> (usize, u64) {
+        self.window(|it| it.count())
+    }
+
+    /// Who may come back if this process ends now.
+    pub fn hand_over(&self) -> Vec<HandedOver> {
+        self.window(|it| it.hand_over(Instant::now()))
+    }
+
+    /// Takes up who may come back to a process that ended so long ago.
+    pub fn take_over(&self, rights: &[HandedOver], ago: Duration) {
+        self.window(|it| it.take_over(rights, ago, Instant::now()));
+    }
+
+    /// Who has a socket that is open.
+    pub fn present(&self) -> Vec<Return> {
+        self.window(|it| it.open())
     }
 
     /// Tries whether tokens can be checked.

@@ -47,11 +47,16 @@ impl Relay {
 
     /// Hands a clip of another node on to everybody who listens here.
     pub fn hand_on(&self, id: &LivestreamId, bytes: Bytes, now: Instant) {
-        let Some(found) = self.find(id) else { return };
+        // An older version may publish an empty one.
+        let Some(found) = self.find(id).filter(|_| !bytes.is_empty()) else {
+            return;
+        };
         let mut show = lock(&found);
         let Some(clip) = show.livestream.hand_on(bytes, now) else {
             return;
         };
+        show.story.begin(now);
+        show.story.clip(clip.bytes.len());
         let audience = show.push(&clip, now);
         drop(show);
         tracing::debug!(livestream.id = %id, bytes = clip.bytes.len(), listeners = audience.len(), "clip from another node");
@@ -63,15 +68,17 @@ impl Relay {
         let found = self.find(id)?;
         let mut show = lock(&found);
         show.elsewhere = seen.elsewhere;
+        let listeners = show.count();
+        show.story.listeners(listeners);
         let word = word(seen.phase?, now);
         if !show.livestream.follow(word, now) {
             return None;
         }
-        let listeners = show.livestream.take_listeners();
+        let listeners = show.take_listeners();
+        show.story.tell(id, "ended elsewhere", now);
         drop(show);
         self.forget(id, &found);
         self.event("ended_elsewhere");
-        tracing::info!(livestream.id = %id, listeners = listeners.len(), "livestream ended elsewhere");
         Some(Ended {
             livestream: id.clone(),
             listeners,

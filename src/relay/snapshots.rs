@@ -55,6 +55,7 @@ impl Relay {
             clips,
         } in snapshots
         {
+            let clips = clips.into_iter().filter(|clip| !clip.is_empty());
             let livestream =
                 Livestream::restored(self.0.bounds.clone(), streamer, next_sequence, clips, now);
             let show = Show::new(livestream, now);

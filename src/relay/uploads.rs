@@ -33,6 +33,9 @@ pub enum UploadError {
     /// The daemon stops.
     #[error("the daemon stops")]
     Stopping,
+    /// A clip without a byte: nothing plays it, and it would hide the one before.
+    #[error("the clip is empty")]
+    Empty,
     /// The clip is larger than it may be.
     #[error("the clip is larger than {limit} bytes")]
     TooLarge {
@@ -59,6 +62,7 @@ impl Relay {
             let reason = match error {
                 UploadError::StaleLease => "stale_lease",
                 UploadError::Stopping => "stopping",
+                UploadError::Empty => "empty",
                 UploadError::TooLarge { .. } => "too_large",
                 UploadError::Exceeded(_) => "rate_limit",
             };
@@ -79,6 +83,9 @@ impl Relay {
         bytes: Bytes,
         now: Instant,
     ) -> Result<Uploaded, UploadError> {
+        if bytes.is_empty() {
+            return Err(UploadError::Empty);
+        }
         let limit = self.0.max_clip_bytes;
         if bytes.len() > limit {
             return Err(UploadError::TooLarge { limit });
@@ -102,6 +109,7 @@ impl Relay {
             .livestream
             .upload(lease, bytes, now)
             .map_err(|_| UploadError::StaleLease)?;
+        show.story.clip(length);
         let audience = show.push(&clip, now);
         let listeners = show.count();
         // Queued under the lock, in order; nobody here waits for it.

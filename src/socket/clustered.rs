@@ -4,8 +4,9 @@
 
 use bytes::Bytes;
 
+use super::parting::FAREWELL;
 use super::wire::{self, Refusal};
-use super::{FAREWELL, Sockets, now};
+use super::{Sockets, now};
 use crate::broadcast::{LivestreamId, Role};
 use crate::cluster::{Node, Seen, Standing};
 
@@ -37,9 +38,9 @@ impl Node for Sockets {
             return;
         };
         if let Some(socket) = self.find(Role::Streamer, streamer) {
-            socket.emit(wire::ERROR, &Refusal::Unavailable.text()).ok();
+            self.emit(&socket, wire::ERROR, &Refusal::Unavailable.text());
         }
-        // Its transport is closed, not its namespace: it comes back, and the one that comes last has the livestream.
+        // Its transport is closed, with all that it carries: it comes back, and the one that comes last has the livestream.
         let sockets = self.clone();
         tokio::spawn(async move {
             tokio::time::sleep(FAREWELL).await;

@@ -1,38 +1,56 @@
-//! The door at `/socket.io/`: long polling is handed to the Socket.IO library as it comes, a WebSocket is upgraded
-//! here, so that the library gets our own IO and of the request only what it needs.
+//! The door at `/socket.io/`: who may have a session, and on which transport. Long polling is handed to the Socket.IO
+//! library request by request ([`polling`]); a WebSocket is upgraded here, so that the library gets our own IO.
+//!
+//! **Invariant**: the library is given requests of our own making alone. Of a client's request nothing is kept but its
+//! address and two headers, copied, so that the read buffer they came in is freed.
 
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
-use http_body_util::BodyExt as _;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto::upgrade::downcast;
 use socketioxide::service::SocketIoService;
 use tower::ServiceExt as _;
 
-use super::{Sockets, Visitor};
-use crate::transport::{HttpIo, Tether, Upgrade, Via, WebSocketIo, client_address};
+use super::{Sockets, Visitor, now, polling};
+use crate::transport::{
+    Client, Greeting, HttpIo, Session, TooMany, Via, WebSocketIo, client_address, prove,
+};
 
 /// What is not Socket.IO's the empty router answers with 404.
-type Service = SocketIoService<Router>;
+pub(super) type Service = SocketIoService<Router>;
 
-/// Engine.IO's own words for a session that is no more: its client opens another.
-const UNKNOWN_SESSION: &str = r#"{"code":1,"message":"Session ID unknown"}"#;
-
+/// What every request at the door needs.
 #[derive(Clone)]
-struct Door {
-    sockets: Sockets,
-    service: Service,
+pub(super) struct Door {
+    pub(super) sockets: Sockets,
+    pub(super) service: Service,
+    pub(super) greeting: Greeting,
+    /// How long the move to a WebSocket may take.
+    upgrade_timeout: Duration,
 }
 
 /// Serves `/socket.io` and what lies below.
-pub(super) fn router(sockets: Sockets, service: Service) -> Router {
-    let door = Door { sockets, service };
+pub(super) fn router(
+    sockets: Sockets,
+    service: Service,
+    greeting: Greeting,
+    upgrade_timeout: Duration,
+) -> Router {
+    let door = Door {
+        sockets,
+        service,
+        greeting,
+        upgrade_timeout,
+    };
+    let sessions = door.sockets.0.sessions.clone();
+    sessions.evict_with(polling::evict(door.service.clone()));
     Router::new()
         .route("/socket.io", any(enter))
         .route("/socket.io/", any(enter))
@@ -62,6 +80,30 @@ impl<'a> Query<'a> {
     }
 }
 
+/// Errors in Engine.IO's own words.
+pub(super) mod errors {
+    /// The session has ended: its client opens another.
+    pub(crate) const UNKNOWN_SESSION: &str = r#"{"code":1,"message":"Session ID unknown"}"#;
+    pub(super) const UNKNOWN_TRANSPORT: &str = r#"{"code":0,"message":"Transport unknown"}"#;
+    pub(super) const BAD_METHOD: &str = r#"{"code":2,"message":"Bad handshake method"}"#;
+    pub(crate) const BAD_REQUEST: &str = r#"{"code":3,"message":"Bad request"}"#;
+    pub(super) const BAD_VERSION: &str = r#"{"code":5,"message":"Unsupported protocol version"}"#;
+}
+
+/// 400, with one of the [`errors`].
+pub(super) fn bad_request(error: &'static str) -> Response {
+    let json = [(header::CONTENT_TYPE, "application/json")];
+    (StatusCode::BAD_REQUEST, json, error).into_response()
+}
+
+/// A client at the door.
+pub(super) struct Caller {
+    pub(super) via: Via,
+    /// Where it comes from.
+    address: IpAddr,
+    client: Client,
+}
+
 async fn enter(State(door): State<Door>, request: Request) -> Response {
     let bad_input = door.sockets.0.metrics.bad_input.clone();
     let answer = let_in(door, request).await;
@@ -74,186 +116,237 @@ async fn enter(State(door): State<Door>, request: Request) -> Response {
 async fn let_in(door: Door, request: Request) -> Response {
     let uri = request.uri().clone();
     let query = Query::of(uri.query().unwrap_or_default());
-    let session = query
-        .session
-        .and_then(|id| door.sockets.0.sessions.find(id));
     let Some(ConnectInfo(via)) = request.extensions().get::<ConnectInfo<Via>>().cloned() else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
+    let proxies = &door.sockets.0.trusted_proxies;
     let peer = via.0.peer().ip();
-    let client = client_address(peer, request.headers(), &door.sockets.0.trusted_proxies);
+    let client = client_address(peer, request.headers(), proxies);
     // A proxy may use a connection for one client after the other: it counts for the latest.
     if client != peer && !via.0.count_for(client) {
-        return StatusCode::TOO_MANY_REQUESTS.into_response();
+        return too_many(TooMany::FromAddress);
     }
-    if query.protocol == Some("4") && query.transport == Some("websocket") {
-        return match accept_key(&request) {
-            Some(accept) => upgrade(door, request, query.session, &accept, (via, client)),
-            None => not_a_websocket(),
-        };
+    let is_proxy = proxies.iter().any(|net| net.contains(&peer));
+    let caller = Caller {
+        via,
+        address: client,
+        client: match (is_proxy, client == peer) {
+            (false, _) => Client::Direct(client),
+            (true, false) => Client::Forwarded(client),
+            (true, true) => Client::Unknown,
+        },
+    };
+    if query.protocol != Some("4") {
+        return bad_request(errors::BAD_VERSION);
     }
-    let poll = request.method() == Method::GET;
-    let request = strip(request, client);
-    let connections = door.sockets.0.connections.clone();
-    let answer = door.service.oneshot(request);
-    let Some(session) = session else {
-        return answer.await.into_response();
+    let known = |id| door.sockets.0.sessions.find(id);
+    let session = match query.session.map(known) {
+        Some(None) => return bad_request(errors::UNKNOWN_SESSION),
+        Some(Some(session)) => Some(session),
+        None => None,
     };
-    let answer = tokio::select! {
-        biased;
-        () = session.closed() => return gone(),
-        answer = answer => answer.into_response(),
-    };
-    if !poll {
-        return answer;
+    match query.transport {
+        Some("websocket") => web_socket(door, request, session, &caller),
+        Some("polling") => match (request.method().clone(), session) {
+            (Method::GET, None) => polling::open(door, request.headers().clone(), caller).await,
+            (Method::GET | Method::POST, Some(session)) if session.is_on_web_socket() => {
+                bad_request(errors::BAD_REQUEST)
+            }
+            (Method::GET, Some(session)) => polling::poll(door, &session, caller).await,
+            (Method::POST, Some(session)) => polling::post(door, request, &session, caller).await,
+            _ => bad_request(errors::BAD_METHOD),
+        },
+        _ => bad_request(errors::UNKNOWN_TRANSPORT),
     }
-    // The library has it in one piece.
-    let (parts, body) = answer.into_parts();
-    let Ok(body) = body.collect().await else {
-        return gone();
-    };
-    let body = body.to_bytes();
-    session.polled(clips_in(&body));
-    connections.made_room();
-    Response::from_parts(parts, Body::from(body))
 }
 
-/// How many binary packets there are in a poll's answer (Engine.IO 4: packets are set apart by 0x1e, binary ones begin
-/// with `b`).
-fn clips_in(payload: &[u8]) -> u64 {
-    let packets = payload.split(|byte| *byte == 0x1e);
-    packets
-        .filter(|packet| packet.first() == Some(&b'b'))
-        .count() as u64
+impl Caller {
+    /// A session for it, if it may have one more.
+    pub(super) fn open_session(&self, door: &Door) -> Result<Arc<Session>, TooMany> {
+        let sessions = &door.sockets.0.sessions;
+        sessions.open(&self.via.0, self.client, now())
+    }
+
+    /// The answer when it may not.
+    pub(super) fn is_one_too_many(&self, why: TooMany) -> Response {
+        let mut refusal = too_many(why);
+        // What is refused is not to hold a connection; but a proxy's is others', too.
+        if matches!(self.client, Client::Direct(_)) && why != TooMany::OnConnection {
+            let close = HeaderValue::from_static("close");
+            refusal.headers_mut().insert(header::CONNECTION, close);
+        }
+        refusal
+    }
+
+    /// What the library keeps of the request that opens a session.
+    pub(super) fn is_kept(
+        &self,
+        headers: &HeaderMap,
+        session: &Arc<Session>,
+        extensions: &mut Extensions,
+    ) {
+        extensions.insert(Visitor::new(self.address, headers));
+        extensions.insert(session.clone());
+    }
 }
 
-/// RFC 6455, 4.4: which version there is.
-fn not_a_websocket() -> Response {
-    let version = [(header::SEC_WEBSOCKET_VERSION, "13")];
-    (
-        StatusCode::UPGRADE_REQUIRED,
-        version,
-        "This transport takes a WebSocket handshake, version 13.\n",
-    )
-        .into_response()
+fn too_many(why: TooMany) -> Response {
+    let status = match why {
+        TooMany::InAll => StatusCode::SERVICE_UNAVAILABLE,
+        TooMany::FromAddress | TooMany::OnConnection => StatusCode::TOO_MANY_REQUESTS,
+    };
+    (status, format!("Try again later: {why}.\n")).into_response()
 }
 
-fn gone() -> Response {
-    let json = [(header::CONTENT_TYPE, "application/json")];
-    (StatusCode::BAD_REQUEST, json, UNKNOWN_SESSION).into_response()
+/// Why a request is no WebSocket handshake.
+enum NoHandshake {
+    /// It asks for something else, or for another version.
+    Other,
+    /// Its key is none.
+    BadKey,
+}
+
+impl IntoResponse for NoHandshake {
+    fn into_response(self) -> Response {
+        match self {
+            Self::BadKey => {
+                let problem = "Sec-WebSocket-Key must be one value: 16 bytes in base64.\n";
+                (StatusCode::BAD_REQUEST, problem).into_response()
+            }
+            Self::Other => {
+                // RFC 6455, 4.4: which version there is.
+                let version = [(header::SEC_WEBSOCKET_VERSION, "13")];
+                let problem = "This transport takes a WebSocket handshake, version 13.\n";
+                (StatusCode::UPGRADE_REQUIRED, version, problem).into_response()
+            }
+        }
+    }
+}
+
+/// Whether a list-valued header holds this word; its lines are one list (RFC 9110, 5.3).
+fn lists(headers: &HeaderMap, name: HeaderName, word: &str) -> bool {
+    let lines = headers.get_all(name).into_iter();
+    lines
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(','))
+        .any(|item| item.trim().eq_ignore_ascii_case(word))
 }
 
 /// The answer to a WebSocket handshake's key, if the request is one (RFC 6455, 4.2.1).
-fn accept_key(request: &Request) -> Option<HeaderValue> {
+fn accept_key(request: &Request) -> Result<HeaderValue, NoHandshake> {
     let headers = request.headers();
-    let says = |name, word: &str| {
-        headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .is_some_and(|value: &str| {
-                value
-                    .split(',')
-                    .any(|item| item.trim().eq_ignore_ascii_case(word))
-            })
-    };
     let asked = request.method() == Method::GET
-        && says(header::CONNECTION, "upgrade")
-        && says(header::UPGRADE, "websocket")
-        && says(header::SEC_WEBSOCKET_VERSION, "13");
-    let key = headers.get(header::SEC_WEBSOCKET_KEY).filter(|_| asked)?;
-    accept_value(key.as_bytes())
+        && lists(headers, header::CONNECTION, "upgrade")
+        && lists(headers, header::UPGRADE, "websocket")
+        && lists(headers, header::SEC_WEBSOCKET_VERSION, "13");
+    let mut keys = headers.get_all(header::SEC_WEBSOCKET_KEY).iter();
+    let (true, Some(key)) = (asked, keys.next()) else {
+        return Err(NoHandshake::Other);
+    };
+    if keys.next().is_some() || !is_key(key.as_bytes()) {
+        return Err(NoHandshake::BadKey);
+    }
+    Ok(accept_value(key.as_bytes()))
 }
 
-fn accept_value(key: &[u8]) -> Option<HeaderValue> {
+fn is_key(key: &[u8]) -> bool {
+    use base64::Engine as _;
+    let decoded = base64::engine::general_purpose::STANDARD.decode(key);
+    decoded.is_ok_and(|nonce| nonce.len() == 16)
+}
+
+fn accept_value(key: &[u8]) -> HeaderValue {
+    use base64::Engine as _;
     const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
     let digest = aws_lc_rs::digest::digest(
         &aws_lc_rs::digest::SHA1_FOR_LEGACY_USE_ONLY,
         &[key, GUID].concat(),
     );
-    HeaderValue::from_str(&base64(digest.as_ref())).ok()
+    let value = base64::engine::general_purpose::STANDARD.encode(digest.as_ref());
+    HeaderValue::try_from(value).expect("base64 is a header's value")
 }
 
-fn base64(bytes: &[u8]) -> String {
-    use base64::Engine as _;
-    base64::engine::general_purpose::STANDARD.encode(bytes)
-}
-
-/// Answers the handshake; once the HTTP server lets go of the connection, the library gets it.
-fn upgrade(
+/// Answers the handshake. Once the HTTP server lets go of the connection, the library gets it: at once if the session
+/// begins here, and else when the client has proved the WebSocket.
+fn web_socket(
     door: Door,
     mut request: Request,
-    session: Option<&str>,
-    accept: &HeaderValue,
-    (via, client): (Via, IpAddr),
+    polled: Option<Arc<Session>>,
+    caller: &Caller,
 ) -> Response {
-    let session = session.map(|id| door.sockets.0.sessions.get(id));
+    let accept = match accept_key(&request) {
+        Ok(accept) => accept,
+        Err(problem) => return problem.into_response(),
+    };
+    if polled
+        .as_ref()
+        .is_some_and(|session| session.is_on_web_socket())
+    {
+        return bad_request(errors::BAD_REQUEST);
+    }
     let upgraded = hyper::upgrade::on(&mut request);
-    let request = essence(&request, via, client);
-    tokio::spawn(async move {
-        let Ok(upgraded) = upgraded.await else { return };
-        let Ok(parts) = downcast::<TokioIo<HttpIo>>(upgraded) else {
-            tracing::error!("an upgraded connection is not the client listener's");
-            return;
-        };
-        let io = parts.io.into_inner();
-        let upgrade = session.map(|session| {
-            session.moves_to(io.connection());
-            let gone = close_polled(&door, session.id().to_owned());
-            Upgrade { session, gone }
+    if let Some(session) = polled {
+        let timeout = door.upgrade_timeout;
+        let uri = format!("/socket.io/?EIO=4&transport=websocket&sid={}", session.id());
+        let session = Arc::downgrade(&session);
+        tokio::spawn(async move {
+            let Some((io, read)) = client_io(upgraded).await else {
+                return;
+            };
+            if let Some(io) = prove(io, &read, session, timeout).await {
+                hand_over(door, io, for_library(uri)).await;
+            }
         });
-        hand_over(door, WebSocketIo::new(io, parts.read_buf, upgrade), request).await;
-    });
+    } else {
+        let session = match caller.open_session(&door) {
+            Ok(session) => session,
+            Err(why) => return caller.is_one_too_many(why),
+        };
+        let mut kept = for_library("/socket.io/?EIO=4&transport=websocket".to_owned());
+        caller.is_kept(request.headers(), &session, kept.extensions_mut());
+        tokio::spawn(async move {
+            let Some((io, read)) = client_io(upgraded).await else {
+                return;
+            };
+            let io = WebSocketIo::begin(io, &read, session, door.greeting.clone());
+            hand_over(door, io, kept).await;
+        });
+    }
     let headers = [
         (header::CONNECTION, HeaderValue::from_static("Upgrade")),
         (header::UPGRADE, HeaderValue::from_static("websocket")),
-        (header::SEC_WEBSOCKET_ACCEPT, accept.clone()),
+        (header::SEC_WEBSOCKET_ACCEPT, accept),
     ];
     (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
 }
 
-/// Closes a session that still polls, in the client's name: where its WebSocket dies before the move is done, the
-/// library neither pings it nor lets it go. A session that has moved, or is gone, answers with an error, which is fine.
-fn close_polled(door: &Door, id: String) -> Box<dyn FnOnce() + Send + Sync> {
-    const CLOSE: &str = "1";
-    let service = door.service.clone();
-    Box::new(move || {
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-            return;
-        };
-        let uri = format!("/socket.io/?EIO=4&transport=polling&sid={id}");
-        let close = http::Request::post(uri)
-            .header(header::CONTENT_TYPE, "text/plain;charset=UTF-8")
-            .body(Body::from(CLOSE));
-        if let Ok(close) = close {
-            runtime.spawn(service.oneshot(close));
-        }
-    })
+/// The connection under an upgraded request, and what was read of it already.
+async fn client_io(upgraded: hyper::upgrade::OnUpgrade) -> Option<(HttpIo, bytes::Bytes)> {
+    // The client may leave meanwhile.
+    let upgraded = upgraded.await.ok()?;
+    let Ok(parts) = downcast::<TokioIo<HttpIo>>(upgraded) else {
+        tracing::error!("an upgraded connection is not the client listener's");
+        return None;
+    };
+    Some((parts.io.into_inner(), parts.read_buf))
+}
+
+/// A request of our own making.
+fn for_library(uri: String) -> http::Request<()> {
+    let mut request = http::Request::new(());
+    *request.uri_mut() = uri.try_into().expect("an id is a part of a URI");
+    request
 }
 
 async fn hand_over(door: Door, io: WebSocketIo, request: http::Request<()>) {
     let service: tower::util::Oneshot<Service, (WebSocketIo, http::Request<()>)> =
         door.service.oneshot((io, request));
     if service.await.is_err() {
-        tracing::debug!("a WebSocket that names no session of ours");
+        tracing::debug!("the library refuses a WebSocket");
     }
-}
-
-/// Of a request, what is needed for as long as its socket lives: a copy, so that the read buffer it came in is freed.
-fn essence(request: &Request, via: Via, client: IpAddr) -> http::Request<()> {
-    let mut kept = http::Request::new(());
-    let query = request.uri().query().unwrap_or_default();
-    if let Ok(uri) = http::Uri::try_from(format!("/socket.io/?{query}")) {
-        *kept.uri_mut() = uri;
-    }
-    kept.extensions_mut().insert(via);
-    kept.extensions_mut()
-        .insert(Visitor::new(client, request.headers()));
-    kept.extensions_mut().insert(Tether::default());
-    kept
 }
 
 impl Visitor {
-    /// Copies the headers that are looked at later; all others are let go of with the request.
     fn new(address: IpAddr, headers: &HeaderMap) -> Self {
         let header = |name: &str| {
             let value = headers.get(name)?.as_bytes();
@@ -265,27 +358,4 @@ impl Visitor {
             livestream: header("livestream-id"),
         }
     }
-}
-
-/// Of a polling request the library keeps all that it is given: it gets what is looked at later, and of the headers
-/// those that it needs itself.
-fn strip(request: Request, client: IpAddr) -> Request {
-    let (mut parts, body) = request.into_parts();
-    // Not to be held by a session that outlives the request.
-    parts.extensions.remove::<ConnectInfo<Via>>();
-    let visitor = Visitor::new(client, &parts.headers);
-    parts.extensions.insert(visitor);
-    let mut headers = HeaderMap::new();
-    for name in [
-        header::CONTENT_TYPE,
-        header::CONTENT_LENGTH,
-        header::CONNECTION,
-    ] {
-        if let Some(value) = parts.headers.get(&name) {
-            headers.insert(name, value.clone());
-        }
-    }
-    parts.headers = headers;
-    parts.extensions.insert(Tether::default());
-    Request::from_parts(parts, body)
 }

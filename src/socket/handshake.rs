@@ -1,14 +1,22 @@
 //! The check of a client, in the contract's order: token there, livestream there, token good, livestream good.
+//!
+//! **Invariant**: nothing is given to a socket whose client is gone: that is looked at after each step that waits.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Deserialize;
 use socketioxide::SocketIo;
 use socketioxide::extract::{SocketRef, TryData};
 use socketioxide::handler::ConnectHandler;
 
+use super::lookup_limits::PendingLookup;
 use super::{Sockets, Visit, Visitor, listener, streamer, wire};
-use crate::broadcast::{LivestreamId, Role};
+use crate::broadcast::{Lease, LivestreamId, Role, UserId};
 use crate::directory::{Entry, Freshness};
 use crate::identity::{Caller, IdentityError};
+use crate::transport::{Greeting, Occupancy, Session};
 
 use wire::Refusal;
 
@@ -23,20 +31,53 @@ pub(super) struct Auth {
 }
 
 /// Who a socket says it is, and where it wants to go. The token is shown nowhere.
+#[derive(Clone)]
 pub(super) struct Claim {
+    /// When it asked, among all: of two streamers the later one stays.
+    pub(super) lease: Lease,
     pub(super) token: Box<str>,
+    /// Where it comes from.
+    pub(super) address: IpAddr,
     /// As it was named: it need not be an id.
     pub(super) named: String,
     /// None: what was named cannot be an id, so there is no such livestream, and nobody is asked for it.
     pub(super) livestream: Option<LivestreamId>,
 }
 
-/// What became of the check: the seat's own extension holds the rest.
+/// A socket that is not let in.
 #[derive(Clone)]
-pub(super) struct Refused(pub(super) Refusal);
+pub(super) struct Refused {
+    pub(super) refusal: Refusal,
+    /// None: it does not say who it is, or where it wants to go.
+    pub(super) claim: Option<Claim>,
+}
+
+/// The user that a socket's token stands for, for the log.
+#[derive(Clone)]
+pub(super) struct Verified(pub(super) UserId);
+
+/// How long after CONNECT was answered a client is not read. Until the library's own task for it has ended, which is a
+/// matter of microseconds, a CONNECT right behind a DISCONNECT would be ignored.
+const SETTLING: Duration = Duration::from_millis(2);
+
+/// While it lives, the client is not read.
+struct Settling(Arc<Session>);
+
+impl Settling {
+    fn new(session: Arc<Session>) -> Arc<Self> {
+        session.pressure.hold();
+        Arc::new(Self(session))
+    }
+}
+
+impl Drop for Settling {
+    fn drop(&mut self) {
+        self.0.pressure.release();
+    }
+}
 
 /// Registers both namespaces. Each has its check as a middleware, so that it is done before CONNECT is answered.
-pub(super) fn register(sockets: &Sockets, io: &SocketIo) {
+pub(super) fn register(sockets: &Sockets, io: &SocketIo, greeting: &Greeting) {
     let connect = |role: Role| {
         let (checker, greeter) = (sockets.clone(), sockets.clone());
         let middleware = move |socket: SocketRef, TryData(auth): TryData<Auth>| {
@@ -47,45 +88,220 @@ pub(super) fn register(sockets: &Sockets, io: &SocketIo) {
                     Role::Streamer => streamer::register(&sockets, &socket),
                     Role::Listener => listener::register(&sockets, &socket),
                 }
-                let timer = sockets.0.metrics.check.start_timer();
-                let admitted = match role {
-                    Role::Streamer => streamer::admit(&sockets, &socket, auth.ok()).await,
-                    Role::Listener => listener::admit(&sockets, &socket, auth.ok()).await,
+                let refused = match claim(&sockets, &socket, auth.ok()) {
+                    Ok(claim) => {
+                        let admitted = admit(&sockets, role, &socket, &claim).await;
+                        let claim = Some(claim);
+                        admitted.err().map(|refusal| Refused { refusal, claim })
+                    }
+                    Err(refusal) => {
+                        let claim = None;
+                        Some(Refused { refusal, claim })
+                    }
                 };
-                timer.observe_duration();
-                if let Err(refusal) = admitted {
-                    socket.extensions.insert(Refused(refusal));
+                if let Some(refused) = refused {
+                    // Here, since a socket that is gone gets no further.
+                    sockets.count_refusal(role, &refused.refusal);
+                    socket.extensions.insert(refused);
                 }
+                socket
+                    .extensions
+                    .insert(Settling::new(sockets.session(&socket)));
                 // Never an error: that would be CONNECT_ERROR, for which the shipped app is not prepared.
                 Ok::<(), std::convert::Infallible>(())
             }
         };
         let handler = move |socket: SocketRef| {
-            // What runs here runs before the library takes the next packet; the future it wants has nothing to do.
-            if let Some(Refused(refusal)) = socket.extensions.get::<Refused>() {
-                greeter.refuse(role, &socket, &refusal);
-            } else {
-                greeter
-                    .0
-                    .metrics
-                    .accepted
-                    .with_label_values(&[role.as_str()])
-                    .inc();
-                match role {
-                    Role::Streamer => streamer::greet(&greeter, &socket),
-                    Role::Listener => listener::greet(&greeter, &socket),
-                }
+            // What runs here runs before the library takes the next packet.
+            let settling = socket.extensions.remove::<Arc<Settling>>();
+            match socket.extensions.remove::<Refused>() {
+                Some(refused) => greeter.refuse(role, &socket, refused),
+                None => greet(&greeter, role, &socket),
             }
-            std::future::ready(())
+            async move {
+                tokio::time::sleep(SETTLING).await;
+                drop(settling);
+            }
         };
         handler.with(middleware)
     };
+    let greeted = |socket: SocketRef| {
+        // Nothing is lost if the session ends meanwhile, and its queue has room: these are its first packets.
+        socket.disconnect().ok();
+        std::future::ready(())
+    };
+    io.ns(greeting.namespace().to_owned(), greeted);
     io.ns(wire::STREAMER, connect(Role::Streamer));
     io.ns(wire::LISTENER, connect(Role::Listener));
 }
 
+/// Checks a socket, and gives it its seat.
+pub(super) async fn admit(
+    sockets: &Sockets,
+    role: Role,
+    socket: &SocketRef,
+    claim: &Claim,
+) -> Result<(), Refusal> {
+    let timer = sockets.0.metrics.check.start_timer();
+    // Known from now on, so that its transport can be closed.
+    let session = sockets.session(socket);
+    let attempt = Attempt {
+        sockets,
+        role,
+        socket,
+        claim,
+        occupancy: session.occupy(role),
+        session: session.clone(),
+    };
+    let admitted = match role {
+        Role::Streamer => streamer::admit(attempt).await,
+        Role::Listener => listener::admit(attempt).await,
+    };
+    timer.observe_duration();
+    if admitted.is_ok() {
+        // Counted as joined for as long as the socket is there.
+        socket.extensions.insert(Arc::new(session.join()));
+    }
+    admitted
+}
+
+/// Tells a socket that is connected that it is let in.
+pub(super) fn greet(sockets: &Sockets, role: Role, socket: &SocketRef) {
+    let accepted = &sockets.0.metrics.accepted;
+    accepted.with_label_values(&[role.as_str()]).inc();
+    match role {
+        Role::Streamer => streamer::greet(sockets, socket),
+        Role::Listener => listener::greet(sockets, socket),
+    }
+}
+
+/// A socket while it is checked.
+pub(super) struct Attempt<'a> {
+    pub(super) sockets: &'a Sockets,
+    pub(super) role: Role,
+    pub(super) socket: &'a SocketRef,
+    pub(super) claim: &'a Claim,
+    pub(super) session: Arc<Session>,
+    pub(super) occupancy: Occupancy,
+}
+
+impl Attempt<'_> {
+    /// Waits for a step of the check; an error if the client is gone after it.
+    pub(super) async fn step<T>(&self, step: impl Future<Output = T>) -> Result<T, Refusal> {
+        let done = step.await;
+        if self.is_gone() {
+            Err(Refusal::Gone)
+        } else {
+            Ok(done)
+        }
+    }
+
+    fn is_gone(&self) -> bool {
+        // A polling session outlives its connections.
+        let on_web_socket = self.session.is_on_web_socket();
+        let connection = self.session.connection().filter(|it| !it.is_over());
+        self.session.is_closed() || on_web_socket && connection.is_none()
+    }
+
+    /// Checks the token.
+    pub(super) async fn identify(&self) -> Result<(Caller, Option<PendingLookup>), Refusal> {
+        let Claim {
+            token, livestream, ..
+        } = self.claim;
+        // The livestream matters only to who comes back on a token that has just expired; nobody was ever nowhere.
+        let nowhere = || LivestreamId::new("nowhere");
+        let Some(livestream) = livestream.clone().or_else(nowhere) else {
+            return Err(Refusal::TokenInvalid);
+        };
+        let identity = &self.sockets.0.identity;
+        let verified = match self
+            .step(identity.verify(token, self.role, &livestream))
+            .await?
+        {
+            Ok(verified) => verified,
+            Err(IdentityError::Expired) => {
+                let caller = self.returning(&livestream).await?;
+                let pending = self.begin_lookup(&caller.user)?;
+                return Ok((self.verified(caller), pending));
+            }
+            Err(error) => return Err(self.token_refused(error)),
+        };
+        // Before the account is looked up, which costs a call, too.
+        let pending = self.begin_lookup(verified.user())?;
+        let confirmed = self.step(identity.confirm(verified)).await?;
+        let caller = confirmed.map_err(|error| self.token_refused(error))?;
+        Ok((self.verified(caller), pending))
+    }
+
+    fn verified(&self, caller: Caller) -> Caller {
+        let verified = Verified(caller.user.clone());
+        self.socket.extensions.insert(verified);
+        caller
+    }
+
+    fn token_refused(&self, error: IdentityError) -> Refusal {
+        match error {
+            IdentityError::Invalid(reason) => {
+                tracing::debug!(role = self.role.as_str(), livestream.id = self.claim.named, %reason, "token refused");
+                Refusal::TokenInvalid
+            }
+            IdentityError::Expired => Refusal::TokenExpired,
+            IdentityError::Unavailable => Refusal::Unavailable,
+            IdentityError::KeyUnknown => {
+                self.sockets.0.lookup_limits.unknown_key(self.claim.address)
+            }
+        }
+    }
+
+    /// A streamer always has its livestream looked up; a listener only where that is not known.
+    fn begin_lookup(&self, user: &UserId) -> Result<Option<PendingLookup>, Refusal> {
+        match self.role {
+            Role::Streamer => {
+                let limits = &self.sockets.0.lookup_limits;
+                limits.begin(user, self.claim.address).map(Some)
+            }
+            Role::Listener => Ok(None),
+        }
+    }
+
+    /// Asks the other nodes whether the client may come back on its expired token.
+    async fn returning(&self, livestream: &LivestreamId) -> Result<Caller, Refusal> {
+        let (identity, relay) = (&self.sockets.0.identity, &self.sockets.0.relay);
+        if !relay.is_clustered() {
+            return Err(Refusal::TokenExpired);
+        }
+        let returning = identity.returning(&self.claim.token, self.role, livestream);
+        let (to, caller) = self.step(returning).await?.ok_or(Refusal::TokenExpired)?;
+        match self.step(relay.may_return(&to)).await? {
+            Ok(true) => Ok(caller),
+            Ok(false) => Err(Refusal::TokenExpired),
+            // Nobody knows: it is not told no for good.
+            Err(_) => Err(Refusal::Unavailable),
+        }
+    }
+
+    /// Looks the livestream up; a pending look-up counts as failed unless the livestream is one that `fits`.
+    pub(super) async fn look_up(
+        &self,
+        id: &LivestreamId,
+        freshness: Freshness,
+        pending: Option<PendingLookup>,
+        fits: impl FnOnce(&Entry) -> bool,
+    ) -> Result<Option<Entry>, Refusal> {
+        let found = self.sockets.0.directory.find(id, freshness).await;
+        let failed = matches!(&found, Ok(entry) if !entry.as_ref().is_some_and(fits));
+        if let Some(pending) = pending.filter(|_| !failed) {
+            pending.excuse();
+        }
+        // Counted first, also for a client that is gone.
+        let found = self.step(std::future::ready(found)).await?;
+        found.map_err(|_| Refusal::Unavailable)
+    }
+}
+
 /// The token and the livestream that a socket names, in headers or, where they are absent, in the CONNECT payload.
-pub(super) fn claim(socket: &SocketRef, auth: Option<Auth>) -> Result<Claim, Refusal> {
+fn claim(sockets: &Sockets, socket: &SocketRef, auth: Option<Auth>) -> Result<Claim, Refusal> {
+    let lease = sockets.0.relay.next_lease();
     let auth = auth.unwrap_or_default();
     let visitor = socket.req_parts().extensions.get::<Visitor>();
     let named = |value: Option<&Box<str>>, given: Option<String>| {
@@ -97,48 +313,10 @@ pub(super) fn claim(socket: &SocketRef, auth: Option<Auth>) -> Result<Claim, Ref
     let livestream = visitor.and_then(|visitor| visitor.livestream.as_ref());
     let livestream = named(livestream, auth.livestream_id).ok_or(Refusal::NoLivestream)?;
     Ok(Claim {
+        lease,
         token,
+        address: visitor.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |visitor| visitor.address),
         livestream: LivestreamId::new(&livestream),
         named: livestream.into(),
     })
-}
-
-/// Checks the token.
-pub(super) async fn identify(
-    sockets: &Sockets,
-    claim: &Claim,
-    role: Role,
-) -> Result<Caller, Refusal> {
-    // The livestream matters only to who comes back on a token that has just expired; nobody was ever nowhere.
-    let nowhere = || LivestreamId::new("nowhere");
-    let Some(livestream) = claim.livestream.clone().or_else(nowhere) else {
-        return Err(Refusal::TokenInvalid);
-    };
-    let checked = sockets
-        .0
-        .identity
-        .check(&claim.token, role, &livestream)
-        .await;
-    checked.map_err(|error| match error {
-        IdentityError::Invalid(reason) => {
-            tracing::debug!(role = role.as_str(), livestream.id = claim.named, %reason, "token refused");
-            Refusal::TokenInvalid
-        }
-        IdentityError::Expired => Refusal::TokenExpired,
-        IdentityError::Unavailable => Refusal::Unavailable,
-    })
-}
-
-/// Looks the livestream up.
-pub(super) async fn look_up(
-    sockets: &Sockets,
-    id: &LivestreamId,
-    freshness: Freshness,
-) -> Result<Option<Entry>, Refusal> {
-    sockets
-        .0
-        .directory
-        .find(id, freshness)
-        .await
-        .map_err(|_| Refusal::Unavailable)
 }

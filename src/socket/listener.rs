@@ -7,9 +7,10 @@ use socketioxide::extract::SocketRef;
 use socketioxide::socket::DisconnectReason;
 
 use super::bearer::{self, Bearer};
-use super::handshake::{Auth, claim, identify, look_up};
+use super::handshake::Attempt;
+use super::parting::Dismissed;
 use super::wire::{self, Refusal, StateMessage};
-use super::{Dismissed, Sockets, now};
+use super::{Sockets, now};
 use crate::broadcast::{Place, Refused, Role};
 use crate::directory::Freshness;
 use crate::relay::{Seat, SocketId};
@@ -54,46 +55,57 @@ pub(super) fn register(sockets: &Sockets, socket: &SocketRef) {
 }
 
 /// Checks a listener, and gives it its place.
-pub(super) async fn admit(
-    sockets: &Sockets,
-    socket: &SocketRef,
-    auth: Option<Auth>,
-) -> Result<(), Refusal> {
-    let claim = claim(socket, auth)?;
-    let caller = identify(sockets, &claim, ROLE).await?;
-    let livestream = claim.livestream.ok_or(Refusal::DoesNotExist(claim.named))?;
-    // What is on air here or on another node exists: no document is asked for, and no outage there keeps listeners out.
+pub(super) async fn admit(attempt: Attempt<'_>) -> Result<(), Refusal> {
+    let Attempt {
+        sockets,
+        socket,
+        claim,
+        ..
+    } = attempt;
     let relay = &sockets.0.relay;
+    let (caller, _) = attempt.identify().await?;
+    let livestream = claim.livestream.clone();
+    let livestream = livestream.ok_or_else(|| Refusal::DoesNotExist(claim.named.clone()))?;
+    // What is on air here or on another node exists: no document is asked for, and no outage there keeps listeners out.
     let mut elsewhere = None;
     if !relay.is_started(&livestream) {
-        elsewhere = relay.look_elsewhere(&livestream).await;
+        elsewhere = attempt.step(relay.look_elsewhere(&livestream)).await?;
     }
     if !relay.is_started(&livestream) && elsewhere.is_none() {
-        let entry = look_up(sockets, &livestream, Freshness::Cached).await?;
+        let pending = if sockets.0.directory.is_cached(&livestream) {
+            None
+        } else {
+            let limits = &sockets.0.lookup_limits;
+            Some(limits.begin(&caller.user, claim.address)?)
+        };
+        let entry = attempt
+            .look_up(&livestream, Freshness::Cached, pending, |_| true)
+            .await?;
         let entry = entry.ok_or_else(|| Refusal::DoesNotExist(livestream.to_string()))?;
-        if !entry.streamer_connected && !sockets.0.relay.is_started(&livestream) {
+        let on_another_node = entry.streamer_connected && !relay.clears_stale_flag(&livestream);
+        if !on_another_node && !relay.is_started(&livestream) {
             return Err(Refusal::NotStarted(livestream));
         }
     }
-    let session = sockets.session(socket);
+    let counted = sockets.0.users.count(&caller.user, ROLE, false);
+    let counted = counted.ok_or(Refusal::TooMany)?;
     let emit = emit(sockets, socket.id);
     let (connections, shared) = (sockets.0.connections.clone(), sockets.0.shared_writes);
-    let outbox = Outbox::new(connections, session, shared, emit);
+    let outbox = Outbox::new(connections, attempt.session.clone(), shared, emit);
     let seat = Arc::new(Seat {
         socket: socket.id,
         outbox,
     });
-    let place = match sockets.0.relay.join(&livestream, &seat, elsewhere, now()) {
+    let place = match relay.join(&livestream, &seat, elsewhere, now()) {
         Ok(place) => place,
         Err(Refused::Full) => return Err(Refusal::Full),
         Err(_) => return Err(Refusal::NotStarted(livestream)),
     };
-    let bearer = Arc::new(Bearer::new(ROLE, livestream, caller, &claim.token));
     let seat = ListenerSeat {
         sockets: sockets.clone(),
         place,
         seat,
-        bearer,
+        bearer: Arc::new(Bearer::new(attempt, livestream, caller, counted)),
     };
     socket.extensions.insert(Arc::new(seat));
     bearer::watch(sockets, socket, gone);
@@ -111,7 +123,7 @@ fn emit(sockets: &Sockets, id: SocketId) -> Emit {
             Emission::Clip(clip) => socket.emit(wire::AUDIO, clip).is_ok(),
             Emission::Mark(mark) => {
                 socket.transport_type() == TransportType::Websocket
-                    && socket.emit(Mark::EVENT, mark).is_ok()
+                    && sockets.emit(&socket, Mark::EVENT, mark)
             }
         }
     })
@@ -121,16 +133,10 @@ fn emit(sockets: &Sockets, id: SocketId) -> Emit {
 pub(super) fn greet(sockets: &Sockets, socket: &SocketRef) {
     let Some(seat) = seat(socket) else { return };
     sockets.log_let_in(socket, &seat.bearer);
-    socket
-        .emit(
-            wire::SUCCESS,
-            &wire::connected(&seat.bearer.caller.user, ROLE, &seat.bearer.livestream),
-        )
-        .ok();
+    let text = wire::connected(&seat.bearer.caller.user, ROLE, &seat.bearer.livestream);
+    sockets.emit(socket, wire::SUCCESS, &text);
     let (state, listeners) = sockets.0.relay.state(&seat.bearer.livestream);
-    socket
-        .emit(wire::STATE, &StateMessage::new(state, listeners))
-        .ok();
+    sockets.emit(socket, wire::STATE, &StateMessage::new(state, listeners));
     seat.seat.outbox.open();
     if !sockets
         .0
@@ -142,16 +148,15 @@ pub(super) fn greet(sockets: &Sockets, socket: &SocketRef) {
     }
 }
 
-fn gone(sockets: &Sockets, socket: &SocketRef, reason: DisconnectReason) {
+fn gone(_: &Sockets, socket: &SocketRef, reason: DisconnectReason) {
     let Some(seat) = socket.extensions.remove::<Arc<ListenerSeat>>() else {
         return;
     };
     let bearer = &seat.bearer;
     tracing::debug!(livestream.id = %bearer.livestream, user.id = %bearer.caller.user, %reason, "listener's socket closed");
-    if reason == DisconnectReason::ClientNSDisconnect {
-        bearer.left(sockets);
-    } else if socket.extensions.get::<Dismissed>().is_none() {
-        bearer.lost(sockets);
+    let dismissed = socket.extensions.get::<Dismissed>().is_some();
+    if dismissed || reason == DisconnectReason::ClientNSDisconnect {
+        bearer.left();
     }
-    // Dropping the seat leaves the livestream.
+    // Dropping the seat leaves the livestream; unless something else was said, its client may come back.
 }

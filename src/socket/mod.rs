@@ -3,8 +3,7 @@
 //! A socket's whole check runs in its namespace's *middleware*, what it may send registered before it: so nothing that
 //! arrives early is lost, and a socket that closes meanwhile leaves nothing behind, since what it was given (a
 //! [`streamer::StreamerSeat`], a [`listener::ListenerSeat`]) gives itself back when it is dropped. A refused socket is
-//! connected all the same, then told why, then disconnected half a second later: an immediate DISCONNECT overtakes
-//! the `error` in some clients.
+//! connected all the same, then told why, then parted from ([`parting`]).
 //!
 //! **Invariant**: no handler holds a socket; sockets are found by their id when something is to be said. What a socket
 //! holds, its extensions hold.
@@ -14,8 +13,14 @@ mod clustered;
 mod entry;
 mod handshake;
 mod listener;
+mod lookup_limits;
+mod outgoing;
+mod parting;
+mod polling;
 mod promises;
+mod recheck;
 mod streamer;
+mod users;
 mod wire;
 
 use std::net::IpAddr;
@@ -24,7 +29,7 @@ use std::time::{Duration, Instant};
 
 use socketioxide::extract::SocketRef;
 use socketioxide::socket::DisconnectReason;
-use socketioxide::{ParserConfig, SocketIo, TransportType};
+use socketioxide::{ParserConfig, SocketIo};
 
 use crate::broadcast::Role;
 use crate::config::Config;
@@ -32,12 +37,13 @@ use crate::directory::Directory;
 use crate::identity::Identity;
 use crate::metrics::Metrics;
 use crate::relay::{Announcement, Ended, Relay, SocketId};
-use crate::transport::{Connections, Session, Sessions, Tether, Via, WebSocketIo};
+use crate::transport::{
+    Connections, Greeting, HeartbeatTimes, NEVER, Session, SessionLimits, Sessions, WebSocketIo,
+};
 
-use self::wire::{Refusal, StateMessage};
-
-/// How long a refused client has to read why, before it is disconnected.
-const FAREWELL: Duration = Duration::from_millis(500);
+use self::parting::RefusalLog;
+use self::users::Users;
+use self::wire::StateMessage;
 
 /// Sockets that are told something before others get their turn.
 const PIECE: usize = 256;
@@ -51,10 +57,15 @@ struct Inner {
     identity: Identity,
     directory: Directory,
     metrics: Metrics,
+    lookup_limits: lookup_limits::LookupLimits,
     connections: Arc<Connections>,
     sessions: Arc<Sessions>,
     shared_writes: bool,
     max_refusals: u32,
+    /// Messages that may wait for a streamer.
+    answers: usize,
+    users: Users,
+    refusal_log: RefusalLog,
     trusted_proxies: Vec<ipnet::IpNet>,
     log_addresses: bool,
     // Set once, right after it is built with handlers that need it.
@@ -85,15 +96,21 @@ impl Sockets {
             metrics,
             connections,
         } = parts;
+        let users = metrics.users.clone();
+        let sessions = Sessions::new(session_limits(config), metrics.clone());
         let sockets = Self(Arc::new(Inner {
             relay,
             identity,
             directory,
+            lookup_limits: lookup_limits::LookupLimits::new(&config.identity, &metrics),
             metrics,
             connections,
-            sessions: Arc::default(),
+            sessions,
             shared_writes: config.listener.shared_writes,
             max_refusals: config.server.max_refusals,
+            answers: outgoing::answers(config),
+            users: Users::new(config.server.max_sockets_per_user, users),
+            refusal_log: RefusalLog::new(config.log.refusals_per_minute),
             trusted_proxies: config.server.trusted_proxies.clone(),
             log_addresses: config.log.client_address,
             io: OnceLock::new(),
@@ -102,23 +119,31 @@ impl Sockets {
         let parser = ParserConfig::common()
             .max_incoming_binaries(1)
             .max_incoming_binary_buf_size(ceiling)
-            .packet_completion_timeout(config.server.request_timeout);
+            .packet_completion_timeout(slowest_message(config));
+        let connect_timeout = config.server.connect_timeout;
+        // Pings and the ends of dead sessions are ours: see `transport::HeartbeatTimes`.
         let (service, io) = SocketIo::builder()
-            .ping_interval(config.server.ping_interval)
-            .ping_timeout(config.server.ping_timeout)
-            .connect_timeout(config.server.connect_timeout)
-            .upgrade_timeout(config.server.connect_timeout)
+            .ping_interval(NEVER)
+            .ping_timeout(NEVER)
+            .connect_timeout(connect_timeout)
+            .upgrade_timeout(connect_timeout)
             .max_payload(ceiling as u64)
             .ws_max_message_size(ceiling)
             .ws_max_frame_size(ceiling)
             .ws_read_buffer_size(WebSocketIo::LIBRARY_BUFFER)
-            .max_buffer_size(256)
+            .max_buffer_size(outgoing::room(config))
             .with_parser(parser)
             .build_with_inner_svc(axum::Router::new());
-        handshake::register(&sockets, &io);
+        let greeting = Greeting::random();
+        handshake::register(&sockets, &io, &greeting);
         sockets.0.io.set(io).ok();
-        let router = entry::router(sockets.clone(), service);
+        let router = entry::router(sockets.clone(), service, greeting, connect_timeout);
         (sockets, router)
+    }
+
+    /// The sessions that all sockets run on.
+    pub fn sessions(&self) -> &Sessions {
+        &self.0.sessions
     }
 
     fn find(&self, role: Role, socket: SocketId) -> Option<SocketRef> {
@@ -131,16 +156,10 @@ impl Sockets {
 
     /// The session that a socket belongs to.
     fn session(&self, socket: &SocketRef) -> Arc<Session> {
-        let extensions = &socket.req_parts().extensions;
-        let tether = extensions.get::<Tether>().cloned().unwrap_or_default();
-        let session = tether.session(&self.0.sessions, socket.id.as_str());
-        if socket.transport_type() == TransportType::Websocket
-            && session.connection().is_none()
-            && let Some(Via(connection)) = extensions.get::<Via>()
-        {
-            session.moves_to(connection);
-        }
-        session
+        let kept = socket.req_parts().extensions.get::<Arc<Session>>();
+        let known = || self.0.sessions.find(socket.id.as_str());
+        let session = kept.cloned().or_else(known);
+        session.expect("the door gives each session to the library")
     }
 
     /// The client's address, for the log, where that is configured.
@@ -174,76 +193,17 @@ impl Sockets {
         tracing::debug!(role = role.as_str(), livestream.id = %livestream, user.id = %caller.user, client.address = address, "let in");
     }
 
-    /// Disconnects the socket's namespace: to its client, the stream is over.
-    fn disconnect(&self, role: Role, socket: SocketId) {
-        if let Some(found) = self.find(role, socket) {
-            found.extensions.insert(Dismissed);
-            if found.disconnect().is_err() {
-                // No room even for this: the transport must do.
-                self.close(socket);
-            }
-        }
-    }
-
-    /// Closes the transport under the socket: its client comes back by itself.
-    fn close(&self, socket: SocketId) {
-        if let Some(session) = self.0.sessions.find(socket.as_str()) {
-            session.close();
-        }
-    }
-
-    /// Tells a socket why it is not wanted, and disconnects it a moment later.
-    fn refuse(&self, role: Role, socket: &SocketRef, refusal: &Refusal) {
-        let labels = [role.as_str(), refusal.reason()];
-        self.0.metrics.refusals.with_label_values(&labels).inc();
-        let address = self.address(socket);
-        tracing::debug!(
-            role = labels[0],
-            reason = labels[1],
-            client.address = address,
-            "refused"
-        );
-        socket.emit(wire::ERROR, &refusal.text()).ok();
-        let session = self.session(socket);
-        let close = refusal.is_temporary() || session.refused() >= self.0.max_refusals;
-        if close {
-            // Whether it is still there or not: a client that leaves early to ask again is told no for good.
-            tokio::spawn(async move {
-                tokio::time::sleep(FAREWELL).await;
-                session.close();
-            });
-        } else {
-            self.disconnect_after_farewell(role, socket.id);
-        }
-    }
-
-    /// Tells the socket that another has taken its place, and disconnects it a moment later.
-    fn dismiss(&self, role: Role, socket: SocketId, text: &str) {
-        let Some(found) = self.find(role, socket) else {
-            return;
-        };
-        if !found.connected() {
-            // It cannot be told anything yet; its greeting finds out.
-            return;
-        }
-        // Once only: it may be replaced while it is greeted, and both notice.
-        if found.extensions.insert(Dismissed).is_none() {
-            found.emit(wire::ERROR, text).ok();
-            self.disconnect_after_farewell(role, socket);
-        }
-    }
-
-    fn disconnect_after_farewell(&self, role: Role, id: SocketId) {
-        // A client that leaves and comes back on the same session has the same id, but is on another visit.
-        let visit = move |sockets: &Self| sockets.find(role, id)?.extensions.get::<Visit>();
-        let Some(before) = visit(self) else { return };
-        let sockets = self.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(FAREWELL).await;
-            if visit(&sockets).is_some_and(|now| Arc::ptr_eq(&now.0, &before.0)) {
-                sockets.disconnect(role, id);
-            }
-        });
+    /// Sets what is counted of who may come back on an expired token.
+    pub fn count_returns(&self) {
+        let (returns, evicted) = self.0.identity.returns();
+        let metrics = &self.0.metrics;
+        metrics
+            .returns
+            .set(i64::try_from(returns).unwrap_or(i64::MAX));
+        let before = metrics.returns_evicted.get();
+        metrics
+            .returns_evicted
+            .inc_by(evicted.saturating_sub(before));
     }
 
     /// Tells everybody that a livestream is over.
@@ -252,7 +212,7 @@ impl Sockets {
         for piece in ended.listeners.chunks(PIECE) {
             for seat in piece {
                 if let Some(socket) = self.find(Role::Listener, seat.socket) {
-                    socket.emit(wire::STATE, &message).ok();
+                    self.emit(&socket, wire::STATE, &message);
                 }
                 self.disconnect(Role::Listener, seat.socket);
             }
@@ -279,12 +239,12 @@ impl Sockets {
         } = announcement;
         let message = StateMessage::new(state, listeners);
         if let Some(socket) = streamer.and_then(|id| self.find(Role::Streamer, id)) {
-            socket.emit(wire::STATE, &message).ok();
+            self.emit(&socket, wire::STATE, &message);
         }
         for piece in audience.chunks(PIECE) {
             for seat in piece {
                 if let Some(socket) = self.find(Role::Listener, seat.socket) {
-                    socket.emit(wire::STATE, &message).ok();
+                    self.emit(&socket, wire::STATE, &message);
                 }
             }
             tokio::task::yield_now().await;
@@ -313,6 +273,32 @@ impl Sockets {
     }
 }
 
+fn session_limits(config: &Config) -> SessionLimits {
+    let server = &config.server;
+    SessionLimits {
+        max: server.session_limit(),
+        max_per_address: server.session_limit_per_address(),
+        max_unjoined_per_address: server.unjoined_limit_per_address(),
+        max_per_connection: server.max_sessions_per_connection,
+        join_timeout: server.connect_timeout,
+        heartbeat: HeartbeatTimes {
+            interval: server.ping_interval.min(NEVER),
+            timeout: server.ping_timeout.min(NEVER),
+            min_bytes_per_second: server.min_bytes_per_second,
+        },
+        message_bytes: config.upload.max_message_bytes(),
+        message_bytes_before_join: server.max_message_bytes_before_join,
+    }
+}
+
+/// How long the largest message may take at the slowest.
+fn slowest_message(config: &Config) -> Duration {
+    let server = &config.server;
+    let bytes = u64::try_from(config.upload.max_message_bytes()).unwrap_or(u64::MAX);
+    let at_minimum = Duration::from_secs(bytes / u64::from(server.min_bytes_per_second.max(1)));
+    at_minimum + server.ping_interval + server.ping_timeout
+}
+
 /// Who stands at the door, as its first request says: all that is kept of it. The token is shown nowhere.
 #[derive(Clone)]
 struct Visitor {
@@ -323,10 +309,6 @@ struct Visitor {
     /// The header `livestream-id`, unless it is empty.
     livestream: Option<Box<str>>,
 }
-
-/// Marks a socket that this side has sent away: its loss is no loss of a transport.
-#[derive(Clone)]
-struct Dismissed;
 
 /// One visit of a client to a namespace.
 #[derive(Clone, Default)]

@@ -1,44 +1,53 @@
 //! What a streamer is told once other nodes have its clips.
 //!
-//! **Invariant**: a streamer's promises are kept one after the other, in the order of its uploads; each is kept when its
-//! clip is published, when it no longer fits the queue, or, at the latest, when the livestream is no more this node's.
+//! **Invariant**: a streamer's uploads are answered one after the other, in their order; each is answered when its
+//! clip is published, when it no longer fits the queue, or, at the latest, when this node no longer owns the livestream.
+//! No more are pending than the streamer may have unanswered: it is not read while there are as many.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
-use socketioxide::extract::AckSender;
 use tokio::sync::mpsc;
 
 use super::Sockets;
+use super::outgoing::Callback;
 use super::streamer::taken;
 use super::wire::{self, Ack, Refusal};
 use crate::broadcast::{Role, UserId};
 use crate::cluster::{Ticket, Unpublished};
 use crate::relay::SocketId;
+use crate::transport::Session;
 
-/// Promises that may be open at once: more than clips can wait for the engine in any sensible configuration.
-const MOST: usize = 4096;
+/// What an upload is answered with: an event and an acknowledgement.
+const MESSAGES: u64 = 2;
 
 /// A clip that was relayed here and is on its way to other nodes.
 pub(super) struct Promise {
     pub(super) ticket: Ticket,
     pub(super) listeners: usize,
-    pub(super) ack: AckSender,
+    pub(super) callback: Callback,
 }
 
 /// See the module.
 pub(super) struct Promises {
     sockets: Sockets,
     socket: SocketId,
+    session: Arc<Session>,
     user: UserId,
     // Without a cluster there is nothing to wait for, and no task.
-    open: OnceLock<mpsc::Sender<Promise>>,
+    open: OnceLock<mpsc::UnboundedSender<Promise>>,
 }
 
 impl Promises {
-    pub(super) fn new(sockets: &Sockets, socket: SocketId, user: &UserId) -> Self {
+    pub(super) fn new(
+        sockets: &Sockets,
+        socket: SocketId,
+        session: Arc<Session>,
+        user: &UserId,
+    ) -> Self {
         Self {
             sockets: sockets.clone(),
             socket,
+            session,
             user: user.clone(),
             open: OnceLock::new(),
         }
@@ -47,21 +56,21 @@ impl Promises {
     /// Answers an upload when its clip is published, after those before it.
     pub(super) fn keep(&self, promise: Promise) {
         let open = self.open.get_or_init(|| {
-            let (open, promises) = mpsc::channel(MOST);
+            // Its bound is the session's: what is owed counts.
+            let (open, promises) = mpsc::unbounded_channel();
             let teller = Teller {
                 sockets: self.sockets.clone(),
                 socket: self.socket,
+                session: self.session.clone(),
                 user: self.user.clone(),
             };
             tokio::spawn(teller.run(promises));
             open
         });
-        if let Err(refused) = open.try_send(promise) {
-            let promise = refused.into_inner();
-            promise
-                .ack
-                .send(&Ack::error(&Refusal::Unavailable.text()))
-                .ok();
+        self.session.pressure.owe(MESSAGES);
+        if open.send(promise).is_err() {
+            // The task ends after this sender only, or with the runtime.
+            self.session.pressure.settle(MESSAGES);
         }
     }
 }
@@ -69,15 +78,16 @@ impl Promises {
 struct Teller {
     sockets: Sockets,
     socket: SocketId,
+    session: Arc<Session>,
     user: UserId,
 }
 
 impl Teller {
-    async fn run(self, mut promises: mpsc::Receiver<Promise>) {
+    async fn run(self, mut promises: mpsc::UnboundedReceiver<Promise>) {
         while let Some(Promise {
             ticket,
             listeners,
-            ack,
+            callback,
         }) = promises.recv().await
         {
             let said = match ticket.await.unwrap_or(Err(Unpublished::Away)) {
@@ -92,14 +102,15 @@ impl Teller {
                     Ack::error(&text)
                 }
             };
-            ack.send(&said).ok();
+            self.sockets.answer(callback, &said);
+            self.session.pressure.settle(MESSAGES);
         }
     }
 
-    /// The socket is found anew each time: nothing that waits may hold one.
-    fn emit(&self, event: &str, text: &str) {
+    /// The socket is found each time: nothing that waits may hold one.
+    fn emit(&self, event: &'static str, text: &str) {
         if let Some(socket) = self.sockets.find(Role::Streamer, self.socket) {
-            socket.emit(event, text).ok();
+            self.sockets.emit(&socket, event, text);
         }
     }
 }

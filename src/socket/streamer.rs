@@ -3,18 +3,20 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use socketioxide::extract::{AckSender, SocketRef, TryData};
+use socketioxide::extract::{SocketRef, TryData};
 use socketioxide::socket::DisconnectReason;
 
 use super::bearer::{self, Bearer};
-use super::handshake::{Auth, claim, identify, look_up};
+use super::handshake::Attempt;
+use super::outgoing::Callback;
+use super::parting::Dismissed;
 use super::promises::{Promise, Promises};
 use super::wire::{self, Ack, Refusal, StateMessage};
-use super::{Dismissed, Sockets, now};
+use super::{Sockets, now};
 use crate::broadcast::{Lease, Role};
-use crate::directory::Freshness;
+use crate::directory::{Entry, Freshness};
 use crate::limits::whole_millis;
-use crate::relay::{Start, UploadError, Uploaded};
+use crate::relay::{NotStarted, Start, UploadError, Uploaded};
 
 const ROLE: Role = Role::Streamer;
 
@@ -41,7 +43,7 @@ fn seat(socket: &SocketRef) -> Option<Arc<StreamerSeat>> {
     socket.extensions.get::<Arc<StreamerSeat>>()
 }
 
-fn bearer(socket: &SocketRef) -> Option<Arc<Bearer>> {
+pub(super) fn bearer(socket: &SocketRef) -> Option<Arc<Bearer>> {
     Some(seat(socket)?.bearer.clone())
 }
 
@@ -50,8 +52,8 @@ pub(super) fn register(sockets: &Sockets, socket: &SocketRef) {
     let room = sockets.clone();
     // Uploads are taken one after the other, here: the library runs this closure before it reads on, and spawns only
     // the future that is returned, which is ready.
-    let upload = move |socket: SocketRef, TryData(clip): TryData<(Bytes,)>, ack: AckSender| {
-        take(&room, &socket, clip.ok().map(|(clip,)| clip), ack);
+    let upload = move |socket: SocketRef, TryData(clip): TryData<(Bytes,)>, callback: Callback| {
+        take(&room, &socket, clip.ok().map(|(clip,)| clip), callback);
         std::future::ready(())
     };
     socket.on(wire::UPLOAD, upload);
@@ -59,37 +61,49 @@ pub(super) fn register(sockets: &Sockets, socket: &SocketRef) {
 }
 
 /// Checks a streamer, and gives it the livestream.
-pub(super) async fn admit(
-    sockets: &Sockets,
-    socket: &SocketRef,
-    auth: Option<Auth>,
-) -> Result<(), Refusal> {
-    let claim = claim(socket, auth)?;
-    let caller = identify(sockets, &claim, ROLE).await?;
-    let livestream = claim.livestream.ok_or(Refusal::NotTheArtist)?;
-    let entry = look_up(sockets, &livestream, Freshness::Fresh).await?;
-    if entry.is_none_or(|entry| entry.artist != caller.user) {
+pub(super) async fn admit(attempt: Attempt<'_>) -> Result<(), Refusal> {
+    let Attempt {
+        sockets,
+        socket,
+        claim,
+        ..
+    } = attempt;
+    let relay = &sockets.0.relay;
+    let (caller, pending) = attempt.identify().await?;
+    let livestream = claim.livestream.clone().ok_or(Refusal::NotTheArtist)?;
+    let theirs = |entry: &Entry| entry.artist == caller.user;
+    let entry = attempt
+        .look_up(&livestream, Freshness::Fresh, pending, theirs)
+        .await?;
+    if !entry.is_some_and(|entry| theirs(&entry)) {
         return Err(Refusal::NotTheArtist);
     }
-    // Known from now on, so that its transport can be closed.
-    sockets.session(socket);
-    if !sockets.0.relay.acquire(&livestream, now()).await {
+    let replaces = relay.is_streamed_by(&livestream, &caller.user);
+    let counted = sockets.0.users.count(&caller.user, ROLE, replaces);
+    let counted = counted.ok_or(Refusal::TooMany)?;
+    // Not asked of the other nodes in vain.
+    if relay.is_superseded(&livestream, claim.lease) {
+        return Err(Refusal::TakenOver(livestream));
+    }
+    if !attempt.step(relay.acquire(&livestream, now())).await? {
         return Err(Refusal::Full);
     }
-    let start = sockets
-        .0
-        .relay
-        .start(&livestream, &caller.user, socket.id, now());
-    let Start { lease, replaced } = start.ok_or(Refusal::Full)?;
+    let start = relay.start(&livestream, &caller.user, socket.id, claim.lease, now());
+    let Start { replaced } = start.map_err(|error| match error {
+        NotStarted::Full => Refusal::Full,
+        NotStarted::Superseded => Refusal::TakenOver(livestream.clone()),
+    })?;
     if let Some(replaced) = replaced.filter(|replaced| *replaced != socket.id) {
         sockets.dismiss(ROLE, replaced, &wire::taken_over(&livestream));
     }
-    let bearer = Arc::new(Bearer::new(ROLE, livestream, caller, &claim.token));
-    let promises = Promises::new(sockets, socket.id, &bearer.caller.user);
+    let session = attempt.session.clone();
+    session.pressure.set_limit(sockets.0.answers);
+    let promises = Promises::new(sockets, socket.id, session, &caller.user);
+    let lease = claim.lease;
     let seat = StreamerSeat {
         sockets: sockets.clone(),
         lease,
-        bearer,
+        bearer: Arc::new(Bearer::new(attempt, livestream, caller, counted)),
         promises,
     };
     socket.extensions.insert(Arc::new(seat));
@@ -102,16 +116,10 @@ pub(super) fn greet(sockets: &Sockets, socket: &SocketRef) {
     let Some(seat) = seat(socket) else { return };
     sockets.log_let_in(socket, &seat.bearer);
     if sockets.0.relay.air(&seat.bearer.livestream, seat.lease) {
-        socket
-            .emit(
-                wire::SUCCESS,
-                &wire::connected(&seat.bearer.caller.user, ROLE, &seat.bearer.livestream),
-            )
-            .ok();
+        let text = wire::connected(&seat.bearer.caller.user, ROLE, &seat.bearer.livestream);
+        sockets.emit(socket, wire::SUCCESS, &text);
         let (state, listeners) = sockets.0.relay.state(&seat.bearer.livestream);
-        socket
-            .emit(wire::STATE, &StateMessage::new(state, listeners))
-            .ok();
+        sockets.emit(socket, wire::STATE, &StateMessage::new(state, listeners));
     } else {
         // Taken over between its check and now, when it could not be told yet.
         sockets.dismiss(ROLE, socket.id, &wire::taken_over(&seat.bearer.livestream));
@@ -127,9 +135,9 @@ pub(super) fn taken(sequence: u64, listeners: usize) -> Ack {
     }
 }
 
-fn take(sockets: &Sockets, socket: &SocketRef, clip: Option<Bytes>, ack: AckSender) {
+fn take(sockets: &Sockets, socket: &SocketRef, clip: Option<Bytes>, callback: Callback) {
     let refused = |text: &str, retry_after_ms: Option<u64>| {
-        socket.emit(wire::ERROR, text).ok();
+        sockets.emit(socket, wire::ERROR, text);
         Ack {
             retry_after_ms,
             ..Ack::error(text)
@@ -165,17 +173,16 @@ fn take(sockets: &Sockets, socket: &SocketRef, clip: Option<Bytes>, ack: AckSend
                     return seat.promises.keep(Promise {
                         ticket,
                         listeners,
-                        ack,
+                        callback,
                     });
                 }
                 Ok(uploaded) => {
-                    socket
-                        .emit(wire::SUCCESS, &wire::received(&caller.user))
-                        .ok();
+                    sockets.emit(socket, wire::SUCCESS, &wire::received(&caller.user));
                     taken(uploaded.sequence, uploaded.listeners)
                 }
                 Err(UploadError::StaleLease) => Ack::error(wire::NOT_ON_AIR),
                 Err(UploadError::Stopping) => refused(&Refusal::Unavailable.text(), None),
+                Err(UploadError::Empty) => refused(wire::NOT_A_CLIP, None),
                 Err(UploadError::TooLarge { limit }) => refused(&wire::too_large(limit), None),
                 Err(UploadError::Exceeded(exceeded)) => {
                     let millis = whole_millis(exceeded.retry_after);
@@ -184,8 +191,7 @@ fn take(sockets: &Sockets, socket: &SocketRef, clip: Option<Bytes>, ack: AckSend
             }
         }
     };
-    // Without a callback there is nobody to answer.
-    ack.send(&said).ok();
+    sockets.answer(callback, &said);
 }
 
 fn gone(sockets: &Sockets, socket: &SocketRef, reason: DisconnectReason) {
@@ -195,10 +201,10 @@ fn gone(sockets: &Sockets, socket: &SocketRef, reason: DisconnectReason) {
     let livestream = &seat.bearer.livestream;
     tracing::debug!(livestream.id = %livestream, user.id = %seat.bearer.caller.user, %reason, "streamer's socket closed");
     if reason == DisconnectReason::ClientNSDisconnect {
-        seat.bearer.left(sockets);
-        sockets.conclude_soon(sockets.0.relay.end(livestream, seat.lease));
-    } else if socket.extensions.get::<Dismissed>().is_none() {
-        seat.bearer.lost(sockets);
+        seat.bearer.left();
+        sockets.conclude_soon(sockets.0.relay.end(livestream, seat.lease, now()));
+    } else if socket.extensions.get::<Dismissed>().is_some() {
+        seat.bearer.left();
     }
     // Dropping the seat says that the transport is gone, where nothing else was said.
 }

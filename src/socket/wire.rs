@@ -19,6 +19,8 @@ pub(super) const SUCCESS: &str = "success";
 pub(super) const ERROR: &str = "error";
 /// How the livestream is going; clients that are older than it ignore it.
 pub(super) const STATE: &str = "state";
+/// An acknowledgement, in metrics.
+pub(super) const ACK: &str = "ack";
 /// A fresh token, from a client whose old one runs out.
 pub(super) const TOKEN: &str = "token";
 
@@ -44,6 +46,10 @@ pub(super) const NOT_A_CLIP: &str = "Upload must be a single binary clip.";
 pub(super) const TOKEN_INVALID: &str = "Id token is invalid.";
 pub(super) const TOKEN_EXPIRED: &str = "Id token has expired.";
 pub(super) const NOT_ON_AIR: &str = "This connection is not the streamer of the livestream.";
+
+pub(super) fn unknown_event(event: &str) -> String {
+    format!("Unknown event {event}.")
+}
 
 pub(super) fn too_large(limit: usize) -> String {
     format!("Upload is too large, a clip may have at most {limit} bytes.")
@@ -71,6 +77,12 @@ pub(super) enum Refusal {
     Unavailable,
     /// As many listeners or livestreams as there may be; the client should try again.
     Full,
+    /// As many sockets of this user as there may be; the client should try again.
+    TooMany,
+    /// A streamer that asked later has the livestream.
+    TakenOver(LivestreamId),
+    /// The client went while it was checked: nobody is there to be told.
+    Gone,
 }
 
 impl Refusal {
@@ -86,6 +98,9 @@ impl Refusal {
             Self::NotStarted(id) => format!("Livestream {id} has not started."),
             Self::Unavailable => "Service is temporarily unavailable, try again.".into(),
             Self::Full => "Server is full, try again later.".into(),
+            Self::TooMany => "Too many connections of this user, try again later.".into(),
+            Self::TakenOver(id) => taken_over(id),
+            Self::Gone => String::new(),
         }
     }
 
@@ -101,12 +116,15 @@ impl Refusal {
             Self::NotStarted(_) => "not_started",
             Self::Unavailable => "unavailable",
             Self::Full => "full",
+            Self::TooMany => "user_limit",
+            Self::TakenOver(_) => "taken_over",
+            Self::Gone => "gone",
         }
     }
 
-    /// Whether the client should come back by itself: then its transport is closed, not its namespace.
+    /// Whether the client should be let in later: see [`super::parting`].
     pub(super) fn is_temporary(&self) -> bool {
-        matches!(self, Self::Unavailable | Self::Full)
+        matches!(self, Self::Unavailable | Self::Full | Self::TooMany)
     }
 }
 

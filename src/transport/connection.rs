@@ -7,27 +7,43 @@
 //! **Invariant**: all that is written to a WebSocket goes through its [`SendQueue`], under one lock; whoever leaves
 //! something in the queue has seen to it that a pump runs. An aborted connection takes and gives nothing more.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::net::{IpAddr, Shutdown, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker, ready};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
+use super::address::counted_address;
+use super::closing::Closing;
 use super::connections::Connections;
 use super::frame::ClipFrame;
+use super::greeting::Greeting;
+use super::heartbeat::{Heartbeat, HeartbeatTimes};
+use super::listener::set_up_web_socket;
 use super::patience::{Overdue, Patience};
-use super::queue::{QueueBounds, SLICES, SendQueue, Sent};
+use super::queue::{QueueBounds, SendQueue};
+use super::session::Session;
 
 mod reading;
+mod serving;
+mod writing;
+
+/// How long a client has to read why it is closed, while what it still sends is thrown away.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// See the module.
 pub struct Connection {
     tcp: TcpStream,
     peer: SocketAddr,
     home: Arc<Connections>,
+    /// Held by each session that was opened on it, so that they can be counted.
+    opened: Arc<()>,
+    /// Whether the kernel had no room for an HTTP answer.
+    blocked: AtomicBool,
     // A lock, since the fan-out, the serving task and the pump all write: held for one vectored write at the most.
     state: Mutex<State>,
 }
@@ -39,14 +55,31 @@ struct State {
     pumping: bool,
     closing: bool,
     aborted: bool,
-    /// Clips that waited when it was aborted.
+    /// Clips that waited for too long, or when it was aborted.
     lost: u64,
     /// Bytes that the kernel has taken.
     written: u64,
+    /// Bytes of requests that have come.
+    read: u64,
     /// A writer above that must wait for room.
     waiting: Option<Waker>,
+    /// A reader above that waits for bytes.
+    reader: Option<Waker>,
+    /// The session that it serves; of an HTTP connection, the latest.
+    session: Weak<Session>,
+    /// How much of HTTP/2's preface its first bytes have been so far.
+    preface: usize,
     /// When something was written last, or began to wait.
     progress: Instant,
+}
+
+impl State {
+    /// The other end has shown that it is there.
+    fn is_heard(&self) {
+        if let Some(session) = self.session.upgrade() {
+            session.heard_message();
+        }
+    }
 }
 
 enum Phase {
@@ -59,18 +92,12 @@ enum Phase {
 /// What an HTTP connection waits for, and since when.
 #[derive(Clone, Copy)]
 enum Wait {
-    /// A request's headers, from its first byte or from the connection's begin.
-    Headers(Instant),
+    /// A request's headers, from its first byte or from the connection's begin, and how many bytes of them have come.
+    Headers(Instant, usize),
     /// An answer of ours.
     Nothing,
     /// The next request, or the end of the answer's way to the client.
     Next(Instant),
-}
-
-enum Flushed {
-    Drained,
-    Blocked,
-    Dead,
 }
 
 impl Connection {
@@ -82,20 +109,26 @@ impl Connection {
         now: Instant,
     ) -> Self {
         let state = State {
-            phase: Phase::Http(Wait::Headers(now)),
+            phase: Phase::Http(Wait::Headers(now, 0)),
             counted_for,
             pumping: false,
             closing: false,
             aborted: false,
             lost: 0,
             written: 0,
+            read: 0,
             waiting: None,
+            reader: None,
+            session: Weak::new(),
+            preface: 0,
             progress: now,
         };
         Self {
             tcp,
             peer,
             home,
+            opened: Arc::default(),
+            blocked: AtomicBool::new(false),
             state: Mutex::new(state),
         }
     }
@@ -126,6 +159,7 @@ impl Connection {
 
     /// Counts the connection for the client behind a proxy; false if that address has as many as it may.
     pub fn count_for(&self, address: IpAddr) -> bool {
+        let address = counted_address(address);
         let mut state = self.lock();
         if state.counted_for == Some(address) {
             return true;
@@ -139,9 +173,148 @@ impl Connection {
         true
     }
 
+    /// Becomes a WebSocket: from here on all that is written goes through its queue.
     pub(super) fn upgrade(&self) {
+        if let Err(error) = set_up_web_socket(&self.tcp, self.home.user_timeout) {
+            // It may be gone; else it has the timeouts of HTTP, which are longer.
+            tracing::debug!(%error, "a WebSocket keeps the timeouts of HTTP");
+        }
         let mut state = self.lock();
         state.phase = Phase::WebSocket(Box::new(SendQueue::new(&self.home.mark)));
+    }
+
+    /// To be held by a session that is opened on it, unless `most` are open already.
+    pub(super) fn opens(&self, most: usize) -> Option<Arc<()>> {
+        let opened = self.opened.clone();
+        (Arc::strong_count(&opened) - 2 < most).then_some(opened)
+    }
+
+    /// What it reads and writes are signs of life of this session.
+    pub fn serves(&self, session: &Arc<Session>) {
+        self.lock().session = Arc::downgrade(session);
+    }
+
+    #[cfg(test)]
+    pub(super) fn socket(&self) -> SockRef<'_> {
+        SockRef::from(&self.tcp)
+    }
+
+    fn queue<T>(&self, change: impl FnOnce(&mut SendQueue) -> T) -> Option<T> {
+        match &mut self.lock().phase {
+            Phase::Http(_) => None,
+            Phase::WebSocket(queue) => Some(change(queue)),
+        }
+    }
+
+    /// Swallows the library's answers to the greeting.
+    pub(super) fn greets(&self, greeting: Greeting) {
+        self.queue(|queue| queue.greets(greeting));
+    }
+
+    /// Whether answers to the greeting are still to come.
+    pub(super) fn is_greeting(&self) -> bool {
+        self.queue(|queue| queue.is_greeting()).unwrap_or(false)
+    }
+
+    /// What the library's own Close frame will say.
+    pub(super) fn says_goodbye(&self, closing: Closing) {
+        self.queue(|queue| queue.says_goodbye(closing));
+    }
+
+    /// Sends Engine.IO's ping.
+    pub(super) fn ping(self: &Arc<Self>) {
+        self.queue(SendQueue::ping);
+        self.home.count_sent(self.flush());
+    }
+
+    /// Sends a frame in the library's place.
+    pub(super) fn says(self: &Arc<Self>, frame: &[u8]) {
+        self.queue(|queue| queue.accept(frame));
+        self.home.count_sent(self.flush());
+    }
+
+    /// Resolves when a request's body comes at less than the minimum rate, however alive its session is otherwise.
+    pub async fn falls_behind(&self, times: &HeartbeatTimes) {
+        let now = || tokio::time::Instant::now().into_std();
+        let mut life = Heartbeat::new(times, now());
+        let mut before = self.lock().read;
+        loop {
+            tokio::time::sleep(times.tick()).await;
+            let read = self.lock().read;
+            let come = usize::try_from(read - before).unwrap_or(usize::MAX);
+            before = read;
+            life.heard_bytes(come, times, now());
+            if life.is_dead(now()) {
+                return;
+            }
+        }
+    }
+
+    /// Whether nothing waits to be written.
+    pub(super) fn is_drained(&self) -> bool {
+        self.queue(|queue| queue.is_empty()).unwrap_or(true)
+    }
+
+    /// Ends a WebSocket with a Close frame; nothing more is read. An HTTP connection is aborted.
+    pub(super) fn close(self: &Arc<Self>, closing: Closing) {
+        {
+            let mut state = self.lock();
+            if state.closing || state.aborted {
+                return;
+            }
+            let Phase::WebSocket(queue) = &mut state.phase else {
+                drop(state);
+                return self.abort();
+            };
+            let dropped = queue.close(closing) as u64;
+            state.lost += dropped;
+            self.home.metrics.clips_dropped.inc_by(dropped);
+            state.closing = true;
+            if let Some(reader) = state.reader.take() {
+                reader.wake();
+            }
+        }
+        if let Some(kind) = closing.bad_input() {
+            let bad_input = &self.home.metrics.bad_input;
+            bad_input.with_label_values(&[kind]).inc();
+        }
+        self.home.count_sent(self.flush());
+        self.linger();
+    }
+
+    /// Throws away what still comes until the other end closes too: closed with unread bytes, the kernel would reset the
+    /// connection, and the other end might never read why.
+    fn linger(self: &Arc<Self>) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return self.abort();
+        };
+        let connection = self.clone();
+        runtime.spawn(async move {
+            // Late or not, it is over.
+            let _late = tokio::time::timeout(LINGER, connection.discard()).await;
+            connection.abort();
+        });
+    }
+
+    /// The other end of a WebSocket has closed its side: nothing that waits can be read there, and that is no drop.
+    pub(super) fn has_ended(&self) {
+        let mut state = self.lock();
+        if !state.aborted && !state.closing {
+            if let Phase::WebSocket(queue) = &mut state.phase {
+                queue.clear();
+            }
+            self.give_up(&mut state);
+        }
+    }
+
+    /// Counts it if it was the kernel that ended the connection: the other end did not answer. Linux tells so once.
+    fn count_kernel_close(&self, error: &io::Error) {
+        let reason = match error.kind() {
+            io::ErrorKind::TimedOut => "kernel_timeout",
+            io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => "unreachable",
+            _ => return,
+        };
+        self.home.count_closed_as(reason);
     }
 
     /// Shuts the gate for clips until the mark has passed.
@@ -169,16 +342,6 @@ impl Connection {
         queue.push_clip(frame, bounds)
     }
 
-    /// Writes what the kernel takes now, for the caller to count; the pump writes the rest.
-    pub fn flush(self: &Arc<Self>) -> Sent {
-        let mut sent = Sent::default();
-        let mut state = self.lock();
-        if !state.pumping && matches!(self.write_out(&mut state, &mut sent), Flushed::Blocked) {
-            self.spawn_pump(&mut state);
-        }
-        sent
-    }
-
     /// Ends the connection at once: what waits is lost, and the kernel forgets what it holds.
     pub fn abort(&self) {
         let mut state = self.lock();
@@ -197,7 +360,10 @@ impl Connection {
         let socket = SockRef::from(&self.tcp);
         socket.set_linger(Some(Duration::ZERO)).ok();
         socket.shutdown(Shutdown::Both).ok();
-        if let Some(waker) = state.waiting.take() {
+        for waker in [state.waiting.take(), state.reader.take()]
+            .into_iter()
+            .flatten()
+        {
             waker.wake();
         }
     }
@@ -215,7 +381,7 @@ impl Connection {
         }
     }
 
-    /// How many clips waited when it was aborted.
+    /// How many clips were dropped here: because they were too old, or when it was aborted.
     pub fn lost(&self) -> u64 {
         self.lock().lost
     }
@@ -232,7 +398,7 @@ impl Connection {
         match &state.phase {
             _ if state.aborted => None,
             Phase::Http(Wait::Nothing) => None,
-            Phase::Http(Wait::Headers(since)) => {
+            Phase::Http(Wait::Headers(since, _)) => {
                 longer(*since, patience.headers).then_some(Overdue::Headers)
             }
             Phase::Http(Wait::Next(since)) => {
@@ -244,140 +410,6 @@ impl Connection {
                 .oldest()
                 .is_some_and(|since| longer(since, patience.lag))
                 .then_some(Overdue::Lagging),
-        }
-    }
-
-    fn write_out(&self, state: &mut State, sent: &mut Sent) -> Flushed {
-        if state.aborted {
-            return Flushed::Dead;
-        }
-        let Phase::WebSocket(queue) = &mut state.phase else {
-            return Flushed::Drained;
-        };
-        while !queue.is_drained() {
-            let tried = if let Some(bytes) = queue.only() {
-                self.tcp.try_write(bytes)
-            } else {
-                let mut slices = [IoSlice::new(&[]); SLICES];
-                let filled = queue.slices(&mut slices);
-                self.tcp.try_write_vectored(&slices[..filled])
-            };
-            match tried {
-                Ok(0) => {}
-                Ok(written) => {
-                    *sent += queue.advance(written);
-                    state.written += written as u64;
-                    // Of no interest while nothing waits.
-                    if !queue.is_empty() {
-                        state.progress = tokio::time::Instant::now().into_std();
-                    }
-                    continue;
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Flushed::Blocked,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(_) => {}
-            }
-            self.give_up(state);
-            return Flushed::Dead;
-        }
-        if let Some(waker) = state.waiting.take() {
-            waker.wake();
-        }
-        if state.closing {
-            SockRef::from(&self.tcp).shutdown(Shutdown::Write).ok();
-        }
-        Flushed::Drained
-    }
-
-    fn spawn_pump(self: &Arc<Self>, state: &mut State) {
-        // None while the runtime is being torn down: then the connection goes with it.
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            state.pumping = true;
-            runtime.spawn(self.clone().pump());
-        }
-    }
-
-    async fn pump(self: Arc<Self>) {
-        loop {
-            let writable = self.tcp.writable().await;
-            let mut state = self.lock();
-            if writable.is_err() {
-                self.give_up(&mut state);
-            }
-            let mut sent = Sent::default();
-            let flushed = self.write_out(&mut state, &mut sent);
-            self.home.count_sent(sent);
-            if !matches!(flushed, Flushed::Blocked) {
-                state.pumping = false;
-                return;
-            }
-            if let Some(waker) = state.waiting.take() {
-                waker.wake();
-            }
-        }
-    }
-
-    /// Writes past the queue: for HTTP, before there is one.
-    pub(super) fn poll_write_http(
-        &self,
-        cx: &mut Context<'_>,
-        bytes: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        loop {
-            ready!(self.tcp.poll_write_ready(cx))?;
-            match self.tcp.try_write_vectored(bytes) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                done => {
-                    // An answer on its way is no idleness: a slow phone takes a while for a clip.
-                    let mut state = self.lock();
-                    if let Phase::Http(Wait::Next(since)) = &mut state.phase {
-                        *since = tokio::time::Instant::now().into_std();
-                    }
-                    state.written += *done.as_ref().unwrap_or(&0) as u64;
-                    return Poll::Ready(done);
-                }
-            }
-        }
-    }
-
-    /// Takes the Socket.IO library's bytes into the queue.
-    pub(super) fn poll_write_queued(
-        self: &Arc<Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let mut state = self.lock();
-        if state.aborted {
-            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-        }
-        let Phase::WebSocket(queue) = &mut state.phase else {
-            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
-        };
-        let (was_empty, before) = (queue.is_empty(), queue.binaries());
-        let taken = queue.accept(bytes);
-        if queue.binaries() > before {
-            self.home.made_room();
-        }
-        if was_empty {
-            state.progress = tokio::time::Instant::now().into_std();
-        }
-        if taken == 0 && !bytes.is_empty() {
-            state.waiting = Some(cx.waker().clone());
-        }
-        if !state.pumping {
-            let mut sent = Sent::default();
-            let flushed = self.write_out(&mut state, &mut sent);
-            self.home.count_sent(sent);
-            match flushed {
-                Flushed::Blocked => self.spawn_pump(&mut state),
-                Flushed::Drained => {}
-                Flushed::Dead => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
-            }
-        }
-        if taken == 0 && !bytes.is_empty() {
-            Poll::Pending
-        } else {
-            Poll::Ready(Ok(taken))
         }
     }
 
@@ -396,9 +428,10 @@ impl Connection {
         self.home.count_sent(self.flush());
     }
 
-    /// As [`Self::finish`], if it is a WebSocket by now.
+    /// Closes a WebSocket once what waits for it is written.
     pub(super) fn finish_if_upgraded(self: &Arc<Self>) {
-        if matches!(self.lock().phase, Phase::WebSocket(_)) {
+        let last = self.queue(|queue| queue.close_after_clips(Closing::GoingAway));
+        if last.is_some() {
             self.finish();
         }
     }

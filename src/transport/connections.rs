@@ -7,14 +7,17 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
+use super::address::counted_address;
 use super::connection::Connection;
+use super::mark::Mark;
 use super::patience::{Overdue, Patience};
-use super::queue::{Mark, QueueBounds, Sent};
+use super::queue::QueueBounds;
+use super::sent::Sent;
 use crate::metrics::Metrics;
 
 /// See the module.
@@ -27,6 +30,10 @@ pub struct Connections {
     max: usize,
     max_per_address: usize,
     patience: Patience,
+    /// The largest head of a request, in bytes.
+    pub(super) max_header_bytes: usize,
+    /// How long bytes sent to a WebSocket may stay unacknowledged.
+    pub(super) user_timeout: Duration,
     /// Whether clips wait for room in the Socket.IO library, anywhere.
     waiting: AtomicBool,
     /// Told when the library has let out clips while others wait.
@@ -52,24 +59,33 @@ pub struct ConnectionLimits {
     pub patience: Patience,
     /// Bounds of what waits for one listener.
     pub bounds: QueueBounds,
+    /// The largest head of a request, in bytes.
+    pub max_header_bytes: usize,
+    /// How long bytes sent to a WebSocket may stay unacknowledged.
+    pub user_timeout: Duration,
 }
 
-/// Why a connection is not taken.
+/// Why a connection or a session is not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TooMany {
     /// As many as may be in all.
-    #[error("as many connections as may be in all")]
+    #[error("there are as many as may be in all")]
     InAll,
     /// As many as may be from one address.
-    #[error("as many connections as may be from one address")]
+    #[error("there are as many as may be from one address")]
     FromAddress,
+    /// As many as may be on one connection.
+    #[error("there are as many as may be on one connection")]
+    OnConnection,
 }
 
 impl TooMany {
-    fn as_str(self) -> &'static str {
+    /// The label in metrics.
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::InAll => "total",
             Self::FromAddress => "address",
+            Self::OnConnection => "connection",
         }
     }
 }
@@ -82,6 +98,8 @@ impl Connections {
             max_per_address,
             patience,
             bounds,
+            max_header_bytes,
+            user_timeout,
         } = *limits;
         Arc::new(Self {
             mark: Mark::random(),
@@ -90,6 +108,8 @@ impl Connections {
             max,
             max_per_address,
             patience,
+            max_header_bytes,
+            user_timeout,
             waiting: AtomicBool::new(false),
             room: Notify::new(),
             open: Mutex::default(),
@@ -108,7 +128,7 @@ impl Connections {
         proxy: bool,
         now: Instant,
     ) -> Result<Arc<Connection>, TooMany> {
-        let address = (!proxy).then(|| peer.ip());
+        let address = (!proxy).then(|| counted_address(peer.ip()));
         let refuse = |reason: TooMany| {
             self.metrics
                 .connections_refused
@@ -205,10 +225,12 @@ impl Connections {
     }
 
     pub(super) fn count_closed(&self, overdue: Overdue) {
-        self.metrics
-            .connections_closed
-            .with_label_values(&[overdue.as_str()])
-            .inc();
+        self.count_closed_as(overdue.as_str());
+    }
+
+    pub(super) fn count_closed_as(&self, reason: &str) {
+        let closed = &self.metrics.connections_closed;
+        closed.with_label_values(&[reason]).inc();
     }
 
     /// How many are open.
@@ -225,6 +247,18 @@ impl Connections {
         };
         for connection in all {
             if let Some(overdue) = connection.overdue(self.patience, now) {
+                let session = connection.session();
+                if overdue.is_a_listeners()
+                    && session.is_some_and(|session| session.carries_streamer())
+                {
+                    let dropped = connection.drop_waiting();
+                    tracing::debug!(
+                        reason = overdue.as_str(),
+                        dropped,
+                        "dropping a streamer's own listener's clips"
+                    );
+                    continue;
+                }
                 let written = connection.written();
                 tracing::debug!(reason = overdue.as_str(), written, "closing a connection");
                 self.count_closed(overdue);

@@ -3,12 +3,16 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::closing::Closing;
 use super::connection::Connection;
+use super::greeting::{Greeting, client_text};
+use super::inbound::Inbound;
+use super::open::corrected_frame;
 use super::session::Session;
 
 /// A connection as the HTTP server reads and writes it.
@@ -63,40 +67,123 @@ impl AsyncWrite for HttpIo {
 }
 
 /// A connection as the Socket.IO library reads and writes it once it is a WebSocket.
+///
+/// **Invariant**: the library reads the client's frames up to the first that is refused, behind what we say in the
+/// client's name; it never learns of the client before its answers to the greeting are swallowed.
 pub struct WebSocketIo {
     connection: Arc<Connection>,
-    /// What was read but not yet asked for: by the HTTP server, or of a clip that comes.
+    // Held, so that the session lasts as long as its transport.
+    session: Arc<Session>,
+    inbound: Inbound,
+    /// What we say in the client's name.
+    said_for_client: Bytes,
+    /// What was read and followed, but not yet asked for: by the HTTP server, or of a clip that comes.
     read_ahead: Bytes,
-    upgrade: Option<Upgrade>,
+    first_write: FirstWrite,
+    /// Whether answers to the greeting are awaited, and who waits to read on.
+    greets: bool,
+    reader: Option<Waker>,
 }
 
-/// A WebSocket that a polling session moves to.
-pub struct Upgrade {
-    /// Kept, so that the session lasts as long as its transport.
-    pub session: Arc<Session>,
-    /// Called when the WebSocket is gone: the library forgets to, if it goes before the move is done.
-    pub gone: Box<dyn FnOnce() + Send + Sync>,
+/// What the library writes first.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum FirstWrite {
+    /// OPEN, which is corrected.
+    Open,
+    /// The answer to the probe, which the client has already.
+    ProbeAnswer,
+    /// It was written.
+    Done,
 }
+
+/// Engine.IO's answer to a probe, as a frame.
+pub(super) const PROBE_ANSWER: &[u8] = b"\x81\x063probe";
 
 impl WebSocketIo {
     /// The read buffer that the library keeps for each WebSocket: enough for what a listener says, since a large
     /// message is [read ahead](Connection::read_ahead).
     pub const LIBRARY_BUFFER: usize = 256;
 
-    /// Makes the connection a WebSocket: from here on all that is written goes through its queue.
-    pub fn new(io: HttpIo, read_ahead: Bytes, upgrade: Option<Upgrade>) -> Self {
+    /// A session that begins on a WebSocket; `read` came behind its handshake.
+    pub fn begin(io: HttpIo, read: &[u8], session: Arc<Session>, greeting: Greeting) -> Self {
         io.0.upgrade();
-        // An empty `Bytes` would keep the HTTP server's whole read buffer.
-        let read_ahead = if read_ahead.is_empty() {
-            Bytes::new()
-        } else {
-            read_ahead
-        };
+        session.moves_to(&io.0);
+        let said_for_client = greeting.connect_frame().into();
+        io.0.greets(greeting);
+        let mut begun = Self::over(io.0, session, said_for_client, FirstWrite::Open);
+        begun.greets = true;
+        begun.reads(read);
+        begun
+    }
+
+    /// A session that has moved to a WebSocket; `read` came behind its `upgrade`.
+    pub(super) fn upgraded(
+        connection: Arc<Connection>,
+        read: &[u8],
+        session: Arc<Session>,
+    ) -> Self {
+        let said_for_client = [client_text("2probe"), client_text("5")].concat().into();
+        let first = FirstWrite::ProbeAnswer;
+        let mut moved = Self::over(connection, session, said_for_client, first);
+        moved.reads(read);
+        moved
+    }
+
+    fn over(
+        connection: Arc<Connection>,
+        session: Arc<Session>,
+        said_for_client: Bytes,
+        first_write: FirstWrite,
+    ) -> Self {
         Self {
-            connection: io.0,
-            read_ahead,
-            upgrade,
+            connection,
+            session,
+            inbound: Inbound::default(),
+            said_for_client,
+            read_ahead: Bytes::new(),
+            first_write,
+            greets: false,
+            reader: None,
         }
+    }
+
+    fn reads(&mut self, read: &[u8]) {
+        let length = self.hears(read);
+        // A copy, or it would keep the HTTP server's whole read buffer.
+        self.read_ahead = Bytes::copy_from_slice(&read[..length]);
+    }
+
+    /// Follows what was read; how much of it may be handed on.
+    fn hears(&mut self, bytes: &[u8]) -> usize {
+        let limit = self.session.message_limit();
+        match self.inbound.follow(bytes, limit) {
+            Ok(heard) => {
+                if heard.message {
+                    self.session.heard_message();
+                } else {
+                    self.session.heard_bytes(bytes.len());
+                }
+                if self.inbound.said_goodbye() {
+                    self.connection.says_goodbye(Closing::Normal);
+                }
+                bytes.len()
+            }
+            Err(refused) => {
+                self.connection.close(refused.why);
+                refused.before
+            }
+        }
+    }
+}
+
+/// Gives out as much as there is room for.
+fn give(from: &mut Bytes, out: &mut ReadBuf<'_>) {
+    let length = from.len().min(out.remaining());
+    out.put_slice(&from[..length]);
+    from.advance(length);
+    if from.is_empty() {
+        // An empty `Bytes` keeps its buffer.
+        *from = Bytes::new();
     }
 }
 
@@ -106,18 +193,35 @@ impl AsyncRead for WebSocketIo {
         cx: &mut Context<'_>,
         out: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.read_ahead.is_empty() {
-            ready!(self.connection.poll_read(cx, out))?;
-            if out.remaining() == 0 {
-                self.read_ahead = self.connection.read_ahead();
-            }
+        let this = &mut *self;
+        if !this.said_for_client.is_empty() {
+            give(&mut this.said_for_client, out);
             return Poll::Ready(Ok(()));
         }
-        let length = self.read_ahead.len().min(out.remaining());
-        out.put_slice(&self.read_ahead[..length]);
-        self.read_ahead.advance(length);
-        if self.read_ahead.is_empty() {
-            self.read_ahead = Bytes::new();
+        if this.greets {
+            if this.connection.is_greeting() {
+                this.reader = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+            this.greets = false;
+        }
+        ready!(this.session.pressure.poll_open(cx));
+        if !this.read_ahead.is_empty() {
+            give(&mut this.read_ahead, out);
+            return Poll::Ready(Ok(()));
+        }
+        let before = out.filled().len();
+        ready!(this.connection.poll_read_web_socket(cx, out))?;
+        if out.filled().len() == before {
+            return Poll::Ready(Ok(()));
+        }
+        let read = this.hears(&out.filled()[before..]);
+        let whole = before + read == out.filled().len();
+        out.set_filled(before + read);
+        if whole && out.remaining() == 0 {
+            let mut ahead = this.connection.read_ahead();
+            ahead.truncate(this.hears(&ahead));
+            this.read_ahead = ahead;
         }
         Poll::Ready(Ok(()))
     }
@@ -125,11 +229,40 @@ impl AsyncRead for WebSocketIo {
 
 impl AsyncWrite for WebSocketIo {
     fn poll_write(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.connection.poll_write_queued(cx, bytes)
+        let this = &mut *self;
+        match this.first_write {
+            FirstWrite::Done => {}
+            FirstWrite::ProbeAnswer => {
+                this.first_write = FirstWrite::Done;
+                if bytes == PROBE_ANSWER {
+                    return Poll::Ready(Ok(bytes.len()));
+                }
+            }
+            FirstWrite::Open => {
+                let times = &this.session.home().limits.heartbeat;
+                let Some((id, open)) = corrected_frame(bytes, times) else {
+                    tracing::error!("the Socket.IO library does not begin with OPEN");
+                    return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+                };
+                // The queue is empty, and takes it whole.
+                ready!(this.connection.poll_write_queued(cx, &open))?;
+                this.session.is_named(&id);
+                this.first_write = FirstWrite::Done;
+                return Poll::Ready(Ok(bytes.len()));
+            }
+        }
+        let written = this.connection.poll_write_queued(cx, bytes);
+        if this.greets
+            && !this.connection.is_greeting()
+            && let Some(reader) = this.reader.take()
+        {
+            reader.wake();
+        }
+        written
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -145,9 +278,5 @@ impl AsyncWrite for WebSocketIo {
 impl Drop for WebSocketIo {
     fn drop(&mut self) {
         self.connection.finish();
-        if let Some(Upgrade { session, gone }) = self.upgrade.take() {
-            gone();
-            drop(session);
-        }
     }
 }

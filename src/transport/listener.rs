@@ -1,4 +1,9 @@
 //! The client port: sockets set up so that a stalled peer costs little, and connections taken up to their limits.
+//!
+//! **Invariant**: two kernel timeouts, never at once. An HTTP connection is idle for long: it is probed, and closed after
+//! [`KEEPALIVE_PROBES`] lost probes. A WebSocket is never idle, since it is pinged: it has no probes, and is closed when
+//! sent bytes stay unacknowledged. (With `TCP_USER_TIMEOUT` shorter than the keepalive time, Linux closes a connection
+//! after a single lost probe, `tcp_keepalive_timer`.)
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,14 +19,20 @@ use tokio::net::{TcpListener, TcpStream};
 use super::connection::Connection;
 use super::connections::Connections;
 use super::io::HttpIo;
+use super::seldom::Seldom;
+
+/// Lost probes that close an idle HTTP connection.
+const KEEPALIVE_PROBES: u32 = 5;
+/// How far apart they are.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How a client's socket is set up.
 #[derive(Debug, Clone)]
 pub struct SocketOptions {
     /// `SO_SNDBUF`: what a peer that reads nothing pins in the kernel. Set before `listen`, so that it is inherited.
     pub send_buffer_bytes: u32,
-    /// `TCP_USER_TIMEOUT`: how long sent bytes may stay unacknowledged.
-    pub user_timeout: Duration,
+    /// `TCP_KEEPIDLE`: how long an HTTP connection may be idle before it is probed.
+    pub keepalive_time: Duration,
     /// Peers that are proxies.
     pub trusted_proxies: Vec<IpNet>,
 }
@@ -46,6 +57,7 @@ pub struct ClientListener {
     tcp: TcpListener,
     options: SocketOptions,
     connections: Arc<Connections>,
+    seldom: Seldom,
 }
 
 impl ClientListener {
@@ -61,18 +73,42 @@ impl ClientListener {
             tcp: TcpListener::from_std(tcp)?,
             options,
             connections,
+            seldom: Seldom::default(),
         })
     }
 
     fn set_up(&self, tcp: &TcpStream) -> io::Result<()> {
         let socket = SockRef::from(tcp);
         socket.set_tcp_nodelay(true)?;
-        socket.set_tcp_user_timeout(Some(self.options.user_timeout))?;
         let keepalive = TcpKeepalive::new()
-            .with_time(self.options.user_timeout)
-            .with_interval(Duration::from_secs(5));
-        socket.set_tcp_keepalive(&keepalive)
+            .with_time(self.options.keepalive_time)
+            .with_interval(KEEPALIVE_INTERVAL)
+            .with_retries(KEEPALIVE_PROBES);
+        socket.set_tcp_keepalive(&keepalive)?;
+        // Bounds what is sent, too; longer than the probes take, or it would cut them short.
+        let probed = self.options.keepalive_time + KEEPALIVE_INTERVAL * KEEPALIVE_PROBES;
+        socket.set_tcp_user_timeout(Some(probed))
     }
+
+    fn failed(&mut self, kind: &'static str, error: &io::Error) {
+        let metrics = &self.connections.metrics;
+        metrics.accept_errors.with_label_values(&[kind]).inc();
+        let now = tokio::time::Instant::now().into_std();
+        if let Some(held_back) = self.seldom.pass(now) {
+            tracing::error!(
+                %error,
+                held_back,
+                "cannot accept a connection ({kind}); for \"accept\", LimitNOFILE may be too low"
+            );
+        }
+    }
+}
+
+/// Has a WebSocket closed by the kernel when sent bytes stay unacknowledged for `user_timeout`, and no longer probed.
+pub(super) fn set_up_web_socket(tcp: &TcpStream, user_timeout: Duration) -> io::Result<()> {
+    let socket = SockRef::from(tcp);
+    socket.set_keepalive(false)?;
+    socket.set_tcp_user_timeout(Some(user_timeout))
 }
 
 impl axum::serve::Listener for ClientListener {
@@ -94,12 +130,13 @@ impl axum::serve::Listener for ClientListener {
                 }
                 Err(error) => {
                     // Out of file descriptors, most likely: pause rather than spin, and go on.
-                    tracing::error!(%error, "cannot accept a connection; is LimitNOFILE high enough?");
+                    self.failed("accept", &error);
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     continue;
                 }
             };
-            if self.set_up(&tcp).is_err() {
+            if let Err(error) = self.set_up(&tcp) {
+                self.failed("socket_option", &error);
                 continue;
             }
             let proxy = self
@@ -127,5 +164,53 @@ pub struct Via(pub Arc<Connection>);
 impl Connected<IncomingStream<'_, ClientListener>> for Via {
     fn connect_info(stream: IncomingStream<'_, ClientListener>) -> Self {
         Self(stream.io().connection().clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::serve::Listener as _;
+
+    use super::*;
+    use crate::metrics::Metrics;
+    use crate::transport::{ConnectionLimits, Patience, QueueBounds};
+
+    #[tokio::test]
+    async fn web_socket_is_not_probed_and_http_is_probed_often() {
+        let time = Duration::from_mins(1);
+        let limits = ConnectionLimits {
+            max: 1,
+            max_per_address: 1,
+            patience: Patience {
+                headers: time,
+                idle: time,
+                stall: time,
+                lag: time,
+            },
+            bounds: QueueBounds { clips: 1, bytes: 1 },
+            max_header_bytes: 1,
+            user_timeout: Duration::from_secs(15),
+        };
+        let connections = Connections::new(&limits, Metrics::new());
+        let options = SocketOptions {
+            send_buffer_bytes: 1 << 16,
+            keepalive_time: time,
+            trusted_proxies: Vec::new(),
+        };
+        let tcp = bind(([127, 0, 0, 1], 0).into(), options.send_buffer_bytes).unwrap();
+        let address = tcp.local_addr().unwrap();
+        let mut listener = ClientListener::new(tcp, options, connections).unwrap();
+        let _client = std::net::TcpStream::connect(address).unwrap();
+        let (io, _) = listener.accept().await;
+        let socket = io.connection().socket();
+        assert!(socket.keepalive().unwrap());
+        // All probes are lost before the kernel gives up.
+        let given_up = socket.tcp_user_timeout().unwrap().unwrap();
+        let probed = KEEPALIVE_INTERVAL * socket.tcp_keepalive_retries().unwrap();
+        assert!(given_up >= socket.tcp_keepalive_time().unwrap() + probed);
+        io.connection().upgrade();
+        assert!(!socket.keepalive().unwrap());
+        let given_up = socket.tcp_user_timeout().unwrap();
+        assert_eq!(given_up, Some(Duration::from_secs(15)));
     }
 }

@@ -8,27 +8,46 @@
 //! ClientListener ─▶ Connection ◀─ HttpIo ◀─ axum          a request, a poll
 //!                     ▲    ▲  ◀─ WebSocketIo ◀─ library   words: success, error, ping …
 //!                     │    └──── Outbox ◀─ relay          clips
-//!                  Session: the same listener across polling and WebSocket
+//!                  Session: heartbeat, and the same client across polling and WebSocket
 //! ```
 
 mod address;
+mod backpressure;
+mod closing;
 mod connection;
 mod connections;
 mod frame;
+mod greeting;
+mod heartbeat;
+mod inbound;
 mod io;
 mod listener;
+mod mark;
+mod open;
 mod outbox;
 mod patience;
+mod probe;
 mod queue;
+mod seldom;
+mod sent;
 mod session;
+mod sessions;
 
-pub use address::client_address;
+pub use address::{client_address, counted_address};
+pub use backpressure::{Backpressure, READ_AT_ONCE, answers_in};
 pub use connection::Connection;
 pub use connections::{ConnectionLimits, Connections, TooMany};
 pub use frame::ClipFrame;
-pub use io::{HttpIo, Upgrade, WebSocketIo};
+pub use greeting::Greeting;
+pub use heartbeat::HeartbeatTimes;
+pub use io::{HttpIo, WebSocketIo};
 pub use listener::{ClientListener, SocketOptions, Via, bind};
+pub use mark::Mark;
+pub use open::{NEVER, corrected as corrected_open};
 pub use outbox::{Emission, Emit, Outbox};
 pub use patience::{Overdue, Patience};
-pub use queue::{Mark, QueueBounds, SLICES, SendQueue, Sent};
-pub use session::{Session, Sessions, Tether};
+pub use probe::prove;
+pub use queue::{QueueBounds, SLICES, SendQueue};
+pub use sent::Sent;
+pub use session::{Member, Occupancy, Posting, Session, Turn};
+pub use sessions::{Client, Evict, SessionLimits, Sessions};

@@ -20,7 +20,7 @@ use super::connection::Connection;
 use super::connections::Connections;
 use super::frame::ClipFrame;
 use super::patience::Overdue;
-use super::queue::Sent;
+use super::sent::Sent;
 use super::session::Session;
 
 /// What an outbox can say through the Socket.IO library. False: there is no room now.
@@ -235,12 +235,13 @@ impl Outbox {
         sent
     }
 
-    /// Closes the transport of a listener that takes too little of what waits for the Socket.IO library. A connection
-    /// that is written to directly is looked after by [`Connections::sweep`].
+    /// Closes the transport of a listener that takes too little of what waits for the Socket.IO library; if it carries a
+    /// streamer as well, drops what waits instead. A connection that is written to directly is looked after by [`Connections::sweep`].
     pub fn close_if_overdue(&self, now: Instant) {
         let patience = self.connections.patience();
         let longer = |since: Instant, most| now.saturating_duration_since(since) > most;
-        let overdue = match &*self.lock() {
+        let mut way = self.lock();
+        let overdue = match &*way {
             Way::Library {
                 open: true,
                 waiting,
@@ -258,6 +259,15 @@ impl Outbox {
             },
             _ => None,
         };
+        if overdue.is_some() && self.session.carries_streamer() {
+            if let Way::Library { waiting, bytes, .. } = &mut *way {
+                self.miss(waiting.len());
+                waiting.clear();
+                *bytes = 0;
+            }
+            return;
+        }
+        drop(way);
         if let Some(overdue) = overdue {
             tracing::debug!(reason = overdue.as_str(), "closing a session");
             self.connections.count_closed(overdue);

@@ -13,6 +13,10 @@ pub enum Overdue {
     Stalled,
     /// It takes too little.
     Lagging,
+    /// Nothing is heard from it.
+    Silent,
+    /// It has joined no namespace.
+    Unjoined,
 }
 
 impl Overdue {
@@ -23,7 +27,14 @@ impl Overdue {
             Self::Idle => "idle",
             Self::Stalled => "stalled",
             Self::Lagging => "lagging",
+            Self::Silent => "heartbeat",
+            Self::Unjoined => "not_joined",
         }
+    }
+
+    /// Whether it is clips that are not taken.
+    pub fn is_a_listeners(self) -> bool {
+        matches!(self, Self::Stalled | Self::Lagging)
     }
 }
 

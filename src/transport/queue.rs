@@ -1,50 +1,28 @@
 //! What waits for one connection: clips that are shared with other connections, between the frames that the
 //! Socket.IO library writes. Pure: bytes in, slices out.
 //!
-//! The library's bytes pass through in the order they come, but for its ping, which overtakes clips that wait. A clip goes to the end of the queue, but never into the
-//! middle of a frame of the library's, and not before the *gate* is open: the gate opens when the library writes a
-//! certain text, the [`Mark`], which is swallowed here. So a clip can never overtake the words that let a listener in.
+//! The library's bytes pass through in the order they come, but for pings, which overtake clips that wait. A clip goes to
+//! the end of the queue, but never into the middle of a frame of the library's, and not before the *gate* is open: the
+//! gate opens when the library writes a certain text, the [`Mark`], which is swallowed here. So a clip can never overtake
+//! the words that let a listener in.
 //!
-//! **Invariant**: the frames that leave are the library's, unchanged and (pings aside) in order, with whole clips between whole
-//! frames; clips leave in the order they came; those that never leave were dropped oldest first, whole, and counted.
+//! **Invariant**: the frames that leave are the library's, in order (pings aside) and unchanged, but for its empty Close
+//! frame, which gets a code; whole clips and pings of our own stand between whole frames. Clips leave in the order they
+//! came; those that never leave were dropped oldest first, whole, and counted. Nothing follows a Close frame.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
-use std::ops::AddAssign;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Buf, Bytes, BytesMut};
 
+use super::backpressure::AnswerCounter;
+use super::closing::Closing;
 use super::frame::{ClipFrame, FIN_BINARY, FrameTracker, Piece};
-
-/// A text that opens the gate: random, made at start, and never sent to anybody.
-#[derive(Clone)]
-pub struct Mark {
-    argument: Arc<str>,
-    /// The whole text message, as the library writes it.
-    message: Arc<str>,
-}
-
-impl Mark {
-    /// The event that carries the mark.
-    pub const EVENT: &str = "mark";
-
-    /// A mark that nobody can guess.
-    pub fn random() -> Self {
-        let argument = format!("{:032x}", rand::random::<u128>());
-        let message = format!("42/listener,[\"{}\",\"{argument}\"]", Self::EVENT).into();
-        Self {
-            argument: argument.into(),
-            message,
-        }
-    }
-
-    /// The event's argument.
-    pub fn as_str(&self) -> &str {
-        &self.argument
-    }
-}
+use super::greeting::Greeting;
+use super::mark::Mark;
+use super::sent::Sent;
 
 /// The bounds of what waits for one listener.
 #[derive(Debug, Clone, Copy)]
@@ -57,6 +35,10 @@ pub struct QueueBounds {
 
 /// Engine.IO's ping.
 const PING: &[u8] = b"2";
+/// The same as a whole frame.
+const PING_FRAME: &[u8] = b"\x81\x012";
+/// A Close frame without a code, as the library writes it.
+const EMPTY_CLOSE: &[u8] = b"\x88\x00";
 
 /// Slices of one write at the most.
 pub const SLICES: usize = 16;
@@ -75,22 +57,6 @@ impl Item {
             Self::Clip(frame) => frame.len(),
             Self::Passing(bytes) => bytes.len(),
         }
-    }
-}
-
-/// What left with a write.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Sent {
-    /// Clips that are gone whole.
-    pub clips: u64,
-    /// Their own bytes.
-    pub clip_bytes: u64,
-}
-
-impl AddAssign for Sent {
-    fn add_assign(&mut self, more: Self) {
-        self.clips += more.clips;
-        self.clip_bytes += more.clip_bytes;
     }
 }
 
@@ -113,6 +79,17 @@ pub struct SendQueue {
     passing: usize,
     /// Binary messages of the library's that have begun to pass: clips that were not shared.
     binaries: u64,
+    answers: AnswerCounter,
+    /// A ping of ours that waits for the end of a frame of the library's.
+    ping: bool,
+    /// Answers to the greeting that are still to be swallowed.
+    greeting: Option<Greeting>,
+    /// What the library's Close frame will say.
+    goodbye: Closing,
+    /// A Close frame of ours that waits for the end of a frame of the library's.
+    closing: Option<Closing>,
+    /// Whether the Close frame is queued.
+    closed: bool,
 }
 
 impl SendQueue {
@@ -131,12 +108,82 @@ impl SendQueue {
             clip_bytes: 0,
             passing: 0,
             binaries: 0,
+            answers: AnswerCounter::default(),
+            ping: false,
+            greeting: None,
+            goodbye: Closing::MALFORMED,
+            closing: None,
+            closed: false,
         }
+    }
+
+    /// Swallows the library's answers to the greeting.
+    pub fn greets(&mut self, greeting: Greeting) {
+        self.greeting = Some(greeting);
+    }
+
+    /// Whether some are still to come.
+    pub fn is_greeting(&self) -> bool {
+        self.greeting.is_some()
+    }
+
+    /// Queues Engine.IO's ping before the clips that wait.
+    pub fn ping(&mut self) {
+        if self.closed {
+            return;
+        }
+        if self.at_boundary() || self.first_untouched_clip().is_some() {
+            self.pass_before_clips(PING_FRAME);
+        } else {
+            self.ping = true;
+        }
+    }
+
+    /// What the library's Close frame will say, since that frame itself has no code.
+    pub fn says_goodbye(&mut self, closing: Closing) {
+        self.goodbye = closing;
+    }
+
+    /// Ends the stream with a Close frame, instead of the clips that wait; how many those were.
+    pub fn close(&mut self, closing: Closing) -> usize {
+        let before = self.clips;
+        if !self.closed {
+            while self.drop_oldest(0) {}
+            self.close_after_clips(closing);
+        }
+        before - self.clips
+    }
+
+    /// Ends the stream with a Close frame, behind the clips that may leave already.
+    pub fn close_after_clips(&mut self, closing: Closing) {
+        if self.closed {
+            return;
+        }
+        if self.at_boundary() {
+            self.push_close(closing);
+        } else {
+            self.closing = Some(closing);
+        }
+    }
+
+    fn push_close(&mut self, closing: Closing) {
+        self.closed = true;
+        self.pass(&closing.frame());
+    }
+
+    /// Whether the library's stream stands between two frames.
+    fn at_boundary(&self) -> bool {
+        self.tracker.at_boundary() && self.suspect.is_none()
     }
 
     /// How many binary messages of the library's have begun to pass.
     pub fn binaries(&self) -> u64 {
         self.binaries
+    }
+
+    /// How many answers have begun to pass: see [`super::backpressure`].
+    pub fn answers(&self) -> u64 {
+        self.answers.count()
     }
 
     /// Shuts the gate until the next mark: a listener is about to join.
@@ -165,16 +212,19 @@ impl SendQueue {
 
     /// Takes in a clip, and drops the oldest where a bound asks for it; how many were dropped.
     pub fn push_clip(&mut self, frame: Arc<ClipFrame>, bounds: QueueBounds) -> usize {
+        if self.closed {
+            return 1;
+        }
         self.clips += 1;
         self.clip_bytes += frame.len();
-        if self.open && self.tracker.at_boundary() && self.suspect.is_none() {
+        if self.open && self.at_boundary() {
             self.items.push_back(Item::Clip(frame));
         } else {
             self.held.push_back(frame);
         }
         let mut dropped = 0;
         while self.clips > bounds.clips || self.clip_bytes > bounds.bytes {
-            if !self.drop_oldest() {
+            if !self.drop_oldest(1) {
                 break;
             }
             dropped += 1;
@@ -182,15 +232,12 @@ impl SendQueue {
         dropped
     }
 
-    /// Drops the oldest clip of which nothing is written yet; never the only one left.
-    fn drop_oldest(&mut self) -> bool {
-        if self.clips <= 1 {
+    /// Drops the oldest clip of which nothing is written yet, unless there are only `least` left.
+    fn drop_oldest(&mut self, least: usize) -> bool {
+        if self.clips <= least {
             return false;
         }
-        let untouched = usize::from(self.written > 0);
-        let found =
-            (untouched..self.items.len()).find(|index| matches!(self.items[*index], Item::Clip(_)));
-        let length = match found {
+        let length = match self.first_untouched_clip() {
             Some(index) => self.items.remove(index).map(|item| item.len()),
             None => self.held.pop_front().map(|frame| frame.len()),
         };
@@ -200,18 +247,50 @@ impl SendQueue {
         true
     }
 
+    /// Drops every clip of which nothing is written yet; how many there were.
+    pub fn drop_waiting(&mut self) -> usize {
+        let (before, touched) = (self.clips, self.written > 0);
+        let first = self.items.pop_front_if(|_| touched);
+        self.items.retain(|item| matches!(item, Item::Passing(_)));
+        self.held.clear();
+        if let Some(first) = first {
+            self.items.push_front(first);
+        }
+        let clip = match self.items.front() {
+            Some(Item::Clip(frame)) => Some(frame.len()),
+            _ => None,
+        };
+        (self.clips, self.clip_bytes) = (usize::from(clip.is_some()), clip.unwrap_or(0));
+        before - self.clips
+    }
+
     /// Takes in what the library writes; how many bytes of it (0: it must wait).
     pub fn accept(&mut self, bytes: &[u8]) -> usize {
         let room = PASSING_BYTES.saturating_sub(self.passing).min(bytes.len());
         let mut rest = &bytes[..room];
         while !rest.is_empty() {
+            if self.closed {
+                return bytes.len();
+            }
             let taken = self.accept_piece(rest);
             rest = &rest[taken..];
-            if self.open && self.tracker.at_boundary() && self.suspect.is_none() {
-                self.items.extend(self.held.drain(..).map(Item::Clip));
+            if self.at_boundary() {
+                self.between_frames();
             }
         }
         room
+    }
+
+    fn between_frames(&mut self) {
+        if self.open {
+            self.items.extend(self.held.drain(..).map(Item::Clip));
+        }
+        if std::mem::take(&mut self.ping) {
+            self.pass_before_clips(PING_FRAME);
+        }
+        if let Some(closing) = self.closing.take() {
+            self.push_close(closing);
+        }
     }
 
     fn accept_piece(&mut self, bytes: &[u8]) -> usize {
@@ -222,6 +301,16 @@ impl SendQueue {
             self.suspect_missing -= taken;
             if self.suspect_missing > 0 {
                 self.suspect = Some(frame);
+                return taken;
+            }
+            // Short: its header has two bytes.
+            self.answers.message_goes_on(&frame[2..]);
+            if self
+                .greeting
+                .as_mut()
+                .is_some_and(|it| it.is_answered(&frame[2..]))
+            {
+                self.greeting.take_if(|greeting| greeting.is_over());
             } else if !self.open && frame.ends_with(self.mark.as_bytes()) {
                 self.open = true;
             } else if frame.len() == PING.len() + 2 && frame.ends_with(PING) {
@@ -239,11 +328,16 @@ impl SendQueue {
                 text,
             } => {
                 self.binaries += u64::from(header.as_bytes()[0] == FIN_BINARY);
+                self.answers.message_begins(text.is_some());
                 let length = text.and_then(|length| usize::try_from(length).ok());
                 let suspect = length.filter(|length| {
-                    *length == PING.len() || (!self.open && *length == self.mark.len())
+                    *length == PING.len()
+                        || (!self.open && *length == self.mark.len())
+                        || (self.greeting.is_some() && (1..=Greeting::LONGEST).contains(length))
                 });
-                if let Some(length) = suspect {
+                if header.as_bytes() == EMPTY_CLOSE {
+                    self.push_close(self.goodbye);
+                } else if let Some(length) = suspect {
                     self.suspect = Some(BytesMut::from(header.as_bytes()));
                     self.suspect_missing = length;
                 } else {
@@ -252,6 +346,7 @@ impl SendQueue {
                 taken
             }
             Piece::Payload(taken) => {
+                self.answers.message_goes_on(&bytes[..taken]);
                 self.pass(&bytes[..taken]);
                 taken
             }
@@ -261,12 +356,16 @@ impl SendQueue {
     /// Lets a frame overtake the clips that wait: a ping that waits behind them comes too late for a slow listener,
     /// which would be taken for dead. Before a clip there is always a boundary.
     fn pass_before_clips(&mut self, frame: &[u8]) {
-        let untouched = usize::from(self.written > 0);
-        let clip =
-            (untouched..self.items.len()).find(|index| matches!(self.items[*index], Item::Clip(_)));
+        let place = self.first_untouched_clip().unwrap_or(self.items.len());
         self.passing += frame.len();
         let item = Item::Passing(Bytes::copy_from_slice(frame));
-        self.items.insert(clip.unwrap_or(self.items.len()), item);
+        self.items.insert(place, item);
+    }
+
+    /// The first clip of which nothing is written yet.
+    fn first_untouched_clip(&self) -> Option<usize> {
+        let untouched = usize::from(self.written > 0);
+        (untouched..self.items.len()).find(|index| matches!(self.items[*index], Item::Clip(_)))
     }
 
     fn pass(&mut self, bytes: &[u8]) {

@@ -1,133 +1,333 @@
-//! An Engine.IO session over its transports: what of it must survive the upgrade from polling to WebSocket, and a way
-//! to close it whatever it runs on. The Socket.IO library offers neither.
+//! An Engine.IO session over its transports: what of it must survive the upgrade from polling to WebSocket, its
+//! heartbeat, and a way to close it on either transport. The Socket.IO library offers none of these.
 //!
-//! **Invariant**: a session is known by its id for as long as the library or a WebSocket of it lives, no longer. A closed
-//! one answers no poll any more, and its connection, if it has one of its own, is gone.
+//! **Invariant**: a session lives as long as the library or a WebSocket of it; it owns no connection. A closed one answers
+//! no poll, and its connection, if it has one of its own, is closed.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use super::backpressure::Backpressure;
+use super::closing::Closing;
 use super::connection::Connection;
+use super::heartbeat::Heartbeat;
+use super::patience::Overdue;
+use super::sessions::Sessions;
+use crate::broadcast::Role;
 
-/// All sessions, by the id that Engine.IO gave them.
-#[derive(Default)]
-pub struct Sessions {
-    // A lock: taken when a session begins, is polled, or ends.
-    known: Mutex<HashMap<String, Weak<Session>>>,
-}
+/// How long a poll waits while its client moves to a WebSocket: it must end so that the client can go on.
+const UPGRADE_POLL: Duration = Duration::from_millis(100);
 
-/// Ties a session to what the Socket.IO library keeps of a client: put into its first request, it keeps the session
-/// known for as long as the library knows the client.
-#[derive(Clone, Default)]
-pub struct Tether(Arc<OnceLock<Arc<Session>>>);
+/// Answers that may wait for a client that is in no livestream.
+const ANSWERS: usize = 64;
 
-impl Tether {
-    /// The session that is tied here, or, the first time, the one with this id.
-    pub fn session(&self, sessions: &Arc<Sessions>, id: &str) -> Arc<Session> {
-        self.0.get_or_init(|| sessions.get(id)).clone()
-    }
-}
-
-/// One session.
+/// See the module.
 pub struct Session {
-    id: String,
-    home: Weak<Sessions>,
-    // A lock, since it changes once: with the upgrade.
-    connection: Mutex<Option<Arc<Connection>>>,
+    id: OnceLock<Box<str>>,
+    /// Stops the reading of a client that does not take its answers.
+    pub pressure: Backpressure,
+    /// The address that it counts for; none for a trusted proxy that names no client.
+    address: Option<IpAddr>,
+    home: Arc<Sessions>,
+    /// Counts it for the connection that it was opened on.
+    _opened: Option<Arc<()>>,
+    // A lock, since it changes once: with the upgrade. Weak: a connection ends when its TCP connection does.
+    connection: Mutex<Option<Weak<Connection>>>,
+    // A lock that is taken for every read; of all others only that of the sessions is taken under it.
+    life: Mutex<Life>,
+    joined_before: AtomicBool,
+    /// The same as `joined > 0`, for the sessions' lock, under which no life can be locked.
+    joined_now: AtomicBool,
+    posting: AtomicBool,
+    upgrading: AtomicBool,
+    upgrade_begins: Notify,
     closed: AtomicBool,
     closing: Notify,
     refusals: AtomicU32,
+    /// Sockets that are let in, or are being checked.
+    occupants: AtomicUsize,
+    /// The streamers among those.
+    streamers: AtomicUsize,
     /// Clips that left with polls.
     polled: AtomicU64,
 }
 
-impl Sessions {
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Weak<Session>>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// A socket of a session that is let in, or is being checked: for its sake the transport stays open.
+pub struct Occupancy {
+    session: Arc<Session>,
+    role: Role,
+}
 
-    /// The session with this id, if it is known.
-    pub fn find(&self, id: &str) -> Option<Arc<Session>> {
-        self.lock().get(id).and_then(Weak::upgrade)
-    }
-
-    /// The session with this id, known from now on.
-    pub fn get(self: &Arc<Self>, id: &str) -> Arc<Session> {
-        let mut known = self.lock();
-        if let Some(session) = known.get(id).and_then(Weak::upgrade) {
-            return session;
+impl Drop for Occupancy {
+    fn drop(&mut self) {
+        self.session.occupants.fetch_sub(1, Ordering::SeqCst);
+        if self.role == Role::Streamer {
+            self.session.streamers.fetch_sub(1, Ordering::SeqCst);
         }
-        let session = Arc::new(Session {
-            id: id.to_owned(),
-            home: Arc::downgrade(self),
-            connection: Mutex::default(),
-            closed: AtomicBool::new(false),
-            closing: Notify::new(),
-            refusals: AtomicU32::new(0),
-            polled: AtomicU64::new(0),
-        });
-        known.insert(id.to_owned(), Arc::downgrade(&session));
-        session
-    }
-
-    /// Closes those that are polled: they have no connection of their own.
-    pub fn close_polled(&self) {
-        let all: Vec<_> = self.lock().values().filter_map(Weak::upgrade).collect();
-        for session in all {
-            if session.connection().is_none() {
-                session.close();
-            }
-        }
-    }
-
-    /// How many are known.
-    pub fn len(&self) -> usize {
-        self.lock().len()
-    }
-
-    /// Whether none is known.
-    pub fn is_empty(&self) -> bool {
-        self.lock().is_empty()
     }
 }
 
+struct Life {
+    heartbeat: Heartbeat,
+    /// Namespaces that it has joined.
+    joined: usize,
+    /// Since when it has joined none.
+    unjoined_since: Instant,
+}
+
+/// Keeps a session counted as joined; dropped when its socket is gone.
+pub struct Member(Arc<Session>);
+
+/// What a client posts is being taken, until this is dropped.
+pub struct Posting(Arc<Session>);
+
+/// Why a poll is answered though the library has nothing to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// A ping is due.
+    Ping,
+    /// The client moves to a WebSocket.
+    Noop,
+}
+
+/// What a look at a session finds.
+pub(super) enum Look {
+    Fine,
+    PingIsDue(Arc<Connection>),
+    Overdue(Overdue),
+}
+
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
 impl Session {
-    /// The id that Engine.IO gave it.
-    pub fn id(&self) -> &str {
-        &self.id
+    pub(super) fn new(
+        home: Arc<Sessions>,
+        address: Option<IpAddr>,
+        opened: Option<Arc<()>>,
+        now: Instant,
+    ) -> Self {
+        let life = Life {
+            heartbeat: Heartbeat::new(&home.limits.heartbeat, now),
+            joined: 0,
+            unjoined_since: now,
+        };
+        Self {
+            id: OnceLock::new(),
+            pressure: Backpressure::new(ANSWERS),
+            address,
+            home,
+            _opened: opened,
+            connection: Mutex::default(),
+            life: Mutex::new(life),
+            joined_before: AtomicBool::new(false),
+            joined_now: AtomicBool::new(false),
+            posting: AtomicBool::new(false),
+            upgrading: AtomicBool::new(false),
+            upgrade_begins: Notify::new(),
+            closed: AtomicBool::new(false),
+            closing: Notify::new(),
+            refusals: AtomicU32::new(0),
+            occupants: AtomicUsize::new(0),
+            streamers: AtomicUsize::new(0),
+            polled: AtomicU64::new(0),
+        }
     }
 
-    /// Runs on this connection alone from now on, unless it has one: the library refuses a second.
-    pub fn moves_to(&self, connection: &Arc<Connection>) {
+    fn life(&self) -> MutexGuard<'_, Life> {
+        self.life.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The id that Engine.IO gave it; empty until that is known.
+    pub fn id(&self) -> &str {
+        self.id.get().map_or("", |id| id)
+    }
+
+    pub(super) fn address(&self) -> Option<IpAddr> {
+        self.address
+    }
+
+    /// All sessions.
+    pub fn home(&self) -> &Arc<Sessions> {
+        &self.home
+    }
+
+    /// The library has given it an id: it can be found by that from now on.
+    pub fn is_named(self: &Arc<Self>, id: &str) {
+        if self.id.set(id.into()).is_ok() {
+            self.home.name(self, id);
+        }
+    }
+
+    /// Runs on this connection alone from now on; false if it has one already.
+    pub fn moves_to(self: &Arc<Self>, connection: &Arc<Connection>) -> bool {
         {
             let mut place = self
                 .connection
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);
-            if place.as_ref().is_some_and(|before| !before.is_aborted()) {
-                return;
+            if place.is_some() {
+                return false;
             }
-            *place = Some(connection.clone());
+            *place = Some(Arc::downgrade(connection));
         }
-        if self.closed.load(Ordering::SeqCst) {
+        connection.serves(self);
+        if self.is_closed() {
             connection.abort();
         }
+        true
     }
 
-    /// The WebSocket connection that it runs on, or will run on once the upgrade is done.
+    /// The WebSocket connection that it runs on, while that exists.
     pub fn connection(&self) -> Option<Arc<Connection>> {
         self.connection
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+            .as_ref()
+            .and_then(Weak::upgrade)
+    }
+
+    /// Whether it has moved to a WebSocket, or began on one.
+    pub fn is_on_web_socket(&self) -> bool {
+        self.connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some()
+    }
+
+    /// A whole message or request of its client has come.
+    pub fn heard_message(&self) {
+        let (times, now) = (&self.home.limits.heartbeat, now());
+        self.life().heartbeat.heard_message(times, now);
+    }
+
+    /// Bytes of an unfinished message have come.
+    pub(super) fn heard_bytes(&self, bytes: usize) {
+        let (times, now) = (&self.home.limits.heartbeat, now());
+        self.life().heartbeat.heard_bytes(bytes, times, now);
+    }
+
+    /// The largest message that its client may send now.
+    pub fn message_limit(&self) -> usize {
+        let limits = &self.home.limits;
+        if self.joined_before.load(Ordering::SeqCst) {
+            limits.message_bytes
+        } else {
+            limits.message_bytes_before_join
+        }
+    }
+
+    /// One of its sockets was let in, and is until the returned value is dropped.
+    pub fn join(self: &Arc<Self>) -> Member {
+        self.joined_before.store(true, Ordering::SeqCst);
+        let mut life = self.life();
+        life.joined += 1;
+        if life.joined == 1 {
+            self.joined_now.store(true, Ordering::SeqCst);
+            self.home.joined(self.address, true);
+        }
+        drop(life);
+        Member(self.clone())
+    }
+
+    /// Whether it is in a namespace.
+    pub(super) fn is_joined(&self) -> bool {
+        self.joined_now.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn look(&self, now: Instant) -> Look {
+        if self.is_closed() {
+            return Look::Fine;
+        }
+        let connection = self.connection();
+        let limits = &self.home.limits;
+        let mut life = self.life();
+        let unjoined = now.saturating_duration_since(life.unjoined_since);
+        if life.heartbeat.is_dead(now) {
+            Look::Overdue(Overdue::Silent)
+        } else if life.joined == 0 && unjoined > limits.join_timeout {
+            Look::Overdue(Overdue::Unjoined)
+        } else if let Some(connection) = connection
+            && life.heartbeat.take_ping(&limits.heartbeat, now)
+        {
+            Look::PingIsDue(connection)
+        } else {
+            Look::Fine
+        }
+    }
+
+    /// Whether an answer to a poll should hold a ping.
+    pub fn takes_ping(&self) -> bool {
+        let (times, now) = (&self.home.limits.heartbeat, now());
+        self.life().heartbeat.take_ping(times, now)
+    }
+
+    /// Resolves when a poll must be answered though the library has nothing to say.
+    pub async fn turn(&self) -> Turn {
+        loop {
+            let upgrade_begins = self.upgrade_begins.notified();
+            if self.upgrading.load(Ordering::SeqCst) {
+                tokio::time::sleep(UPGRADE_POLL).await;
+                return Turn::Noop;
+            }
+            let next_ping = self.life().heartbeat.next_ping();
+            tokio::select! {
+                () = upgrade_begins => {}
+                () = tokio::time::sleep_until(next_ping.into()) => {
+                    if self.takes_ping() {
+                        return Turn::Ping;
+                    }
+                }
+            }
+        }
+    }
+
+    /// A WebSocket has been probed, and may take over: polls are answered soon. Until `false` is said.
+    pub(super) fn set_upgrading(&self, upgrading: bool) {
+        self.upgrading.store(upgrading, Ordering::SeqCst);
+        if upgrading {
+            self.upgrade_begins.notify_waiters();
+        }
+    }
+
+    /// Begins to take what its client posts; none if it posts already, since the order would be lost.
+    pub fn posts(self: &Arc<Self>) -> Option<Posting> {
+        let free = !self.posting.swap(true, Ordering::SeqCst);
+        free.then(|| Posting(self.clone()))
     }
 
     /// Counts a refusal; how many that makes.
-    pub fn refused(&self) -> u32 {
-        self.refusals.fetch_add(1, Ordering::SeqCst) + 1
+    pub fn refused(self: &Arc<Self>) -> u32 {
+        let before = self.refusals.fetch_add(1, Ordering::SeqCst);
+        if before == 0 {
+            self.home.refused(self);
+        }
+        before + 1
+    }
+
+    /// Keeps the transport open for a socket of this role.
+    pub fn occupy(self: &Arc<Self>, role: Role) -> Occupancy {
+        self.occupants.fetch_add(1, Ordering::SeqCst);
+        if role == Role::Streamer {
+            self.streamers.fetch_add(1, Ordering::SeqCst);
+        }
+        let session = self.clone();
+        Occupancy { session, role }
+    }
+
+    /// Whether a socket is let in or is being checked.
+    pub fn is_occupied(&self) -> bool {
+        self.occupants.load(Ordering::SeqCst) > 0
+    }
+
+    /// Whether one of those is a streamer: a listener beside it loses clips rather than the transport.
+    pub fn carries_streamer(&self) -> bool {
+        self.streamers.load(Ordering::SeqCst) > 0
     }
 
     /// A poll was answered with so many clips.
@@ -141,12 +341,21 @@ impl Session {
         self.polled.load(Ordering::SeqCst) + connection.map_or(0, |it| it.binaries())
     }
 
-    /// Closes the transport under it: the client comes back by itself.
+    /// Closes the transport under it: the client comes back by itself. What waits for a WebSocket is lost.
     pub fn close(&self) {
-        self.closed.store(true, Ordering::SeqCst);
+        self.close_saying(Closing::Policy("the session was closed, connect again"));
+    }
+
+    /// As [`Self::close`], with this in the Close frame where it can be sent at once.
+    pub(super) fn close_saying(&self, closing: Closing) {
+        if self.closed.swap(true, Ordering::SeqCst) {
+            return;
+        }
         self.closing.notify_waiters();
-        if let Some(connection) = self.connection() {
-            connection.abort();
+        match self.connection() {
+            Some(connection) if connection.is_drained() => connection.close(closing),
+            Some(connection) => connection.abort(),
+            None => self.home.evict(self.id()),
         }
     }
 
@@ -166,44 +375,24 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        let Some(home) = self.home.upgrade() else {
-            return;
-        };
-        let mut known = home.lock();
-        // Another may have taken the id's place since the last handle was let go.
-        if known
-            .get(&self.id)
-            .is_some_and(|known| known.strong_count() == 0)
-        {
-            known.remove(&self.id);
-        }
+        self.home.gone(self.address, self.id.get().map(|id| &**id));
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_session_is_known_as_long_as_somebody_holds_it() {
-        let sessions = Arc::new(Sessions::default());
-        let session = sessions.get("a");
-        assert!(Arc::ptr_eq(&session, &sessions.get("a")));
-        drop(session);
-        assert!(sessions.find("a").is_none() && sessions.is_empty());
+impl Drop for Posting {
+    fn drop(&mut self) {
+        self.0.posting.store(false, Ordering::SeqCst);
     }
+}
 
-    #[tokio::test]
-    async fn closing_wakes_who_waits_for_it_and_is_remembered() {
-        let sessions = Arc::new(Sessions::default());
-        let session = sessions.get("a");
-        let waiter = tokio::spawn({
-            let session = session.clone();
-            async move { session.closed().await }
-        });
-        tokio::task::yield_now().await;
-        session.close();
-        waiter.await.unwrap();
-        session.closed().await;
+impl Drop for Member {
+    fn drop(&mut self) {
+        let mut life = self.0.life();
+        life.joined -= 1;
+        life.unjoined_since = now();
+        if life.joined == 0 {
+            self.0.joined_now.store(false, Ordering::SeqCst);
+            self.0.home.joined(self.0.address, false);
+        }
     }
 }

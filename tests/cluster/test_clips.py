@@ -27,14 +27,14 @@ async def test_every_clip_reaches_the_listeners_of_all_nodes_once_in_order_byte_
     show.check()
 
 
-async def test_an_empty_clip_is_a_clip_everywhere(cluster):
+async def test_an_empty_clip_is_refused_everywhere(cluster):
     show = await cluster.show()
     host = await cluster.host(show, cluster.nodes[0])
     far = await cluster.listener(show, cluster.nodes[1])
     far.notices = lambda *_: None
-    answer = await host.visits[0].upload(b"")
-    assert answer["ok"]
-    await until(lambda: far.said("audio") == [b""], "an empty clip is heard")
+    assert await host.visits[0].upload(b"") == {"ok": False, "error": "Upload must be a single binary clip."}
+    assert (await host.visits[0].upload(b"a clip"))["ok"]
+    await until(lambda: far.said("audio") == [b"a clip"], "the next clip is heard")
 
 
 async def test_an_ack_counts_the_listeners_of_all_nodes(cluster):

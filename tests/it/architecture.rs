@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Every room and its floor; a file without a room of its own stands here by its name.
-const FLOORS: [(&str, u8); 20] = [
+const FLOORS: [(&str, u8); 22] = [
     ("broadcast", 0),
     ("config", 0),
     ("metrics", 0),
@@ -19,6 +19,8 @@ const FLOORS: [(&str, u8); 20] = [
     ("http", 3),
     ("app", 4),
     ("lifecycle", 4),
+    ("preflight", 4),
+    ("recheck", 4),
     ("telemetry", 4),
     ("cli", 4),
     ("demo", 4),

@@ -7,7 +7,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::app::{PATIENCE, TestApp};
 use crate::support::client::{Client, Said, Way, clip};
-use crate::support::wire::{Packet, headers, web_socket};
+use crate::support::wire::{Packet, headers, http_client, web_socket};
 
 fn text(text: &str) -> Message {
     Message::text(text)
@@ -152,7 +152,7 @@ async fn a_namespace_that_is_connected_twice_is_one_socket() {
 #[tokio::test]
 async fn requests_that_make_no_sense_are_answered_with_an_error() {
     let app = TestApp::start().await;
-    let http = reqwest::Client::new();
+    let http = http_client();
     for query in [
         "",
         "?",

@@ -51,6 +51,7 @@ async fn a_connection_more_than_there_may_be_is_closed_and_the_others_stay() {
         let app = TestApp::with_config(|config| {
             if per_address {
                 config.server.max_connections_per_address = 3;
+                config.server.max_sessions_per_address = Some(100);
             } else {
                 config.server.max_connections = 3;
             }
@@ -138,6 +139,7 @@ async fn behind_a_trusted_proxy_it_is_the_client_that_is_counted() {
     let app = TestApp::with_config(|config| {
         config.server.trusted_proxies = vec!["127.0.0.0/8".parse().expect("a network")];
         config.server.max_connections_per_address = 2;
+        config.server.max_sessions_per_address = Some(100);
     })
     .await;
     let mut open = Vec::new();
@@ -160,6 +162,7 @@ async fn behind_a_trusted_proxy_a_poll_counts_too_for_whom_its_connection_served
     let app = TestApp::with_config(|config| {
         config.server.trusted_proxies = vec!["127.0.0.0/8".parse().expect("a network")];
         config.server.max_connections_per_address = 2;
+        config.server.max_sessions_per_address = Some(100);
     })
     .await;
     let mut open = Vec::new();
@@ -189,7 +192,11 @@ async fn poll(proxy: &mut TcpStream, client: &str) -> String {
 
 #[tokio::test]
 async fn what_a_stranger_forwards_is_not_believed() {
-    let app = TestApp::with_config(|config| config.server.max_connections_per_address = 2).await;
+    let app = TestApp::with_config(|config| {
+        config.server.max_connections_per_address = 2;
+        config.server.max_sessions_per_address = Some(100);
+    })
+    .await;
     let first = forwarded(app.clients(), "1.1.1.1").await;
     let second = forwarded(app.clients(), "2.2.2.2").await;
     assert_eq!((&*first.1, &*second.1), ("101", "101"));

@@ -12,7 +12,10 @@ use serde_json::Value;
 const EXAMPLE: &str = include_str!("../../nixos/config.example.toml");
 
 /// Keys that are unset by default.
-const WITHOUT_DEFAULT: [&str; 8] = [
+const WITHOUT_DEFAULT: [&str; 11] = [
+    "server.max_sessions",
+    "server.max_sessions_per_address",
+    "server.max_unjoined_sessions_per_address",
     "google.project_id",
     "google.api_key",
     "google.client_email",

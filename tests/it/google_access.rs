@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use castaway_media_server::google::{Access, Client, Dependency, Emulators, GoogleError, Health};
+use castaway_media_server::metrics::Metrics;
 use castaway_media_server::{broadcast::LivestreamId, directory::Directory, directory::Freshness};
 use prometheus::Registry;
 
@@ -104,7 +105,8 @@ async fn a_dependency_that_is_down_is_left_alone_and_others_are_not() {
     let access = open(&google, true, &registry).await.expect("a way in");
     access.authorization().await.expect("a token");
     let config = google.config().google;
-    let directory = Directory::firestore(access.clone(), &config, None).expect("a directory");
+    let directory =
+        Directory::firestore(access.clone(), &config, None, &Metrics::new()).expect("a directory");
     let id = LivestreamId::new("show").expect("an id");
     google.fail(Endpoint::Read, Fault::Status(503), 100);
     for _ in 0..20 {
@@ -141,6 +143,47 @@ async fn a_dependency_that_is_down_is_left_alone_and_others_are_not() {
     ] {
         assert!(figures.contains(line), "{line} in\n{figures}");
     }
+}
+
+#[tokio::test]
+async fn wait_for_a_turn_is_nobodys_failure() {
+    let google = GoogleDouble::start().await;
+    google.world().put_livestream("show", "ada", false);
+    let mut config = google.config().google;
+    config.max_requests = 2;
+    config.request_timeout = Duration::from_secs(2);
+    let client = Client::new(&config, &Registry::new()).expect("a client");
+    let access = Access::open(client, &config, metadata(&google))
+        .await
+        .expect("a way in");
+    let directory =
+        Directory::firestore(access.clone(), &config, None, &Metrics::new()).expect("a directory");
+    let id = |text: String| LivestreamId::new(&text).expect("an id");
+    google.fail(
+        Endpoint::Read,
+        Fault::Slow(Duration::from_millis(1400)),
+        1000,
+    );
+    let ids: Vec<LivestreamId> = (0..60).map(|n| id(format!("no-{n}"))).collect();
+    let flood = ids.iter().map(|id| directory.find(id, Freshness::Cached));
+    let flood = futures_util::future::join_all(flood);
+    let streamer = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        directory.find(&id("show".into()), Freshness::Fresh).await
+    };
+    let (flood, streamer) = tokio::join!(flood, streamer);
+    assert!(
+        flood.iter().any(Result::is_err),
+        "more than could have a turn"
+    );
+    // Two at once: the second pair's turn comes when more than half of the time is over, and it has all of it.
+    assert_eq!(flood.iter().filter(|found| found.is_ok()).count(), 4);
+    assert!(matches!(streamer, Ok(Some(_))), "{streamer:?}");
+    let health = access.client.health();
+    assert!(
+        health.contains(&(Dependency::Firestore, Health::Up)),
+        "{health:?}"
+    );
 }
 
 /// Lets time pass for the timers, in no time.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use castaway_media_server::broadcast::{LivestreamId, UserId};
 use castaway_media_server::directory::{Directory, Entry, Freshness, Unavailable};
 use castaway_media_server::google::{Access, Client, Emulators};
+use castaway_media_server::metrics::Metrics;
 use prometheus::Registry;
 
 use crate::support::google::{Endpoint, Fault, GoogleDouble};
@@ -23,7 +24,7 @@ async fn directory_in(google: &GoogleDouble, state: Option<&Path>) -> Directory 
     let access = Access::open(client, &config, Emulators::default())
         .await
         .expect("a way in");
-    Directory::firestore(access, &config, state).expect("a directory")
+    Directory::firestore(access, &config, state, &Metrics::new()).expect("a directory")
 }
 
 async fn directory(google: &GoogleDouble) -> Directory {
@@ -307,7 +308,8 @@ async fn the_cache_forgets_within_seconds() {
     let access = Access::open(client, &config, Emulators::default())
         .await
         .expect("a way in");
-    let directory = Directory::firestore(access, &config, None).expect("a directory");
+    let directory =
+        Directory::firestore(access, &config, None, &Metrics::new()).expect("a directory");
     let reads = async {
         while google.calls(Endpoint::Read) < 3 {
             directory

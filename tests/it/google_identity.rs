@@ -5,7 +5,7 @@ use std::time::Duration;
 use castaway_media_server::broadcast::{LivestreamId, Role, UserId};
 use castaway_media_server::config::{Config, LookupPolicy};
 use castaway_media_server::google::{Access, Client, Emulators};
-use castaway_media_server::identity::{Caller, Identity, IdentityError, Signer, TokenHash};
+use castaway_media_server::identity::{ApiKey, Identity, IdentityError, Return, Signer, TokenHash};
 use prometheus::Registry;
 
 use crate::google_access::pass;
@@ -17,10 +17,11 @@ fn show() -> LivestreamId {
 
 async fn identity_with(config: &Config, emulators: Emulators) -> Identity {
     let client = Client::new(&config.google, &Registry::new()).expect("a client");
+    let api_key = ApiKey::find(config, &emulators).expect("a key or none");
     let access = Access::open(client, &config.google, emulators)
         .await
         .expect("a way in");
-    Identity::google(&access, config)
+    Identity::google(&access, config, api_key)
 }
 
 async fn identity(google: &GoogleDouble) -> Identity {
@@ -28,7 +29,17 @@ async fn identity(google: &GoogleDouble) -> Identity {
 }
 
 async fn check(identity: &Identity, token: &str, role: Role) -> Result<String, IdentityError> {
-    let caller = identity.check(token, role, &show()).await?;
+    check_in(identity, token, role, &show()).await
+}
+
+async fn check_in(
+    identity: &Identity,
+    token: &str,
+    role: Role,
+    livestream: &LivestreamId,
+) -> Result<String, IdentityError> {
+    let verified = identity.verify(token, role, livestream).await?;
+    let caller = identity.confirm(verified).await?;
     Ok(caller.user.to_string())
 }
 
@@ -109,14 +120,21 @@ async fn junk_costs_no_fetch() {
 async fn a_new_key_is_found_and_unknown_ones_cost_one_fetch_in_thirty_seconds() {
     let google = GoogleDouble::start().await;
     let identity = identity(&google).await;
+    let unknown = google.token("ada", Kind::UnknownKey);
+    // The keys are fetched for it, so it is certain.
+    assert!(is_invalid(
+        &check(&identity, &unknown, Role::Listener).await
+    ));
     for _ in 0..10 {
-        let token = google.token("ada", Kind::UnknownKey);
-        assert!(is_invalid(&check(&identity, &token, Role::Listener).await));
+        let result = check(&identity, &unknown, Role::Listener).await;
+        assert_eq!(result, Err(IdentityError::KeyUnknown));
     }
     assert_eq!(google.calls(Endpoint::Keys), 1);
     google.world().signer = 1;
-    pass(Duration::from_secs(31)).await;
     let token = google.token("ada", Kind::Valid);
+    let result = check(&identity, &token, Role::Listener).await;
+    assert_eq!(result, Err(IdentityError::KeyUnknown), "published since");
+    pass(Duration::from_secs(31)).await;
     assert_eq!(
         check(&identity, &token, Role::Listener).await.as_deref(),
         Ok("ada")
@@ -252,16 +270,18 @@ async fn the_verified_token_holds_while_the_look_up_fails() {
 }
 
 #[tokio::test]
-async fn a_lost_socket_comes_back_on_a_token_that_has_just_expired() {
+async fn lost_socket_returns_on_a_token_that_has_expired() {
     let google = GoogleDouble::start().await;
     let identity = identity(&google).await;
     let token = google.token("ada", Kind::Expired);
-    let caller = Caller {
+    let to = |token: &str| Return {
         user: UserId::new("ada"),
-        expires_at: std::time::SystemTime::now(),
+        role: Role::Streamer,
+        livestream: show(),
+        token: TokenHash::of(token),
     };
-    let other = LivestreamId::new("other").expect("an id");
-    identity.lost(TokenHash::of(&token), &caller, Role::Streamer, &show());
+    identity.enter(&to(&token));
+    identity.lost(&to(&token));
     assert_eq!(
         check(&identity, &token, Role::Streamer).await.as_deref(),
         Ok("ada")
@@ -270,8 +290,11 @@ async fn a_lost_socket_comes_back_on_a_token_that_has_just_expired() {
         check(&identity, &token, Role::Listener).await,
         Err(IdentityError::Expired)
     );
-    let elsewhere = identity.check(&token, Role::Streamer, &other).await;
+    let other = LivestreamId::new("other").expect("an id");
+    let elsewhere = check_in(&identity, &token, Role::Streamer, &other).await;
     assert_eq!(elsewhere, Err(IdentityError::Expired));
+    let fresh = identity.check(&token, Role::Streamer).await;
+    assert_eq!(fresh, Err(IdentityError::Expired), "it is no fresh token");
 
     pass(Duration::from_secs(119)).await;
     assert!(check(&identity, &token, Role::Streamer).await.is_ok());
@@ -281,16 +304,17 @@ async fn a_lost_socket_comes_back_on_a_token_that_has_just_expired() {
         Err(IdentityError::Expired)
     );
 
-    identity.lost(TokenHash::of(&token), &caller, Role::Streamer, &show());
-    identity.forget(TokenHash::of(&token));
+    identity.enter(&to(&token));
+    assert!(check(&identity, &token, Role::Streamer).await.is_ok());
+    identity.left(&to(&token));
     assert_eq!(
         check(&identity, &token, Role::Streamer).await,
         Err(IdentityError::Expired),
-        "kicked"
+        "it has left"
     );
 
     let forged = format!("{}AAAA", &token[..token.len() - 4]);
-    identity.lost(TokenHash::of(&forged), &caller, Role::Streamer, &show());
+    identity.enter(&to(&forged));
     assert!(
         is_invalid(&check(&identity, &forged, Role::Streamer).await),
         "its signature is checked still"

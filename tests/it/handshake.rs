@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::support::app::TestApp;
 use crate::support::client::{Client, Said, Way, clip};
 use crate::support::google::{Endpoint, Fault, Kind};
-use crate::support::wire::{Packet, Wire, headers};
+use crate::support::wire::{Packet, Wire, headers, http_client};
 
 /// Knocks with these headers and is sent away with this text.
 async fn is_refused(
@@ -238,7 +238,7 @@ async fn a_namespace_that_does_not_exist_is_refused_and_the_others_stay() {
 async fn browsers_from_anywhere_may_send_the_two_headers() {
     let app = TestApp::start().await;
     let url = app.url("/socket.io/?EIO=4&transport=polling");
-    let request = reqwest::Client::new()
+    let request = http_client()
         .request(reqwest::Method::OPTIONS, url)
         .header("origin", "https://app.example")
         .header("access-control-request-method", "GET")
@@ -259,4 +259,56 @@ async fn a_session_that_joins_no_namespace_in_time_is_closed() {
     let mut wire = Wire::web_socket(app.clients(), &headers(&[]), None).await;
     let closed = tokio::time::timeout(crate::support::app::PATIENCE, wire.next()).await;
     assert_eq!(closed, Ok(None));
+}
+
+#[tokio::test]
+async fn flood_of_unknown_livestreams_is_stopped_before_google() {
+    let app = TestApp::with_config(|config| config.identity.failed_lookups_per_user = 3).await;
+    for role in ["/streamer", "/listener"] {
+        let user = format!("eve-of{}", role.replace('/', "-"));
+        for number in 0..5 {
+            let name = format!("no-{user}-{number}");
+            let mut client = Client::knock(&app, Way::WebSocket, role, &user, &name).await;
+            match (number < 3, role) {
+                (false, _) => {
+                    client
+                        .is_told_to_come_back("Service is temporarily unavailable, try again.")
+                        .await;
+                }
+                (true, "/streamer") => {
+                    client
+                        .is_sent_away("User is not authorized to livestream in this room.")
+                        .await;
+                }
+                (true, _) => {
+                    client
+                        .is_sent_away(&format!("Livestream {name} does not exist."))
+                        .await;
+                }
+            }
+        }
+    }
+    assert_eq!(app.google.calls(Endpoint::Read), 6);
+    assert_eq!(app.google.calls(Endpoint::Lookup), 3);
+    let refused = r#"castaway_lookups_refused_total{limit="user"}"#;
+    assert_eq!(app.metric(refused), 4);
+    Client::streamer(&app, Way::WebSocket, "show").await;
+    Client::listener(&app, Way::WebSocket, "bob", "show").await;
+}
+
+#[tokio::test]
+async fn key_that_may_be_new_is_a_temporary_refusal() {
+    let app = TestApp::with_config(|config| config.identity.unknown_keys_per_address = 2).await;
+    // The daemon's start has fetched the keys.
+    app.google.world().signer = 1;
+    for number in 0..3 {
+        let mut client = Client::knock(&app, Way::WebSocket, "/streamer", "ada", "show").await;
+        if number < 2 {
+            client
+                .is_told_to_come_back("Service is temporarily unavailable, try again.")
+                .await;
+        } else {
+            client.is_sent_away("Id token is invalid.").await;
+        }
+    }
 }

@@ -3,9 +3,14 @@
 use crate::support::app::TestApp;
 use crate::support::client::{Client, Way, clip};
 use crate::support::google::{Endpoint, Fault};
+use crate::support::wire::http_client;
+
+async fn request(url: &str) -> reqwest::Response {
+    http_client().get(url).send().await.expect("an answer")
+}
 
 async fn get(app: &TestApp, path: &str) -> (u16, String) {
-    let answer = reqwest::get(app.health_url(path)).await.expect("an answer");
+    let answer = request(&app.health_url(path)).await;
     let status = answer.status().as_u16();
     (status, answer.text().await.expect("a body"))
 }
@@ -18,7 +23,7 @@ async fn the_health_port_answers_in_the_originals_words() {
     assert_eq!(get(&app, "/healthz").await, (200, "ok\n".to_owned()));
     assert_eq!(get(&app, "/readyz").await, (200, "ready\n".to_owned()));
     assert_eq!(get(&app, "/nothing").await.0, 404);
-    let clients = reqwest::get(app.url("/metrics")).await.expect("an answer");
+    let clients = request(&app.url("/metrics")).await;
     assert_eq!(
         clients.status().as_u16(),
         404,

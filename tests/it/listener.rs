@@ -33,21 +33,6 @@ async fn a_clip_is_heard_byte_for_byte_in_its_livestream_and_in_no_other() {
 }
 
 #[tokio::test]
-async fn an_empty_clip_is_a_clip() {
-    let app = TestApp::start().await;
-    for way in [Way::WebSocket, Way::Upgraded] {
-        let mut streamer = Client::streamer(&app, way, "show").await;
-        let mut listener = Client::listener(&app, way, "bob", "show").await;
-        streamer.upload(&bytes::Bytes::new()).await;
-        streamer.is_received().await;
-        assert!(listener.hears_clip().await.is_empty());
-        streamer.leave().await;
-        app.until_metric("castaway_livestreams", |live| live == 0)
-            .await;
-    }
-}
-
-#[tokio::test]
 async fn a_late_joiner_gets_the_latest_clip_at_once_and_as_many_as_are_kept() {
     for kept in [0, 1, 3] {
         for way in Way::ALL {
@@ -78,8 +63,8 @@ async fn a_late_joiner_gets_the_latest_clip_at_once_and_as_many_as_are_kept() {
 async fn joins_in_mid_show(way: Way, listeners: usize) {
     let app = TestApp::with_config(|config| {
         way.configure(config);
-        config.upload.clips_per_minute = 1_000_000;
-        config.upload.clips_burst = 100_000;
+        config.upload.clips_burst = 10_000;
+        config.upload.clips_per_minute = 10_000_000;
         config.upload.bytes_burst = 1 << 30;
         config.upload.bytes_per_second = 1 << 30;
         config.listener.queue_clips = 10_000;
@@ -165,19 +150,6 @@ async fn a_listener_is_told_how_it_is_going_after_its_success() {
 }
 
 #[tokio::test]
-async fn a_listener_may_be_here_before_its_streamer_where_the_document_says_it_is_on_air() {
-    let app = TestApp::start().await;
-    app.google.world().put_livestream("show", "ada", true);
-    let mut listener = Client::listener(&app, Way::WebSocket, "bob", "show").await;
-    listener
-        .until_state(|state| state["state"] == "waiting")
-        .await;
-    let mut streamer = Client::streamer(&app, Way::WebSocket, "show").await;
-    streamer.upload(&clip(1, 100)).await;
-    listener.hears(&clip(1, 100)).await;
-}
-
-#[tokio::test]
 async fn what_a_listener_uploads_is_relayed_to_nobody() {
     let app = TestApp::start().await;
     let mut streamer = Client::streamer(&app, Way::WebSocket, "show").await;
@@ -197,7 +169,8 @@ async fn a_listener_that_leaves_hears_nothing_more_and_may_come_back_on_the_same
         let mut listener = Client::listener(&app, way, "bob", "show").await;
         for round in 0..10 {
             listener.leave().await;
-            app.until_metric("castaway_listeners", |count| count == 0)
+            // Unlike the number of listeners it is never old.
+            app.until_metric(r#"castaway_users{role="listener"}"#, |users| users == 0)
                 .await;
             streamer.upload(&clip(round, 100)).await;
             streamer.is_received().await;

@@ -19,7 +19,8 @@ async fn app_for(way: Way, stall: Duration, clips: usize) -> TestApp {
         config.server.send_buffer_bytes = 16 << 10;
         config.listener.stall_timeout = stall;
         config.listener.queue_clips = clips;
-        config.upload.clips_burst = 10_000;
+        config.upload.clips_burst = u32::try_from(clips).expect("a small number");
+        config.upload.clips_per_minute = 10_000_000;
         config.upload.bytes_burst = 1 << 30;
     })
     .await
@@ -162,7 +163,8 @@ async fn clips_that_had_to_wait_for_room_leave_though_no_other_clip_comes() {
     for way in Way::ALL {
         let app = TestApp::with_config(|config| {
             way.configure(config);
-            config.upload.clips_burst = 10_000;
+            config.upload.clips_burst = 1000;
+            config.upload.clips_per_minute = 10_000_000;
             config.listener.queue_clips = 1000;
         })
         .await;

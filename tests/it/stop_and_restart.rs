@@ -8,6 +8,7 @@ use tempfile::TempDir;
 
 use crate::support::app::{PATIENCE, TestApp, world};
 use crate::support::client::{Client, Said, Way, clip};
+use crate::support::google::Kind;
 
 fn runtime_in(directory: &TempDir) -> Directories {
     Directories {
@@ -131,4 +132,90 @@ async fn a_listener_who_is_back_after_a_crash_before_the_host_waits_for_the_show
     streamer.upload(&clip(2, 100)).await;
     streamer.is_received().await;
     listener.hears(&clip(2, 100)).await;
+}
+
+/// A client whose token is good for a process that allows for clocks that differ, and has expired for another.
+async fn aged(app: &TestApp, token: &str, namespace: &'static str, way: Way) -> Client {
+    let named = [("id-token", token), ("livestream-id", "show")];
+    let mut client = Client::open(app, way, namespace, &named).await;
+    client.connect().await;
+    client
+}
+
+#[tokio::test]
+async fn expired_token_returns_after_a_stop_or_a_crash() {
+    const EXPIRED: &str = "Id token has expired.";
+    for (stops, way) in [(true, Way::WebSocket), (false, Way::Polling)] {
+        let (state, runtime) = (tempfile::tempdir(), tempfile::tempdir());
+        let (state, runtime) = (state.expect("a directory"), runtime.expect("a directory"));
+        let directories = Directories {
+            state: Some(state.path().to_owned()),
+            runtime: Some(runtime.path().to_owned()),
+        };
+        let first = TestApp::beside(world().await, &directories, |_| {}).await;
+        let token = |user: &str| first.google.token(user, Kind::Ends(-30));
+        let (ada, bob, eve) = (token("ada"), token("bob"), token("eve"));
+        let mut streamer = aged(&first, &ada, "/streamer", way).await;
+        streamer.is_let_in("ada", "streamer", "show").await;
+        let mut listener = aged(&first, &bob, "/listener", way).await;
+        listener.is_let_in("bob", "listener", "show").await;
+        let google = if stops {
+            first.stop().await
+        } else {
+            let noted = || {
+                let note = std::fs::read_to_string(state.path().join("returns"));
+                note.is_ok_and(|text| text.contains("bob"))
+                    && runtime.path().join("handover").exists()
+            };
+            tokio::time::timeout(PATIENCE, async {
+                while !noted() {
+                    tokio::task::yield_now().await;
+                }
+            })
+            .await
+            .expect("a note of who is there");
+            first.google.clone()
+        };
+        let note = std::fs::read_to_string(state.path().join("returns")).expect("a file");
+        assert!(!note.contains(&ada[..20]), "no token is left: {note}");
+
+        let second = TestApp::beside(google, &directories, |config| {
+            config.identity.clock_skew = Duration::ZERO;
+        })
+        .await;
+        let mut streamer = aged(&second, &ada, "/streamer", way).await;
+        streamer.is_let_in("ada", "streamer", "show").await;
+        let mut listener = aged(&second, &bob, "/listener", way).await;
+        listener.is_let_in("bob", "listener", "show").await;
+        for (stranger, namespace) in [(&eve, "/listener"), (&ada, "/listener")] {
+            let mut stranger = aged(&second, stranger, namespace, way).await;
+            stranger.is_sent_away(EXPIRED).await;
+        }
+    }
+}
+
+/// A phone is back before the loss of its socket is noticed, with the token that it has.
+#[tokio::test]
+async fn expired_token_returns_while_its_old_socket_is_open() {
+    let app = TestApp::with_config(|config| {
+        config.identity.clock_skew = Duration::from_secs(2);
+    })
+    .await;
+    let token = app.google.token("ada", Kind::Ends(0));
+    let mut old = aged(&app, &token, "/streamer", Way::WebSocket).await;
+    old.is_let_in("ada", "streamer", "show").await;
+    tokio::time::sleep(Duration::from_millis(3_100)).await;
+    let mut new = aged(&app, &token, "/streamer", Way::WebSocket).await;
+    new.is_let_in("ada", "streamer", "show").await;
+    old.hears_error("Livestream show was taken over by another connection.")
+        .await;
+    assert_eq!(old.next().await, Said::Disconnect);
+    new.wire.cut();
+    app.until_metric("castaway_users", |users| users == 0).await;
+    let mut again = aged(&app, &token, "/streamer", Way::WebSocket).await;
+    again.is_let_in("ada", "streamer", "show").await;
+    again.leave().await;
+    app.until_metric("castaway_users", |users| users == 0).await;
+    let mut gone = aged(&app, &token, "/streamer", Way::WebSocket).await;
+    gone.is_sent_away("Id token has expired.").await;
 }

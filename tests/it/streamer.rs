@@ -1,7 +1,9 @@
 //! The streamer's door: uploads and their answers, and the end of a show.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde_json::json;
 
 use crate::support::app::TestApp;
@@ -60,9 +62,9 @@ async fn five_hundred_uploads_a_hundred_at_once_are_heard_in_their_order() {
 #[tokio::test]
 async fn clips_that_come_before_the_success_are_not_lost() {
     let app = TestApp::start().await;
-    // As if another node had it on air: so listeners may be here first.
-    app.google.world().put_livestream("show", "ada", true);
+    let lost = Client::streamer(&app, Way::WebSocket, "show").await;
     let mut listener = Client::listener(&app, Way::WebSocket, "bob", "show").await;
+    drop(lost);
     let mut first = 0;
     for way in [Way::WebSocket, Way::Polling, Way::WebSocket] {
         // It is connected, and emits at once, before it has read anything else.
@@ -75,6 +77,69 @@ async fn clips_that_come_before_the_success_are_not_lost() {
         }
         streamer.is_let_in("ada", "streamer", "show").await;
         first += 10;
+    }
+}
+
+/// Uploads with a callback each, all at once and before anything is read; then every answer is read.
+async fn burst(streamer: &mut Client, uploads: u64, clip: &Bytes) {
+    let mut packets = Vec::new();
+    for ack in 0..uploads {
+        let event = json!(["upload", { "_placeholder": true, "num": 0 }]);
+        packets.push(Packet::Text(format!("51-/streamer,{ack}{event}")));
+        packets.push(Packet::Binary(clip.clone()));
+    }
+    streamer.wire.send(&packets).await;
+    let mut answered = BTreeSet::new();
+    let mut events = 0;
+    while answered.len() < usize::try_from(uploads).expect("small") || events < uploads {
+        match streamer.next().await {
+            Said::Ack(id, _) => assert!(answered.insert(id), "{id} is answered twice"),
+            Said::Text(..) => events += 1,
+            said => panic!("{said:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn upload_bursts_are_answered_each_once() {
+    for way in Way::ALL {
+        let app = TestApp::with_config(|config| way.configure(config)).await;
+        let mut streamer = Client::streamer(&app, way, "show").await;
+        for (uploads, length) in [(200, 2000), (700, 1), (300, 9000)] {
+            burst(&mut streamer, uploads, &Bytes::from(vec![1; length])).await;
+        }
+        assert_eq!(app.metric("castaway_messages_unsent_total"), 0, "{way:?}");
+    }
+}
+
+/// Far more than may wait: the streamer is not read on until it takes its answers.
+#[tokio::test]
+async fn upload_flood_waits_for_its_answers() {
+    let app = TestApp::start().await;
+    let mut streamer = Client::streamer(&app, Way::WebSocket, "show").await;
+    burst(&mut streamer, 6000, &Bytes::from_static(b"clip")).await;
+    assert_eq!(app.metric("castaway_messages_unsent_total"), 0);
+    burst(&mut streamer, 1, &Bytes::from_static(b"clip")).await;
+}
+
+#[tokio::test]
+async fn empty_clip_is_refused_and_heard_by_nobody() {
+    for way in Way::ALL {
+        let app = TestApp::with_config(|config| way.configure(config)).await;
+        let mut streamer = Client::streamer(&app, way, "show").await;
+        let mut before = Client::listener(&app, way, "bob", "show").await;
+        streamer.upload(&clip(1, 100)).await;
+        streamer.is_received().await;
+        streamer.upload_asking(7, &Bytes::new()).await;
+        streamer.hears_error(NOT_A_CLIP).await;
+        let answer = json!({ "ok": false, "error": NOT_A_CLIP });
+        assert_eq!(streamer.next().await, Said::Ack(7, answer));
+        let mut late = Client::listener(&app, way, "eve", "show").await;
+        late.hears(&clip(1, 100)).await;
+        streamer.upload(&clip(2, 100)).await;
+        before.hears(&clip(1, 100)).await;
+        before.hears(&clip(2, 100)).await;
+        late.hears(&clip(2, 100)).await;
     }
 }
 

@@ -72,7 +72,6 @@ fn taken_over() -> Said {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_many_sockets_that_come_at_once_one_is_the_streamer_and_all_others_are_sent_away() {
     let app = TestApp::with_config(|config| {
-        config.upload.clips_burst = 10_000;
         config.google.max_requests = 4;
     })
     .await;

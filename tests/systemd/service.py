@@ -90,6 +90,32 @@ with subtest("the journal can be asked for a livestream and a user"):
     assert all(e["_TRANSPORT"] == "journal" for e in entries), [e["_TRANSPORT"] for e in entries]
     assert all(e["PRIORITY"] in "34567" for e in entries)
 
+
+def lines_dropped():
+    return int(machine.succeed("curl --fail --silent --max-time 5 localhost:8080/metrics | sed -n 's/^castaway_log_lines_dropped_total //p'"))
+
+
+with subtest("a stopped journald stops nobody, and says later how many lines it lacks"):
+    fresh("LogRateLimitIntervalSec=0", config='[log]\nlevel = "debug"\nqueue_bytes = 16384\n')
+    show()
+    before = now_in_journal()
+    upgrade = "-H 'Connection: Upgrade' -H 'Upgrade: websocket' -H 'Sec-WebSocket-Version: 13' -H 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=='"
+    machine.succeed("systemctl kill --signal=STOP systemd-journald.service")
+    try:
+        # Each is upgraded, closed and logged: far more lines than the kernel and the queue hold.
+        url = "http://localhost:3000/socket.io/?EIO=4&transport=websocket&sid=[1-3000]"
+        assert machine.execute(f"curl --silent --output /dev/null {upgrade} '{url}'", timeout=60)[0] != 124, "it hangs"
+        hears_more("bob0")
+        assert lines_dropped() > 1000, lines_dropped()
+    finally:
+        machine.succeed("systemctl kill --signal=CONT systemd-journald.service")
+
+    def the_journal_says_what_it_lacks():
+        said = [message.split(" log lines were dropped")[0] for message in messages(before) if "log lines were dropped" in message]
+        return sum(map(int, said)) == lines_dropped()
+
+    until(the_journal_says_what_it_lacks)
+
 with subtest("a restart in mid-show refuses no connection and ends no show"):
     fresh()
     show(listeners=2)

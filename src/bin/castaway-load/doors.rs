@@ -22,7 +22,7 @@ pub(crate) async fn doors(options: &Options) -> anyhow::Result<Vec<Door>> {
         let mut doors = Vec::new();
         for number in 1..=options.streamers {
             let (user, livestream) = (format!("load-{number}"), format!("load-{number}"));
-            let token = demo_token(options, &user, &livestream).await?;
+            let token = demo_token(options, &user, Some(&livestream)).await?;
             doors.push(door(token, livestream));
         }
         return Ok(doors);
@@ -66,6 +66,21 @@ pub(crate) async fn doors(options: &Options) -> anyhow::Result<Vec<Door>> {
         .collect())
 }
 
+/// Listeners of one audience that connect as the same user: with two audiences no more than a server lets in by default.
+pub(crate) const LISTENERS_PER_USER: usize = 4;
+
+/// Tokens for the listeners of a demo server; none elsewhere, where listeners use their streamer's.
+pub(crate) async fn guests(options: &Options) -> anyhow::Result<Vec<String>> {
+    let mut tokens = Vec::new();
+    if options.demo {
+        let listeners = usize::try_from(options.listeners)?;
+        for number in 0..listeners.div_ceil(LISTENERS_PER_USER) {
+            tokens.push(demo_token(options, &format!("load-guest-{number}"), None).await?);
+        }
+    }
+    Ok(tokens)
+}
+
 async fn address(server: &str) -> anyhow::Result<(SocketAddr, String)> {
     let uri: Uri = server
         .parse()
@@ -86,10 +101,16 @@ async fn address(server: &str) -> anyhow::Result<(SocketAddr, String)> {
     Ok((address, format!("{host}:{port}")))
 }
 
-async fn demo_token(options: &Options, user: &str, livestream: &str) -> anyhow::Result<String> {
+async fn demo_token(
+    options: &Options,
+    user: &str,
+    livestream: Option<&str>,
+) -> anyhow::Result<String> {
     let url = format!("{}/demo/token", options.server.trim_end_matches('/'));
     let asked = reqwest::Client::builder()
         .no_proxy()
+        // The server's URL is http://, so certificate authorities are not asked for: there may be none.
+        .tls_certs_only([])
         .build()?
         .post(&url)
         .json(&json!({ "user": user, "livestream": livestream }))

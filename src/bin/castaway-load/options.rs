@@ -107,7 +107,7 @@ pub(crate) struct Options {
     #[arg(long, conflicts_with_all = ["token", "token_file", "livestream"], help_heading = "Who")]
     pub(crate) demo: bool,
 
-    /// The streamer's ID token; listeners use it too.
+    /// The streamer's ID token; listeners use it too, so raise the server's `server.max_sockets_per_user`.
     #[arg(long, conflicts_with = "token_file", help_heading = "Who")]
     pub(crate) token: Option<String>,
 

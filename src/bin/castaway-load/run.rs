@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::{interval, sleep, timeout};
 
 use crate::clip::Clips;
-use crate::doors::doors;
+use crate::doors::{LISTENERS_PER_USER, doors, guests};
 use crate::listener::{Joined, Listener, Manner};
 use crate::options::Options;
 use crate::process::{Usage, make_room};
@@ -53,6 +53,7 @@ struct Run {
     options: Options,
     clips: Clips,
     doors: Vec<Door>,
+    guests: Vec<String>,
     mouths: Vec<Arc<Mouth>>,
     latencies: Arc<Latencies>,
     joins: Latencies,
@@ -78,6 +79,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Report> {
         None => Clips::generated(options.bytes, id),
     };
     let doors = doors(&options).await?;
+    let guests = guests(&options).await?;
     let report = Report {
         streamers: options.streamers,
         clip_bytes: clips.bytes(),
@@ -91,6 +93,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Report> {
         options,
         clips,
         doors,
+        guests,
         report,
     };
     run.go().await
@@ -170,13 +173,18 @@ impl Run {
         let permits = self.options.joining.try_into().unwrap_or(usize::MAX);
         let permits = Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)));
         let (tell, mut told) = mpsc::channel::<Joined>(64);
-        for (ear, number) in audience
+        for (index, (ear, number)) in audience
             .ears
             .iter()
             .zip((0..self.options.streamers).cycle())
+            .enumerate()
         {
+            let mut door = self.doors[number as usize].clone();
+            if let Some(guest) = self.guests.get(index / LISTENERS_PER_USER) {
+                door.token.clone_from(guest);
+            }
             let listener = Listener {
-                door: self.doors[number as usize].clone(),
+                door,
                 streamer: number,
                 clips: self.clips.clone(),
                 ear: Arc::clone(ear),

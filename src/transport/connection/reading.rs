@@ -1,33 +1,124 @@
 //! How a connection is read.
 
 use std::io;
+use std::net::Shutdown;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use rustix::net::RecvFlags;
+use socket2::SockRef;
 use tokio::io::{Interest, ReadBuf};
 
 use super::{Connection, Phase, Wait};
 
+/// How HTTP/2 begins (RFC 9113, 3.4), and no request that is served here: many requests on one connection would count as
+/// one, and as idle when the first of them is answered.
+const HTTP2: &[u8] = b"PRI * HTTP/2";
+
+/// The most that one read of HTTP takes: as little as the HTTP server's buffer begins with, so that it never grows.
+const HTTP_READ: usize = (8 << 10) - 1;
+
+const TOO_LARGE: &[u8] = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
 impl Connection {
     /// Reads a request: its first byte begins the time that its headers may take.
     pub(in crate::transport) fn poll_read_http(
+        self: &Arc<Self>,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let most = match self.lock().phase {
+            // The HTTP server asks for more because the headers are not complete.
+            Phase::Http(Wait::Headers(_, come)) => self.home.max_header_bytes.saturating_sub(come),
+            _ => HTTP_READ,
+        };
+        if most == 0 {
+            self.refuse_headers();
+            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+        }
+        let room = most.min(HTTP_READ).min(out.remaining());
+        let mut part = ReadBuf::new(out.initialize_unfilled_to(room));
+        let read = ready!(self.poll_read(cx, &mut part));
+        let come = part.filled().len();
+        let is_http2 = self.follows_preface(part.filled());
+        out.advance(come);
+        if is_http2 {
+            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+        }
+        if come > 0 {
+            let mut state = self.lock();
+            state.read += come as u64;
+            if let Phase::Http(wait) = &mut state.phase {
+                *wait = match *wait {
+                    Wait::Headers(since, before) => Wait::Headers(since, before + come),
+                    Wait::Next(_) => Wait::Headers(tokio::time::Instant::now().into_std(), come),
+                    Wait::Nothing => Wait::Nothing,
+                };
+            }
+            let session = state.session.upgrade();
+            drop(state);
+            if let Some(session) = session {
+                session.heard_bytes(come);
+            }
+        }
+        Poll::Ready(read)
+    }
+
+    /// Whether the connection has begun with HTTP/2's preface. Later the same bytes mean nothing.
+    fn follows_preface(&self, bytes: &[u8]) -> bool {
+        let mut state = self.lock();
+        let rest = HTTP2.get(state.preface..).unwrap_or_default();
+        let compared = rest.len().min(bytes.len());
+        if rest.is_empty() || bytes.is_empty() {
+            return false;
+        }
+        if rest[..compared] != bytes[..compared] {
+            state.preface = HTTP2.len();
+            return false;
+        }
+        state.preface += compared;
+        state.preface == HTTP2.len()
+    }
+
+    fn refuse_headers(self: &Arc<Self>) {
+        self.home.count_closed_as("large_headers");
+        // To an empty kernel buffer; where an answer still waits there, the client has more to read than this.
+        if self.tcp.try_write(TOO_LARGE).is_err() {
+            self.abort();
+            return;
+        }
+        if SockRef::from(&self.tcp).shutdown(Shutdown::Write).is_err() {
+            self.abort();
+            return;
+        }
+        self.linger();
+    }
+
+    /// Reads a WebSocket; its end is that of the connection.
+    pub(in crate::transport) fn poll_read_web_socket(
         &self,
         cx: &mut Context<'_>,
         out: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        /// How HTTP/2 begins (RFC 9113, 3.4), and no request that is served here: many requests on one connection
-        /// would count as one, and as idle when the first of them is answered.
-        const HTTP2: &[u8] = b"PR";
+        {
+            let mut state = self.lock();
+            if state.closing || state.aborted {
+                return Poll::Ready(Ok(()));
+            }
+            let waker = cx.waker();
+            if state
+                .reader
+                .as_ref()
+                .is_none_or(|reader| !reader.will_wake(waker))
+            {
+                state.reader = Some(waker.clone());
+            }
+        }
         let before = out.filled().len();
         let read = ready!(self.poll_read(cx, out));
-        if out.filled()[before..].starts_with(HTTP2) {
-            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
-        }
-        if out.filled().len() > before
-            && let Phase::Http(wait @ Wait::Next(_)) = &mut self.lock().phase
-        {
-            *wait = Wait::Headers(tokio::time::Instant::now().into_std());
+        if read.is_err() || out.filled().len() == before {
+            self.has_ended();
         }
         Poll::Ready(read)
     }
@@ -52,6 +143,7 @@ impl Connection {
             });
             match tried {
                 Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+                    self.count_kernel_close(&error);
                     return Poll::Ready(Err(error));
                 }
                 Err(_) if read == 0 => {}
@@ -71,6 +163,18 @@ impl Connection {
         match self.tcp.try_read_buf(&mut read) {
             Ok(1..) => read.freeze(),
             _ => Bytes::new(),
+        }
+    }
+
+    /// Reads and forgets until the other end closes its side.
+    pub(super) async fn discard(&self) {
+        let mut forgotten = vec![0; 16 << 10];
+        while self.tcp.readable().await.is_ok() {
+            match self.tcp.try_read(&mut forgotten) {
+                Ok(0) => return,
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return,
+                _ => {}
+            }
         }
     }
 }

@@ -19,8 +19,10 @@ enum Step {
     Lookalike,
     /// The mark.
     Mark,
-    /// Engine.IO's ping.
+    /// The library's ping.
     Ping,
+    /// A ping of ours, in the middle of the library's next frame.
+    OurPing,
     /// A clip of this size.
     Clip { size: usize },
     /// The kernel takes so many bytes.
@@ -35,6 +37,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Lookalike),
         2 => Just(Step::Mark),
         2 => Just(Step::Ping),
+        2 => Just(Step::OurPing),
         6 => (0..70_000_usize).prop_map(|size| Step::Clip { size }),
         6 => (1..100_000_usize).prop_map(|most| Step::Write { most }),
     ]
@@ -160,6 +163,7 @@ proptest! {
         let (mut dropped, mut pings) = (0, 0);
         let mut opened = false;
         let mut before_gate = 0;
+        let mut our_ping = false;
         for step in steps {
             let bytes = match step {
                 Step::Frame { opcode, length } => frame(opcode, &vec![b'x'; length]),
@@ -176,6 +180,10 @@ proptest! {
                     clips.push(clip.clone());
                     dropped += queue.push_clip(clip, BOUNDS);
                     prop_assert!(queue.clips <= BOUNDS.clips || queue.clips == 1);
+                    continue;
+                }
+                Step::OurPing => {
+                    our_ping = true;
                     continue;
                 }
                 Step::Write { most } => {
@@ -196,6 +204,11 @@ proptest! {
                     write(&mut queue, 50_000, &mut out);
                 }
                 rest = &rest[taken..];
+                // A second one while the first waits is the same one.
+                if std::mem::take(&mut our_ping) {
+                    queue.ping();
+                    pings += 1;
+                }
             }
         }
         while !queue.is_drained() {
@@ -251,6 +264,68 @@ fn a_ping_overtakes_the_clips_that_wait_but_for_the_one_on_its_way() {
         frame(0x81, b"41/listener,"),
     ];
     assert_eq!(out, expected.concat());
+}
+
+#[test]
+fn close_frame_of_the_library_gets_a_code_and_ends_the_stream() {
+    for (goodbye, closing) in [(false, Closing::MALFORMED), (true, Closing::Normal)] {
+        let mut queue = SendQueue::new(&Mark::random());
+        queue.open = true;
+        if goodbye {
+            queue.says_goodbye(Closing::Normal);
+        }
+        let close = [frame(0x81, b"1"), vec![0x88, 0], frame(0x81, b"more")].concat();
+        assert_eq!(queue.accept(&close), close.len());
+        assert_eq!(queue.push_clip(clip(1, 10), BOUNDS), 1, "dropped");
+        queue.ping();
+        assert_eq!(queue.close(Closing::TooLarge), 0, "once only");
+        let mut out = Vec::new();
+        write(&mut queue, usize::MAX, &mut out);
+        assert_eq!(out, [&frame(0x81, b"1")[..], &closing.frame()].concat());
+    }
+}
+
+#[test]
+fn close_frame_of_ours_waits_for_the_end_of_a_frame() {
+    let mut queue = SendQueue::new(&Mark::random());
+    queue.open = true;
+    let (mut out, begun, words) = (Vec::new(), clip(1, 1000), frame(0x81, b"words"));
+    queue.push_clip(begun.clone(), BOUNDS);
+    queue.push_clip(clip(2, 1000), BOUNDS);
+    write(&mut queue, 10, &mut out);
+    queue.accept(&words[..3]);
+    assert_eq!(
+        queue.close(Closing::GoingAway),
+        1,
+        "the clip that had not begun"
+    );
+    queue.accept(&words[3..]);
+    queue.accept(&frame(0x81, b"more"));
+    write(&mut queue, usize::MAX, &mut out);
+    let expected = [wire(&begun), words, Closing::GoingAway.frame().to_vec()];
+    assert_eq!(out, expected.concat());
+}
+
+#[test]
+fn answers_to_the_greeting_are_swallowed() {
+    let greeting = Greeting::random();
+    let mut queue = SendQueue::new(&Mark::random());
+    queue.greets(greeting.clone());
+    let name = greeting.namespace();
+    let connect = frame(
+        0x81,
+        format!(r#"40{name},{{"sid":"0123456789abcdef"}}"#).as_bytes(),
+    );
+    let other = frame(0x81, b"40/listener,{}");
+    let disconnect = frame(0x81, format!("41{name},").as_bytes());
+    for bytes in [connect, other.clone(), disconnect].concat().chunks(7) {
+        assert!(queue.is_greeting());
+        queue.accept(bytes);
+    }
+    assert!(!queue.is_greeting());
+    let mut out = Vec::new();
+    write(&mut queue, usize::MAX, &mut out);
+    assert_eq!(out, other);
 }
 
 #[test]

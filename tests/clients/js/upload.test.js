@@ -32,10 +32,12 @@ onEveryTransport("an upload", ROOMY, (world) => {
     for (const listener of show.listeners) assert.equal(sha256(await listener.next("audio")), sha256(large));
   });
 
-  test("an empty clip is a clip", async () => {
+  test("an empty clip is refused and heard by nobody", async () => {
     const show = await world.show();
-    assert.equal((await show.streamer.upload(Buffer.alloc(0))).ok, true);
-    assert.equal((await show.listener.next("audio")).length, 0);
+    const refused = { ok: false, error: "Upload must be a single binary clip." };
+    assert.deepEqual(await show.streamer.upload(Buffer.alloc(0)), refused);
+    assert.equal((await show.streamer.upload(clip(1))).ok, true);
+    assert.equal(sha256(await show.listener.next("audio")), sha256(clip(1)));
   });
 
   test(`${MANY} uploads are heard in order, and each is confirmed`, async () => {

@@ -1,5 +1,6 @@
 """Clips that say where they come from, and of which every byte can be told to be right."""
 
+import functools
 import random
 import re
 from typing import NamedTuple
@@ -16,6 +17,7 @@ class Stamp(NamedTuple):
     number: int
     size: int
 
+    @functools.lru_cache(maxsize=64)
     def clip(self):
         """The clip's bytes; at least its head."""
         head = b"clip of %s session %d index %d number %d bytes %d\n" % (self.show.encode(), *self[1:])

@@ -95,14 +95,14 @@ class Restored:
 def violations(events):
     """One line for each promise that this history breaks; the events in any order, of a show that its host never ended."""
     events = sorted(events, key=lambda event: event.at)
-    return [*_heard_wrongly(events), *_ended(events), *_lost(events), *_sequences(events)]
+    return [*heard_wrongly(events), *_ended(events), *_lost(events), *sequences(events)]
 
 
 def _of(events, kind):
     return [event for event in events if isinstance(event, kind)]
 
 
-def _heard_wrongly(events):
+def heard_wrongly(events):
     """Twice, out of order, of a host that was replaced, or never said."""
     sent = {(event.session, event.index): event.at for event in _of(events, Sent)}
     sittings = defaultdict(list)
@@ -206,7 +206,7 @@ def _seats(events):
     return seats, away
 
 
-def _sequences(events):
+def sequences(events):
     """Later clips have higher sequences, over all sessions."""
     acks = sorted(_of(events, Acked), key=lambda event: (event.session, event.index))
     for before, after in zip(acks, acks[1:]):

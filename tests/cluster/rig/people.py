@@ -194,13 +194,17 @@ class Host(Person):
                 self.acked[stamp.number] = SimpleNamespace(stamp=stamp, at=time.monotonic(), **answer)
                 self.outbox.pop(stamp.number, None)
             else:
-                self.refusals.append(answer)
+                self.refused(stamp, answer)
                 self._keep(self._send_again(visit, stamp.number))
 
         try:
             await visit.socket.emit("upload", stamp.clip(), namespace=visit.namespace, callback=answered)
         except socketio.exceptions.SocketIOError:
             pass
+
+    def refused(self, stamp, answer):
+        """Was told `ok: false`."""
+        self.refusals.append(answer)
 
     async def say_and_wait(self, size=2_000, seconds=8):
         """Uploads the next clip, and gives the answer that said `ok: true`."""

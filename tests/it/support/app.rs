@@ -8,6 +8,7 @@ use std::time::Duration;
 use castaway_media_server::app::{App, Directories, Inherited};
 use castaway_media_server::config::Config;
 use castaway_media_server::google::Emulators;
+use castaway_media_server::preflight::Preflight;
 use tokio::time::Instant;
 
 use super::google::{GoogleDouble, Kind};
@@ -55,9 +56,8 @@ impl TestApp {
         // The machine that runs the tests may have a lot to do.
         config.google.request_timeout = Duration::from_secs(4);
         change(&mut config);
-        config.validate().expect("a good configuration");
-        let (emulators, inherited) = (Emulators::default(), Inherited::default());
-        let app = App::serve_google(config, emulators, directories, inherited)
+        let preflight = Preflight::of(config, Emulators::default()).expect("a good configuration");
+        let app = App::serve_google(preflight, directories, Inherited::default())
             .await
             .expect("a daemon");
         app.prepare().await;

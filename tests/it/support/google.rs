@@ -312,7 +312,10 @@ impl Shared {
                 response.headers_mut().insert("cache-control", age);
                 return response;
             }
-            Endpoint::Lookup => world.lookup(header("x-goog-api-key"), &json()),
+            Endpoint::Lookup => match json()["localId"].as_array() {
+                Some(ids) => world.lookup_by_id(header("authorization"), ids),
+                None => world.lookup(header("x-goog-api-key"), &json()),
+            },
             Endpoint::Token => world.grant(&String::from_utf8_lossy(body)),
             Endpoint::Read => world.batch_get(header("authorization"), &json()),
             Endpoint::Write => world.commit(header("authorization"), &json()),

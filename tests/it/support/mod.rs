@@ -3,4 +3,5 @@
 pub(crate) mod app;
 pub(crate) mod client;
 pub(crate) mod google;
+pub(crate) mod raw;
 pub(crate) mod wire;

@@ -4,6 +4,7 @@
 //! `exists: true` does not.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde_json::{Map, Value, json};
@@ -30,6 +31,8 @@ pub(crate) struct World {
     pub(crate) livestreams: BTreeMap<String, Map<String, Value>>,
     /// Users who are not simply there.
     pub(crate) accounts: HashMap<String, Account>,
+    /// Whether a look-up refuses an expired token, as Google's does and the emulator's does not.
+    pub(crate) looks_at_expiry: bool,
     /// Which pair of keys is published.
     pub(crate) signer: usize,
     /// `max-age` of the keys, in seconds.
@@ -53,6 +56,7 @@ impl World {
             api_key: api_key.to_owned(),
             livestreams: BTreeMap::new(),
             accounts: HashMap::new(),
+            looks_at_expiry: false,
             signer: 0,
             keys_max_age: 3600,
             token_lifetime: 3600,
@@ -83,6 +87,21 @@ impl World {
         (200, json!({ "keys": [tokens::pairs()[self.signer].jwk] }))
     }
 
+    /// What the project's administrator is told of users.
+    pub(crate) fn lookup_by_id(&self, authorization: Option<&str>, ids: &[Value]) -> Answer {
+        if !self.lets_in(authorization) {
+            return error(401, "UNAUTHENTICATED", "no");
+        }
+        let user = |id: &Value| {
+            let account = self.accounts.get(id.as_str().unwrap_or_default());
+            let disabled = account == Some(&Account::Disabled);
+            (account != Some(&Account::Deleted))
+                .then(|| json!({ "localId": id, "disabled": disabled }))
+        };
+        let users: Vec<Value> = ids.iter().filter_map(user).collect();
+        (200, json!({ "users": users }))
+    }
+
     pub(crate) fn lookup(&self, api_key: Option<&str>, body: &Value) -> Answer {
         if api_key != Some(&self.api_key) {
             return error(
@@ -102,6 +121,12 @@ impl World {
         let Some(user) = claims.as_ref().and_then(|it| it["sub"].as_str()) else {
             return refused("INVALID_ID_TOKEN");
         };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.unwrap_or_default().as_secs();
+        let ends = claims.as_ref().and_then(|it| it["exp"].as_u64());
+        if self.looks_at_expiry && ends <= Some(now) {
+            return refused("TOKEN_EXPIRED");
+        }
         match self.accounts.get(user) {
             Some(Account::Disabled) => {
                 refused("USER_DISABLED : The user account has been disabled.")

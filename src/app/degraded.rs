@@ -1,0 +1,40 @@
+//! What `/readyz` and `systemctl status` say of a daemon that serves, but not all of it.
+
+use crate::cluster::Cluster;
+use crate::directory::Directory;
+use crate::google::{Access, Health};
+
+/// What does not work although clients are served, in words.
+pub(super) fn reasons(
+    google: Option<Access>,
+    directory: Directory,
+    cluster: Option<Cluster>,
+) -> impl Fn() -> Vec<String> + Send + Sync + 'static {
+    move || {
+        let health = google.iter().flat_map(|access| access.client.health());
+        let down = health.filter(|(_, health)| *health == Health::Down);
+        let mut reasons: Vec<String> = down
+            .map(|(dependency, _)| format!("{} is down", dependency.as_str()))
+            .collect();
+        if cluster.as_ref().is_some_and(|cluster| !cluster.is_up()) {
+            reasons.push("Redis is away: each node serves its own listeners".into());
+        }
+        let pending = directory.pending();
+        if pending > 0 && !reasons.is_empty() {
+            reasons.push(format!("{pending} writes of streamerConnected wait"));
+        }
+        reasons
+    }
+}
+
+/// Why another node serves new clients better.
+pub(super) fn unfit(
+    cluster: Option<Cluster>,
+) -> impl Fn() -> Option<String> + Send + Sync + 'static {
+    move || {
+        cluster
+            .as_ref()
+            .filter(|cluster| cluster.is_cut_off())
+            .map(|_| "Redis has not answered for longer than cluster.lease".into())
+    }
+}

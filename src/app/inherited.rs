@@ -1,0 +1,31 @@
+//! The sockets of both ports: systemd's, or our own.
+
+use std::net::{SocketAddr, TcpListener};
+
+use anyhow::Context as _;
+
+use crate::transport::bind;
+
+/// Sockets that were opened by somebody else: systemd.
+#[derive(Debug, Default)]
+pub struct Inherited {
+    /// The client port.
+    pub clients: Option<TcpListener>,
+    /// The health port.
+    pub health: Option<TcpListener>,
+}
+
+pub(super) fn listen(
+    inherited: Option<TcpListener>,
+    address: SocketAddr,
+    buffer: u32,
+    key: &str,
+) -> anyhow::Result<TcpListener> {
+    if let Some(listener) = inherited {
+        listener.set_nonblocking(true)?;
+        return Ok(listener);
+    }
+    bind(address, buffer).with_context(|| {
+        format!("cannot listen on {address} ({key}); is something else using the port?")
+    })
+}

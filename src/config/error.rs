@@ -1,0 +1,183 @@
+//! What is wrong with a configuration, in words for its author.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// What every environment variable of ours begins with.
+pub(super) const PREFIX: &str = "CASTAWAY_";
+
+/// One thing that is wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration file {path}: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A credential cannot be read.
+    #[error("cannot read the credential {path}: {source}")]
+    Credential {
+        /// The credential's file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A name that stands for no key.
+    #[error("{place} names no key of the configuration; {hint}")]
+    Unknown {
+        /// Where the name was found.
+        place: String,
+        /// What would be right.
+        hint: String,
+    },
+    /// A value that cannot be read.
+    #[error("{key} (from {place}): {problem}")]
+    Shape {
+        /// The key.
+        key: String,
+        /// Where the value was found.
+        place: String,
+        /// What would be right.
+        problem: String,
+    },
+    /// A value that makes no sense.
+    #[error("{key} {problem}; {}", where_to_set(key))]
+    Value {
+        /// The key.
+        key: &'static str,
+        /// What it must be.
+        problem: String,
+    },
+    /// Something that is needed is not there. It may be on another machine, as credentials are when a package is built.
+    #[error("{key} {problem}; {}", where_to_set(key))]
+    Absent {
+        /// The key.
+        key: &'static str,
+        /// What is missing.
+        problem: String,
+    },
+    /// An environment variable that is no key of ours has a value that makes no sense.
+    #[error("{name} in the environment {problem}")]
+    Variable {
+        /// The variable.
+        name: &'static str,
+        /// What it must be.
+        problem: String,
+    },
+}
+
+impl ConfigError {
+    /// The value of `key` makes no sense: `problem` reads on after the key's name.
+    pub fn value(key: &'static str, problem: impl Into<String>) -> Self {
+        Self::Value {
+            key,
+            problem: problem.into(),
+        }
+    }
+
+    /// `key` needs something that is not there: `problem` reads on after the key's name.
+    pub fn absent(key: &'static str, problem: impl Into<String>) -> Self {
+        Self::Absent {
+            key,
+            problem: problem.into(),
+        }
+    }
+}
+
+pub(super) fn env_name(key: &str) -> String {
+    format!("{PREFIX}{}", key.to_uppercase().replace('.', "__"))
+}
+
+fn where_to_set(key: &str) -> String {
+    format!(
+        "set it in the file, as {} in the environment, or as the credential castaway.{key}",
+        env_name(key)
+    )
+}
+
+/// All that is wrong with a configuration; nothing, if it is empty.
+#[derive(Debug, Default)]
+pub struct Problems(Vec<ConfigError>);
+
+impl Problems {
+    /// Nothing is wrong: `Ok`.
+    pub fn into_result(self) -> Result<(), Self> {
+        if self.0.is_empty() { Ok(()) } else { Err(self) }
+    }
+
+    /// Whether nothing is wrong.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether all that is wrong is that something is not there.
+    pub fn is_only_absent(&self) -> bool {
+        let absent = |error: &ConfigError| matches!(error, ConfigError::Absent { .. });
+        self.0.iter().all(absent)
+    }
+
+    /// Each by itself.
+    pub fn iter(&self) -> impl Iterator<Item = &ConfigError> {
+        self.0.iter()
+    }
+
+    /// Adds one.
+    pub fn push(&mut self, error: ConfigError) {
+        self.0.push(error);
+    }
+
+    /// Adds `error` if `wrong`.
+    pub(super) fn push_if(&mut self, wrong: bool, key: &'static str, problem: impl Into<String>) {
+        if wrong {
+            self.push(ConfigError::value(key, problem));
+        }
+    }
+
+    /// Hands a good result on, and keeps the problem of another.
+    pub fn take<T>(&mut self, result: Result<T, ConfigError>, good: impl FnOnce(T)) {
+        match result {
+            Ok(value) => good(value),
+            Err(error) => self.push(error),
+        }
+    }
+}
+
+impl Extend<ConfigError> for Problems {
+    fn extend<T: IntoIterator<Item = ConfigError>>(&mut self, errors: T) {
+        self.0.extend(errors);
+    }
+}
+
+impl IntoIterator for Problems {
+    type Item = ConfigError;
+    type IntoIter = std::vec::IntoIter<ConfigError>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
+impl From<ConfigError> for Problems {
+    fn from(error: ConfigError) -> Self {
+        Self(vec![error])
+    }
+}
+
+/// One alone in a sentence, several as a list.
+impl fmt::Display for Problems {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.0 {
+            [one] => one.fmt(formatter),
+            many => {
+                write!(formatter, "{} problems with the configuration:", many.len())?;
+                many.iter()
+                    .try_for_each(|error| write!(formatter, "\n  - {error}"))
+            }
+        }
+    }
+}
+
+impl std::error::Error for Problems {}

@@ -1,0 +1,42 @@
+//! A trouble that may come often, and is logged once a minute at most.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+const INTERVAL: Duration = Duration::from_mins(1);
+
+/// When a trouble was logged last.
+#[derive(Debug, Default)]
+pub struct Complaint {
+    /// A lock, never held across an await: one point in time.
+    latest: Mutex<Option<Instant>>,
+}
+
+impl Complaint {
+    /// Whether the trouble is to be logged now; then not again for a minute.
+    pub fn is_due(&self) -> bool {
+        let now = Instant::now();
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = latest.is_none_or(|at| now >= at + INTERVAL);
+        if due {
+            *latest = Some(now);
+        }
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn complaint_is_due_once_a_minute() {
+        let complaint = Complaint::default();
+        assert!(complaint.is_due());
+        assert!(!complaint.is_due());
+        tokio::time::advance(INTERVAL).await;
+        assert!(complaint.is_due());
+    }
+}

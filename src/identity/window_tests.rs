@@ -1,0 +1,155 @@
+use super::*;
+
+const LENGTH: Duration = Duration::from_mins(2);
+
+fn window(max: usize, max_per_user: usize) -> ReturnWindow {
+    ReturnWindow::new(&config::Identity {
+        return_window: LENGTH,
+        max_returns: max,
+        max_returns_per_user: max_per_user,
+        ..config::Identity::default()
+    })
+}
+
+fn to(user: &str, role: Role, livestream: &str, token: &str) -> Return {
+    Return {
+        user: UserId::new(user),
+        role,
+        livestream: LivestreamId::new(livestream).expect("an id"),
+        token: TokenHash::of(token),
+    }
+}
+
+fn ada() -> Return {
+    to("ada", Role::Streamer, "a", "token")
+}
+
+fn lost(window: &mut ReturnWindow, to: &Return, now: Instant) {
+    window.enter(to);
+    window.lose(to, now);
+}
+
+#[test]
+fn lost_socket_returns_in_time_to_the_same_place() {
+    let now = Instant::now();
+    let mut window = window(10, 10);
+    lost(&mut window, &ada(), now);
+    assert!(window.lets_in(&ada(), now + LENGTH));
+    assert!(!window.lets_in(&ada(), now + LENGTH + Duration::from_millis(1)));
+    for other in [
+        to("bob", Role::Streamer, "a", "token"),
+        to("ada", Role::Listener, "a", "token"),
+        to("ada", Role::Streamer, "b", "token"),
+        to("ada", Role::Streamer, "a", "other"),
+    ] {
+        assert!(!window.lets_in(&other, now), "{other:?}");
+    }
+}
+
+#[test]
+fn open_socket_lets_its_successor_in() {
+    let now = Instant::now();
+    let mut window = window(10, 10);
+    window.enter(&ada());
+    assert!(window.lets_in(&ada(), now));
+    // The successor is there before the loss of the first is noticed.
+    window.enter(&ada());
+    window.lose(&ada(), now);
+    window.leave(&ada());
+    assert!(window.lets_in(&ada(), now));
+    window.enter(&ada());
+    window.leave(&ada());
+    assert!(!window.lets_in(&ada(), now), "all have left for good");
+    assert_eq!(window.count(), (0, 0));
+}
+
+#[test]
+fn rights_of_two_roles_are_apart() {
+    let now = Instant::now();
+    let mut window = window(10, 10);
+    let listener = to("ada", Role::Listener, "a", "token");
+    lost(&mut window, &ada(), now);
+    lost(&mut window, &listener, now);
+    window.enter(&listener);
+    window.leave(&listener);
+    assert!(window.lets_in(&ada(), now));
+    assert!(!window.lets_in(&listener, now));
+}
+
+#[test]
+fn each_lost_socket_has_its_right() {
+    let now = Instant::now();
+    let mut window = window(10, 10);
+    window.enter(&ada());
+    window.enter(&ada());
+    window.lose(&ada(), now);
+    window.lose(&ada(), now);
+    for _ in 0..2 {
+        assert!(window.lets_in(&ada(), now));
+        window.enter(&ada());
+    }
+    window.leave(&ada());
+    window.leave(&ada());
+    assert!(!window.lets_in(&ada(), now));
+}
+
+#[test]
+fn one_user_evicts_nobody_else() {
+    let now = Instant::now();
+    let mut window = window(20, 4);
+    lost(&mut window, &ada(), now);
+    for number in 0..1000 {
+        let token = number.to_string();
+        lost(&mut window, &to("eve", Role::Listener, "a", &token), now);
+    }
+    assert!(window.lets_in(&ada(), now));
+    assert!(window.lets_in(&to("eve", Role::Listener, "a", "999"), now));
+    assert!(!window.lets_in(&to("eve", Role::Listener, "a", "995"), now));
+    assert_eq!(window.count(), (5, 996));
+}
+
+#[test]
+fn rights_are_bounded_in_all() {
+    let now = Instant::now();
+    let mut window = window(20, 4);
+    for number in 0..30 {
+        let user = number.to_string();
+        lost(&mut window, &to(&user, Role::Listener, "a", "token"), now);
+    }
+    assert_eq!(window.count(), (20, 10));
+    assert_eq!(window.lost.len(), 20);
+    assert!(!window.lets_in(&to("9", Role::Listener, "a", "token"), now));
+    assert!(window.lets_in(&to("10", Role::Listener, "a", "token"), now));
+}
+
+#[test]
+fn old_rights_are_forgotten() {
+    let now = Instant::now();
+    let mut window = window(20, 4);
+    lost(&mut window, &ada(), now);
+    let bob = to("bob", Role::Listener, "a", "token");
+    lost(&mut window, &bob, now + LENGTH * 2);
+    assert_eq!(window.count(), (1, 0));
+}
+
+#[test]
+fn rights_are_handed_over_with_their_age() {
+    let now = Instant::now() + LENGTH;
+    let mut before = window(20, 4);
+    let bob = to("bob", Role::Listener, "a", "token");
+    lost(&mut before, &bob, now);
+    before.enter(&ada());
+    let later = now + LENGTH / 2;
+    let rights = before.hand_over(later);
+    assert_eq!(rights.len(), 2);
+    let mut after = window(20, 4);
+    let pause = Duration::from_secs(10);
+    after.take_over(&rights, pause, later);
+    assert!(after.lets_in(&ada(), later + LENGTH - pause));
+    assert!(!after.lets_in(&ada(), later + LENGTH));
+    assert!(after.lets_in(&bob, later + LENGTH / 2 - pause));
+    assert!(!after.lets_in(&bob, later + LENGTH / 2));
+    let mut late = window(20, 4);
+    late.take_over(&rights, LENGTH, later);
+    assert_eq!(late.count(), (0, 0));
+}

@@ -1,0 +1,93 @@
+//! Everything that can be built and checked without a network: what `check-config` does, what `serve` begins with, and
+//! what a reload does before anything of it is taken up.
+//!
+//! **Invariant**: `serve` refuses a configuration that `check-config` refuses. What is only absent (a credential at a
+//! build, a key file of another machine) `check-config` names, and `serve` refuses.
+
+use crate::cluster::Cluster;
+use crate::config::{Config, LookupPolicy, Problems, Sources};
+use crate::google::{Client, Credentials, Emulators, GoogleError};
+use crate::identity::ApiKey;
+use crate::metrics::Metrics;
+
+/// The parts of a daemon that need no network.
+pub struct Preflight {
+    pub(crate) config: Config,
+    pub(crate) emulators: Emulators,
+    pub(crate) metrics: Metrics,
+    pub(crate) client: Client,
+    pub(crate) credentials: Credentials,
+    pub(crate) api_key: Option<ApiKey>,
+    pub(crate) cluster: Option<Cluster>,
+}
+
+impl Preflight {
+    /// Loads the configuration and builds from it. An error names all that is wrong, not only the first of it.
+    pub fn load(sources: &Sources, emulators: Emulators) -> Result<Self, GoogleError> {
+        let (config, problems) = Config::read(sources);
+        Self::build(config, problems, emulators)
+    }
+
+    /// Builds from a configuration.
+    pub fn of(config: Config, emulators: Emulators) -> Result<Self, GoogleError> {
+        let problems = config.validate().err().unwrap_or_default();
+        Self::build(config, problems, emulators)
+    }
+
+    fn build(
+        config: Config,
+        mut problems: Problems,
+        emulators: Emulators,
+    ) -> Result<Self, GoogleError> {
+        let credentials = Credentials::find(&config.google, &emulators);
+        let credentials = credentials.map_err(|more| problems.extend(more)).ok();
+        let mut api_key = None;
+        problems.take(ApiKey::find(&config, &emulators), |found| api_key = found);
+        let (Some(credentials), true) = (credentials, problems.is_empty()) else {
+            return Err(problems.into());
+        };
+        let metrics = Metrics::new();
+        Ok(Self {
+            client: Client::new(&config.google, metrics.registry())?,
+            cluster: Cluster::new(&config, metrics.registry()).map_err(Problems::from)?,
+            config,
+            emulators,
+            metrics,
+            credentials,
+            api_key,
+        })
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// What an operator should know, though it may be meant so.
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes: Vec<String> = self
+            .credentials
+            .left_to_metadata(&self.emulators)
+            .into_iter()
+            .collect();
+        if self.api_key.is_none() && self.config.identity.lookup != LookupPolicy::Off {
+            notes.push(ApiKey::MISSING.to_owned());
+        }
+        if self.client.is_without_authorities() {
+            notes.push(
+                "no certificate authorities are known: every https call will fail".to_owned(),
+            );
+        }
+        let Config {
+            cluster, upload, ..
+        } = &self.config;
+        if cluster.url.is_some() && (cluster.queue_clips as u64) < u64::from(upload.clips_burst) {
+            notes.push(
+                "cluster.queue_clips is less than upload.clips_burst: other nodes would lose clips of the flush after \
+                 an outage"
+                    .to_owned(),
+            );
+        }
+        notes
+    }
+}

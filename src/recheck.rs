@@ -1,0 +1,110 @@
+//! Another look at what was checked when a livestream began: whether its document is there still, and whether its
+//! streamer's account is.
+//!
+//! The app's normal end deletes the document and may never disconnect, and an administrator who disables a streamer
+//! wants them off the air: both would go on for as long as the socket stays open.
+//!
+//! **Invariant**: only Google's explicit word ends a livestream (a document that is `missing`, an account that is
+//! disabled or deleted); an outage, or an answer that says something else, ends none.
+
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use secrecy::ExposeSecret as _;
+use tokio_util::sync::CancellationToken;
+
+use crate::broadcast::LivestreamId;
+use crate::directory::Directory;
+use crate::identity::{Identity, Standing};
+use crate::metrics::Metrics;
+use crate::relay::{Owned, Relay};
+use crate::socket::Sockets;
+
+/// Accounts that are looked up at once.
+const ACCOUNTS_AT_ONCE: usize = 8;
+
+/// See the module.
+pub(crate) struct Recheck {
+    pub(crate) relay: Relay,
+    pub(crate) sockets: Sockets,
+    pub(crate) directory: Directory,
+    pub(crate) identity: Identity,
+    pub(crate) metrics: Metrics,
+    pub(crate) interval: Duration,
+    pub(crate) stopping: CancellationToken,
+}
+
+impl Recheck {
+    /// Until the daemon stops.
+    pub(crate) async fn run(self) -> std::io::Result<()> {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(self.interval) => {}
+                () = self.stopping.cancelled() => return Ok(()),
+            }
+            tokio::select! {
+                () = self.look() => {}
+                () = self.stopping.cancelled() => return Ok(()),
+            }
+        }
+    }
+
+    async fn look(&self) {
+        let owned = self.relay.owned();
+        for some in owned.chunks(Directory::MOST_AT_ONCE) {
+            self.look_at_documents(some).await;
+        }
+        for some in owned.chunks(ACCOUNTS_AT_ONCE) {
+            let looks = some.iter().map(|owned| self.look_at_account(owned).boxed());
+            futures_util::future::join_all(looks).await;
+        }
+    }
+
+    async fn look_at_documents(&self, owned: &[Owned]) {
+        let ids: Vec<LivestreamId> = owned.iter().map(|it| it.livestream.clone()).collect();
+        let Ok(missing) = self.directory.missing(&ids).await else {
+            self.count("document", "unknown", owned.len());
+            return;
+        };
+        self.count("document", "good", owned.len() - missing.len());
+        self.count("document", "gone", missing.len());
+        for owned in owned.iter().filter(|it| missing.contains(&it.livestream)) {
+            if let Some(ended) = self.relay.end_owned(owned, "deleted", now()) {
+                self.sockets.conclude_deleted(ended, owned.streamer).await;
+            }
+        }
+    }
+
+    async fn look_at_account(&self, owned: &Owned) {
+        let Some(streamer) = owned.streamer else {
+            return;
+        };
+        let Some(token) = self.sockets.token_of(streamer) else {
+            return;
+        };
+        let standing = self.identity.recheck(token.expose_secret(), &owned.user);
+        let Some(standing) = standing.await else {
+            return;
+        };
+        let outcome = match standing {
+            Standing::Good => "good",
+            Standing::Gone => "gone",
+            Standing::Unknown => "unknown",
+        };
+        self.count("account", outcome, 1);
+        if standing == Standing::Gone
+            && let Some(ended) = self.relay.end_owned(owned, "disowned", now())
+        {
+            self.sockets.conclude_disowned(ended, streamer).await;
+        }
+    }
+
+    fn count(&self, subject: &str, outcome: &str, count: usize) {
+        let counter = self.metrics.rechecks.with_label_values(&[subject, outcome]);
+        counter.inc_by(count as u64);
+    }
+}
+
+fn now() -> std::time::Instant {
+    tokio::time::Instant::now().into_std()
+}

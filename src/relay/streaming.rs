@@ -1,0 +1,149 @@
+//! The streamer's side of a livestream: it comes, is on air, is lost, or ends the livestream.
+//!
+//! **Invariant**: of two streamers of a livestream the one that asked last stays, whichever check took longer.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use super::{Ended, Relay, Show, SocketId, lock};
+use crate::broadcast::{Lease, LivestreamId, Loss, Refused, UserId};
+
+/// A streamer that is let in.
+#[derive(Debug)]
+pub struct Start {
+    /// The socket that was the streamer until now.
+    pub replaced: Option<SocketId>,
+}
+
+/// Why a socket does not become the streamer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotStarted {
+    /// There are as many livestreams as there may be.
+    #[error("there are as many livestreams as there may be")]
+    Full,
+    /// A socket that asked later is the streamer.
+    #[error("a socket that asked later is the streamer")]
+    Superseded,
+}
+
+impl Relay {
+    /// A lease for a socket that asks now: newer than all before. It is good once [`Self::start`] says so.
+    pub fn next_lease(&self) -> Lease {
+        Lease(self.0.next_lease.fetch_add(1, Ordering::SeqCst))
+    }
+
+    /// Whether a socket that asked later than `lease` is the streamer.
+    pub fn is_superseded(&self, id: &LivestreamId, lease: Lease) -> bool {
+        self.find(id)
+            .is_some_and(|show| lock(&show).livestream.is_superseded(lease))
+    }
+
+    /// Whether this user streams here, or is awaited: another socket of theirs takes its place.
+    pub fn is_streamed_by(&self, id: &LivestreamId, user: &UserId) -> bool {
+        self.find(id).is_some_and(|show| {
+            let show = lock(&show);
+            let streamer = show.livestream.show().map(|(streamer, _)| streamer);
+            streamer == Some(user)
+        })
+    }
+
+    /// Makes this node the livestream's owner, in a cluster; false if that cannot be now.
+    pub async fn acquire(&self, id: &LivestreamId, now: Instant) -> bool {
+        if self.0.cluster.is_none() {
+            return true;
+        }
+        // What ties it to the others may end just now, for nobody was here for a while: the next one does not.
+        for _ in 0..2 {
+            let link = self
+                .find_or_link(id, now)
+                .and_then(|found| lock(&found).link.clone());
+            let Some(link) = link else { return false };
+            if link.acquire().await.is_some() {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Makes the socket that asked with this lease the livestream's streamer; in a cluster after [`Self::acquire`].
+    pub fn start(
+        &self,
+        id: &LivestreamId,
+        user: &UserId,
+        socket: SocketId,
+        lease: Lease,
+        now: Instant,
+    ) -> Result<Start, NotStarted> {
+        loop {
+            let found = self.find_or_link(id, now).ok_or(NotStarted::Full)?;
+            let mut show = lock(&found);
+            let started = match show.livestream.start(user.clone(), lease) {
+                Ok(started) => started,
+                Err(Refused::StaleLease) => return Err(NotStarted::Superseded),
+                Err(_) => {
+                    // It ended just now: the next one begins in its place.
+                    drop(show);
+                    self.forget(id, &found);
+                    continue;
+                }
+            };
+            let replaced = show
+                .streamer
+                .replace(socket)
+                .filter(|_| started.replaced.is_some());
+            show.story.begin(now);
+            drop(show);
+            let event = match (&replaced, started.resumed) {
+                (Some(_), _) => "taken_over",
+                (None, true) => "resumed",
+                (None, false) => "started",
+            };
+            self.event(event);
+            tracing::info!(livestream.id = %id, user.id = %user, lease = lease.0, "livestream {event}");
+            return Ok(Start { replaced });
+        }
+    }
+
+    /// The streamer has been let in and told so: the livestream is on air. False if another took over meanwhile.
+    pub fn air(&self, id: &LivestreamId, lease: Lease) -> bool {
+        let Some(show) = self.find(id) else {
+            return false;
+        };
+        let mut show = lock(&show);
+        let good = show.livestream.air(lease);
+        if good && !self.0.stopping.load(Ordering::SeqCst) {
+            // Under the lock, so that intentions come in the order of what they say.
+            self.0.directory.set_streamer_connected(id, true);
+            show.nudge();
+        }
+        good
+    }
+
+    /// The streamer's transport is gone. Its livestream waits for it, or is over if it never went on air.
+    pub fn lost(&self, id: &LivestreamId, lease: Lease, now: Instant) -> Option<Ended> {
+        let found = self.find(id)?;
+        let mut show = lock(&found);
+        match show.livestream.lost(lease, now) {
+            Loss::Stale => None,
+            Loss::Grace(_) => {
+                show.streamer = None;
+                show.nudge();
+                drop(show);
+                self.event("lost");
+                tracing::info!(livestream.id = %id, "livestream lost its streamer, waiting for it");
+                None
+            }
+            Loss::Ended => Some(self.close(id, &found, show, "abandoned", now)),
+        }
+    }
+
+    /// The streamer ends the livestream; none if it is no longer the streamer.
+    pub fn end(&self, id: &LivestreamId, lease: Lease, now: Instant) -> Option<Ended> {
+        let found: Arc<std::sync::Mutex<Show>> = self.find(id)?;
+        let mut show = lock(&found);
+        show.livestream
+            .end(lease)
+            .then(|| self.close(id, &found, show, "ended", now))
+    }
+}

@@ -1,0 +1,144 @@
+//! Log lines on their way to a reader that may stop reading: a bounded queue, and a thread of its own that writes.
+//!
+//! **Invariant**: [`Queue::push`] never waits for the reader. The queue holds at most its bound and one line more.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use prometheus::IntCounter;
+
+/// Cheap to clone: every handle feeds the same thread, which lives as long as the process.
+#[derive(Clone)]
+pub(super) struct Queue(Arc<Shared>);
+
+struct Shared {
+    state: Mutex<State>,
+    /// Notified when a line was queued, and when the last one was written.
+    changed: Condvar,
+    max_bytes: usize,
+    dropped: IntCounter,
+}
+
+#[derive(Default)]
+struct State {
+    lines: VecDeque<Vec<u8>>,
+    bytes: usize,
+    writing: bool,
+    /// Lines dropped since the log last said so.
+    unreported: u64,
+}
+
+impl Queue {
+    /// `report` is called with the number of dropped lines, as soon as lines are written again.
+    pub(super) fn start(
+        max_bytes: usize,
+        dropped: IntCounter,
+        write: impl FnMut(&[u8]) -> io::Result<()> + Send + 'static,
+        report: impl Fn(u64) + Send + 'static,
+    ) -> io::Result<Self> {
+        let queue = Self(Arc::new(Shared {
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            max_bytes,
+            dropped,
+        }));
+        let writer = queue.clone();
+        std::thread::Builder::new()
+            .name("log".into())
+            .spawn(move || writer.run(write, report))?;
+        Ok(queue)
+    }
+
+    /// Queues a line, or drops and counts it where the queue is full.
+    pub(super) fn push(&self, line: Vec<u8>) {
+        let mut state = self.state();
+        if state.bytes >= self.0.max_bytes {
+            self.drop_line(&mut state);
+            return;
+        }
+        state.bytes += line.capacity();
+        state.lines.push_back(line);
+        drop(state);
+        self.0.changed.notify_all();
+    }
+
+    /// Waits until all lines are written, but no longer than `timeout`.
+    pub(super) fn flush(&self, timeout: Duration) {
+        let busy = |state: &mut State| state.writing || !state.lines.is_empty();
+        drop(
+            self.0
+                .changed
+                .wait_timeout_while(self.state(), timeout, busy)
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+    }
+
+    fn run(&self, mut write: impl FnMut(&[u8]) -> io::Result<()>, report: impl Fn(u64)) -> ! {
+        loop {
+            let line = self.next();
+            // The failure itself cannot be logged, for the log is what fails.
+            let failed = write(&line).is_err();
+            let unreported = self.written(failed);
+            if unreported > 0 {
+                report(unreported);
+            }
+        }
+    }
+
+    fn next(&self) -> Vec<u8> {
+        let mut state = self.state();
+        loop {
+            if let Some(line) = state.lines.pop_front() {
+                state.bytes -= line.capacity();
+                state.writing = true;
+                return line;
+            }
+            state = self
+                .0
+                .changed
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Returns the number of dropped lines if now is the time to report it: the reader keeps up again.
+    fn written(&self, failed: bool) -> u64 {
+        let mut state = self.state();
+        state.writing = false;
+        if failed {
+            // Not reported before a line is written: a report that fails as well would be followed by the next.
+            self.drop_line(&mut state);
+        }
+        let drained = state.lines.is_empty();
+        if drained {
+            self.0.changed.notify_all();
+        }
+        if failed || !drained {
+            return 0;
+        }
+        std::mem::take(&mut state.unreported)
+    }
+
+    fn drop_line(&self, state: &mut State) {
+        state.unreported += 1;
+        self.0.dropped.inc();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One write is one line: `fmt`'s layer writes an event whole.
+impl io::Write for Queue {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.push(line.to_vec());
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

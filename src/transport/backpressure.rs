@@ -1,0 +1,224 @@
+//! Stops reading from a client that does not take its answers.
+//!
+//! Whatever a client sends may cost an answer, and the Socket.IO library refuses one when its buffer is full. So answers
+//! are counted when the library is given one and when it lets one out, and the client is not read while too many wait.
+//!
+//! **Invariant**: of one session at most `limit` answers wait, and those to what had been read before: [`READ_AT_ONCE`]
+//! bytes at the most.
+
+use std::future::poll_fn;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+/// Bytes of a client that are handled before it is asked again whether to read on.
+pub const READ_AT_ONCE: usize = 16 << 10;
+
+/// See the module.
+pub struct Backpressure(Mutex<State>);
+
+struct State {
+    limit: u64,
+    /// Answers that the library was given, and those that it let out.
+    given: u64,
+    let_out: u64,
+    /// Answers that are still to be found out.
+    owed: u64,
+    holds: u32,
+    readers: Vec<Waker>,
+}
+
+impl State {
+    fn is_open(&self) -> bool {
+        self.holds == 0 && self.given.saturating_sub(self.let_out) + self.owed < self.limit
+    }
+
+    fn wake(&mut self) {
+        if self.is_open() {
+            self.readers.drain(..).for_each(Waker::wake);
+        }
+    }
+}
+
+impl Backpressure {
+    /// Nothing waits, and so many answers may.
+    pub fn new(limit: usize) -> Self {
+        Self(Mutex::new(State {
+            limit: limit as u64,
+            given: 0,
+            let_out: 0,
+            owed: 0,
+            holds: 0,
+            readers: Vec::new(),
+        }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets how many answers may wait.
+    pub fn set_limit(&self, limit: usize) {
+        let mut state = self.lock();
+        state.limit = limit as u64;
+        state.wake();
+    }
+
+    /// The library was given an answer.
+    pub fn give(&self) {
+        self.lock().given += 1;
+    }
+
+    /// The library let so many answers out.
+    pub fn let_out(&self, answers: u64) {
+        if answers > 0 {
+            let mut state = self.lock();
+            state.let_out += answers;
+            state.wake();
+        }
+    }
+
+    /// So many answers are to come later.
+    pub fn owe(&self, answers: u64) {
+        self.lock().owed += answers;
+    }
+
+    /// They have come, or never will.
+    pub fn settle(&self, answers: u64) {
+        let mut state = self.lock();
+        state.owed = state.owed.saturating_sub(answers);
+        state.wake();
+    }
+
+    /// Stops reading altogether, until [`Self::release`].
+    pub fn hold(&self) {
+        self.lock().holds += 1;
+    }
+
+    /// Ends a [`Self::hold`].
+    pub fn release(&self) {
+        let mut state = self.lock();
+        state.holds = state.holds.saturating_sub(1);
+        state.wake();
+    }
+
+    /// Ready when the client may be read.
+    pub fn poll_open(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut state = self.lock();
+        if state.is_open() {
+            return Poll::Ready(());
+        }
+        if !state.readers.iter().any(|it| it.will_wake(cx.waker())) {
+            state.readers.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// Waits until the client may be read.
+    pub async fn open(&self) {
+        poll_fn(|cx| self.poll_open(cx)).await;
+    }
+}
+
+/// How many of the packets in a poll's answer are answers of ours (Engine.IO 4: packets are set apart by 0x1e).
+pub fn answers_in(payload: &[u8]) -> u64 {
+    let packets = payload.split(|byte| *byte == 0x1e);
+    packets.filter(|packet| is_answer(packet)).count() as u64
+}
+
+/// Whether a text message is an event or an acknowledgement, and no packet that the library makes by itself.
+pub(super) fn is_answer(message: &[u8]) -> bool {
+    message.starts_with(b"42") || message.starts_with(b"43")
+}
+
+/// Counts the answers in the library's stream of WebSocket messages, which comes in pieces.
+#[derive(Default)]
+pub(super) struct AnswerCounter {
+    leading: Leading,
+    count: u64,
+}
+
+/// The first two bytes of a text message: they tell what it is.
+#[derive(Clone, Copy, Default)]
+enum Leading {
+    Awaited,
+    First(u8),
+    /// Or no text message passes.
+    #[default]
+    Known,
+}
+
+impl AnswerCounter {
+    /// How many answers have begun to pass.
+    pub(super) fn count(&self) -> u64 {
+        self.count
+    }
+
+    pub(super) fn message_begins(&mut self, is_text: bool) {
+        self.leading = if is_text {
+            Leading::Awaited
+        } else {
+            Leading::Known
+        };
+    }
+
+    /// A piece of the message's payload.
+    pub(super) fn message_goes_on(&mut self, payload: &[u8]) {
+        let leading = match (self.leading, payload) {
+            (Leading::Known, _) | (_, []) => return,
+            (Leading::Awaited, [first]) => {
+                self.leading = Leading::First(*first);
+                return;
+            }
+            (Leading::Awaited, [first, second, ..]) => [*first, *second],
+            (Leading::First(first), [second, ..]) => [first, *second],
+        };
+        self.leading = Leading::Known;
+        self.count += u64::from(is_answer(&leading));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn reading_goes_on_when_an_answer_is_let_out() {
+        let pressure = Backpressure::new(2);
+        pressure.open().await;
+        pressure.give();
+        pressure.owe(1);
+        let mut reading = polled(&pressure);
+        assert!(reading.is_pending());
+        pressure.settle(1);
+        reading = polled(&pressure);
+        assert!(reading.is_ready());
+        pressure.give();
+        assert!(polled(&pressure).is_pending());
+        pressure.let_out(1);
+        pressure.open().await;
+    }
+
+    fn polled(pressure: &Backpressure) -> Poll<()> {
+        pressure.poll_open(&Context::from_waker(Waker::noop()))
+    }
+
+    #[tokio::test]
+    async fn reader_is_woken() {
+        let pressure = std::sync::Arc::new(Backpressure::new(1));
+        pressure.give();
+        let reader = tokio::spawn({
+            let pressure = pressure.clone();
+            async move { pressure.open().await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!reader.is_finished());
+        pressure.let_out(1);
+        reader.await.expect("it reads on");
+    }
+
+    #[test]
+    fn answers_of_a_poll_are_counted() {
+        let payload = b"42/streamer,[]\x1e2\x1e43/streamer,1[]\x1ebAAAA\x1e40/streamer,{}\x1e451-/listener,[]";
+        assert_eq!(answers_in(payload), 2);
+    }
+}

@@ -1,0 +1,30 @@
+//! What a WebSocket connection knows of the session that it serves.
+
+use std::sync::Arc;
+
+use super::{Connection, Phase};
+use crate::transport::Session;
+
+impl Connection {
+    pub(in crate::transport) fn session(&self) -> Option<Arc<Session>> {
+        self.lock().session.upgrade()
+    }
+
+    /// Whether the client is gone, or nothing more can be said to it.
+    pub fn is_over(&self) -> bool {
+        let state = self.lock();
+        state.aborted || state.closing
+    }
+
+    /// Drops the clips that wait; how many there were.
+    pub(in crate::transport) fn drop_waiting(&self) -> usize {
+        let mut state = self.lock();
+        let Phase::WebSocket(queue) = &mut state.phase else {
+            return 0;
+        };
+        let dropped = queue.drop_waiting();
+        state.lost += dropped as u64;
+        self.home.metrics.clips_dropped.inc_by(dropped as u64);
+        dropped
+    }
+}

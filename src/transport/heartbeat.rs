@@ -1,0 +1,148 @@
+//! When a session is pinged, and when it is taken for dead. Pure.
+//!
+//! The Socket.IO library judges by pongs alone. A pong waits behind the clips that its client is sending, so over a slow
+//! uplink a streamer would be cut off in the middle of its upload. Here every received byte is a sign of life.
+//!
+//! **Invariant**: a session is dead at the latest `interval + timeout` after the last byte arrived. One whose message
+//! stays unfinished is dead earlier, if its bytes come at less than the minimum rate.
+
+use std::time::{Duration, Instant};
+
+/// How often a session is pinged, and what keeps it alive.
+#[derive(Debug, Clone, Copy)]
+pub struct HeartbeatTimes {
+    /// From one ping to the next.
+    pub interval: Duration,
+    /// How long after a ping's time nothing at all may arrive.
+    pub timeout: Duration,
+    /// The rate at which an unfinished message must arrive.
+    pub min_bytes_per_second: u32,
+}
+
+impl HeartbeatTimes {
+    /// How long a session without a sign of life is believed to be alive.
+    fn window(&self) -> Duration {
+        self.interval + self.timeout
+    }
+
+    /// How often sessions must be looked through, so that pings and ends come in time.
+    pub fn tick(&self) -> Duration {
+        (self.interval.min(self.timeout) / 4)
+            .clamp(Duration::from_millis(20), Duration::from_secs(1))
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Heartbeat {
+    alive_until: Instant,
+    next_ping: Instant,
+}
+
+impl Heartbeat {
+    pub(super) fn new(times: &HeartbeatTimes, now: Instant) -> Self {
+        Self {
+            alive_until: now + times.window(),
+            next_ping: now + times.interval,
+        }
+    }
+
+    /// A whole message or request has arrived, a pong for example.
+    pub(super) fn heard_message(&mut self, times: &HeartbeatTimes, now: Instant) {
+        self.alive_until = now + times.window();
+    }
+
+    /// Bytes of an unfinished message have arrived. They prolong life by the time they take at the minimum rate.
+    pub(super) fn heard_bytes(&mut self, bytes: usize, times: &HeartbeatTimes, now: Instant) {
+        #[expect(clippy::cast_precision_loss, reason = "a read is far below 2^52 bytes")]
+        let seconds = bytes as f64 / f64::from(times.min_bytes_per_second.max(1));
+        let earned = Duration::from_secs_f64(seconds).min(times.window());
+        self.alive_until = (self.alive_until + earned).min(now + times.window());
+    }
+
+    pub(super) fn is_dead(&self, now: Instant) -> bool {
+        now > self.alive_until
+    }
+
+    pub(super) fn next_ping(&self) -> Instant {
+        self.next_ping
+    }
+
+    /// Whether a ping is due; if so, the next one is an interval later.
+    pub(super) fn take_ping(&mut self, times: &HeartbeatTimes, now: Instant) -> bool {
+        if now < self.next_ping {
+            return false;
+        }
+        // A late one does not delay the next, and many late ones are not made up for.
+        self.next_ping = (self.next_ping + times.interval).max(now + times.interval / 2);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMES: HeartbeatTimes = HeartbeatTimes {
+        interval: Duration::from_secs(10),
+        timeout: Duration::from_secs(10),
+        min_bytes_per_second: 1000,
+    };
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn silence_is_death_after_interval_and_timeout() {
+        let start = Instant::now();
+        let mut beat = Heartbeat::new(&TIMES, start);
+        beat.heard_message(&TIMES, start + seconds(5));
+        assert!(!beat.is_dead(start + seconds(25)));
+        assert!(beat.is_dead(start + seconds(26)));
+    }
+
+    #[test]
+    fn slow_upload_above_the_minimum_rate_lives() {
+        let start = Instant::now();
+        let mut beat = Heartbeat::new(&TIMES, start);
+        for second in 1..600 {
+            beat.heard_bytes(1000, &TIMES, start + seconds(second));
+            assert!(!beat.is_dead(start + seconds(second)), "{second}");
+        }
+        // What it sent before buys no more than the window.
+        assert!(beat.is_dead(start + seconds(599 + 21)));
+    }
+
+    #[test]
+    fn dribble_below_the_minimum_rate_dies() {
+        let start = Instant::now();
+        let mut beat = Heartbeat::new(&TIMES, start);
+        let died = (1..600).find(|second| {
+            let now = start + seconds(*second);
+            beat.heard_bytes(10, &TIMES, now);
+            beat.is_dead(now)
+        });
+        assert_eq!(died, Some(21));
+    }
+
+    #[test]
+    fn burst_buys_no_more_than_the_window() {
+        let start = Instant::now();
+        let mut beat = Heartbeat::new(&TIMES, start);
+        beat.heard_bytes(usize::MAX, &TIMES, start);
+        assert!(beat.is_dead(start + seconds(21)));
+    }
+
+    #[test]
+    fn ping_is_due_once_an_interval() {
+        let start = Instant::now();
+        let mut beat = Heartbeat::new(&TIMES, start);
+        assert!(!beat.take_ping(&TIMES, start + seconds(9)));
+        assert!(beat.take_ping(&TIMES, start + seconds(11)));
+        assert!(!beat.take_ping(&TIMES, start + seconds(19)));
+        assert!(beat.take_ping(&TIMES, start + seconds(20)));
+        assert!(beat.take_ping(&TIMES, start + seconds(100)));
+        assert!(!beat.take_ping(&TIMES, start + seconds(104)));
+    }
+}

@@ -1,0 +1,42 @@
+//! A log line for an error that can come thousands of times a second.
+
+use std::time::{Duration, Instant};
+
+/// How long the next line of a kind is held back.
+const PAUSE: Duration = Duration::from_mins(1);
+
+/// Lets one line a minute pass, and counts the others.
+#[derive(Debug, Default)]
+pub(super) struct Seldom {
+    last: Option<Instant>,
+    held_back: u64,
+}
+
+impl Seldom {
+    /// Whether a line may be logged now, and how many were held back since the one before.
+    pub(super) fn pass(&mut self, now: Instant) -> Option<u64> {
+        if self
+            .last
+            .is_some_and(|last| now.saturating_duration_since(last) < PAUSE)
+        {
+            self.held_back += 1;
+            return None;
+        }
+        self.last = Some(now);
+        Some(std::mem::take(&mut self.held_back))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn line_passes_once_a_minute() {
+        let (start, mut seldom) = (Instant::now(), Seldom::default());
+        assert_eq!(seldom.pass(start), Some(0));
+        assert_eq!(seldom.pass(start + PAUSE / 2), None);
+        assert_eq!(seldom.pass(start + PAUSE), Some(1));
+        assert_eq!(seldom.pass(start + PAUSE), None);
+    }
+}
