@@ -27,6 +27,7 @@ mod tests {
             file: Some(file.path().to_owned()),
             environment: environment.into(),
             credentials: None,
+            ..Sources::default()
         };
         let cluster = Config::load(&sources).unwrap().cluster;
         assert_eq!(cluster.heartbeat.as_secs(), 2);
