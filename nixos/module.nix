@@ -195,7 +195,7 @@ in
         default = "512mb";
         example = "4gb";
         description = ''
-          What it may hold. At worst a livestream takes `cluster.replay_bytes`, 4 MiB; beyond this limit it refuses
+          What it may hold. At worst a livestream takes `cluster.history_bytes`, 4 MiB, and twice that just after its owner changes; beyond this limit it refuses
           what it is asked to keep, and forgets nothing.
         '';
       };

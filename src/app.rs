@@ -121,7 +121,7 @@ impl App {
             metrics,
         };
         let mut app = Self::build(config, backends, Router::new(), inherited)?;
-        // In a cluster the other nodes and the engine know what is on.
+        // In a cluster the other nodes and Redis know what is on.
         if app.cluster.is_none() {
             app.handover = Handover::in_directories(directories);
         }
@@ -217,11 +217,10 @@ impl App {
         };
         let (failed, failure) = mpsc::channel(2);
         Ok(Self {
-            readiness: Readiness::new(degraded::reasons(
-                google.clone(),
-                directory.clone(),
-                cluster.clone(),
-            )),
+            readiness: Readiness::new(
+                degraded::reasons(google.clone(), directory.clone(), cluster.clone()),
+                degraded::unfit(cluster.clone()),
+            ),
             config,
             handover: Handover::default(),
             relay,

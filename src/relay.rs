@@ -336,11 +336,11 @@ impl Show {
     }
 
     /// A listener is let in, perhaps on what was just learnt of a livestream that nobody followed here; the first one
-    /// need not wait for the next pulse.
+    /// need not wait for the next heartbeat.
     fn begin_to_follow(&mut self, glance: Option<Glance>, now: Instant) {
         let Some(link) = &self.link else { return };
         if let Some(glance) = glance {
-            link.let_in(glance.sequence);
+            link.joined_at(glance.sequence);
             if self.livestream.state() == State::Waiting {
                 let word = clustered::word(glance.phase, now);
                 self.livestream.follow(word, now);

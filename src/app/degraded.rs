@@ -17,12 +17,24 @@ pub(super) fn reasons(
             .map(|(dependency, _)| format!("{} is down", dependency.as_str()))
             .collect();
         if cluster.as_ref().is_some_and(|cluster| !cluster.is_up()) {
-            reasons.push("the cluster's engine is away: each node serves its own listeners".into());
+            reasons.push("Redis is away: each node serves its own listeners".into());
         }
         let pending = directory.pending();
         if pending > 0 && !reasons.is_empty() {
             reasons.push(format!("{pending} writes of streamerConnected wait"));
         }
         reasons
+    }
+}
+
+/// Why another node serves new clients better.
+pub(super) fn unfit(
+    cluster: Option<Cluster>,
+) -> impl Fn() -> Option<String> + Send + Sync + 'static {
+    move || {
+        cluster
+            .as_ref()
+            .filter(|cluster| cluster.is_cut_off())
+            .map(|_| "Redis has not answered for longer than cluster.lease".into())
     }
 }

@@ -318,17 +318,6 @@ impl<L> Livestream<L> {
         was_here
     }
 
-    /// The streamer here must look for another node: it is awaited. False if nobody was.
-    pub fn forfeit(&mut self, now: Instant) -> bool {
-        let was_here = matches!(self.phase, Phase::Live { .. });
-        if was_here {
-            self.phase = Phase::Grace {
-                until: now + self.bounds.grace,
-            };
-        }
-        was_here
-    }
-
     /// Ends here alone what nobody listens to and whose streamer is not here. False if it is of use.
     pub fn release(&mut self) -> bool {
         let idle = self.listeners.is_empty() && !matches!(self.phase, Phase::Live { .. });

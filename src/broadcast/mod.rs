@@ -5,6 +5,7 @@ mod backlog;
 mod clip;
 mod livestream;
 mod names;
+pub mod ownership;
 
 pub use backlog::Backlog;
 pub use clip::Clip;

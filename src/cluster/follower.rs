@@ -1,7 +1,7 @@
-//! Which of the clips that come from another node are handed on: each once, in order. Pure.
+//! Which clips of another node are passed on: each once, in order. Pure.
 //!
 //! Clips are ordered by epoch, then sequence. Within an epoch sequences go on without a gap; so what is missing is seen,
-//! and fetched from what the engine keeps. With a new epoch a look there is due in any case: a new show may have begun.
+//! and fetched from the history. With a new epoch that is due in any case: another livestream may have begun.
 //!
 //! **Invariant**: what is taken is later than all that was taken before, whatever came, how often and in which order.
 
@@ -10,11 +10,11 @@
 pub enum Verdict {
     /// It is the next one: take it.
     Next,
-    /// Some before it have not come: look what is kept first.
+    /// Some before it have not come: the history comes first.
     Gap,
     /// It came before, or one after it did.
-    Doubled,
-    /// Its holder is one no more.
+    Duplicate,
+    /// Its owner has been replaced.
     Stale,
 }
 
@@ -22,7 +22,7 @@ pub enum Verdict {
 #[derive(Debug, Default)]
 pub struct Follower {
     last: Option<Position>,
-    /// What the record said when all that was kept had been looked through.
+    /// What the record said when the whole history had been fetched.
     caught_up: Option<Position>,
 }
 
@@ -30,7 +30,7 @@ pub struct Follower {
 pub type Position = (u64, u64);
 
 impl Follower {
-    /// Goes on after this place; none: from wherever the next clip is.
+    /// Goes on after this place; none: from the next clip that comes.
     pub fn restart(&mut self, last: Option<Position>) {
         *self = Self {
             last,
@@ -48,7 +48,7 @@ impl Follower {
         match self.last {
             None => Verdict::Next,
             Some((last, _)) if epoch < last => Verdict::Stale,
-            Some(last) if (epoch, sequence) <= last => Verdict::Doubled,
+            Some(last) if (epoch, sequence) <= last => Verdict::Duplicate,
             Some((last, taken)) if (epoch, sequence) == (last, taken + 1) => Verdict::Next,
             Some(_) => Verdict::Gap,
         }
@@ -65,13 +65,13 @@ impl Follower {
         Some(missed)
     }
 
-    /// Whether the engine may have clips that have not come; `record` is the record's epoch and latest sequence.
+    /// Whether Redis may have clips that have not come; `record` is the record's epoch and latest sequence.
     pub fn is_behind(&self, record: Position) -> bool {
-        // With no clip in the show there is none to miss.
+        // Without a clip there is none to miss.
         record.1 > 0 && Some(record) > self.last && Some(record) != self.caught_up
     }
 
-    /// All that was kept when the record said so has been looked through.
+    /// The whole history was fetched after the record said so.
     pub fn caught_up(&mut self, record: Position) {
         self.caught_up = Some(record);
     }
@@ -83,7 +83,7 @@ mod tests {
 
     use super::*;
 
-    /// What an engine publishes: epochs rise, sequences go on, or begin anew with a new show.
+    /// What owners publish: epochs rise, sequences go on, or begin again with another livestream.
     fn history() -> impl Strategy<Value = Vec<Position>> {
         prop::collection::vec((1..6_u64, any::<bool>()), 1..6).prop_map(|spans| {
             let (mut places, mut sequence) = (Vec::new(), 0);
@@ -102,7 +102,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_comes_is_taken_once_and_in_order(
+        fn clips_are_taken_once_and_in_order(
             history in history(), picks in prop::collection::vec(any::<prop::sample::Index>(), 0..60),
         ) {
             let mut follower = Follower::default();
@@ -120,7 +120,7 @@ mod tests {
         }
 
         #[test]
-        fn with_what_is_kept_nothing_is_missing(
+        fn history_fills_every_gap(
             history in history(), lost in prop::collection::vec(any::<bool>(), 40),
         ) {
             let mut follower = Follower::default();
@@ -137,7 +137,7 @@ mod tests {
                 }
                 taken.extend(follower.take(*place).map(|_| *place));
             }
-            // What was lost after the last that came is seen by the next look at the record.
+            // A loss after the last that came is seen by the next heartbeat.
             let latest = *history.last().expect("not empty");
             if follower.is_behind(latest) {
                 for kept in &history {
@@ -149,12 +149,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missed_for_good_is_counted() {
+    fn clips_lost_for_good_are_counted() {
         let mut follower = Follower::default();
         assert_eq!(follower.take((1, 5)), Some(0));
         assert_eq!(follower.judge((1, 9)), Verdict::Gap);
         assert_eq!(follower.take((1, 9)), Some(3));
-        assert_eq!(follower.judge((1, 9)), Verdict::Doubled);
+        assert_eq!(follower.judge((1, 9)), Verdict::Duplicate);
         assert_eq!(follower.judge((0, 10)), Verdict::Stale);
     }
 }

@@ -1,41 +1,40 @@
-//! What the relay and a livestream's [`super::keeper::Keeper`] share: the clips that wait for the engine.
+//! What the relay and a [`super::livestream_task::LivestreamTask`] share: the clips that wait to be published.
 //!
-//! **Invariant**: what waits is bounded in clips and in bytes; when it is full the oldest goes, counted, and who waits for
-//! its ticket is told. Every ticket is answered.
+//! **Invariant**: the queue is bounded in clips, in bytes and in time; the oldest clip goes first, counted. Every ticket is
+//! answered, in the order of the clips.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::Instant;
 
-use super::figures::Figures;
+use super::metrics::Metrics;
 
-/// Why a clip did not reach the engine.
+/// Why a clip was not published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unpublished {
-    /// The engine is away, or slow, for too long.
-    #[error("the cluster's engine did not take it in time")]
+    /// Redis did not take it in time. Nobody knows whether it was published.
+    #[error("Redis did not take the clip in time")]
     Away,
-    /// Another node holds the livestream.
-    #[error("another node holds the livestream")]
+    /// Another node is the livestream's owner.
+    #[error("another node owns the livestream")]
     Superseded,
 }
 
 /// Tells the clip's sequence once every node has it or can have it.
 pub type Ticket = oneshot::Receiver<Result<u64, Unpublished>>;
 
-/// How a start went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Grant {
-    /// This node holds the livestream.
-    Held,
-    /// The engine is away: it is settled when it is back.
-    Provisional,
-}
+/// Asks for a livestream; answered once its streamer may be let in.
+pub(super) type Request = oneshot::Sender<()>;
 
-/// What may wait for the engine.
+/// Streamers that may wait for one livestream at a time.
+const REQUESTS: usize = 16;
+
+/// What may wait for Redis.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LinkBounds {
     pub(super) clips: usize,
@@ -45,57 +44,65 @@ pub(super) struct LinkBounds {
 /// A clip that waits.
 pub(super) struct Waiting {
     pub(super) clip: Bytes,
-    ticket: oneshot::Sender<Result<u64, Unpublished>>,
+    since: Instant,
+    ticket: Option<oneshot::Sender<Result<u64, Unpublished>>>,
 }
 
 impl Waiting {
-    pub(super) fn answer(self, answer: Result<u64, Unpublished>) {
-        self.ticket.send(answer).ok();
+    pub(super) fn answer(&mut self, answer: Result<u64, Unpublished>) {
+        if let Some(ticket) = self.ticket.take() {
+            // The streamer may be gone: then nobody waits for the answer.
+            ticket.send(answer).ok();
+        }
+    }
+
+    /// Whether it has waited too long for an answer; true once.
+    pub(super) fn is_overdue(&self, limit: Duration) -> bool {
+        self.ticket.is_some() && self.since.elapsed() >= limit
     }
 }
 
 /// See the module.
 pub struct Link {
     bounds: LinkBounds,
-    figures: Figures,
-    /// A lock: the relay pushes while the keeper takes.
+    metrics: Metrics,
+    /// A lock: the relay pushes while the task takes.
     state: Mutex<State>,
     /// Something is to be done.
     work: Notify,
     /// The record has changed.
     changed: Notify,
-    /// For the figures: whether this node holds the livestream, and how many listen elsewhere.
-    holds: AtomicBool,
-    elsewhere: AtomicUsize,
-    requests: mpsc::Sender<oneshot::Sender<Grant>>,
+    /// For the metrics: whether this node is the owner, and how many listen on other nodes.
+    owner: AtomicBool,
+    remote_listeners: AtomicUsize,
+    requests: mpsc::Sender<Request>,
 }
 
 #[derive(Default)]
 struct State {
     clips: VecDeque<Waiting>,
     bytes: usize,
-    /// The show is over: its streamer said so, or it never went on air.
+    /// The streamer has ended the livestream, or it never went on air.
     ended: bool,
-    provisional: bool,
-    /// The sequence at which the first listener of many was let in: all that comes after is owed to it.
-    let_in_at: Option<u64>,
+    /// The sequence at which the first of several listeners joined: every later clip is due to it.
+    joined_at: Option<u64>,
 }
 
 impl Link {
-    /// A link, and where its keeper hears that a streamer wants the livestream.
+    /// A link, and where its task gets requests for the livestream.
     pub(super) fn new(
         bounds: LinkBounds,
-        figures: Figures,
-    ) -> (Arc<Self>, mpsc::Receiver<oneshot::Sender<Grant>>) {
-        let (requests, asked) = mpsc::channel(16);
+        metrics: Metrics,
+    ) -> (Arc<Self>, mpsc::Receiver<Request>) {
+        let (requests, asked) = mpsc::channel(REQUESTS);
         let link = Self {
             bounds,
-            figures,
+            metrics,
             state: Mutex::default(),
             work: Notify::new(),
             changed: Notify::new(),
-            holds: AtomicBool::new(false),
-            elsewhere: AtomicUsize::new(0),
+            owner: AtomicBool::new(false),
+            remote_listeners: AtomicUsize::new(0),
             requests,
         };
         (Arc::new(link), asked)
@@ -105,32 +112,48 @@ impl Link {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes this node the livestream's holder, or provisionally so. None if too many want it at once.
-    pub async fn acquire(&self) -> Option<Grant> {
+    /// Makes this node the livestream's owner, or lets a streamer in unconfirmed while Redis is away. None if too many
+    /// want it at once.
+    pub async fn acquire(&self) -> Option<()> {
         let (reply, granted) = oneshot::channel();
         self.requests.try_send(reply).ok()?;
         granted.await.ok()
     }
 
-    /// Queues a clip for the other nodes. No ticket: nobody knows when that will be, and there is nothing to wait for.
-    pub fn publish(&self, clip: Bytes) -> Option<Ticket> {
+    /// Queues a clip for the other nodes.
+    pub fn publish(&self, clip: Bytes) -> Ticket {
         let (ticket, answer) = oneshot::channel();
         let mut state = self.lock();
         state.bytes += clip.len();
-        state.clips.push_back(Waiting { clip, ticket });
+        state.clips.push_back(Waiting {
+            clip,
+            since: Instant::now(),
+            ticket: Some(ticket),
+        });
         while state.clips.len() > 1
             && (state.clips.len() > self.bounds.clips || state.bytes > self.bounds.bytes)
         {
-            if let Some(oldest) = state.clips.pop_front() {
-                state.bytes -= oldest.clip.len();
-                oldest.answer(Err(Unpublished::Away));
-                self.figures.drop_clips("queue_full", 1);
-            }
+            self.drop_oldest(&mut state, "queue_full");
         }
-        let provisional = state.provisional;
         drop(state);
         self.work.notify_one();
-        (!provisional).then_some(answer)
+        answer
+    }
+
+    fn drop_oldest(&self, state: &mut State, reason: &str) {
+        if let Some(mut oldest) = state.clips.pop_front() {
+            state.bytes -= oldest.clip.len();
+            oldest.answer(Err(Unpublished::Away));
+            self.metrics.drop_clips(reason, 1);
+        }
+    }
+
+    /// Lets go of what has waited for longer than `limit`.
+    pub(super) fn drop_overdue(&self, limit: Duration) {
+        let mut state = self.lock();
+        while state.clips.front().is_some_and(|it| it.is_overdue(limit)) {
+            self.drop_oldest(&mut state, "redis_away");
+        }
     }
 
     /// The livestream's standing here has changed: its streamer is gone, or it went on air.
@@ -138,23 +161,23 @@ impl Link {
         self.work.notify_one();
     }
 
-    /// The show is over; what waits is still handed on.
+    /// The livestream is over; clips that wait are still published.
     pub fn end(&self) {
         self.lock().ended = true;
         self.work.notify_one();
     }
 
-    /// A listener is let in who was the first to ask: clips after this sequence are owed to it.
-    pub fn let_in(&self, sequence: u64) {
-        let let_in_at = &mut self.lock().let_in_at;
-        *let_in_at = Some(let_in_at.map_or(sequence, |before| before.min(sequence)));
+    /// Records that a listener joined at `sequence`. Every later clip must be delivered to it.
+    pub fn joined_at(&self, sequence: u64) {
+        let joined_at = &mut self.lock().joined_at;
+        *joined_at = Some(joined_at.map_or(sequence, |before| before.min(sequence)));
     }
 
-    pub(super) fn take_let_in(&self) -> Option<u64> {
-        self.lock().let_in_at.take()
+    pub(super) fn take_joined_at(&self) -> Option<u64> {
+        self.lock().joined_at.take()
     }
 
-    /// The record should be looked at at once.
+    /// The record is to be read at once.
     pub fn look(&self) {
         self.changed.notify_one();
     }
@@ -163,26 +186,29 @@ impl Link {
         self.changed.notified().await;
     }
 
-    pub(super) fn set_holds(&self, holds: bool) {
-        self.holds.store(holds, Ordering::Relaxed);
+    pub(super) fn set_owner(&self, owner: bool) {
+        self.owner.store(owner, Ordering::Relaxed);
     }
 
-    /// Whether this node holds the livestream.
-    pub(super) fn holds(&self) -> bool {
-        self.holds.load(Ordering::Relaxed)
+    /// Whether this node is the owner, or has not said yet that it no longer is.
+    pub(super) fn is_owner(&self) -> bool {
+        self.owner.load(Ordering::Relaxed)
     }
 
-    pub(super) fn set_elsewhere(&self, listeners: usize) {
-        self.elsewhere.store(listeners, Ordering::Relaxed);
+    pub(super) fn set_remote_listeners(&self, listeners: usize) {
+        self.remote_listeners.store(listeners, Ordering::Relaxed);
     }
 
-    /// How many listen on other nodes.
-    pub(super) fn elsewhere(&self) -> usize {
-        self.elsewhere.load(Ordering::Relaxed)
+    pub(super) fn remote_listeners(&self) -> usize {
+        self.remote_listeners.load(Ordering::Relaxed)
     }
 
     pub(super) async fn has_work(&self) {
         self.work.notified().await;
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.lock().clips.is_empty()
     }
 
     pub(super) fn take(&self) -> Option<Waiting> {
@@ -192,35 +218,21 @@ impl Link {
         Some(clip)
     }
 
-    /// Lets go of all that waits.
+    /// Refuses every clip that waits.
     pub(super) fn refuse_all(&self, why: Unpublished) {
         let mut state = self.lock();
         let refused = std::mem::take(&mut state.clips);
         state.bytes = 0;
         drop(state);
-        self.figures.drop_clips("not_holder", refused.len() as u64);
-        for waiting in refused {
+        self.metrics.drop_clips("not_owner", refused.len() as u64);
+        for mut waiting in refused {
             waiting.answer(Err(why));
         }
     }
 
-    pub(super) fn is_ended(&self) -> bool {
-        self.lock().ended
-    }
-
-    /// Whether the show before was ended; a new one begins.
-    pub(super) fn begin(&self, provisional: bool) {
-        let mut state = self.lock();
-        state.ended = false;
-        state.provisional = provisional;
-    }
-
-    pub(super) fn settled(&self) {
-        self.lock().provisional = false;
-    }
-
-    pub(super) fn end_is_done(&self) {
-        self.lock().ended = false;
+    /// Whether the livestream was ended; the task is told once.
+    pub(super) fn take_ended(&self) -> bool {
+        std::mem::take(&mut self.lock().ended)
     }
 }
 
@@ -231,22 +243,22 @@ mod tests {
     use super::*;
 
     fn link(clips: usize, bytes: usize) -> Arc<Link> {
-        let figures = Figures::new(&prometheus::Registry::new()).expect("figures");
-        Link::new(LinkBounds { clips, bytes }, figures).0
+        let metrics = Metrics::new(&prometheus::Registry::new()).expect("metrics");
+        Link::new(LinkBounds { clips, bytes }, metrics).0
     }
 
     proptest! {
         #[test]
-        fn what_waits_is_bounded_the_latest_stays_and_every_ticket_is_answered(
+        fn queue_is_bounded_and_every_ticket_answered(
             sizes in prop::collection::vec(0..40_usize, 1..30), clips in 1..6_usize, bytes in 1..60_usize,
         ) {
             let link = link(clips, bytes);
             let tickets: Vec<Ticket> = sizes
                 .iter()
-                .map(|size| link.publish(vec![0; *size].into()).expect("a ticket"))
+                .map(|size| link.publish(vec![0; *size].into()))
                 .collect();
             let mut kept = Vec::new();
-            while let Some(waiting) = link.take() {
+            while let Some(mut waiting) = link.take() {
                 kept.push(waiting.clip.len());
                 waiting.answer(Ok(kept.len() as u64));
             }
@@ -265,20 +277,30 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_is_told_when_the_hold_is_lost() {
+    fn every_ticket_is_answered_when_the_owner_changes() {
         let link = link(8, 100);
-        let mut ticket = link.publish(Bytes::from_static(b"clip")).expect("a ticket");
+        let mut ticket = link.publish(Bytes::from_static(b"clip"));
         link.refuse_all(Unpublished::Superseded);
         assert_eq!(ticket.try_recv(), Ok(Err(Unpublished::Superseded)));
         assert!(link.take().is_none());
     }
 
-    #[test]
-    fn while_the_engine_is_away_from_the_start_nobody_is_kept_waiting() {
+    #[tokio::test(start_paused = true)]
+    async fn ticket_is_answered_within_the_limit() {
         let link = link(8, 100);
-        link.begin(true);
-        assert!(link.publish(Bytes::from_static(b"clip")).is_none());
-        link.settled();
-        assert!(link.publish(Bytes::from_static(b"clip")).is_some());
+        let limit = Duration::from_secs(6);
+        let mut early = link.publish(Bytes::from_static(b"early"));
+        tokio::time::advance(limit / 2).await;
+        let mut late = link.publish(Bytes::from_static(b"late"));
+        link.drop_overdue(limit);
+        assert!(early.try_recv().is_err(), "it may still be published");
+        tokio::time::advance(limit / 2).await;
+        link.drop_overdue(limit);
+        assert_eq!(early.try_recv(), Ok(Err(Unpublished::Away)));
+        assert!(late.try_recv().is_err());
+        assert_eq!(
+            link.take().map(|it| it.clip),
+            Some(Bytes::from_static(b"late"))
+        );
     }
 }

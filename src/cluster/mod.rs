@@ -1,19 +1,20 @@
-//! Many nodes, one show: its clips on every node that has listeners, its streamer on one.
+//! Many nodes, one livestream: its listeners on every node, its streamer on one.
 //!
-//! Nodes share an engine, Redis or Valkey. Each livestream has a *record* there ([`records`]): which node holds it, in
-//! which *epoch*, and how it is going. A clip goes from the holder to one channel per livestream, which a node subscribes
-//! to with its first listener; the engine keeps the latest few, so that a node that missed some can fetch them. Every
-//! pulse (a second) each node compares each livestream that it has with its record; everything else is a short cut.
+//! Nodes share a Redis or Valkey. Each livestream has a *record* there ([`records`]): which node is its owner, in which
+//! *epoch*, and how it is going. A clip goes from the owner to one channel per livestream, which a node subscribes to with
+//! its first listener; Redis keeps the latest clips, the *history*, from which a node fetches what it missed. At every
+//! *heartbeat* (a second) each node compares each of its livestreams with the record; everything else is a short cut.
+//! What follows from that is decided by [`crate::broadcast::ownership`].
 //!
 //! ```text
-//! relay ─▶ Link ─▶ Keeper ─▶ Records ─▶ Engine ─▶ Redis, Valkey
-//!   ▲                │  ▲                  │
-//!   └──── Node ◀─────┘  └──── channel ◀────┘
+//! relay ─▶ Link ─▶ LivestreamTask ─▶ Records ─▶ Redis
+//!   ▲                │  ▲                        │
+//!   └──── Node ◀─────┘  └────── channel ◀────────┘
 //! ```
 //!
-//! **Invariant**: of two nodes that think they hold a livestream, only the one with the newer epoch can publish, and the
-//! other learns of it with its next word. Local listeners never wait for the engine. Without `cluster.url` nothing of
-//! this runs.
+//! **Invariant**: of two nodes that think they own a livestream, only the one with the newer epoch can publish, and the
+//! other learns of it with its next command. Local listeners never wait for Redis. Without `cluster.url` nothing of this
+//! runs.
 
 /// A script of these pieces in `scripts/`, one after the other.
 macro_rules! script {
@@ -22,16 +23,16 @@ macro_rules! script {
     };
 }
 
-mod engine;
-mod figures;
+mod client;
 mod follower;
 mod frame;
-mod keeper;
 mod link;
+mod livestream_task;
+mod metrics;
+mod node_registry;
+mod orphans;
 mod records;
-mod register;
 mod returns;
-mod roster;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -41,26 +42,23 @@ use std::time::Duration;
 use bytes::Bytes;
 use prometheus::Registry;
 use secrecy::ExposeSecret as _;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::broadcast::{LivestreamId, UserId};
 use crate::config::{Config, ConfigError};
-use engine::Engine;
-use figures::Figures;
-use keeper::Keeper;
+use client::Redis;
 use link::LinkBounds;
+use livestream_task::{LivestreamTask, PIECE};
+use metrics::Metrics;
+use node_registry::NodeRegistry;
 use records::Records;
-use register::Register;
 use returns::Returns;
 
 pub use follower::{Follower, Position, Verdict};
 pub use frame::{Message, RemoteClip, decode};
-pub use link::{Grant, Link, Ticket, Unpublished};
+pub use link::{Link, Ticket, Unpublished};
 pub use records::Phase;
 pub use returns::ReturnKey;
-
-/// Livestreams that fetch what they missed at the same time.
-const CATCHING_UP: usize = 8;
 
 /// How a livestream stands on this node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,16 +74,16 @@ pub enum Standing {
     Grace,
 }
 
-/// What was seen of a livestream at a pulse.
+/// What a heartbeat told of a livestream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seen {
-    /// How it is going, where this node has no say in it.
+    /// How it is going, unless a streamer here decides that.
     pub phase: Option<Phase>,
     /// How many listen on other nodes.
     pub elsewhere: usize,
 }
 
-/// How a livestream was going when it was looked at.
+/// How a livestream was going when its record was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Glance {
     /// How it was going.
@@ -104,21 +102,21 @@ pub trait Node: Send + Sync + 'static {
     fn clip(&self, id: &LivestreamId, clip: Bytes);
     /// How a livestream is going.
     fn seen(&self, id: &LivestreamId, seen: Seen);
-    /// Another node holds the livestream: the streamer here is one no more.
+    /// Another node owns the livestream: the streamer here has been replaced.
     fn superseded(&self, id: &LivestreamId);
-    /// The engine has not been heard for too long: the streamer here should look elsewhere.
-    fn lease_lost(&self, id: &LivestreamId);
-    /// The show is over, and it falls to this node to write that down.
+    /// Another node has a streamer, too, and nobody knows which is newer: the one here is to connect again.
+    fn come_again(&self, id: &LivestreamId);
+    /// The livestream is over, and this node clears its flag.
     fn over(&self, id: &LivestreamId);
-    /// The show is live here: it may have been written down otherwise since.
+    /// The livestream is live here: another node may have cleared its flag since it was set.
     fn still_live(&self, id: &LivestreamId);
-    /// Nobody here has to do with the livestream: forgets it. False if somebody has come.
+    /// Forgets a livestream that nobody here has to do with. False if somebody has come.
     fn release(&self, id: &LivestreamId) -> bool;
 }
 
-/// The engine cannot be asked now.
+/// Redis cannot be asked now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the cluster's engine cannot be asked now")]
+#[error("Redis cannot be asked now")]
 pub struct Away;
 
 /// See the module; cheap to clone.
@@ -127,18 +125,23 @@ pub struct Cluster(Arc<Inner>);
 
 struct Inner {
     records: Records,
-    register: Register,
+    registry: NodeRegistry,
     returns: Returns,
-    figures: Figures,
+    metrics: Metrics,
     bounds: LinkBounds,
     lease: Duration,
-    pulse: Duration,
+    heartbeat: Duration,
     linger: Duration,
-    backlog_clips: usize,
-    catching_up: Semaphore,
+    /// Clips of the history that a joining listener gets.
+    joiners_clips: usize,
+    history_clips: usize,
+    history_bytes: usize,
+    /// Clips that may be on their way from or to the history, over all livestreams.
+    bulk: Semaphore,
+    bulk_clips: usize,
     // A lock: taken when a livestream comes or goes.
     links: Mutex<HashMap<LivestreamId, Arc<Link>>>,
-    /// Set once: this node stops, and says no more that it is there.
+    /// Set once: this node stops, and no longer says that it is there.
     leaving: AtomicBool,
     // Set once, when it starts.
     node: OnceLock<Arc<dyn Node>>,
@@ -151,9 +154,9 @@ impl Cluster {
             return Ok(None);
         };
         let wrong = |problem: String| ConfigError::value("cluster.url", problem);
-        let figures = Figures::new(registry).map_err(|error| wrong(error.to_string()))?;
-        let engine =
-            Engine::new(url.expose_secret(), &config.cluster, figures.clone()).map_err(wrong)?;
+        let metrics = Metrics::new(registry).map_err(|error| wrong(error.to_string()))?;
+        let redis =
+            Redis::new(url.expose_secret(), &config.cluster, metrics.clone()).map_err(wrong)?;
         let host = || {
             rustix::system::uname()
                 .nodename()
@@ -163,21 +166,25 @@ impl Cluster {
         let name = config.cluster.node.clone().unwrap_or_else(host);
         // Unlike any other process's, also of this node's next.
         let node = format!("{name}-{:08x}", rand::random::<u32>());
-        let engine = Arc::new(engine);
+        let redis = Arc::new(redis);
+        let bulk_clips = (config.cluster.fetch_bytes / config.upload.max_clip_bytes).max(PIECE);
         Ok(Some(Self(Arc::new(Inner {
-            register: Register::new(engine.clone(), &config.cluster),
-            returns: Returns::new(engine.clone(), config),
-            records: Records::new(engine, node, config),
-            figures,
+            registry: NodeRegistry::new(redis.clone(), &config.cluster),
+            returns: Returns::new(redis.clone(), config),
+            records: Records::new(redis, node, config),
+            metrics,
             bounds: LinkBounds {
                 clips: config.cluster.queue_clips,
                 bytes: config.cluster.queue_bytes,
             },
             lease: config.cluster.lease,
-            pulse: config.cluster.pulse,
+            heartbeat: config.cluster.heartbeat,
             linger: config.cluster.linger,
-            backlog_clips: config.livestream.backlog_clips,
-            catching_up: Semaphore::new(CATCHING_UP),
+            joiners_clips: config.livestream.backlog_clips,
+            history_clips: config.cluster.history_clips.max(1),
+            history_bytes: config.cluster.history_bytes,
+            bulk: Semaphore::new(bulk_clips),
+            bulk_clips,
             links: Mutex::default(),
             leaving: AtomicBool::new(false),
             node: OnceLock::new(),
@@ -190,8 +197,8 @@ impl Cluster {
             return;
         }
         tracing::info!(node = self.0.records.node, "this node is one of a cluster");
-        tokio::spawn(self.0.records.engine.clone().run());
-        tokio::spawn(roster::run(self.0.clone()));
+        tokio::spawn(self.0.records.redis.clone().run());
+        tokio::spawn(orphans::run(self.0.clone()));
     }
 
     /// What ties a livestream of this node to the others; must be called on the runtime, after [`Self::start`].
@@ -200,20 +207,17 @@ impl Cluster {
         if let Some(link) = links.get(id) {
             return link.clone();
         }
-        let (link, requests) = Link::new(self.0.bounds, self.0.figures.clone());
+        let (link, requests) = Link::new(self.0.bounds, self.0.metrics.clone());
         links.insert(id.clone(), link.clone());
-        let keeper = Keeper::new(id.clone(), self.0.clone(), link.clone(), requests);
-        tokio::spawn(keeper.run());
+        let task = LivestreamTask::new(id.clone(), self.0.clone(), link.clone(), requests);
+        tokio::spawn(task.run());
         link
     }
 
     /// How a livestream is going over all nodes.
     pub async fn look(&self, id: &LivestreamId) -> Result<Glance, Away> {
         let keys = self.0.records.keys(id);
-        let record = self.0.records.look(&keys).await.map_err(|_| Away)?;
-        if record.expired {
-            self.0.node().over(id);
-        }
+        let record = self.0.records.read(&keys).await.map_err(|_| Away)?;
         Ok(Glance {
             phase: record.phase,
             sequence: record.sequence,
@@ -240,43 +244,70 @@ impl Cluster {
         }
     }
 
-    /// Whether the engine answers.
+    /// Whether Redis answers.
     pub fn is_up(&self) -> bool {
-        self.0.records.engine.is_up()
+        self.0.records.redis.is_up()
     }
 
-    /// Waits for the engine.
+    /// Whether Redis has not answered for as long as the lease: nothing that a streamer sends here reaches other nodes.
+    pub fn is_cut_off(&self) -> bool {
+        self.0.records.redis.silence() >= self.0.lease
+    }
+
+    /// Waits for Redis.
     pub async fn up(&self) {
-        let mut generation = self.0.records.engine.generation();
+        let mut generation = self.0.records.redis.generation();
         while !self.is_up() && generation.changed().await.is_ok() {}
     }
 
-    /// This node stops: once what waits is handed on, its livestreams are in their grace. How many nodes are left to
-    /// await their streamers; none if nobody knows.
+    /// This node stops: once every clip is published, its livestreams are in their grace period. How many nodes are left to
+    /// await their streamers; none if nobody knows. The last node ends what nobody else will.
     pub async fn leave(&self, limit: Duration) -> Option<usize> {
         let links: Vec<Arc<Link>> = self.0.links().values().cloned().collect();
         let handed_on = async {
             for link in &links {
                 link.nudge();
-                while link.holds() {
+                while link.is_owner() {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
             }
         };
         tokio::time::timeout(limit, handed_on).await.ok();
         self.0.leaving.store(true, Ordering::SeqCst);
-        let node = &self.0.records.node;
-        self.0.register.sign(node, false).await.ok()
+        let left = self.left_after_this().await;
+        if left == Some(0)
+            && let Err(error) = orphans::end_all(&self.0).await
+        {
+            tracing::error!(%error, "flags of other nodes may be left set; a node that starts clears its own");
+        }
+        left
+    }
+
+    /// How many other nodes are there: they said so lately, and Redis still has their connection.
+    async fn left_after_this(&self) -> Option<usize> {
+        let records = &self.0.records;
+        let nodes = self.0.registry.sign(&records.node, false).await.ok()?;
+        let mut left = 0;
+        for node in &nodes {
+            left += records.tell(node, "").await.ok()?.min(1);
+        }
+        Some(left)
     }
 }
 
 impl Inner {
+    /// Waits until so many clips may be on their way; none never happens, for the semaphore is never closed.
+    async fn bulk_permit(&self, clips: usize) -> Option<SemaphorePermit<'_>> {
+        let clips = u32::try_from(clips.min(self.bulk_clips)).unwrap_or(u32::MAX);
+        self.bulk.acquire_many(clips).await.ok()
+    }
+
     fn links(&self) -> MutexGuard<'_, HashMap<LivestreamId, Arc<Link>>> {
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn node(&self) -> &dyn Node {
-        // Keepers run after `start` only.
+        // Tasks run after `start` only.
         self.node.get().map_or(&Nobody, |node| &**node)
     }
 
@@ -288,12 +319,12 @@ impl Inner {
             return false;
         }
         links.remove(id);
-        self.records.engine.close_inbox(channel);
+        self.records.redis.close_inbox(channel);
         true
     }
 }
 
-/// What a cluster works for before it has started.
+/// The node before the start.
 struct Nobody;
 
 impl Node for Nobody {
@@ -306,7 +337,7 @@ impl Node for Nobody {
     fn clip(&self, _: &LivestreamId, _: Bytes) {}
     fn seen(&self, _: &LivestreamId, _: Seen) {}
     fn superseded(&self, _: &LivestreamId) {}
-    fn lease_lost(&self, _: &LivestreamId) {}
+    fn come_again(&self, _: &LivestreamId) {}
     fn over(&self, _: &LivestreamId) {}
     fn still_live(&self, _: &LivestreamId) {}
     fn release(&self, _: &LivestreamId) -> bool {

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::engine::{Engine, EngineError, Script};
+use super::client::{CommandError, Redis, Script};
 use crate::broadcast::UserId;
 use crate::config::Config;
 
@@ -14,7 +14,7 @@ pub type ReturnKey = [u8; 32];
 
 /// See the module.
 pub(super) struct Returns {
-    engine: Arc<Engine>,
+    redis: Arc<Redis>,
     prefix: String,
     window: String,
     max_per_user: String,
@@ -23,9 +23,9 @@ pub(super) struct Returns {
 }
 
 impl Returns {
-    pub(super) fn new(engine: Arc<Engine>, config: &Config) -> Self {
+    pub(super) fn new(redis: Arc<Redis>, config: &Config) -> Self {
         Self {
-            engine,
+            redis,
             prefix: format!("{}:returns:", config.cluster.prefix),
             window: config.identity.return_window.as_millis().to_string(),
             max_per_user: config.identity.max_returns_per_user.to_string(),
@@ -42,29 +42,29 @@ impl Returns {
         &self,
         user: &UserId,
         returns: &[ReturnKey],
-    ) -> Result<(), EngineError> {
+    ) -> Result<(), CommandError> {
         let mut arguments = vec![self.window.as_bytes(), self.max_per_user.as_bytes()];
         arguments.extend(returns.iter().map(|key| &key[..]));
         let user = self.key(user);
-        self.engine
+        self.redis
             .run_script::<u8>(&self.remember, &[user.as_bytes()], &arguments)
             .await
             .map(|_| ())
     }
 
-    pub(super) async fn forget(&self, user: &UserId, key: &ReturnKey) -> Result<(), EngineError> {
+    pub(super) async fn forget(&self, user: &UserId, key: &ReturnKey) -> Result<(), CommandError> {
         let mut command = redis::cmd("ZREM");
         command.arg(self.key(user)).arg(key);
-        self.engine.call::<u64>(&command).await.map(|_| ())
+        self.redis.call::<u64>(&command).await.map(|_| ())
     }
 
     pub(super) async fn may_return(
         &self,
         user: &UserId,
         key: &ReturnKey,
-    ) -> Result<bool, EngineError> {
+    ) -> Result<bool, CommandError> {
         let user = self.key(user);
-        self.engine
+        self.redis
             .run_script(&self.may_return, &[user.as_bytes()], &[key])
             .await
     }

@@ -90,8 +90,9 @@ impl Config {
             ("log.refusals_per_minute", log.refusals_per_minute.into(), 0, COUNT),
             ("google.max_requests", google.max_requests as u64, 1, 100_000),
             ("google.cache_entries", google.cache_entries, 1, COUNT),
-            ("cluster.replay_clips", cluster.replay_clips as u64, 1, COUNT),
-            ("cluster.replay_bytes", cluster.replay_bytes as u64, 1, MEMORY),
+            ("cluster.history_clips", cluster.history_clips as u64, 1, COUNT),
+            ("cluster.history_bytes", cluster.history_bytes as u64, 1, MEMORY),
+            ("cluster.fetch_bytes", cluster.fetch_bytes as u64, 1, MEMORY),
             ("cluster.queue_clips", cluster.queue_clips as u64, 1, COUNT),
             ("cluster.queue_bytes", cluster.queue_bytes as u64, 1, MEMORY),
         ]
@@ -122,7 +123,7 @@ impl Config {
             ("google.request_timeout", google.request_timeout, MILLISECOND, Duration::from_millis(4_500)),
             ("google.cache_ttl", google.cache_ttl, Duration::ZERO, DAY),
             ("cluster.lease", cluster.lease, MILLISECOND, HOUR),
-            ("cluster.pulse", cluster.pulse, MILLISECOND, HOUR),
+            ("cluster.heartbeat", cluster.heartbeat, MILLISECOND, HOUR),
             ("cluster.timeout", cluster.timeout, MILLISECOND, SECOND * 2),
             ("cluster.linger", cluster.linger, Duration::ZERO, DAY),
         ]
@@ -176,9 +177,9 @@ impl Config {
             ),
         );
         problems.push_if(
-            cluster.lease < cluster.pulse.saturating_mul(2).saturating_add(cluster.timeout),
+            cluster.lease < cluster.heartbeat.saturating_mul(2).saturating_add(cluster.timeout),
             "cluster.lease",
-            "must be at least twice cluster.pulse and cluster.timeout, or one lost command would lose it",
+            "must be at least twice cluster.heartbeat and cluster.timeout, or one lost command would lose it",
         );
         problems.push_if(
             cluster.queue_bytes < upload.max_clip_bytes,

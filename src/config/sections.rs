@@ -254,22 +254,25 @@ pub struct Cluster {
     pub node: Option<String>,
     /// Prefix of all keys and channels: a different one for each deployment on the same Redis.
     pub prefix: String,
-    /// How long a silent node stays owner of its livestreams: at least twice the heartbeat and `timeout`.
+    /// How long a silent node stays owner of its livestreams, and an upload waits for its ack at most: at least twice the
+    /// heartbeat and `timeout`.
     #[serde(with = "humantime_serde")]
     pub lease: Duration,
     /// The interval of the heartbeat, with which a node compares each of its livestreams with Redis.
     #[serde(with = "humantime_serde")]
-    pub pulse: Duration,
+    pub heartbeat: Duration,
     /// How long a Redis command may take.
     #[serde(with = "humantime_serde")]
     pub timeout: Duration,
     /// How long a node goes on receiving a livestream's clips after its last local listener left.
     #[serde(with = "humantime_serde")]
     pub linger: Duration,
-    /// The history in Redis: the latest clips of each livestream, for nodes that missed some.
-    pub replay_clips: usize,
-    /// The total size of the history of one livestream in Redis.
-    pub replay_bytes: usize,
+    /// The history: the latest clips of each livestream that Redis and the owner keep, for nodes that missed some.
+    pub history_clips: usize,
+    /// The total size of the history of one livestream.
+    pub history_bytes: usize,
+    /// The total size of all clips that a node fetches from histories, or publishes again, at the same time.
+    pub fetch_bytes: usize,
     /// Clips of one livestream that may wait for Redis; beyond, other nodes do not get the oldest.
     pub queue_clips: usize,
     /// Bytes of one livestream that may wait for Redis.
@@ -283,11 +286,12 @@ impl Default for Cluster {
             node: None,
             prefix: "castaway".into(),
             lease: Duration::from_secs(6),
-            pulse: Duration::from_secs(1),
+            heartbeat: Duration::from_secs(1),
             timeout: Duration::from_secs(1),
             linger: Duration::from_secs(10),
-            replay_clips: 16,
-            replay_bytes: 4 << 20,
+            history_clips: 16,
+            history_bytes: 4 << 20,
+            fetch_bytes: 16 << 20,
             queue_clips: 128,
             queue_bytes: 16 << 20,
         }

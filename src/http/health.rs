@@ -21,6 +21,7 @@ struct Inner {
     // A lock: written at the start and at the stop, read by health checks.
     phase: Mutex<Phase>,
     degraded: Box<dyn Fn() -> Vec<String> + Send + Sync>,
+    unfit: Box<dyn Fn() -> Option<String> + Send + Sync>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,11 +32,16 @@ enum Phase {
 }
 
 impl Readiness {
-    /// Not ready yet. `degraded` says in words what does not work although clients are served.
-    pub fn new(degraded: impl Fn() -> Vec<String> + Send + Sync + 'static) -> Self {
+    /// Not ready yet. `degraded` says in words what does not work although clients are served, `unfit` why another node
+    /// serves new clients better.
+    pub fn new(
+        degraded: impl Fn() -> Vec<String> + Send + Sync + 'static,
+        unfit: impl Fn() -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
         Self(Arc::new(Inner {
             phase: Mutex::new(Phase::Starting),
             degraded: Box::new(degraded),
+            unfit: Box::new(unfit),
         }))
     }
 
@@ -70,6 +76,12 @@ impl Readiness {
                 "not ready: stopping\n".into(),
             ),
             Phase::Ready => {
+                if let Some(reason) = (self.0.unfit)() {
+                    return (
+                        StatusCode::SERVICE_UNAVAILABLE,
+                        format!("not ready: {reason}\n"),
+                    );
+                }
                 let mut text = "ready\n".to_owned();
                 for reason in self.degraded() {
                     // Running livestreams go on, and no other machine would fare better: so it stays ready.
@@ -132,7 +144,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_root_answers_as_the_original_did() {
-        let readiness = Readiness::new(Vec::new);
+        let readiness = Readiness::new(Vec::new, || None);
         assert_eq!(
             get(&readiness, "/").await,
             (200, "Media server is up and running.".into())
@@ -141,7 +153,7 @@ mod tests {
 
     #[tokio::test]
     async fn readiness_follows_the_daemons_life_and_says_why_not() {
-        let readiness = Readiness::new(|| vec!["firestore is down".into()]);
+        let readiness = Readiness::new(|| vec!["firestore is down".into()], || None);
         assert_eq!(
             get(&readiness, "/readyz").await,
             (503, "not ready: starting\n".into())
@@ -160,8 +172,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn node_that_is_unfit_is_not_ready() {
+        let readiness = Readiness::new(Vec::new, || Some("cut off".into()));
+        readiness.ready();
+        assert_eq!(
+            get(&readiness, "/readyz").await,
+            (503, "not ready: cut off\n".into())
+        );
+    }
+
+    #[tokio::test]
     async fn metrics_are_in_prometheus_text() {
-        let readiness = Readiness::new(Vec::new);
+        let readiness = Readiness::new(Vec::new, || None);
         let (status, text) = get(&readiness, "/metrics").await;
         assert_eq!(status, 200);
         assert!(

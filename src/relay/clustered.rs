@@ -99,19 +99,6 @@ impl Relay {
         streamer
     }
 
-    /// This node is cut off from the others for too long to hold the livestream; who was its streamer.
-    pub fn forfeit(&self, id: &LivestreamId, now: Instant) -> Option<SocketId> {
-        let found = self.find(id)?;
-        let mut show = lock(&found);
-        if !show.livestream.forfeit(now) {
-            return None;
-        }
-        let streamer = show.streamer.take();
-        drop(show);
-        self.event("lost");
-        streamer
-    }
-
     /// A show is over, and it falls to this node to write that down.
     pub fn is_over(&self, id: &LivestreamId) {
         self.0.directory.set_streamer_connected(id, false);

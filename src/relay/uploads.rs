@@ -114,7 +114,7 @@ impl Relay {
         let listeners = show.count();
         // Queued under the lock, in order; nobody here waits for it.
         let link = show.link.as_ref();
-        let ticket = link.and_then(|link| link.publish(clip.bytes.clone()));
+        let ticket = link.map(|link| link.publish(clip.bytes.clone()));
         drop(show);
         self.0.metrics.clips_in.inc();
         self.0.metrics.clip_bytes_in.inc_by(length as u64);

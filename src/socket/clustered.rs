@@ -33,14 +33,14 @@ impl Node for Sockets {
         }
     }
 
-    fn lease_lost(&self, id: &LivestreamId) {
-        let Some(streamer) = self.0.relay.forfeit(id, now()) else {
+    fn come_again(&self, id: &LivestreamId) {
+        let Some(streamer) = self.0.relay.yield_to_other(id) else {
             return;
         };
         if let Some(socket) = self.find(Role::Streamer, streamer) {
             self.emit(&socket, wire::ERROR, &Refusal::Unavailable.text());
         }
-        // Its transport is closed, with all that it carries: it comes back, and may find a node that has Redis.
+        // Its transport is closed, with all that it carries: it comes back, and the one that comes last has the livestream.
         let sockets = self.clone();
         tokio::spawn(async move {
             tokio::time::sleep(FAREWELL).await;

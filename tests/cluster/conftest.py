@@ -54,7 +54,8 @@ def pytest_runtest_makereport(item, call):
 def pytest_collection_modifyitems(items):
     """Several run beside each other: what shares nodes stays together."""
     for item in items:
-        engine = item.callspec.params.get("engine", "") if hasattr(item, "callspec") else ""
-        item.add_marker(pytest.mark.xdist_group(f"{item.path.stem} {engine}"))
+        params = item.callspec.params if hasattr(item, "callspec") else {}
+        group = [item.path.stem, params.get("engine", ""), str(params.get("seed", ""))]
+        item.add_marker(pytest.mark.xdist_group(" ".join(group)))
     # The longest first.
     items.sort(key=lambda item: item.path.stem != "test_partitions")

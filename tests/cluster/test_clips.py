@@ -4,7 +4,7 @@ import asyncio
 import time
 
 from rig.cluster import all_hear
-from rig.nodes import PULSE
+from rig.nodes import HEARTBEAT
 from rig.people import SERVER, Listener
 from rig.waiting import throughout, until
 
@@ -148,7 +148,7 @@ async def test_a_host_who_leaves_ends_the_show_everywhere_at_once(cluster):
     await host.leave()
     for listener in listeners:
         await until(listener.told.is_set, f"{listener} at {listener.node.name} is told that it is over", 3)
-    assert time.monotonic() - began < 1 + PULSE * 2
+    assert time.monotonic() - began < 1 + HEARTBEAT * 2
     assert all("ended" in listener.states() for listener in listeners)
     await cluster.flagged(show, False)
     for node in cluster.nodes:

@@ -43,7 +43,6 @@ async def test_a_show_that_came_and_went_without_the_engine_leaves_no_flag(clust
     for node in cluster.nodes:
         await until(node.degraded, f"{node.name} says that it is degraded", 6)
     host = await cluster.host(show, cluster.nodes[0])
-    await host.say_and_wait()
     await cluster.flagged(show, True)
     await host.leave()
     # Longer than a livestream is kept that nobody uses.

@@ -33,7 +33,6 @@ enum Step {
     Follow(u8),
     HandOn,
     Yield,
-    Forfeit,
     Release,
 }
 
@@ -52,7 +51,6 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (0..4_u8).prop_map(Step::Follow),
         3 => Just(Step::HandOn),
         1 => Just(Step::Yield),
-        1 => Just(Step::Forfeit),
         1 => Just(Step::Release),
     ]
 }
@@ -214,12 +212,6 @@ proptest! {
                 Step::Yield => {
                     prop_assert_eq!(livestream.yield_to_other(), model.holder.is_some());
                     model.elsewhere |= model.holder.take().is_some();
-                }
-                Step::Forfeit => {
-                    prop_assert_eq!(livestream.forfeit(now), model.holder.is_some());
-                    if model.holder.take().is_some() {
-                        model.deadline = Some(now + GRACE);
-                    }
                 }
                 Step::Release => {
                     let idle = members.is_empty() && model.holder.is_none();

@@ -1,4 +1,4 @@
--- What every script begins with: the engine's clock, the only one that all nodes share, in milliseconds.
+-- Every script begins with Redis's clock, the only one that all nodes share, in milliseconds.
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local whole = function(number) return string.format('%.0f', number) end

@@ -1,33 +1,30 @@
--- What every script that is about a livestream goes on with. Its record is a hash:
---   epoch     rises with every new holder, for ever: the engine's clock in microseconds, or one more than before
---   node      which node holds it
---   phase     live, grace or ended, as of the last word from its holder
---   till      until when that is so, in milliseconds of the engine's clock
---   grace     how long the grace is, in milliseconds
---   sequence  of its latest clip
---   count     clips published in this epoch
---   since     when its streamer came, in milliseconds
---   kept      bytes of the clips that are kept
+-- The record of a livestream is a hash:
+--   epoch     rises with every new owner: Redis's clock in microseconds, or one more than before
+--   node      the owner
+--   phase     live, grace or ended, as it was said last
+--   until     until when that is so, in milliseconds of Redis's clock
+--   grace     the grace period, in milliseconds
+--   sequence  of the latest clip in the history
+--   known     the highest sequence that was given, where Redis lost some of the history
 local read = function()
-  local fields = redis.call('HMGET', KEYS[1], 'epoch', 'node', 'phase', 'till', 'grace', 'sequence', 'count', 'since')
-  if not fields[1] then return nil end
+  local fields = redis.call('HMGET', KEYS[1], 'epoch', 'node', 'phase', 'until', 'grace', 'sequence')
+  if not fields[1] then return { epoch = 0, node = '', phase = 'missing', left = 0, grace = 0, sequence = 0 } end
   local record = {
-    epoch = tonumber(fields[1]), node = fields[2], phase = fields[3], till = tonumber(fields[4]),
-    grace = tonumber(fields[5]), sequence = tonumber(fields[6]), count = tonumber(fields[7]),
-    since = tonumber(fields[8]),
+    epoch = tonumber(fields[1]), node = fields[2], phase = fields[3], stored = fields[3],
+    left = tonumber(fields[4]) - now, grace = tonumber(fields[5]), sequence = tonumber(fields[6]),
   }
-  -- What time has made of it: a holder that gives no sign is lost, a grace runs out.
-  record.left = record.till - now
+  -- What time has made of it: an owner that gives no sign is lost, a grace period is over.
   if record.phase == 'live' and record.left <= 0 then
     record.phase = 'grace'
     record.left = record.left + record.grace
   end
-  if record.phase == 'grace' and record.left <= 0 then
-    record.phase = 'ended'
-    record.expired = true
-  end
+  if record.phase == 'grace' and record.left <= 0 then record.phase = 'expired' end
   return record
 end
 
--- Kept for long after its end, so that whoever comes late learns of that, too.
+local told = function(record)
+  return { whole(now), whole(record.epoch), record.node, record.phase, whole(math.max(record.left, 0)), whole(record.sequence) }
+end
+
+-- Kept for long after its end, so that a node that was away learns of the end, too.
 local keep = function(grace) redis.call('PEXPIRE', KEYS[1], whole(grace * 2 + 120000)) end

@@ -103,7 +103,7 @@ class Cluster:
 
     async def _holders(self):
         alive = [node for node in self.nodes if node.alive]
-        held = await asyncio.gather(*(node.metric("castaway_cluster_livestreams", 'role="holder"') for node in alive))
+        held = await asyncio.gather(*(node.metric("castaway_cluster_livestreams", 'role="owner"') for node in alive))
         return sum(held)
 
     async def sweep(self):

@@ -4,9 +4,9 @@ Pure: no clock, no network. A clip is named by the host's session (each connecti
 place in that session; a listener's sitting is one connection of it. `violations` gives one line for each broken promise,
 none for a good history.
 
-A node that is cut off lets a host in *for the time being*: it cannot know whether others have one. Until it is back and has
-settled that, its `ok: true` is a promise to its own listeners alone, and its sequences are its own; and who listens to
-such a host there is not handed afterwards what was said elsewhere until it was settled, for order comes first.
+A node that is cut off lets a host in *unconfirmed*: it cannot know whether others have one. Nothing is acknowledged until it
+is confirmed. A listener who heard such a host is not handed afterwards what was said elsewhere until then, for order comes
+first.
 """
 
 from collections import defaultdict
@@ -148,9 +148,7 @@ def _lost(events):
         settled = max((alone[session][1] for session in mine), default=since)
         for ack in _of(events, Acked):
             clip = (ack.session, ack.index)
-            node, until = alone.get(ack.session, (seat.node, 0))
-            promised = sent.get(clip, 0) > since and (node == seat.node or ack.at > until)
-            due = promised and (ack.session in mine or sent[clip] > settled)
+            due = sent.get(clip, 0) > since and (ack.session in mine or sent[clip] > settled)
             if due and (*me, *clip) not in heard:
                 yield f"lost: {seat.listener}/{seat.sitting} at {seat.node} never heard {clip}, sequence {ack.sequence}"
 
@@ -209,13 +207,11 @@ def _seats(events):
 
 def sequences(events):
     """Later clips have higher sequences, over all sessions."""
-    alone = _alone(events)
     acks = sorted(_of(events, Acked), key=lambda event: (event.session, event.index))
     for before, after in zip(acks, acks[1:]):
         if (before.session, before.index) == (after.session, after.index):
             yield f"acknowledged twice: {(after.session, after.index)}"
-    known = [ack for ack in acks if ack.at > alone.get(ack.session, ("", 0))[1]]
-    for before, after in zip(known, known[1:]):
+    for before, after in zip(acks, acks[1:]):
         if before.sequence >= after.sequence and (before.session, before.index) != (after.session, after.index):
             clips = f"{(before.session, before.index)} then {(after.session, after.index)}"
             yield f"sequence: {clips} were acknowledged as {before.sequence} then {after.sequence}"

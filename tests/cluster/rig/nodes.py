@@ -14,12 +14,12 @@ from .waiting import until
 
 TIMES = {
     "CASTAWAY_CLUSTER__LEASE": "4s",
-    "CASTAWAY_CLUSTER__PULSE": "500ms",
+    "CASTAWAY_CLUSTER__HEARTBEAT": "500ms",
     "CASTAWAY_CLUSTER__TIMEOUT": "500ms",
     "CASTAWAY_CLUSTER__LINGER": "1s",
     "CASTAWAY_LIVESTREAM__GRACE": "3s",
 }
-LEASE, GRACE, PULSE = 4, 3, 0.5
+LEASE, GRACE, HEARTBEAT = 4, 3, 0.5
 NO_LIMITS = {
     "CASTAWAY_SERVER__MAX_CONNECTIONS_PER_ADDRESS": "20000",
     "CASTAWAY_UPLOAD__CLIPS_PER_MINUTE": "100000",
@@ -29,7 +29,8 @@ NO_LIMITS = {
     "CASTAWAY_LISTENER__QUEUE_CLIPS": "5000",
     "CASTAWAY_LISTENER__QUEUE_BYTES": "200000000",
 }
-DEGRADED = "degraded: the cluster's engine is away"
+DEGRADED = "degraded: Redis is away"
+CUT_OFF = "not ready: Redis has not answered"
 
 
 class Node:
@@ -96,13 +97,18 @@ class Node:
             return 0, ""
 
     async def degraded(self):
+        """It serves its own listeners, and says that Redis is away; for longer than a lease, that it is not ready."""
         status, text = await self.ready()
-        return status == 200 and DEGRADED in text
+        return status == 200 and DEGRADED in text or status == 503 and CUT_OFF in text
+
+    async def cut_off(self):
+        status, text = await self.ready()
+        return status == 503 and CUT_OFF in text
 
     async def in_touch(self):
         """Ready, with the engine, with nothing to say against it, and known to the other nodes."""
         status, text = await self.ready()
-        up = status == 200 and DEGRADED not in text and await self.metric("castaway_cluster_up") == 1
+        up = status == 200 and DEGRADED not in text and await self.metric("castaway_redis_up") == 1
         return up and await self.metric("castaway_cluster_nodes") > 0
 
     async def settled(self, seconds=15):

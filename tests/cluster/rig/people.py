@@ -142,7 +142,7 @@ class Person:
 
 
 class Host(Person):
-    """Keeps what was not acknowledged, and says it again when it is back."""
+    """Keeps what was not acknowledged, and says it again when it was refused or is back."""
 
     role = "streamer"
 
@@ -175,9 +175,18 @@ class Host(Person):
         stamp = Stamp(self.show.id, visit.session, visit.index, number, self.outbox[number])
         visit.index += 1
         self.history.append(Sent(time.monotonic(), *stamp.place))
-        task = asyncio.create_task(self._upload(visit, stamp))
+        self._keep(self._upload(visit, stamp))
+
+    def _keep(self, work):
+        task = asyncio.create_task(work)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
+
+    async def _send_again(self, visit, number):
+        """Nobody knows whether a refused clip was published: it is said again, on the same connection."""
+        await asyncio.sleep(PAUSE * 3)
+        if number in self.outbox and self.is_in() and self.visits[-1] is visit:
+            self._send(visit, number)
 
     async def _upload(self, visit, stamp):
         def answered(answer):
@@ -187,6 +196,7 @@ class Host(Person):
                 self.outbox.pop(stamp.number, None)
             else:
                 self.refused(stamp, answer)
+                self._keep(self._send_again(visit, stamp.number))
 
         try:
             await visit.socket.emit("upload", stamp.clip(), namespace=visit.namespace, callback=answered)

@@ -90,7 +90,7 @@ export class World {
     return show;
   }
 
-  /** Waits until the streamer was told of so many listeners: a node hears a pulse later who listens on another. */
+  /** Waits until the streamer was told of so many listeners: a node hears a heartbeat later who listens on another. */
   async counted(show, count) {
     const told = ({ name, value }) => name === "state" && value.listeners === count;
     if (clustered) await eventually(() => show.streamer.journal.some(told), "the listeners are counted");

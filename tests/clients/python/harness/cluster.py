@@ -29,7 +29,7 @@ class NewCluster:
             "CASTAWAY_CLUSTER__PREFIX": self.prefix,
             "CASTAWAY_CLUSTER__NODE": self._name(),
             "CASTAWAY_CLUSTER__LEASE": "2s",
-            "CASTAWAY_CLUSTER__PULSE": "250ms",
+            "CASTAWAY_CLUSTER__HEARTBEAT": "250ms",
             "CASTAWAY_CLUSTER__TIMEOUT": "500ms",
             # For bursts that no phone sends.
             "CASTAWAY_CLUSTER__QUEUE_CLIPS": "1000",

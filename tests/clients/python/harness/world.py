@@ -88,7 +88,7 @@ class World:
         return show
 
     async def counted(self, show, listeners):
-        """Waits until the streamer was told of so many listeners: a node hears a pulse later who listens on another."""
+        """Waits until the streamer was told of so many listeners: a node hears a heartbeat later who listens on another."""
 
         async def told():
             return any(name == "state" and it["listeners"] == listeners for name, it in show.streamer.journal)

@@ -1,4 +1,4 @@
-//! What the cluster counts.
+//! The cluster's metrics.
 
 use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
@@ -9,33 +9,36 @@ use crate::metrics::preset;
 /// Every reason for which a clip is not passed on.
 const DROPS: &[&str] = &[
     "queue_full",
-    "not_holder",
-    "missed",
-    "garbled",
-    "doubled",
-    "stale",
+    "redis_away",
+    "not_owner",
+    "lost",
+    "decode_error",
+    "duplicate",
+    "stale_epoch",
 ];
 
-/// The cluster's figures; cheap to clone.
+/// Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Figures {
-    /// 1 while the engine answers.
+pub(super) struct Metrics {
+    /// 1 while Redis answers.
     pub(super) up: IntGauge,
-    /// Nodes that were heard of lately.
+    /// Nodes that gave a sign lately.
     pub(super) nodes: IntGauge,
     /// Livestreams by what this node is to them.
     pub(super) livestreams: IntGaugeVec,
     /// Listeners of this node's livestreams on other nodes.
-    pub(super) elsewhere: IntGauge,
-    /// Clips that other nodes can have.
+    pub(super) remote_listeners: IntGauge,
+    /// Clips that every node can have.
     pub(super) published: IntCounter,
     /// Clips that came from other nodes.
     pub(super) received: IntCounter,
-    /// Clips of these that had to be fetched.
-    pub(super) replayed: IntCounter,
-    /// Clips that were not handed on, by reason.
+    /// Clips of these that were fetched from the history.
+    pub(super) fetched: IntCounter,
+    /// Clips that were published again, for Redis had lost them.
+    pub(super) republished: IntCounter,
+    /// Clips that were not passed on, by reason.
     pub(super) dropped: IntCounterVec,
-    /// Leases that ran out since the engine was away.
+    /// Leases that ran out while Redis was away.
     pub(super) leases_lost: IntCounter,
     /// How long commands took, in seconds.
     pub(super) commands: Histogram,
@@ -43,11 +46,11 @@ pub(super) struct Figures {
     pub(super) failures: IntCounterVec,
 }
 
-impl Figures {
+impl Metrics {
     pub(super) fn new(registry: &Registry) -> prometheus::Result<Self> {
         let opts = |name: &str, help: &str| Opts::new(name, help).namespace("castaway");
-        let figures = Self {
-            up: IntGauge::with_opts(opts("cluster_up", "1 while Redis answers, else 0."))?,
+        let metrics = Self {
+            up: IntGauge::with_opts(opts("redis_up", "1 while Redis answers, else 0."))?,
             nodes: IntGauge::with_opts(opts(
                 "cluster_nodes",
                 "Live nodes in the node registry, this one included.",
@@ -59,8 +62,8 @@ impl Figures {
                 ),
                 &["role"],
             )?,
-            elsewhere: IntGauge::with_opts(opts(
-                "listeners_elsewhere",
+            remote_listeners: IntGauge::with_opts(opts(
+                "cluster_remote_listeners",
                 "Listeners on other nodes of this node's livestreams.",
             ))?,
             published: IntCounter::with_opts(opts(
@@ -71,9 +74,13 @@ impl Figures {
                 "cluster_clips_received_total",
                 "Clips received from other nodes.",
             ))?,
-            replayed: IntCounter::with_opts(opts(
-                "cluster_clips_replayed_total",
+            fetched: IntCounter::with_opts(opts(
+                "cluster_clips_fetched_total",
                 "Clips of other nodes fetched from the history because their message was lost.",
+            ))?,
+            republished: IntCounter::with_opts(opts(
+                "cluster_clips_republished_total",
+                "Clips published again because Redis had lost them.",
             ))?,
             dropped: IntCounterVec::new(
                 opts(
@@ -84,10 +91,10 @@ impl Figures {
             )?,
             leases_lost: IntCounter::with_opts(opts(
                 "cluster_leases_lost_total",
-                "Livestreams given up because Redis was away for longer than the lease.",
+                "Leases that ran out because Redis was away.",
             ))?,
             commands: Histogram::with_opts(
-                HistogramOpts::new("cluster_command_seconds", "Duration of Redis commands.")
+                HistogramOpts::new("redis_command_seconds", "Duration of Redis commands.")
                     .namespace("castaway")
                     .buckets(vec![
                         0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
@@ -95,29 +102,30 @@ impl Figures {
             )?,
             failures: IntCounterVec::new(
                 opts(
-                    "cluster_command_failures_total",
+                    "redis_command_failures_total",
                     "Failed Redis commands, by reason.",
                 ),
                 &["reason"],
             )?,
         };
-        preset(&figures.dropped, &[DROPS]);
-        preset(&figures.failures, &[&["away", "refused"]]);
-        for role in ["holder", "follower"] {
-            figures.livestreams.with_label_values(&[role]).set(0);
+        preset(&metrics.dropped, &[DROPS]);
+        preset(&metrics.failures, &[&["away", "refused"]]);
+        for role in ["owner", "follower"] {
+            metrics.livestreams.with_label_values(&[role]).set(0);
         }
-        registry.register(Box::new(figures.up.clone()))?;
-        registry.register(Box::new(figures.nodes.clone()))?;
-        registry.register(Box::new(figures.livestreams.clone()))?;
-        registry.register(Box::new(figures.elsewhere.clone()))?;
-        registry.register(Box::new(figures.published.clone()))?;
-        registry.register(Box::new(figures.received.clone()))?;
-        registry.register(Box::new(figures.replayed.clone()))?;
-        registry.register(Box::new(figures.dropped.clone()))?;
-        registry.register(Box::new(figures.leases_lost.clone()))?;
-        registry.register(Box::new(figures.commands.clone()))?;
-        registry.register(Box::new(figures.failures.clone()))?;
-        Ok(figures)
+        registry.register(Box::new(metrics.up.clone()))?;
+        registry.register(Box::new(metrics.nodes.clone()))?;
+        registry.register(Box::new(metrics.livestreams.clone()))?;
+        registry.register(Box::new(metrics.remote_listeners.clone()))?;
+        registry.register(Box::new(metrics.published.clone()))?;
+        registry.register(Box::new(metrics.received.clone()))?;
+        registry.register(Box::new(metrics.fetched.clone()))?;
+        registry.register(Box::new(metrics.republished.clone()))?;
+        registry.register(Box::new(metrics.dropped.clone()))?;
+        registry.register(Box::new(metrics.leases_lost.clone()))?;
+        registry.register(Box::new(metrics.commands.clone()))?;
+        registry.register(Box::new(metrics.failures.clone()))?;
+        Ok(metrics)
     }
 
     pub(super) fn drop_clips(&self, reason: &str, clips: u64) {

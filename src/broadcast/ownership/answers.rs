@@ -1,0 +1,273 @@
+//! What Redis's answers lead to.
+
+use super::{
+    AFFIRM, Action, Condition, Flag, Goodbye, Held, MOST_REFUSALS, Ownership, Release, Seen,
+    Streamer,
+};
+
+impl Ownership {
+    pub(super) fn observed(&mut self, seen: Seen) -> Vec<Action> {
+        match *self {
+            Self::Following { flag, .. } => self.follow(seen, flag),
+            Self::Claiming { .. } => self.claim(seen),
+            Self::Owner { .. } | Self::Unconfirmed { .. } => self.compare(seen),
+            Self::Releasing { .. } => Vec::new(),
+        }
+    }
+
+    pub(super) fn follow(&mut self, seen: Seen, flag: Flag) -> Vec<Action> {
+        let is_ours = seen.condition == Condition::Live
+            || seen.condition == Condition::Awaited && flag == Flag::Owed;
+        if seen.is_here && is_ours {
+            // A claim whose answer was lost, for a streamer that is gone.
+            *self = Self::Releasing {
+                epoch: seen.epoch,
+                sequence: seen.sequence,
+                is_ended: false,
+            };
+            return vec![Action::Release {
+                epoch: seen.epoch,
+                is_ended: false,
+            }];
+        }
+        let mut actions = vec![Action::Follow(seen)];
+        let (sequence, flag) = match (seen.condition, flag) {
+            (Condition::Unsettled, flag) => (self.sequence(), flag),
+            (Condition::Missing, Flag::Clear)
+            | (Condition::Ended, Flag::Clear | Flag::IfForgotten) => (0, Flag::Clear),
+            (Condition::Missing | Condition::Ended, _) => {
+                actions.push(Action::WriteFlag(false));
+                (0, Flag::Clear)
+            }
+            (Condition::Live | Condition::Awaited, _) => (seen.sequence, Flag::IfForgotten),
+        };
+        *self = Self::Following { sequence, flag };
+        actions
+    }
+
+    /// Claims, unless another node has a live streamer that this one does not take over from.
+    pub(super) fn claim(&mut self, seen: Seen) -> Vec<Action> {
+        let Self::Claiming {
+            streamer,
+            sequence,
+            is_fresh,
+            ..
+        } = self
+        else {
+            return Vec::new();
+        };
+        if *streamer != Streamer::Arriving && seen.is_elsewhere() {
+            return self.give_way(seen);
+        }
+        if *streamer != Streamer::Known && seen.condition == Condition::Ended {
+            (*sequence, *is_fresh) = (0, true);
+        }
+        vec![Action::Claim {
+            expected: seen.epoch,
+            sequence: *sequence,
+            is_fresh: *is_fresh,
+        }]
+    }
+
+    /// Claims for a streamer that is here.
+    pub(super) fn claim_again(&mut self, seen: Seen) -> Vec<Action> {
+        *self = Self::Claiming {
+            streamer: self.streamer(),
+            held: self.held(),
+            sequence: self.sequence(),
+            is_fresh: false,
+            refusals: 0,
+        };
+        self.claim(seen)
+    }
+
+    pub(super) fn streamer(&self) -> Streamer {
+        match self {
+            Self::Claiming { streamer, .. } | Self::Unconfirmed { streamer, .. } => *streamer,
+            _ => Streamer::Known,
+        }
+    }
+
+    /// A streamer is here, and this is the record.
+    pub(super) fn compare(&mut self, seen: Seen) -> Vec<Action> {
+        let held = self.held();
+        if held != Some(seen.epoch) || seen.condition != Condition::Live {
+            let is_lost = held.is_some_and(|epoch| seen.epoch < epoch);
+            return match (is_lost, self.epoch(), self.streamer()) {
+                // From before the epoch: a heartbeat writes it again.
+                (true, Some(_), _) => vec![self.renew()],
+                // An owner that has replaced this one writes it again first.
+                (true, None, Streamer::Known) if seen.condition == Condition::Unsettled => {
+                    Vec::new()
+                }
+                _ => self.claim_again(seen),
+            };
+        }
+        let (epoch, is_aired, mut affirmations) = match *self {
+            Self::Owner {
+                epoch,
+                is_aired,
+                affirmations,
+                ..
+            } => (epoch, is_aired, affirmations),
+            _ => (seen.epoch, true, AFFIRM.0),
+        };
+        let sequence = self.sequence();
+        let mut actions = Vec::new();
+        if seen.is_restored {
+            actions.push(Action::Enrol);
+            affirmations = AFFIRM.0;
+        } else if affirmations > 0 {
+            affirmations -= 1;
+            if affirmations == 0 || affirmations == AFFIRM.1 {
+                actions.push(Action::WriteFlag(true));
+            }
+        }
+        *self = Self::Owner {
+            epoch,
+            sequence,
+            is_aired,
+            affirmations,
+        };
+        if seen.sequence < sequence {
+            actions.push(Action::Republish {
+                epoch,
+                after: seen.sequence,
+            });
+        }
+        actions
+    }
+
+    /// Another node has a live streamer: its claim is later than an epoch that was held here.
+    pub(super) fn give_way(&mut self, seen: Seen) -> Vec<Action> {
+        let (from, goodbye) = match (self.streamer(), self.held()) {
+            (Streamer::Known, Some(epoch)) => {
+                let sequence = self.sequence();
+                (Some(Held { epoch, sequence }), Goodbye::TakenOver)
+            }
+            _ => (None, Goodbye::ComeAgain),
+        };
+        *self = Self::Following {
+            sequence: seen.sequence,
+            flag: Flag::IfForgotten,
+        };
+        vec![
+            Action::RefuseClips,
+            Action::Dismiss(goodbye),
+            Action::FollowFrom(from),
+            Action::Follow(seen),
+        ]
+    }
+
+    pub(super) fn granted(&mut self, epoch: u64, sequence: u64, is_resumed: bool) -> Vec<Action> {
+        let Self::Claiming { streamer, held, .. } = *self else {
+            return Vec::new();
+        };
+        let is_arrival = streamer == Streamer::Arriving;
+        *self = Self::Owner {
+            epoch,
+            sequence,
+            is_aired: is_resumed || !is_arrival,
+            affirmations: if !is_resumed || !is_arrival {
+                AFFIRM.0
+            } else {
+                0
+            },
+        };
+        let mut actions = vec![Action::DropTried];
+        if is_arrival && held.is_none() && is_resumed {
+            actions.push(Action::CatchUp);
+        }
+        actions.push(Action::Enrol);
+        if is_arrival {
+            actions.push(Action::Admit { is_confirmed: true });
+        }
+        actions
+    }
+
+    pub(super) fn refused(&mut self, seen: Seen) -> Vec<Action> {
+        let Self::Claiming { refusals, .. } = self else {
+            return Vec::new();
+        };
+        *refusals += 1;
+        if *refusals >= MOST_REFUSALS {
+            return self.unanswered();
+        }
+        self.claim(seen)
+    }
+
+    pub(super) fn published(&mut self) -> Vec<Action> {
+        if let Self::Owner {
+            sequence, is_aired, ..
+        } = self
+        {
+            *sequence += 1;
+            *is_aired = true;
+        }
+        Vec::new()
+    }
+
+    pub(super) fn not_published(&mut self, seen: Seen) -> Vec<Action> {
+        match self {
+            Self::Owner { .. } => self.compare(seen),
+            _ => Vec::new(),
+        }
+    }
+
+    pub(super) fn released(&mut self, release: Release) -> Vec<Action> {
+        let Self::Releasing {
+            epoch,
+            sequence,
+            is_ended,
+        } = *self
+        else {
+            return Vec::new();
+        };
+        let flag = match (release, is_ended) {
+            (Release::Missing, false) | (Release::Stale, _) => Flag::Owed,
+            (Release::Done, false) => Flag::IfForgotten,
+            (Release::Done | Release::Missing, true) => Flag::Clear,
+        };
+        *self = Self::Following {
+            sequence: if is_ended { 0 } else { sequence },
+            flag,
+        };
+        let mut actions = vec![
+            Action::RefuseClips,
+            Action::FollowFrom(Some(Held { epoch, sequence })),
+        ];
+        match (release, is_ended) {
+            (Release::Done | Release::Missing, true) => {
+                actions.push(Action::WriteFlag(false));
+            }
+            (Release::Done, false) => actions.push(Action::Enrol),
+            _ => {}
+        }
+        actions
+    }
+
+    pub(super) fn unanswered(&mut self) -> Vec<Action> {
+        let Self::Claiming {
+            streamer,
+            held,
+            sequence,
+            ..
+        } = *self
+        else {
+            return Vec::new();
+        };
+        let is_arrival = streamer == Streamer::Arriving;
+        *self = Self::Unconfirmed {
+            streamer: if is_arrival { Streamer::New } else { streamer },
+            held,
+            sequence,
+        };
+        if is_arrival {
+            vec![Action::Admit {
+                is_confirmed: false,
+            }]
+        } else {
+            Vec::new()
+        }
+    }
+}

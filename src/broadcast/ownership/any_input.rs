@@ -1,0 +1,115 @@
+//! Any sequence of inputs.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn conditions() -> impl Strategy<Value = Condition> {
+    prop::sample::select(vec![
+        Condition::Missing,
+        Condition::Unsettled,
+        Condition::Live,
+        Condition::Awaited,
+        Condition::Ended,
+    ])
+}
+
+fn seen() -> impl Strategy<Value = Seen> {
+    (
+        1..9_u64,
+        conditions(),
+        0..5_u64,
+        any::<bool>(),
+        any::<bool>(),
+    )
+        .prop_map(|(epoch, condition, sequence, is_here, is_restored)| {
+            let is_known = !matches!(condition, Condition::Missing | Condition::Unsettled);
+            Seen {
+                epoch: if is_known { epoch } else { 0 },
+                condition,
+                sequence,
+                is_here: is_here && is_known,
+                is_restored: is_restored && is_known,
+            }
+        })
+}
+
+fn inputs() -> impl Strategy<Value = Input> {
+    prop_oneof![
+        Just(Input::StreamerCame),
+        Just(Input::StreamerLost),
+        Just(Input::StreamerEnded),
+        Just(Input::ClipQueued),
+        Just(Input::HeartbeatDue),
+        Just(Input::LeaseOver),
+        Just(Input::Published),
+        Just(Input::Republished),
+        Just(Input::Unanswered),
+        seen().prop_map(Input::Observed),
+        seen().prop_map(Input::Refused),
+        seen().prop_map(Input::NotPublished),
+        (1..9_u64, 0..5_u64, any::<bool>()).prop_map(|(epoch, sequence, is_resumed)| {
+            Input::Granted {
+                epoch,
+                sequence,
+                is_resumed,
+            }
+        }),
+        prop::sample::select(vec![Release::Done, Release::Missing, Release::Stale])
+            .prop_map(Input::Released),
+    ]
+}
+
+fn is_command(action: &Action) -> bool {
+    matches!(
+        action,
+        Action::Heartbeat(_)
+            | Action::Claim { .. }
+            | Action::Publish { .. }
+            | Action::Republish { .. }
+            | Action::Release { .. }
+    )
+}
+
+proptest! {
+    #[test]
+    fn any_sequence_of_inputs_keeps_the_rules(inputs in prop::collection::vec(inputs(), 0..60)) {
+        let mut ownership = Ownership::default();
+        let mut waits = false;
+        for input in inputs {
+            let before = ownership;
+            let actions = ownership.apply(input);
+            waits |= input == Input::StreamerCame;
+            let commands = actions.iter().filter(|action| is_command(action)).count();
+            prop_assert!(commands <= 1, "{:?}", actions);
+            prop_assert!(commands == 0 || actions.last().is_some_and(is_command), "{:?}", actions);
+            for action in &actions {
+                match action {
+                    Action::Publish { epoch, sequence } => {
+                        prop_assert_eq!(before.epoch(), Some(*epoch));
+                        prop_assert_eq!(before.sequence() + 1, *sequence);
+                    }
+                    Action::Republish { epoch, .. } => prop_assert_eq!(ownership.epoch(), Some(*epoch)),
+                    Action::Admit { is_confirmed } => {
+                        prop_assert!(std::mem::take(&mut waits), "let in twice");
+                        prop_assert_eq!(*is_confirmed, ownership.epoch().is_some());
+                    }
+                    Action::Dismiss(_) => {
+                        let (Input::Observed(seen) | Input::Refused(seen) | Input::NotPublished(seen)) = input else {
+                            return Err(TestCaseError::fail("dismissed without another owner"));
+                        };
+                        prop_assert!(seen.is_elsewhere(), "dismissed for {:?}", seen);
+                    }
+                    Action::WriteFlag(value) => {
+                        let is_streaming = matches!(ownership, Ownership::Owner { .. });
+                        prop_assert_eq!(*value, is_streaming);
+                    }
+                    _ => {}
+                }
+            }
+            if waits && !matches!(ownership, Ownership::Claiming { .. }) {
+                prop_assert!(false, "a streamer waits that nobody answers: {:?}", ownership);
+            }
+        }
+    }
+}

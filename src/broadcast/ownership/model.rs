@@ -1,0 +1,190 @@
+//! The state machine of every node together with a model of the record, searched by a model checker.
+//!
+//! Nodes crash and are cut off; Redis restarts empty or from an old copy; commands and answers are lost, and a command may
+//! arrive long after its node has given it up. `CASTAWAY_MODEL` multiplies the number of faults and searches longer.
+
+mod events;
+mod promises;
+mod redis;
+mod world;
+
+use stateright::{Checker, HasDiscoveries, Model, Property};
+
+use redis::{Fence, Fences};
+use world::{Event, Fault, World};
+
+/// States that are looked at, times `CASTAWAY_MODEL`.
+const MOST_STATES: usize = 200_000;
+
+/// What is searched: so many nodes, streamers that come, clips, and faults of each kind.
+#[derive(Debug, Clone)]
+struct Search {
+    nodes: usize,
+    streamers: u8,
+    clips: u8,
+    faults: Vec<(Fault, u8)>,
+    fences: Fences,
+}
+
+impl Model for Search {
+    type State = World;
+    type Action = Event;
+
+    fn init_states(&self) -> Vec<World> {
+        vec![World::new(
+            self.nodes,
+            self.streamers,
+            self.clips,
+            &self.faults,
+        )]
+    }
+
+    fn actions(&self, world: &World, events: &mut Vec<Event>) {
+        events.extend(world.events());
+    }
+
+    fn next_state(&self, world: &World, event: Event) -> Option<World> {
+        let mut next = world.clone();
+        next.happen(event, self.fences);
+        Some(next)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        vec![
+            Property::always("no clip is out of order", |_, world: &World| {
+                world.is_in_order()
+            }),
+            Property::always(
+                "an acknowledged clip is on every node or can be",
+                |_, world: &World| world.acknowledged_are_kept(),
+            ),
+            Property::always(
+                "no streamer is replaced by an older one",
+                |_, world: &World| !world.is_robbed,
+            ),
+            Property::always(
+                "it ends with one owner and a right flag",
+                |model: &Self, world: &World| world.comes_to_rest(model.fences),
+            ),
+        ]
+    }
+}
+
+fn search(streamers: u8, clips: u8, faults: &[(Fault, u8)]) -> Search {
+    Search {
+        nodes: 2,
+        streamers,
+        clips,
+        faults: faults.to_vec(),
+        fences: Fences(None),
+    }
+}
+
+fn depth() -> u8 {
+    std::env::var("CASTAWAY_MODEL")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(1)
+}
+
+/// The names of the properties that are broken, with the shortest way there.
+fn broken(search: Search, most: usize) -> Vec<&'static str> {
+    let checker = search
+        .checker()
+        .finish_when(HasDiscoveries::AnyFailures)
+        .target_state_count(most)
+        .spawn_bfs()
+        .join();
+    for (name, path) in checker.discoveries() {
+        println!("{name}:");
+        let steps = path.into_vec();
+        for (_, event) in &steps {
+            println!("  {event:?}");
+        }
+        println!("  {:?}", steps.last());
+    }
+    println!(
+        "{} states, {} of them different",
+        checker.state_count(),
+        checker.unique_state_count()
+    );
+    checker.discoveries().into_keys().collect()
+}
+
+fn holds(search: Search) {
+    let most = MOST_STATES * usize::from(depth());
+    assert_eq!(broken(search, most), Vec::<&str>::new());
+}
+
+fn is_found(search: Search) {
+    assert!(!broken(search, MOST_STATES * 5).is_empty());
+}
+
+#[test]
+fn model_takeover_with_lost_and_late_commands() {
+    let many = depth();
+    holds(search(2, 2, &[(Fault::Lost, many), (Fault::Late, many)]));
+}
+
+#[test]
+fn model_nodes_cut_off_and_crashed() {
+    let many = depth();
+    holds(search(2, 1, &[(Fault::Cut, many), (Fault::Crash, 1)]));
+}
+
+#[test]
+fn model_redis_restarts() {
+    let many = depth();
+    holds(search(
+        1,
+        2,
+        &[
+            (Fault::Restart, many),
+            (Fault::Copy, 1),
+            (Fault::Lost, many),
+        ],
+    ));
+}
+
+#[test]
+fn model_three_nodes() {
+    let mut three = search(2, 1, &[(Fault::Cut, 1), (Fault::Lost, depth() - 1)]);
+    three.nodes = 3;
+    holds(three);
+}
+
+#[test]
+fn model_finds_a_claim_without_compare_and_set() {
+    let mut search = search(2, 0, &[(Fault::Cut, 1)]);
+    search.fences = Fences(Some(Fence::CompareAndSet));
+    is_found(search);
+}
+
+#[test]
+fn model_finds_a_claim_without_a_deadline() {
+    let mut search = search(3, 0, &[(Fault::Late, 1)]);
+    search.fences = Fences(Some(Fence::Deadline));
+    is_found(search);
+}
+
+#[test]
+fn model_finds_a_clip_of_an_old_epoch() {
+    let mut search = search(2, 2, &[(Fault::Cut, 1)]);
+    search.fences = Fences(Some(Fence::PublishedEpoch));
+    is_found(search);
+}
+
+#[test]
+fn model_finds_a_gap_after_a_restart() {
+    let mut search = search(1, 2, &[(Fault::Restart, 1), (Fault::Lost, 1)]);
+    search.nodes = 1;
+    search.fences = Fences(Some(Fence::WholeHistory));
+    is_found(search);
+}
+
+#[test]
+fn model_finds_a_release_of_an_old_epoch() {
+    let mut search = search(2, 1, &[(Fault::Late, 1)]);
+    search.fences = Fences(Some(Fence::ReleasedEpoch));
+    is_found(search);
+}

@@ -1,0 +1,212 @@
+//! The record and the scripts of `cluster/scripts`, without a clock: a lease that is over is a fault of its own.
+
+use super::super::*;
+
+/// The checks that the scripts make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fence {
+    /// A claim names the newest epoch.
+    CompareAndSet,
+    /// A claim is not late.
+    Deadline,
+    /// A clip is of the newest epoch.
+    PublishedEpoch,
+    /// A release is of the newest epoch.
+    ReleasedEpoch,
+    /// A clip comes after all those before it.
+    WholeHistory,
+}
+
+/// One check may be left out, for the checker to find what it prevents.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fences(pub(super) Option<Fence>);
+
+impl Fences {
+    pub(super) fn have(self, fence: Fence) -> bool {
+        self.0 != Some(fence)
+    }
+}
+
+/// A clip's epoch, sequence and number.
+pub(super) type Clip = (u64, u64, u8);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Phase {
+    Live,
+    /// Live, but for its lease.
+    Lapsed,
+    Grace,
+    Ended,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Record {
+    pub(super) epoch: u64,
+    pub(super) node: usize,
+    pub(super) phase: Phase,
+    pub(super) sequence: u64,
+    pub(super) known: u64,
+}
+
+/// All that Redis keeps; the clock that epochs come from survives a restart.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(super) struct Memory {
+    pub(super) record: Option<Record>,
+    pub(super) history: Vec<Clip>,
+    /// Whether somebody looks at the livestream when its time is over.
+    pub(super) is_enrolled: bool,
+    /// It was lost less than a lease ago.
+    pub(super) is_unsettled: bool,
+}
+
+impl Memory {
+    pub(super) fn is_ended(&self) -> bool {
+        self.record
+            .as_ref()
+            .is_some_and(|it| it.phase == Phase::Ended)
+    }
+
+    /// What a node reads.
+    pub(super) fn seen(&self, node: usize) -> Seen {
+        let Some(record) = &self.record else {
+            return Seen {
+                epoch: 0,
+                condition: if self.is_unsettled {
+                    Condition::Unsettled
+                } else {
+                    Condition::Missing
+                },
+                sequence: 0,
+                is_here: false,
+                is_restored: false,
+            };
+        };
+        Seen {
+            epoch: record.epoch,
+            condition: match record.phase {
+                Phase::Live => Condition::Live,
+                Phase::Lapsed | Phase::Grace => Condition::Awaited,
+                Phase::Ended => Condition::Ended,
+            },
+            sequence: record.sequence,
+            is_here: record.node == node,
+            is_restored: false,
+        }
+    }
+
+    pub(super) fn heartbeat(&mut self, node: usize, renewal: Option<Renewal>) -> Input {
+        let mut is_restored = false;
+        if let Some(Renewal { held, may_restore }) = renewal {
+            let epoch = self.record.as_ref().map_or(0, |record| record.epoch);
+            if epoch < held.epoch && may_restore {
+                self.record = Some(Record {
+                    epoch: held.epoch,
+                    node,
+                    phase: Phase::Live,
+                    sequence: self.record.as_ref().map_or(0, |record| record.sequence),
+                    known: held.sequence,
+                });
+                is_restored = true;
+            } else if let Some(record) = &mut self.record
+                && record.epoch == held.epoch
+                && record.phase == Phase::Lapsed
+            {
+                record.phase = Phase::Live;
+            }
+        }
+        let seen = self.seen(node);
+        Input::Observed(Seen {
+            is_restored,
+            ..seen
+        })
+    }
+
+    pub(super) fn claim(
+        &mut self,
+        node: usize,
+        (expected, sequence, is_fresh): (u64, u64, bool),
+        clock: &mut u64,
+        fences: Fences,
+    ) -> Input {
+        let before = self.seen(node);
+        if before.epoch != expected && fences.have(Fence::CompareAndSet) {
+            return Input::Refused(before);
+        }
+        let is_resumed =
+            !is_fresh && matches!(before.condition, Condition::Live | Condition::Awaited);
+        let sequence = match &self.record {
+            Some(record) if is_resumed => sequence.max(record.sequence).max(record.known),
+            _ => {
+                self.history.clear();
+                sequence
+            }
+        };
+        *clock += 1;
+        self.record = Some(Record {
+            epoch: *clock,
+            node,
+            phase: Phase::Live,
+            sequence,
+            known: sequence,
+        });
+        Input::Granted {
+            epoch: *clock,
+            sequence,
+            is_resumed,
+        }
+    }
+
+    /// Adds a clip that lies after `after`; whether it is in the history now.
+    pub(super) fn publish(&mut self, owner: u64, clip: Clip, after: u64, fences: Fences) -> bool {
+        let Some(record) = &mut self.record else {
+            return false;
+        };
+        let is_good = record.epoch == owner && matches!(record.phase, Phase::Live | Phase::Lapsed)
+            || !fences.have(Fence::PublishedEpoch);
+        if !is_good || record.sequence < after && fences.have(Fence::WholeHistory) {
+            return false;
+        }
+        if record.sequence < clip.1 {
+            record.sequence = clip.1;
+            record.phase = Phase::Live;
+            self.history.push(clip);
+        }
+        true
+    }
+
+    pub(super) fn release(&mut self, epoch: u64, is_ended: bool, fences: Fences) -> Input {
+        let Some(record) = &mut self.record else {
+            return Input::Released(Release::Missing);
+        };
+        let is_newer = record.epoch > epoch && fences.have(Fence::ReleasedEpoch);
+        if is_newer || record.phase == Phase::Ended && !is_ended {
+            return Input::Released(Release::Stale);
+        }
+        record.epoch = epoch;
+        record.phase = Phase::Grace;
+        if is_ended {
+            record.phase = Phase::Ended;
+            (record.sequence, record.known) = (0, 0);
+            self.history.clear();
+        }
+        Input::Released(Release::Done)
+    }
+
+    /// Ends a livestream without an owner; whether it did.
+    pub(super) fn expire(&mut self) -> bool {
+        let is_over = self.is_enrolled
+            && self
+                .record
+                .as_ref()
+                .is_none_or(|it| it.phase != Phase::Live);
+        if is_over {
+            if let Some(record) = &mut self.record {
+                record.phase = Phase::Ended;
+                (record.sequence, record.known) = (0, 0);
+            }
+            self.history.clear();
+            self.is_enrolled = false;
+        }
+        is_over
+    }
+}

@@ -1,0 +1,429 @@
+//! Nodes, their streamers and Redis, and what can happen to them.
+
+use super::super::*;
+use super::redis::{Clip, Fence, Fences, Memory, Phase};
+
+/// What goes wrong, each so often at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Fault {
+    /// A node cannot reach Redis, until it can again.
+    Cut,
+    /// A node is gone, with its memory and its clients.
+    Crash,
+    /// Redis restarts empty.
+    Restart,
+    /// Redis restarts from an old copy.
+    Copy,
+    /// A command or its answer is lost.
+    Lost,
+    /// A command arrives after its node has given it up.
+    Late,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Streaming {
+    Nobody,
+    Arriving,
+    Live,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Pending {
+    Sent(Action),
+    Answered(Input),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Node {
+    pub(super) ownership: Ownership,
+    pub(super) streaming: Streaming,
+    pub(super) pending: Option<Pending>,
+    /// Clips that wait, by number; the first may have been tried.
+    pub(super) queue: Vec<u8>,
+    is_tried: bool,
+    pub(super) published: Vec<Clip>,
+    pub(super) is_cut: bool,
+    pub(super) is_alive: bool,
+    /// When its streamer came, in the order of all, and for which streamer it claimed last.
+    came: u8,
+    claimed_for: Streamer,
+}
+
+/// What can happen next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Event {
+    Come(usize),
+    Go(usize, bool),
+    Upload(usize),
+    Work(usize),
+    Beat(usize),
+    Execute(usize),
+    Answer(usize),
+    LoseCommand(usize),
+    LoseAnswer(usize),
+    GiveUp(usize),
+    ArriveLate(usize),
+    LeaseOver(usize),
+    Lapse,
+    Expire,
+    Settle,
+    Cut(usize),
+    Mend(usize),
+    Crash(usize),
+    Restart,
+    Save,
+    RestartFromCopy,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct World {
+    pub(super) nodes: Vec<Node>,
+    pub(super) memory: Memory,
+    pub(super) copy: Option<Memory>,
+    clock: u64,
+    pub(super) flag: bool,
+    /// Every clip that went over the channel, in order.
+    pub(super) log: Vec<Clip>,
+    pub(super) acknowledged: Vec<(usize, Clip)>,
+    pub(super) late: Vec<(usize, Action)>,
+    pub(super) streamers: u8,
+    pub(super) clips: u8,
+    number: u8,
+    pub(super) budget: Vec<(Fault, u8)>,
+    /// A node crashed that owed the flag: its next process clears it.
+    pub(super) is_left_behind: bool,
+    /// A command that was given up, or a streamer that came before, has replaced a live one.
+    pub(super) is_robbed: bool,
+}
+
+impl World {
+    pub(super) fn new(nodes: usize, streamers: u8, clips: u8, faults: &[(Fault, u8)]) -> Self {
+        let node = Node {
+            ownership: Ownership::default(),
+            streaming: Streaming::Nobody,
+            pending: None,
+            queue: Vec::new(),
+            is_tried: false,
+            published: Vec::new(),
+            is_cut: false,
+            is_alive: true,
+            came: 0,
+            claimed_for: Streamer::Arriving,
+        };
+        Self {
+            nodes: vec![node; nodes],
+            memory: Memory::default(),
+            copy: None,
+            clock: 0,
+            flag: false,
+            log: Vec::new(),
+            acknowledged: Vec::new(),
+            late: Vec::new(),
+            streamers,
+            clips,
+            number: 0,
+            budget: faults.to_vec(),
+            is_left_behind: false,
+            is_robbed: false,
+        }
+    }
+
+    pub(super) fn may(&self, fault: Fault) -> bool {
+        self.budget
+            .iter()
+            .any(|(kind, left)| *kind == fault && *left > 0)
+    }
+
+    fn spend(&mut self, fault: Fault) {
+        for (kind, left) in &mut self.budget {
+            if *kind == fault {
+                *left -= 1;
+            }
+        }
+    }
+
+    pub(super) fn happen(&mut self, event: Event, fences: Fences) {
+        self.happens(event, fences);
+        if matches!(event, Event::Go(..) | Event::Crash(_)) {
+            self.forgive();
+        }
+        if self.memory.is_ended() {
+            self.acknowledged.clear();
+        }
+    }
+
+    fn happens(&mut self, event: Event, fences: Fences) {
+        match event {
+            Event::Come(at) => {
+                self.streamers -= 1;
+                self.nodes[at].came = u8::MAX - self.streamers;
+                self.nodes[at].streaming = Streaming::Arriving;
+                self.feed(at, Input::StreamerCame);
+            }
+            Event::Go(at, is_ended) => {
+                self.nodes[at].streaming = Streaming::Nobody;
+                self.nodes[at].queue.clear();
+                self.nodes[at].is_tried = false;
+                self.feed(
+                    at,
+                    if is_ended {
+                        Input::StreamerEnded
+                    } else {
+                        Input::StreamerLost
+                    },
+                );
+            }
+            Event::Upload(at) => {
+                self.clips -= 1;
+                self.number += 1;
+                self.nodes[at].queue.push(self.number);
+            }
+            Event::Work(at) => self.feed(at, Input::ClipQueued),
+            Event::Beat(at) => self.feed(at, Input::HeartbeatDue),
+            Event::LeaseOver(at) => self.feed(at, Input::LeaseOver),
+            Event::Execute(at) => {
+                if let Some(Pending::Sent(action)) = self.nodes[at].pending {
+                    let answer = self.execute(at, action, fences);
+                    self.nodes[at].pending = Some(Pending::Answered(answer));
+                }
+            }
+            Event::Answer(at) => {
+                if let Some(Pending::Answered(input)) = self.nodes[at].pending.take() {
+                    self.answered(at, input);
+                }
+            }
+            Event::LoseCommand(at) => {
+                if let Some(Pending::Sent(action)) = self.nodes[at].pending.take() {
+                    if self.may(Fault::Late) {
+                        self.spend(Fault::Late);
+                        self.late.push((at, action));
+                    } else {
+                        self.spend(Fault::Lost);
+                    }
+                    self.feed(at, Input::Unanswered);
+                }
+            }
+            Event::LoseAnswer(at) => {
+                if !self.nodes[at].is_cut {
+                    self.spend(Fault::Lost);
+                }
+                self.nodes[at].pending = None;
+                self.feed(at, Input::Unanswered);
+            }
+            Event::GiveUp(at) => {
+                self.nodes[at].pending = None;
+                self.feed(at, Input::Unanswered);
+            }
+            Event::ArriveLate(place) => self.arrive_late(place, fences),
+            Event::Lapse => {
+                if let Some(record) = &mut self.memory.record {
+                    record.phase = Phase::Lapsed;
+                }
+            }
+            Event::Settle => self.memory.is_unsettled = false,
+            Event::Expire => {
+                if self.memory.expire() {
+                    self.flag = false;
+                }
+            }
+            Event::Cut(at) => {
+                self.spend(Fault::Cut);
+                self.nodes[at].is_cut = true;
+            }
+            Event::Mend(at) => self.nodes[at].is_cut = false,
+            Event::Crash(at) => {
+                self.spend(Fault::Crash);
+                self.is_left_behind |=
+                    !self.memory.is_enrolled || self.nodes[at].ownership.epoch().is_none();
+                let node = &mut self.nodes[at];
+                node.is_alive = false;
+                (node.streaming, node.pending) = (Streaming::Nobody, None);
+                node.published.clear();
+                node.queue.clear();
+            }
+            Event::Restart => {
+                self.spend(Fault::Restart);
+                self.forget(Memory::default());
+                self.memory.is_unsettled = true;
+            }
+            Event::Save => self.copy = Some(self.memory.clone()),
+            Event::RestartFromCopy => {
+                self.spend(Fault::Copy);
+                let copy = self.copy.take().unwrap_or_default();
+                self.forget(copy);
+            }
+        }
+    }
+
+    /// Redis has this memory from now on.
+    fn forget(&mut self, memory: Memory) {
+        self.memory = memory;
+        self.forgive();
+    }
+
+    /// The promise of an ack ends with the livestream, or when neither Redis nor an owner has the clip.
+    fn forgive(&mut self) {
+        let mut acknowledged = std::mem::take(&mut self.acknowledged);
+        acknowledged.retain(|(at, clip)| self.memory.history.contains(clip) || self.has(*at, clip));
+        self.acknowledged = acknowledged;
+    }
+
+    /// Whether a node will publish a clip again.
+    pub(super) fn has(&self, at: usize, clip: &Clip) -> bool {
+        let node = &self.nodes[at];
+        node.is_alive && node.streaming == Streaming::Live && node.published.contains(clip)
+    }
+
+    fn arrive_late(&mut self, place: usize, fences: Fences) {
+        let (at, action) = self.late.remove(place);
+        let victim = self.memory.record.clone();
+        if matches!(action, Action::Claim { .. }) && fences.have(Fence::Deadline) {
+            return;
+        }
+        if let Action::Publish { .. } = action {
+            // What is in the queue now is another clip; a publication that is late is one that was tried.
+            return;
+        }
+        self.execute(at, action, fences);
+        let is_live = |record: &super::redis::Record| {
+            record.phase == Phase::Live
+                && record.node != at
+                && self.nodes[record.node].streaming == Streaming::Live
+        };
+        let now = self
+            .memory
+            .record
+            .as_ref()
+            .map(|record| (record.epoch, record.phase));
+        self.is_robbed |= victim
+            .as_ref()
+            .is_some_and(|before| is_live(before) && now != Some((before.epoch, before.phase)));
+    }
+
+    /// Whether the owner's streamer came before this one, and knew nothing of it.
+    fn is_older_than(&self, at: usize) -> bool {
+        let owner = self.memory.record.as_ref().map(|it| &self.nodes[it.node]);
+        owner.is_some_and(|owner| {
+            owner.claimed_for != Streamer::Arriving && owner.came < self.nodes[at].came
+        })
+    }
+
+    fn execute(&mut self, at: usize, action: Action, fences: Fences) -> Input {
+        match action {
+            Action::Heartbeat(renewal) => self.memory.heartbeat(at, renewal),
+            Action::Claim {
+                expected,
+                sequence,
+                is_fresh,
+            } => {
+                let claim = (expected, sequence, is_fresh);
+                self.memory.claim(at, claim, &mut self.clock, fences)
+            }
+            Action::Publish { epoch, sequence } => self.publish(at, (epoch, sequence), fences),
+            Action::Republish { epoch, after } => {
+                for clip in self.nodes[at].published.clone() {
+                    if clip.1 > after && !self.memory.publish(epoch, clip, 0, fences) {
+                        return Input::NotPublished(self.memory.seen(at));
+                    }
+                }
+                Input::Republished
+            }
+            Action::Release { epoch, is_ended } => self.memory.release(epoch, is_ended, fences),
+            _ => Input::Unanswered,
+        }
+    }
+
+    fn publish(&mut self, at: usize, (epoch, sequence): (u64, u64), fences: Fences) -> Input {
+        let Some(number) = self.nodes[at].queue.first() else {
+            return Input::Unanswered;
+        };
+        let clip = (epoch, sequence, *number);
+        let after = self.nodes[at].published.last().map_or(0, |clip| clip.1);
+        let before = self.memory.history.len();
+        if !self.memory.publish(epoch, clip, after, fences) {
+            return Input::NotPublished(self.memory.seen(at));
+        }
+        if self.memory.history.len() > before {
+            self.log.push(clip);
+        }
+        Input::Published
+    }
+
+    fn answered(&mut self, at: usize, input: Input) {
+        if let (Input::Granted { .. }, Ownership::Claiming { streamer, .. }) =
+            (input, self.nodes[at].ownership)
+        {
+            self.nodes[at].claimed_for = streamer;
+        }
+        let is_fresh = matches!(
+            self.nodes[at].ownership,
+            Ownership::Claiming { is_fresh: true, .. }
+        );
+        if is_fresh && matches!(input, Input::Granted { .. }) {
+            self.nodes[at].published.clear();
+            self.acknowledged.clear();
+        }
+        if input == Input::Published
+            && let Some(epoch) = self.nodes[at].ownership.epoch()
+            && !self.nodes[at].queue.is_empty()
+        {
+            let sequence = self.nodes[at].ownership.sequence() + 1;
+            let node = &mut self.nodes[at];
+            let clip = (epoch, sequence, node.queue.remove(0));
+            node.is_tried = false;
+            node.published.push(clip);
+            self.acknowledged.push((at, clip));
+        }
+        self.feed(at, input);
+    }
+
+    fn feed(&mut self, at: usize, input: Input) {
+        let actions = self.nodes[at].ownership.apply(input);
+        for action in actions {
+            self.perform(at, action);
+        }
+    }
+
+    fn perform(&mut self, at: usize, action: Action) {
+        let node = &mut self.nodes[at];
+        match action {
+            Action::Publish { .. } => {
+                node.is_tried = true;
+                node.pending = Some(Pending::Sent(action));
+            }
+            Action::Heartbeat(_)
+            | Action::Claim { .. }
+            | Action::Republish { .. }
+            | Action::Release { .. } => {
+                node.pending = Some(Pending::Sent(action));
+            }
+            Action::Admit { .. } => {
+                node.streaming = Streaming::Live;
+                self.flag = true;
+            }
+            Action::Dismiss(goodbye) => {
+                node.streaming = Streaming::Nobody;
+                self.is_robbed |= goodbye == Goodbye::TakenOver && self.is_older_than(at);
+            }
+            Action::DropTried if node.is_tried => {
+                node.is_tried = false;
+                node.queue.remove(0);
+            }
+            Action::RefuseClips => {
+                node.queue.clear();
+                node.is_tried = false;
+            }
+            Action::WriteFlag(value) => self.flag = value,
+            Action::Enrol => self.memory.is_enrolled |= !node.is_cut,
+            Action::Follow(seen) => {
+                // A follower has a record looked at whose time is over.
+                self.memory.is_enrolled |= seen.condition == Condition::Awaited;
+                let is_started = matches!(seen.condition, Condition::Live | Condition::Awaited);
+                if !seen.is_here && is_started || seen.condition == Condition::Ended {
+                    node.published.clear();
+                }
+            }
+            Action::DropTried | Action::CatchUp | Action::FollowFrom(_) => {}
+        }
+    }
+}

@@ -1,0 +1,432 @@
+//! Each transition by its name.
+
+use super::*;
+
+const NOBODY: Seen = Seen {
+    epoch: 0,
+    condition: Condition::Missing,
+    sequence: 0,
+    is_here: false,
+    is_restored: false,
+};
+
+fn record(epoch: u64, condition: Condition, sequence: u64) -> Seen {
+    Seen {
+        epoch,
+        condition,
+        sequence,
+        ..NOBODY
+    }
+}
+
+fn here(epoch: u64, sequence: u64) -> Seen {
+    Seen {
+        is_here: true,
+        ..record(epoch, Condition::Live, sequence)
+    }
+}
+
+fn granted(epoch: u64, sequence: u64) -> Input {
+    Input::Granted {
+        epoch,
+        sequence,
+        is_resumed: false,
+    }
+}
+
+fn after(inputs: &[Input]) -> Ownership {
+    let mut ownership = Ownership::default();
+    for input in inputs {
+        ownership.apply(*input);
+    }
+    ownership
+}
+
+/// The owner under epoch 7, three clips published.
+fn owner() -> Ownership {
+    after(&[
+        Input::StreamerCame,
+        Input::Observed(NOBODY),
+        granted(7, 0),
+        Input::Published,
+        Input::Published,
+        Input::Published,
+    ])
+}
+
+fn unconfirmed() -> Ownership {
+    after(&[Input::StreamerCame, Input::Unanswered])
+}
+
+#[test]
+fn arrival_claims_with_the_epoch_that_it_saw() {
+    let mut ownership = Ownership::default();
+    assert_eq!(
+        ownership.apply(Input::StreamerCame),
+        [Action::Heartbeat(None)]
+    );
+    let claim = Action::Claim {
+        expected: 5,
+        sequence: 0,
+        is_fresh: false,
+    };
+    let seen = record(5, Condition::Live, 9);
+    assert_eq!(ownership.apply(Input::Observed(seen)), [claim]);
+    let actions = ownership.apply(granted(6, 9));
+    assert!(actions.contains(&Action::Admit { is_confirmed: true }));
+    assert!(actions.contains(&Action::Enrol));
+    assert_eq!(ownership.epoch(), Some(6));
+}
+
+#[test]
+fn arrival_that_lost_a_race_claims_again() {
+    let mut ownership = after(&[Input::StreamerCame, Input::Observed(NOBODY)]);
+    let actions = ownership.apply(Input::Refused(record(4, Condition::Live, 0)));
+    assert!(matches!(actions[..], [Action::Claim { expected: 4, .. }]));
+}
+
+#[test]
+fn arrival_that_loses_every_race_is_unconfirmed() {
+    let mut ownership = after(&[Input::StreamerCame, Input::Observed(NOBODY)]);
+    let actions: Vec<Action> = (1..=u64::from(MOST_REFUSALS))
+        .flat_map(|epoch| ownership.apply(Input::Refused(record(epoch, Condition::Live, 0))))
+        .collect();
+    assert_eq!(
+        actions.last(),
+        Some(&Action::Admit {
+            is_confirmed: false
+        })
+    );
+    assert!(matches!(ownership, Ownership::Unconfirmed { .. }));
+}
+
+#[test]
+fn arrival_without_redis_is_let_in_unconfirmed() {
+    let mut ownership = after(&[Input::StreamerCame]);
+    let admit = Action::Admit {
+        is_confirmed: false,
+    };
+    assert_eq!(ownership.apply(Input::Unanswered), [admit]);
+    assert_eq!(
+        ownership.apply(Input::ClipQueued),
+        [],
+        "its clips wait for Redis"
+    );
+}
+
+#[test]
+fn unconfirmed_streamer_claims_what_nobody_streams() {
+    for condition in [
+        Condition::Missing,
+        Condition::Unsettled,
+        Condition::Awaited,
+        Condition::Ended,
+    ] {
+        let mut ownership = unconfirmed();
+        let actions = ownership.apply(Input::Observed(record(3, condition, 0)));
+        assert!(
+            matches!(actions[..], [Action::Claim { expected: 3, .. }]),
+            "{condition:?}"
+        );
+    }
+}
+
+#[test]
+fn unconfirmed_streamer_gives_way_to_a_live_one() {
+    let mut ownership = unconfirmed();
+    let actions = ownership.apply(Input::Observed(record(3, Condition::Live, 5)));
+    assert!(actions.contains(&Action::Dismiss(Goodbye::ComeAgain)));
+    assert!(actions.contains(&Action::RefuseClips));
+    assert!(actions.contains(&Action::FollowFrom(None)));
+    assert!(matches!(ownership, Ownership::Following { .. }));
+}
+
+#[test]
+fn unconfirmed_streamer_that_lost_a_race_gives_way() {
+    let mut ownership = unconfirmed();
+    ownership.apply(Input::Observed(NOBODY));
+    let actions = ownership.apply(Input::Refused(record(3, Condition::Live, 0)));
+    assert!(actions.contains(&Action::Dismiss(Goodbye::ComeAgain)));
+}
+
+#[test]
+fn claim_whose_answer_was_lost_is_made_again() {
+    let mut ownership = unconfirmed();
+    let actions = ownership.apply(Input::Observed(here(3, 0)));
+    assert!(matches!(actions[..], [Action::Claim { expected: 3, .. }]));
+}
+
+#[test]
+fn unconfirmed_streamer_that_left_owes_the_flag() {
+    let mut ownership = unconfirmed();
+    ownership.apply(Input::StreamerLost);
+    assert!(ownership.is_busy());
+    let ended = record(3, Condition::Ended, 0);
+    let actions = ownership.apply(Input::Observed(ended));
+    assert!(actions.contains(&Action::WriteFlag(false)));
+    assert!(!ownership.is_busy());
+}
+
+#[test]
+fn owed_flag_stays_while_others_stream() {
+    let mut ownership = unconfirmed();
+    ownership.apply(Input::StreamerLost);
+    let actions = ownership.apply(Input::Observed(record(3, Condition::Live, 0)));
+    assert!(!actions.contains(&Action::WriteFlag(false)));
+    assert!(!ownership.is_busy());
+}
+
+#[test]
+fn owner_publishes_the_next_sequence() {
+    let mut ownership = owner();
+    let publish = Action::Publish {
+        epoch: 7,
+        sequence: 4,
+    };
+    assert_eq!(ownership.apply(Input::ClipQueued), [publish]);
+    ownership.apply(Input::Unanswered);
+    assert_eq!(
+        ownership.apply(Input::ClipQueued),
+        [publish],
+        "the same clip again"
+    );
+    ownership.apply(Input::Published);
+    assert_eq!(ownership.sequence(), 4);
+}
+
+#[test]
+fn owner_renews_its_lease() {
+    let mut ownership = owner();
+    let held = Some(Renewal {
+        held: Held {
+            epoch: 7,
+            sequence: 3,
+        },
+        may_restore: true,
+    });
+    assert_eq!(
+        ownership.apply(Input::HeartbeatDue),
+        [Action::Heartbeat(held)]
+    );
+    assert_eq!(ownership.apply(Input::Observed(here(7, 3))), []);
+    assert_eq!((ownership.epoch(), ownership.sequence()), (Some(7), 3));
+}
+
+#[test]
+fn owner_publishes_again_what_redis_lost() {
+    let mut ownership = owner();
+    let restored = Seen {
+        is_restored: true,
+        ..here(7, 1)
+    };
+    let again = Action::Republish { epoch: 7, after: 1 };
+    assert_eq!(
+        ownership.apply(Input::Observed(restored)),
+        [Action::Enrol, again]
+    );
+    assert_eq!(ownership.apply(Input::Observed(here(7, 1))), [again]);
+    assert_eq!(ownership.apply(Input::Observed(here(7, 3))), []);
+}
+
+#[test]
+fn owner_finds_no_record_and_writes_it_again() {
+    let mut ownership = owner();
+    let held = Some(Renewal {
+        held: Held {
+            epoch: 7,
+            sequence: 3,
+        },
+        may_restore: true,
+    });
+    assert_eq!(
+        ownership.apply(Input::NotPublished(NOBODY)),
+        [Action::Heartbeat(held)]
+    );
+}
+
+#[test]
+fn owner_is_dismissed_by_a_newer_live_owner() {
+    let mut ownership = owner();
+    let actions = ownership.apply(Input::Observed(record(9, Condition::Live, 5)));
+    assert!(actions.contains(&Action::Dismiss(Goodbye::TakenOver)));
+    let from = Held {
+        epoch: 7,
+        sequence: 3,
+    };
+    assert!(actions.contains(&Action::FollowFrom(Some(from))));
+    assert_eq!(ownership.epoch(), None);
+}
+
+#[test]
+fn owner_claims_again_what_others_left_or_ended() {
+    for condition in [Condition::Awaited, Condition::Ended] {
+        for epoch in [7, 9] {
+            let mut ownership = owner();
+            let actions = ownership.apply(Input::Observed(record(epoch, condition, 0)));
+            assert!(
+                matches!(actions[..], [Action::Claim { expected, .. }] if expected == epoch),
+                "{condition:?} {epoch}"
+            );
+            let actions = ownership.apply(granted(10, 3));
+            assert!(
+                !actions
+                    .iter()
+                    .any(|action| matches!(action, Action::Admit { .. })),
+                "it is in already"
+            );
+        }
+    }
+}
+
+#[test]
+fn owner_without_redis_for_a_lease_keeps_its_streamer() {
+    let mut ownership = owner();
+    assert_eq!(ownership.apply(Input::LeaseOver), []);
+    assert_eq!(ownership.epoch(), None);
+    ownership.apply(Input::Observed(here(7, 3)));
+    assert_eq!(ownership.epoch(), Some(7), "nobody has claimed since");
+}
+
+#[test]
+fn owner_that_was_away_restores_no_record_at_once() {
+    let mut ownership = owner();
+    ownership.apply(Input::LeaseOver);
+    let actions = ownership.apply(Input::HeartbeatDue);
+    assert!(matches!(actions[..], [Action::Heartbeat(Some(renewal))] if !renewal.may_restore));
+    let unsettled = record(0, Condition::Unsettled, 0);
+    assert_eq!(ownership.apply(Input::Observed(unsettled)), []);
+    let actions = ownership.apply(Input::Observed(NOBODY));
+    assert!(matches!(actions[..], [Action::Claim { expected: 0, .. }]));
+}
+
+#[test]
+fn streamer_that_was_replaced_while_away_is_dismissed() {
+    let mut ownership = owner();
+    ownership.apply(Input::LeaseOver);
+    let actions = ownership.apply(Input::Observed(record(9, Condition::Live, 5)));
+    assert!(actions.contains(&Action::Dismiss(Goodbye::TakenOver)));
+}
+
+#[test]
+fn lost_streamer_is_awaited_and_its_end_enrolled() {
+    let mut ownership = owner();
+    let release = Action::Release {
+        epoch: 7,
+        is_ended: false,
+    };
+    assert_eq!(ownership.apply(Input::StreamerLost), [release]);
+    ownership.apply(Input::Unanswered);
+    assert_eq!(
+        ownership.apply(Input::HeartbeatDue),
+        [release],
+        "until it is known"
+    );
+    let actions = ownership.apply(Input::Released(Release::Done));
+    assert!(actions.contains(&Action::Enrol));
+    assert!(!actions.contains(&Action::WriteFlag(false)));
+}
+
+#[test]
+fn end_clears_the_flag_unless_another_owns_it() {
+    for (release, clears) in [
+        (Release::Done, true),
+        (Release::Missing, true),
+        (Release::Stale, false),
+    ] {
+        let mut ownership = owner();
+        ownership.apply(Input::StreamerEnded);
+        let actions = ownership.apply(Input::Released(release));
+        assert_eq!(
+            actions.contains(&Action::WriteFlag(false)),
+            clears,
+            "{release:?}"
+        );
+    }
+}
+
+#[test]
+fn livestream_after_an_unheard_end_begins_afresh() {
+    let mut ownership = owner();
+    ownership.apply(Input::StreamerEnded);
+    ownership.apply(Input::Unanswered);
+    ownership.apply(Input::StreamerCame);
+    let actions = ownership.apply(Input::Observed(here(7, 3)));
+    let claim = Action::Claim {
+        expected: 7,
+        sequence: 0,
+        is_fresh: true,
+    };
+    assert_eq!(actions, [claim]);
+}
+
+#[test]
+fn return_to_the_same_node_has_a_new_epoch() {
+    let mut ownership = owner();
+    ownership.apply(Input::StreamerCame);
+    let actions = ownership.apply(Input::Observed(here(7, 3)));
+    assert!(matches!(actions[..], [Action::Claim { expected: 7, .. }]));
+    let actions = ownership.apply(granted(8, 3));
+    assert!(actions.contains(&Action::DropTried), "{actions:?}");
+}
+
+#[test]
+fn forgotten_livestream_leaves_no_flag() {
+    let mut ownership = Ownership::default();
+    ownership.apply(Input::Observed(record(3, Condition::Awaited, 2)));
+    let unsettled = record(0, Condition::Unsettled, 0);
+    let actions = ownership.apply(Input::Observed(unsettled));
+    assert!(
+        !actions.contains(&Action::WriteFlag(false)),
+        "an owner may write it again"
+    );
+    let actions = ownership.apply(Input::Observed(NOBODY));
+    assert!(actions.contains(&Action::WriteFlag(false)));
+}
+
+#[test]
+fn record_of_a_claim_that_nobody_waits_for_is_released() {
+    let mut ownership = Ownership::default();
+    let actions = ownership.apply(Input::Observed(here(4, 0)));
+    let release = Action::Release {
+        epoch: 4,
+        is_ended: false,
+    };
+    assert_eq!(actions, [release]);
+}
+
+#[test]
+fn lapsed_record_of_an_unheard_claim_is_released() {
+    let mut ownership = unconfirmed();
+    ownership.apply(Input::StreamerLost);
+    let lapsed = Seen {
+        condition: Condition::Awaited,
+        ..here(4, 0)
+    };
+    let actions = ownership.apply(Input::Observed(lapsed));
+    assert!(matches!(actions[..], [Action::Release { epoch: 4, .. }]));
+}
+
+#[test]
+fn clips_without_an_owner_are_refused() {
+    assert_eq!(
+        Ownership::default().apply(Input::ClipQueued),
+        [Action::RefuseClips]
+    );
+}
+
+#[test]
+fn flag_of_a_beginning_livestream_is_affirmed() {
+    let mut ownership = after(&[Input::StreamerCame, Input::Observed(NOBODY)]);
+    ownership.apply(Input::Granted {
+        epoch: 7,
+        sequence: 0,
+        is_resumed: false,
+    });
+    let written: Vec<usize> = (1..20)
+        .filter(|_| {
+            let actions = ownership.apply(Input::Observed(here(7, 0)));
+            actions.contains(&Action::WriteFlag(true))
+        })
+        .collect();
+    assert_eq!(written, [3, 12]);
+}

@@ -1,0 +1,367 @@
+//! The connections to Redis: standalone, or a cluster itself.
+//!
+//! One connection carries commands and subscriptions (RESP3), another one the history that is fetched and published
+//! again, so that nothing that must be timely waits behind it. [`Redis::run`] makes both, tries the first with a question
+//! at every heartbeat, and connects again when it is lost; with each a *generation* begins, in which every livestream
+//! subscribes again.
+//!
+//! **Invariant**: no command takes longer than its timeout, and without a connection every call fails at once. A
+//! subscription is a short cut: what it loses is found by the next heartbeat.
+
+mod connecting;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use redis::aio::MultiplexedConnection;
+use redis::cluster_async::ClusterConnection;
+use redis::{
+    Cmd, ConnectionInfo, ErrorKind, FromRedisValue, IntoConnectionInfo as _, ProtocolVersion,
+    PushInfo, PushKind, RedisError, ServerErrorKind, Value,
+};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::{Instant, timeout};
+
+use super::metrics::Metrics;
+use crate::config;
+
+/// Messages of one channel that may wait; what does not fit is found by the next heartbeat.
+const INBOX: usize = 32;
+
+/// Redis did not do what it was asked, or nobody knows.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum CommandError {
+    /// There is no connection, or no answer in time. The command may have been done.
+    #[error("Redis is away")]
+    Away,
+    /// It must be sent the script itself.
+    #[error("Redis does not know the script")]
+    UnknownScript,
+    /// It answers with an error.
+    #[error("Redis refuses: {0}")]
+    Refused(String),
+}
+
+#[derive(Clone)]
+enum Connection {
+    One(MultiplexedConnection),
+    Many(ClusterConnection),
+}
+
+#[derive(Clone)]
+struct Connections {
+    timely: Connection,
+    bulk: Connection,
+}
+
+/// See the module.
+pub(super) struct Redis {
+    info: ConnectionInfo,
+    pub(super) timeout: Duration,
+    heartbeat: Duration,
+    metrics: Metrics,
+    // A lock, held to clone a handle.
+    connections: Mutex<Option<Connections>>,
+    contact: Mutex<Instant>,
+    generation: watch::Sender<u64>,
+    inboxes: Arc<Inboxes>,
+    /// The bulk connection has ended.
+    bulk_lost: Notify,
+}
+
+// A lock, held to find an inbox.
+#[derive(Default)]
+struct Inboxes(Mutex<HashMap<Bytes, mpsc::Sender<Bytes>>>);
+
+/// A Lua script, known to Redis by its hash.
+pub(super) struct Script(redis::Script, &'static str);
+
+impl Script {
+    pub(super) fn new(code: &'static str) -> Self {
+        Self(redis::Script::new(code), code)
+    }
+}
+
+impl Redis {
+    pub(super) fn new(
+        url: &str,
+        config: &config::Cluster,
+        metrics: Metrics,
+    ) -> Result<Self, String> {
+        // The error's text may hold the URL, and so the password; a configuration that was validated has a sound one.
+        let wrong = |_: RedisError| "cannot be used".to_owned();
+        let info = url.into_connection_info().map_err(wrong)?;
+        let settings = info
+            .redis_settings()
+            .clone()
+            .set_protocol(ProtocolVersion::RESP3);
+        Ok(Self {
+            info: info.set_redis_settings(settings),
+            timeout: config.timeout,
+            heartbeat: config.heartbeat,
+            metrics,
+            connections: Mutex::default(),
+            contact: Mutex::new(Instant::now()),
+            generation: watch::Sender::new(0),
+            inboxes: Arc::default(),
+            bulk_lost: Notify::new(),
+        })
+    }
+
+    /// How often Redis was connected to: a new connection knows no subscriptions.
+    pub(super) fn generation(&self) -> watch::Receiver<u64> {
+        self.generation.subscribe()
+    }
+
+    /// Redis has just answered.
+    fn in_contact(&self) {
+        *self.contact.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// For how long Redis has not answered; since the start, if it never did.
+    pub(super) fn silence(&self) -> Duration {
+        self.contact
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .elapsed()
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        self.lock().is_some()
+    }
+
+    /// Whether Redis is a cluster itself: then channels are sharded.
+    fn is_sharded(&self) -> bool {
+        matches!(&*self.lock(), Some(it) if matches!(it.timely, Connection::Many(_)))
+    }
+
+    /// The command that publishes.
+    pub(super) fn publish_command(&self) -> &'static str {
+        if self.is_sharded() {
+            "SPUBLISH"
+        } else {
+            "PUBLISH"
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Connections>> {
+        self.connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For what may be as large as the history.
+    fn bulk_timeout(&self) -> Duration {
+        self.timeout * 2
+    }
+
+    /// Does a command.
+    pub(super) async fn call<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, CommandError> {
+        let answer = self.answer(command, false).await;
+        self.read(answer)
+    }
+
+    /// Does a command whose answer may be large.
+    pub(super) async fn call_bulk<T: FromRedisValue>(
+        &self,
+        command: &Cmd,
+    ) -> Result<T, CommandError> {
+        let answer = self.answer(command, true).await;
+        self.read(answer)
+    }
+
+    /// Reads an answer as what was asked for; counts it if it is none.
+    fn read<T: FromRedisValue>(
+        &self,
+        answer: Result<Value, CommandError>,
+    ) -> Result<T, CommandError> {
+        answer
+            .and_then(|value| {
+                T::from_redis_value(value)
+                    .map_err(|error| CommandError::Refused(told(&error.to_string())))
+            })
+            .inspect_err(|error| self.count(error))
+    }
+
+    /// Runs a script on `keys`, which must lie in one slot.
+    pub(super) async fn run_script<T: FromRedisValue>(
+        &self,
+        script: &Script,
+        keys: &[&[u8]],
+        arguments: &[&[u8]],
+    ) -> Result<T, CommandError> {
+        let answer = self.eval(script, keys, arguments, false).await;
+        self.read(answer)
+    }
+
+    /// Runs a script with a large argument for which nothing timely waits.
+    pub(super) async fn run_bulk_script<T: FromRedisValue>(
+        &self,
+        script: &Script,
+        keys: &[&[u8]],
+        arguments: &[&[u8]],
+    ) -> Result<T, CommandError> {
+        let answer = self.eval(script, keys, arguments, true).await;
+        self.read(answer)
+    }
+
+    async fn eval(
+        &self,
+        script: &Script,
+        keys: &[&[u8]],
+        arguments: &[&[u8]],
+        is_bulk: bool,
+    ) -> Result<Value, CommandError> {
+        let command = |how: &str, what: &str| {
+            let mut command = redis::cmd(how);
+            command.arg(what).arg(keys.len());
+            for part in keys.iter().chain(arguments) {
+                command.arg(*part);
+            }
+            command
+        };
+        let known = command("EVALSHA", script.0.get_hash());
+        let mut answer = self.answer(&known, is_bulk).await;
+        if answer == Err(CommandError::UnknownScript) {
+            answer = self.answer(&command("EVAL", script.1), is_bulk).await;
+        }
+        answer
+    }
+
+    async fn answer(&self, command: &Cmd, is_bulk: bool) -> Result<Value, CommandError> {
+        let connections = self.lock().clone().ok_or(CommandError::Away)?;
+        let (connection, limit) = if is_bulk {
+            (connections.bulk, self.bulk_timeout())
+        } else {
+            (connections.timely, self.timeout)
+        };
+        let begun = Instant::now();
+        let answer = timeout(limit, async move {
+            match connection {
+                Connection::One(mut one) => one.send_packed_command(command).await,
+                Connection::Many(mut many) => command.query_async(&mut many).await,
+            }
+        })
+        .await;
+        self.metrics.commands.observe(begun.elapsed().as_secs_f64());
+        match answer {
+            Err(_) => Err(CommandError::Away),
+            Ok(Err(error)) => {
+                let refusal = refusal(&error);
+                if is_bulk && refusal == CommandError::Away && !error.is_timeout() {
+                    self.bulk_lost.notify_one();
+                }
+                Err(refusal)
+            }
+            Ok(Ok(value)) => {
+                self.in_contact();
+                value.extract_error().map_err(|error| refusal(&error))
+            }
+        }
+    }
+
+    fn count(&self, error: &CommandError) {
+        let reason = match error {
+            CommandError::Away => "away",
+            CommandError::UnknownScript | CommandError::Refused(_) => "refused",
+        };
+        let failures = self.metrics.failures.with_label_values(&[reason]);
+        failures.inc();
+        if let CommandError::Refused(why) = error
+            && failures.get().is_power_of_two()
+        {
+            tracing::warn!(%why, times = failures.get(), "Redis refuses a command");
+        }
+    }
+
+    /// Where messages of `channel` arrive from now on, once it is subscribed to.
+    pub(super) fn inbox(&self, channel: &Bytes) -> mpsc::Receiver<Bytes> {
+        let (sender, inbox) = mpsc::channel(INBOX);
+        self.inboxes.lock().insert(channel.clone(), sender);
+        inbox
+    }
+
+    /// Messages of `channel` are no longer kept.
+    pub(super) fn close_inbox(&self, channel: &Bytes) {
+        self.inboxes.lock().remove(channel);
+    }
+
+    /// Subscribes to `channel`, or ends that.
+    pub(super) async fn subscribe(&self, channel: &[u8], wanted: bool) -> Result<(), CommandError> {
+        let connection = self.lock().clone().ok_or(CommandError::Away)?.timely;
+        let asked = timeout(self.timeout, async move {
+            match (connection, wanted) {
+                (Connection::One(mut one), true) => one.subscribe(channel).await,
+                (Connection::One(mut one), false) => one.unsubscribe(channel).await,
+                (Connection::Many(mut many), true) => many.ssubscribe(channel).await,
+                (Connection::Many(mut many), false) => many.sunsubscribe(channel).await,
+            }
+        });
+        let done = asked.await.map_err(|_| CommandError::Away);
+        done.and_then(|done| done.map_err(|error| refusal(&error)))
+            .inspect_err(|error| self.count(error))
+    }
+}
+
+fn refusal(error: &RedisError) -> CommandError {
+    let gone = error.is_io_error()
+        || error.is_timeout()
+        || error.is_connection_dropped()
+        || error.is_unrecoverable_error();
+    // A wrong password is worth a word, and no secret is in it.
+    if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) {
+        CommandError::UnknownScript
+    } else if gone && error.code().is_none() {
+        CommandError::Away
+    } else {
+        CommandError::Refused(told(&error.to_string()))
+    }
+}
+
+/// What may be logged of an error: at most a line, and not the arguments, which are repeated where the command is unknown (a
+/// proxy that does not know HELLO repeats the password).
+fn told(text: &str) -> String {
+    let text = text.split(", with args").next().unwrap_or_default();
+    text.chars().take(200).collect()
+}
+
+impl Inboxes {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Bytes, mpsc::Sender<Bytes>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Called by the library for every message that Redis pushes; must not wait.
+    #[expect(clippy::unnecessary_wraps, reason = "the library's signature")]
+    fn take(&self, push: PushInfo, lost: Option<&Notify>) -> Result<(), std::convert::Infallible> {
+        match push.kind {
+            PushKind::Message | PushKind::SMessage => {
+                let mut data = push.data.into_iter();
+                if let (Some(Value::BulkString(channel)), Some(Value::BulkString(message))) =
+                    (data.next(), data.next())
+                    && let Some(inbox) = self.lock().get(channel.as_slice())
+                {
+                    // Full, or its task has just ended: the next heartbeat finds what is missing.
+                    drop(inbox.try_send(message.into()));
+                }
+            }
+            PushKind::Disconnection => lost.into_iter().for_each(Notify::notify_one),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_not_part_of_an_error() {
+        let text =
+            "ERR unknown command 'HELLO', with args beginning with: '3' 'AUTH' 'node' 'secret'";
+        assert_eq!(told(text), "ERR unknown command 'HELLO'");
+        assert_eq!(told(&"é".repeat(500)).chars().count(), 200);
+    }
+}

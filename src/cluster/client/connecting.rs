@@ -1,0 +1,153 @@
+//! Connecting to Redis, and noticing that a connection is of no use any longer.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::cluster::ClusterClient;
+use redis::cluster_async::ClusterConnection;
+use redis::{
+    AsyncConnectionConfig, Client, ErrorKind, FromRedisValue as _, ProtocolVersion, PushInfo,
+    RedisError, ServerErrorKind, Value,
+};
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use super::{CommandError, Connection, Connections, Redis, refusal};
+
+/// Pauses between attempts to connect.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// Questions that fail before a connection is given up.
+const FAILED_QUESTIONS: u32 = 2;
+
+impl Redis {
+    /// Keeps a connection for as long as the process lives.
+    pub(in super::super) async fn run(self: Arc<Self>) {
+        let mut failures = 0_u32;
+        loop {
+            match self.connect().await {
+                Ok((connections, lost)) => {
+                    failures = 0;
+                    let sharded = matches!(connections.timely, Connection::Many(_));
+                    tracing::info!(sharded, "Redis answers");
+                    *self.lock() = Some(connections);
+                    self.in_contact();
+                    self.metrics.up.set(1);
+                    self.generation.send_modify(|generation| *generation += 1);
+                    self.until_lost(&lost).await;
+                    tracing::warn!(
+                        "Redis is away: livestreams go on for this node's own listeners"
+                    );
+                    *self.lock() = None;
+                    self.metrics.up.set(0);
+                }
+                Err(error) => {
+                    failures = failures.saturating_add(1);
+                    if failures.is_power_of_two() {
+                        tracing::warn!(%error, attempts = failures, "Redis cannot be reached");
+                    }
+                    let longest = FIRST_PAUSE.saturating_mul(1 << failures.min(8));
+                    tokio::time::sleep(longest.min(LONGEST_PAUSE)).await;
+                }
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<(Connections, Arc<Notify>), CommandError> {
+        // Longer than for a command: names are looked up, TLS is agreed on, all shards are found.
+        timeout(self.timeout * 4, self.connect_to_any())
+            .await
+            .map_err(|_| CommandError::Away)?
+            .map_err(|error| refusal(&error))
+    }
+
+    /// The connections, and what tells of the end of the first at once.
+    async fn connect_to_any(&self) -> Result<(Connections, Arc<Notify>), RedisError> {
+        let (inboxes, lost) = (self.inboxes.clone(), Arc::new(Notify::new()));
+        let ended = lost.clone();
+        let first = Client::open(self.info.clone())?;
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.timeout))
+            .set_response_timeout(Some(self.timeout))
+            .set_push_sender(move |push: PushInfo| inboxes.take(push, Some(&ended)));
+        let mut one = first
+            .get_multiplexed_async_connection_with_config(&config)
+            .await?;
+        let mut hello = redis::cmd("HELLO");
+        let said: HashMap<String, Value> = hello.arg(3).query_async(&mut one).await?;
+        if word(&said, "mode").as_deref() != Some("cluster") {
+            return if is_replica(&said) {
+                Err((ErrorKind::Server(ServerErrorKind::ReadOnly), "a replica").into())
+            } else {
+                let config = AsyncConnectionConfig::new()
+                    .set_connection_timeout(Some(self.timeout))
+                    .set_response_timeout(Some(self.bulk_timeout()));
+                let bulk = first
+                    .get_multiplexed_async_connection_with_config(&config)
+                    .await?;
+                let connections = Connections {
+                    timely: Connection::One(one),
+                    bulk: Connection::One(bulk),
+                };
+                Ok((connections, lost))
+            };
+        }
+        let connections = Connections {
+            timely: Connection::Many(self.connect_to_shards(self.timeout).await?),
+            bulk: Connection::Many(self.connect_to_shards(self.bulk_timeout()).await?),
+        };
+        // One shard of many may be lost: the library connects to it again by itself, and PINGs tell when all are.
+        Ok((connections, Arc::new(Notify::new())))
+    }
+
+    async fn connect_to_shards(&self, timeout: Duration) -> Result<ClusterConnection, RedisError> {
+        let inboxes = self.inboxes.clone();
+        ClusterClient::builder([self.info.clone()])
+            .use_protocol(ProtocolVersion::RESP3)
+            .connection_timeout(self.timeout)
+            .response_timeout(timeout)
+            .overall_response_timeout(Some(timeout))
+            .push_sender(move |push: PushInfo| inboxes.take(push, None))
+            .build()?
+            .get_async_connection()
+            .await
+    }
+
+    async fn until_lost(&self, lost: &Notify) {
+        let mut failed = 0;
+        while failed < FAILED_QUESTIONS {
+            let either = async {
+                tokio::select! {
+                    () = lost.notified() => {}
+                    () = self.bulk_lost.notified() => {}
+                }
+            };
+            if timeout(self.heartbeat, either).await.is_ok() {
+                return;
+            }
+            match self.is_of_use().await {
+                Ok(true) => failed = 0,
+                Ok(false) => return,
+                Err(_) => failed += 1,
+            }
+        }
+    }
+
+    /// Whether it answers and takes writes: after a failover it may be a replica.
+    async fn is_of_use(&self) -> Result<bool, CommandError> {
+        if self.is_sharded() {
+            return self.call::<Value>(&redis::cmd("PING")).await.map(|_| true);
+        }
+        let said: HashMap<String, Value> = self.call(&redis::cmd("HELLO")).await?;
+        Ok(!is_replica(&said))
+    }
+}
+
+fn word(said: &HashMap<String, Value>, of: &str) -> Option<String> {
+    String::from_redis_value_ref(said.get(of)?).ok()
+}
+
+fn is_replica(said: &HashMap<String, Value>) -> bool {
+    matches!(word(said, "role").as_deref(), Some("replica" | "slave"))
+}

@@ -1,0 +1,265 @@
+//! The task of one livestream: it feeds [`Ownership`] with what happens, and performs what is returned.
+//!
+//! **Invariant**: it does one thing at a time, so Redis is told everything about a livestream in order. What decides
+//! stands in [`Ownership`]; here are deadlines, clips and answers.
+
+mod commands;
+mod following;
+
+pub(super) use following::PIECE;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::follower::{Follower, Position};
+use super::link::{Link, Request, Unpublished, Waiting};
+use super::records::{Keys, Record};
+use super::{Inner, Standing};
+use crate::broadcast::LivestreamId;
+use crate::broadcast::ownership::{Input, Ownership};
+
+/// How long a streamer that was let in may take to begin.
+const TO_BEGIN: Duration = Duration::from_secs(5);
+
+/// A clip that is being published: its answer may be lost, so it is tried until it is known.
+struct InFlight {
+    waiting: Waiting,
+    place: Position,
+    message: Bytes,
+}
+
+/// See the module.
+pub(super) struct LivestreamTask {
+    id: LivestreamId,
+    cluster: Arc<Inner>,
+    link: Arc<Link>,
+    keys: Keys,
+    requests: mpsc::Receiver<Request>,
+    inbox: mpsc::Receiver<Bytes>,
+    generation: watch::Receiver<u64>,
+    ownership: Ownership,
+    /// The streamer that waits to be let in.
+    arriving: Option<Request>,
+    /// Until when a streamer that was let in may take to begin.
+    begins_until: Option<Instant>,
+    in_flight: Option<InFlight>,
+    /// What this node published, for a Redis that loses it; bounded as the history there.
+    published: VecDeque<(Position, Bytes)>,
+    published_bytes: usize,
+    /// The record as it was read last.
+    record: Option<Record>,
+    /// When the lease was renewed last: when Redis was asked, for it believes this node for longer.
+    renewed: Instant,
+    /// Since when Redis has known nothing of the livestream.
+    missing_since: Option<Instant>,
+    is_enrolled: bool,
+    follower: Follower,
+    /// Listeners here heard a streamer that was never confirmed: what others published meanwhile comes too late.
+    heard_apart: bool,
+    /// In which generation of the connection the channel was subscribed to.
+    subscribed: Option<u64>,
+    idle_since: Option<Instant>,
+}
+
+impl LivestreamTask {
+    pub(super) fn new(
+        id: LivestreamId,
+        cluster: Arc<Inner>,
+        link: Arc<Link>,
+        requests: mpsc::Receiver<Request>,
+    ) -> Self {
+        let keys = cluster.records.keys(&id);
+        let inbox = cluster.records.redis.inbox(&keys.channel);
+        let generation = cluster.records.redis.generation();
+        Self {
+            id,
+            link,
+            keys,
+            requests,
+            inbox,
+            generation,
+            cluster,
+            ownership: Ownership::default(),
+            arriving: None,
+            begins_until: None,
+            in_flight: None,
+            published: VecDeque::new(),
+            published_bytes: 0,
+            record: None,
+            renewed: Instant::now(),
+            missing_since: None,
+            is_enrolled: false,
+            follower: Follower::default(),
+            heard_apart: false,
+            subscribed: None,
+            idle_since: None,
+        }
+    }
+
+    /// Until nobody here has to do with the livestream any longer.
+    pub(super) async fn run(mut self) {
+        let mut heartbeat = interval(self.cluster.heartbeat);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let has_more = self.work().await;
+            self.link
+                .set_owner(self.is_streaming() || self.is_releasing());
+            let link = self.link.clone();
+            tokio::select! {
+                biased;
+                Some(request) = self.requests.recv() => self.arrive(request).await,
+                Some(message) = self.inbox.recv() => self.receive(message).await,
+                Ok(()) = self.generation.changed() => self.feed(Input::HeartbeatDue).await,
+                _ = heartbeat.tick() => {
+                    self.feed(Input::HeartbeatDue).await;
+                    if self.is_idle() && self.close().await {
+                        return;
+                    }
+                }
+                () = link.has_changed() => self.feed(Input::HeartbeatDue).await,
+                () = link.has_work() => {}
+                () = std::future::ready(()), if has_more => {}
+            }
+        }
+    }
+
+    /// Tells the state machine, and does what it says.
+    async fn feed(&mut self, input: Input) {
+        let mut actions = VecDeque::from(self.ownership.apply(input));
+        while let Some(action) = actions.pop_front() {
+            if let Some(answer) = self.perform(action).await {
+                actions.extend(self.ownership.apply(answer));
+            }
+        }
+    }
+
+    fn standing(&self) -> Standing {
+        self.cluster.node().standing(&self.id)
+    }
+
+    fn is_streaming(&self) -> bool {
+        matches!(
+            self.ownership,
+            Ownership::Owner { .. } | Ownership::Unconfirmed { .. }
+        )
+    }
+
+    fn is_releasing(&self) -> bool {
+        matches!(self.ownership, Ownership::Releasing { .. })
+    }
+
+    /// A streamer wants the livestream.
+    async fn arrive(&mut self, request: Request) {
+        // What the streamer before said comes first.
+        while self.publish_next().await {}
+        if self.link.take_ended() {
+            self.feed(Input::StreamerEnded).await;
+            self.refuse(Unpublished::Away);
+        }
+        self.arriving = Some(request);
+        self.feed(Input::StreamerCame).await;
+        tracing::debug!(livestream.id = %self.id, ownership = ?self.ownership, "a streamer has come");
+    }
+
+    /// Does one thing that is due; whether there is more.
+    async fn work(&mut self) -> bool {
+        let lease = self.cluster.lease;
+        if self.ownership.epoch().is_some() && self.renewed.elapsed() >= lease {
+            tracing::warn!(livestream.id = %self.id, "Redis was away for longer than the lease: clips are not acknowledged");
+            self.cluster.metrics.leases_lost.inc();
+            self.feed(Input::LeaseOver).await;
+        }
+        if let Some(clip) = &mut self.in_flight
+            && clip.waiting.is_overdue(lease)
+        {
+            clip.waiting.answer(Err(Unpublished::Away));
+        }
+        self.link.drop_overdue(lease);
+        if !self.link.is_empty() || self.in_flight.is_some() {
+            return self.publish_next().await;
+        }
+        self.compare_standing().await
+    }
+
+    /// Publishes a clip; false if none is published now.
+    async fn publish_next(&mut self) -> bool {
+        if self.link.is_empty() && self.in_flight.is_none() {
+            return false;
+        }
+        let before = self.ownership.sequence();
+        let was_streaming = self.is_streaming();
+        self.feed(Input::ClipQueued).await;
+        self.ownership.sequence() > before || was_streaming != self.is_streaming()
+    }
+
+    /// Whether the streamer is still here, once nothing waits to be published.
+    async fn compare_standing(&mut self) -> bool {
+        let is_ended = self.link.take_ended();
+        if !self.is_streaming() {
+            if is_ended {
+                self.feed(Input::StreamerEnded).await;
+            }
+            if matches!(self.standing(), Standing::Live { .. }) && !self.is_releasing() {
+                // It began on a grant that was lost meanwhile.
+                self.cluster.node().superseded(&self.id);
+            }
+            return false;
+        }
+        let input = match self.standing() {
+            _ if is_ended => Input::StreamerEnded,
+            Standing::Live { .. } => {
+                self.begins_until = None;
+                return false;
+            }
+            _ if self
+                .begins_until
+                .is_some_and(|until| Instant::now() < until) =>
+            {
+                return false;
+            }
+            Standing::Elsewhere if !self.ownership.is_aired() => Input::StreamerEnded,
+            Standing::Elsewhere | Standing::Grace => Input::StreamerLost,
+        };
+        self.begins_until = None;
+        self.feed(input).await;
+        true
+    }
+
+    fn refuse(&mut self, why: Unpublished) {
+        self.drop_in_flight(why);
+        self.link.refuse_all(why);
+    }
+
+    fn drop_in_flight(&mut self, why: Unpublished) {
+        if let Some(mut clip) = self.in_flight.take() {
+            clip.waiting.answer(Err(why));
+        }
+    }
+
+    /// Whether nobody here has had to do with the livestream for a while.
+    fn is_idle(&mut self) -> bool {
+        let is_busy = self.ownership.is_busy() || self.cluster.node().listeners(&self.id) > 0;
+        if is_busy {
+            self.idle_since = None;
+        }
+        let since = *self.idle_since.get_or_insert_with(Instant::now);
+        !is_busy && since.elapsed() >= self.cluster.linger
+    }
+
+    /// Ends, unless somebody has come meanwhile.
+    async fn close(&mut self) -> bool {
+        self.subscribe(false).await;
+        let is_closed = self.cluster.forget(&self.id, &self.keys.channel);
+        if is_closed {
+            // Its listeners are no longer counted; where Redis does not answer, soon.
+            drop(self.cluster.records.heartbeat(&self.keys, 0, None).await);
+            self.refuse(Unpublished::Away);
+        }
+        is_closed
+    }
+}

@@ -1,0 +1,336 @@
+//! Performing actions: commands to Redis, whose answers are inputs, and words to the relay.
+
+use tokio::time::Instant;
+
+use super::super::Seen as Relayed;
+use super::super::frame;
+use super::super::link::Unpublished;
+use super::super::records::{Claimed, Phase, Publication, Record};
+use super::{InFlight, LivestreamTask, TO_BEGIN};
+use crate::broadcast::ownership::{Action, Condition, Goodbye, Input, Renewal, Seen};
+
+impl LivestreamTask {
+    /// Performs an action; the answer, if it is a command.
+    pub(super) async fn perform(&mut self, action: Action) -> Option<Input> {
+        match action {
+            Action::Heartbeat(renewal) => Some(self.heartbeat(renewal).await),
+            Action::Claim {
+                sequence, is_fresh, ..
+            } => Some(self.claim(sequence, is_fresh).await),
+            Action::Publish { epoch, sequence } => self.publish(epoch, sequence).await,
+            Action::Republish { epoch, after } => Some(self.republish(epoch, after).await),
+            Action::Release { epoch, is_ended } => Some(self.release(epoch, is_ended).await),
+            Action::Admit { .. } => {
+                self.admit();
+                None
+            }
+            other => {
+                self.tell(other).await;
+                None
+            }
+        }
+    }
+
+    /// What leads to no answer.
+    async fn tell(&mut self, action: Action) {
+        let node = self.cluster.clone();
+        match action {
+            Action::Dismiss(Goodbye::TakenOver) => node.node().superseded(&self.id),
+            Action::Dismiss(Goodbye::ComeAgain) => node.node().come_again(&self.id),
+            Action::CatchUp => {
+                if let Some(record) = &self.record
+                    && self.follower.last().is_some()
+                {
+                    self.catch_up((record.epoch, record.sequence)).await;
+                }
+            }
+            Action::DropTried => self.drop_in_flight(Unpublished::Away),
+            Action::RefuseClips => self.refuse(Unpublished::Superseded),
+            Action::FollowFrom(Some(held)) => {
+                self.follower.restart(Some((held.epoch, held.sequence)));
+            }
+            Action::FollowFrom(None) => self.heard_apart = true,
+            Action::Follow(_) => self.follow().await,
+            Action::WriteFlag(true) => node.node().still_live(&self.id),
+            Action::WriteFlag(false) => node.node().over(&self.id),
+            Action::Enrol => {
+                self.is_enrolled = false;
+                self.enrol().await;
+            }
+            _ => {}
+        }
+    }
+
+    fn admit(&mut self) {
+        self.begins_until = Some(Instant::now() + TO_BEGIN);
+        if let Some(request) = self.arriving.take() {
+            // The streamer may be gone: then it does not begin.
+            request.send(()).ok();
+        }
+    }
+
+    pub(super) async fn heartbeat(&mut self, renewal: Option<Renewal>) -> Input {
+        let cluster = self.cluster.clone();
+        let listeners = cluster.node().listeners(&self.id);
+        let asked = Instant::now();
+        let answer = match cluster
+            .records
+            .heartbeat(&self.keys, listeners, renewal)
+            .await
+        {
+            Ok(answer) => answer,
+            Err(error) => {
+                tracing::debug!(livestream.id = %self.id, %error, "no heartbeat");
+                self.missing_since = None;
+                return Input::Unanswered;
+            }
+        };
+        let record = answer.record;
+        tracing::trace!(livestream.id = %self.id, ?record, last = ?self.follower.last(), "heartbeat");
+        self.link.set_remote_listeners(answer.remote_listeners);
+        let relayed = Relayed {
+            phase: None,
+            elsewhere: answer.remote_listeners,
+        };
+        cluster.node().seen(&self.id, relayed);
+        if renewal.is_some_and(|it| it.held.epoch == record.epoch) && record.phase == Phase::Live {
+            self.renewed = asked;
+            self.enrol().await;
+            self.subscribe(false).await;
+        }
+        let seen = Seen {
+            is_restored: answer.is_restored,
+            ..self.seen(&record)
+        };
+        self.record = Some(record);
+        Input::Observed(seen)
+    }
+
+    /// What a record means here.
+    pub(super) fn seen(&mut self, record: &Record) -> Seen {
+        // An older epoch than one that is known: Redis was started from an old copy, and the owner writes it again.
+        let followed = self.follower.last().map(|(epoch, _)| epoch);
+        let is_old = followed.max(self.ownership.held()) > Some(record.epoch);
+        let condition = match record.phase {
+            Phase::Unknown => self.missing(),
+            _ if is_old => self.missing(),
+            Phase::Live => Condition::Live,
+            Phase::Grace(_) => Condition::Awaited,
+            Phase::Ended => Condition::Ended,
+        };
+        if !matches!(condition, Condition::Missing | Condition::Unsettled) {
+            self.missing_since = None;
+        }
+        Seen {
+            epoch: record.epoch,
+            condition,
+            sequence: record.sequence,
+            is_here: record.node == self.cluster.records.node,
+            is_restored: false,
+        }
+    }
+
+    /// A Redis that has just lost its memory is told again by owners that may not have noticed yet.
+    fn missing(&mut self) -> Condition {
+        let since = *self.missing_since.get_or_insert_with(Instant::now);
+        if since.elapsed() >= self.cluster.lease {
+            Condition::Missing
+        } else {
+            Condition::Unsettled
+        }
+    }
+
+    async fn claim(&mut self, sequence: u64, is_fresh: bool) -> Input {
+        let Some(seen) = self.record.clone() else {
+            return Input::Unanswered;
+        };
+        let cluster = self.cluster.clone();
+        let asked = Instant::now();
+        let claimed = cluster
+            .records
+            .claim(&self.keys, &seen, sequence, is_fresh)
+            .await;
+        let (epoch, sequence, before) = match claimed {
+            Ok(Claimed::Granted {
+                epoch,
+                sequence,
+                before,
+            }) => (epoch, sequence, before),
+            Ok(Claimed::Refused(record)) => {
+                let seen = self.seen(&record);
+                self.record = Some(record);
+                return Input::Refused(seen);
+            }
+            Err(error) => {
+                tracing::debug!(livestream.id = %self.id, %error, "no answer to a claim");
+                return Input::Unanswered;
+            }
+        };
+        self.renewed = asked;
+        if is_fresh {
+            self.forget_published();
+        }
+        let is_resumed = before.phase.is_started() && !is_fresh;
+        if is_resumed {
+            // Should the streamer be gone again before it is greeted, the livestream waits for it all the same.
+            let relayed = Relayed {
+                phase: Some(Phase::Live),
+                elsewhere: self.link.remote_listeners(),
+            };
+            cluster.node().seen(&self.id, relayed);
+        }
+        if before.phase == Phase::Live && before.node != cluster.records.node {
+            tracing::info!(livestream.id = %self.id, node = before.node, "taken over from another node");
+            // A short cut: its next heartbeat says the same.
+            drop(cluster.records.tell(&before.node, self.id.as_str()).await);
+        }
+        Input::Granted {
+            epoch,
+            sequence,
+            is_resumed,
+        }
+    }
+
+    async fn publish(&mut self, epoch: u64, sequence: u64) -> Option<Input> {
+        if self.in_flight.is_none() {
+            let waiting = self.link.take()?;
+            let place = (epoch, sequence);
+            let message = frame::encode(place, &self.cluster.records.node, &waiting.clip);
+            self.in_flight = Some(InFlight {
+                waiting,
+                place,
+                message,
+            });
+        }
+        let clip = self.in_flight.as_ref()?;
+        let publication = Publication {
+            place: clip.place,
+            message: &clip.message,
+            after: self
+                .published
+                .back()
+                .map_or(0, |((_, sequence), _)| *sequence),
+            is_again: false,
+        };
+        let asked = Instant::now();
+        let most = self.history_length(clip.message.len());
+        let records = &self.cluster.records;
+        let published = records.publish(&self.keys, epoch, publication, most).await;
+        let record = match published {
+            Ok(record) => record,
+            Err(error) => {
+                tracing::debug!(livestream.id = %self.id, %error, "no answer to a clip");
+                return Some(Input::Unanswered);
+            }
+        };
+        if record.epoch != epoch || record.sequence < sequence {
+            let seen = self.seen(&record);
+            self.record = Some(record);
+            return Some(Input::NotPublished(seen));
+        }
+        self.renewed = asked;
+        self.cluster.metrics.published.inc();
+        if let Some(mut clip) = self.in_flight.take() {
+            clip.waiting.answer(Ok(sequence));
+            self.keep(clip);
+        }
+        Some(Input::Published)
+    }
+
+    /// How many clips the history may have with the next one, by the weight of those that this node published.
+    fn history_length(&self, next: usize) -> usize {
+        let mut weight = next;
+        for (length, (_, message)) in (1..).zip(self.published.iter().rev()) {
+            weight += message.len();
+            if weight > self.cluster.history_bytes {
+                return length;
+            }
+        }
+        usize::MAX
+    }
+
+    /// Keeps what was published, for a Redis that loses it.
+    fn keep(&mut self, clip: InFlight) {
+        self.published_bytes += clip.message.len();
+        self.published.push_back((clip.place, clip.message));
+        while self.published.len() > self.cluster.history_clips
+            || self.published_bytes > self.cluster.history_bytes && self.published.len() > 1
+        {
+            let Some((_, oldest)) = self.published.pop_front() else {
+                break;
+            };
+            self.published_bytes -= oldest.len();
+        }
+    }
+
+    pub(super) fn forget_published(&mut self) {
+        self.published.clear();
+        self.published_bytes = 0;
+    }
+
+    async fn republish(&mut self, epoch: u64, after: u64) -> Input {
+        let cluster = self.cluster.clone();
+        let lost: Vec<_> = self
+            .published
+            .iter()
+            .filter(|((_, sequence), _)| *sequence > after)
+            .cloned()
+            .collect();
+        if lost.is_empty() {
+            return Input::Republished;
+        }
+        tracing::info!(livestream.id = %self.id, clips = lost.len(), "Redis has lost clips, they are published again");
+        for (place, message) in lost {
+            let publication = Publication {
+                place,
+                message: &message,
+                after: 0,
+                is_again: true,
+            };
+            // Bounded over all livestreams: after a restart of Redis all owners publish everything again.
+            let _permit = cluster.bulk_permit(1).await;
+            match cluster
+                .records
+                .publish(&self.keys, epoch, publication, usize::MAX)
+                .await
+            {
+                Ok(record) if record.epoch == epoch && record.sequence >= place.1 => {
+                    cluster.metrics.republished.inc();
+                }
+                Ok(record) => {
+                    let seen = self.seen(&record);
+                    self.record = Some(record);
+                    return Input::NotPublished(seen);
+                }
+                Err(_) => return Input::Unanswered,
+            }
+        }
+        Input::Republished
+    }
+
+    async fn release(&mut self, epoch: u64, is_ended: bool) -> Input {
+        match self
+            .cluster
+            .records
+            .release(&self.keys, epoch, is_ended)
+            .await
+        {
+            Ok(release) => Input::Released(release),
+            Err(_) => Input::Unanswered,
+        }
+    }
+
+    /// Sees to it that others look at the livestream when this node is heard no longer.
+    async fn enrol(&mut self) {
+        if self.is_enrolled {
+            return;
+        }
+        let records = &self.cluster.records;
+        let after = if self.ownership.epoch().is_some() {
+            records.longest_silence()
+        } else {
+            records.grace()
+        };
+        self.is_enrolled = self.cluster.registry.enrol(&self.id, after).await.is_ok();
+    }
+}

@@ -1,0 +1,202 @@
+//! The follower's side: the relay goes by the record, and gets the clips of other nodes.
+//!
+//! **Invariant**: no clip is passed on while a streamer is here, and none that this node published itself.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::super::Seen as Relayed;
+use super::super::follower::{Position, Verdict};
+use super::super::frame::{self, Message, RemoteClip};
+use super::super::records::Phase;
+use super::LivestreamTask;
+use crate::broadcast::ownership::{Condition, Input, Ownership};
+
+/// Clips that are fetched at a time.
+pub(in super::super) const PIECE: usize = 4;
+
+impl LivestreamTask {
+    /// Goes by the record that was read last.
+    pub(super) async fn follow(&mut self) {
+        let Some(record) = self.record.clone() else {
+            return;
+        };
+        let seen = self.seen(&record);
+        let is_started = matches!(seen.condition, Condition::Live | Condition::Awaited);
+        let phase = match seen.condition {
+            Condition::Unsettled => None,
+            Condition::Missing => Some(Phase::Unknown),
+            _ => Some(record.phase),
+        };
+        let relayed = Relayed {
+            phase,
+            elsewhere: self.link.remote_listeners(),
+        };
+        self.cluster.node().seen(&self.id, relayed);
+        let listeners = self.cluster.node().listeners(&self.id);
+        if !seen.is_here && is_started || seen.condition == Condition::Ended {
+            self.forget_published();
+        }
+        if seen.condition == Condition::Ended {
+            // The next livestream begins with its first clip, which is due to listeners that wait for it.
+            self.follower.restart(None);
+            self.heard_apart = false;
+            if listeners > 0 {
+                self.link.joined_at(0);
+            }
+        }
+        if record.phase == Phase::Grace(Duration::ZERO) {
+            // Its time is over, and nobody has looked yet.
+            drop(self.cluster.registry.enrol(&self.id, Duration::ZERO).await);
+        }
+        if listeners > 0 {
+            self.subscribe(true).await;
+        }
+        let latest = (record.epoch, record.sequence);
+        if is_started && std::mem::take(&mut self.heard_apart) {
+            self.follower.restart(Some(latest));
+        }
+        if listeners > 0 && is_started && self.follower.last().is_none() {
+            self.begin(latest).await;
+        }
+        // What was published before the record was read is here by now, or lost.
+        while let Ok(message) = self.inbox.try_recv() {
+            if let Some(Message::Clip(clip)) = frame::decode(message) {
+                self.take_clip(clip).await;
+            }
+        }
+        if listeners > 0 && is_started && self.follower.is_behind(latest) {
+            // Should messages be lost for good, subscribing again helps.
+            self.subscribed = None;
+            self.catch_up(latest).await;
+        }
+    }
+
+    pub(super) async fn subscribe(&mut self, is_wanted: bool) {
+        let generation = *self.generation.borrow();
+        if is_wanted == (self.subscribed == Some(generation)) {
+            return;
+        }
+        self.subscribed = None;
+        let channel = self.keys.channel.clone();
+        let redis = &self.cluster.records.redis;
+        if redis.subscribe(&channel, is_wanted).await.is_ok() && is_wanted {
+            self.subscribed = Some(generation);
+        }
+    }
+
+    /// Begins to follow: first the part of the history that is due to listeners here.
+    async fn begin(&mut self, record: Position) {
+        let joined_at = self.link.take_joined_at().unwrap_or(record.1).min(record.1);
+        let due = joined_at.saturating_sub(self.cluster.joiners_clips as u64);
+        let count = usize::try_from(record.1 - due).unwrap_or(usize::MAX);
+        let fetched = if count == 0 {
+            Ok(Vec::new())
+        } else {
+            let most = count
+                .min(self.cluster.bulk_clips)
+                .min(self.cluster.history_clips);
+            let _permit = self.cluster.bulk_permit(most).await;
+            let records = &self.cluster.records;
+            records.history_until(&self.keys, record, most).await
+        };
+        let Ok(clips) = fetched else {
+            self.link.joined_at(joined_at);
+            return;
+        };
+        for clip in clips.into_iter().filter(|clip| clip.sequence > due) {
+            self.pass_on_fetched(clip);
+        }
+        if self.follower.last().is_none() {
+            self.follower.restart(Some(record));
+        }
+        self.follower.caught_up(record);
+    }
+
+    /// Passes on what Redis has and has not come, piece by piece. False if that cannot be had now.
+    pub(super) async fn catch_up(&mut self, record: Position) -> bool {
+        let cluster = self.cluster.clone();
+        loop {
+            let after = self.follower.last().unwrap_or_default();
+            let clips = {
+                // Bounded over all livestreams: after an outage all of them are behind.
+                let _permit = cluster.bulk_permit(PIECE).await;
+                cluster
+                    .records
+                    .history_after(&self.keys, after, PIECE)
+                    .await
+            };
+            let Ok(clips) = clips else { return false };
+            let is_last = clips.len() < PIECE;
+            for clip in clips {
+                self.pass_on_fetched(clip);
+            }
+            if is_last || self.follower.last() >= Some(record) {
+                self.follower.caught_up(record);
+                return true;
+            }
+        }
+    }
+
+    fn pass_on_fetched(&mut self, clip: RemoteClip) {
+        if self.pass_on(clip) {
+            self.cluster.metrics.fetched.inc();
+        }
+    }
+
+    /// Passes a clip on, unless it or a later one was before.
+    fn pass_on(&mut self, clip: RemoteClip) -> bool {
+        let place = (clip.epoch, clip.sequence);
+        let Some(lost) = self.follower.take(place) else {
+            return false;
+        };
+        if lost > 0 {
+            self.cluster.metrics.drop_clips("lost", lost);
+            tracing::debug!(livestream.id = %self.id, lost, "clips of another node are lost");
+        }
+        // What this node published itself, its listeners had at once.
+        if clip.node == self.cluster.records.node {
+            return false;
+        }
+        self.cluster.node().clip(&self.id, clip.bytes);
+        true
+    }
+
+    /// A message came over the channel.
+    pub(super) async fn receive(&mut self, message: Bytes) {
+        match frame::decode(message) {
+            Some(Message::Changed) => {
+                self.feed(Input::HeartbeatDue).await;
+            }
+            Some(Message::Clip(clip)) => self.take_clip(clip).await,
+            None => self.cluster.metrics.drop_clips("decode_error", 1),
+        }
+    }
+
+    async fn take_clip(&mut self, clip: RemoteClip) {
+        // What this node published itself comes back when it has just begun or just stopped to be the owner.
+        let is_following = matches!(self.ownership, Ownership::Following { .. });
+        if !is_following || clip.node == self.cluster.records.node {
+            return;
+        }
+        self.cluster.metrics.received.inc();
+        let place = (clip.epoch, clip.sequence);
+        if self.follower.last().is_none() {
+            self.begin(place).await;
+        }
+        match self.follower.judge(place) {
+            Verdict::Duplicate => self.cluster.metrics.drop_clips("duplicate", 1),
+            Verdict::Stale => self.cluster.metrics.drop_clips("stale_epoch", 1),
+            Verdict::Next => {
+                self.pass_on(clip);
+            }
+            Verdict::Gap => {
+                // The history may hold this one already. If it cannot be had now, the next heartbeat tries again.
+                if self.catch_up(place).await {
+                    self.pass_on(clip);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! What all nodes keep together besides the records: which nodes there are, and which livestreams are to be looked at,
+//! and when.
+//!
+//! **Invariant**: times are those of Redis's clock, by scripts: no node's clock matters to another.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::client::{CommandError, Redis, Script};
+use crate::broadcast::LivestreamId;
+use crate::config;
+
+/// See the module.
+pub(super) struct NodeRegistry {
+    redis: Arc<Redis>,
+    /// The key of the nodes, by when they gave a sign last.
+    nodes: String,
+    /// The key of the livestreams, by when they are to be looked at.
+    due: String,
+    /// After how long a silence a node no longer counts.
+    silence: String,
+    /// After how long a livestream is looked at by others, if the node that was told it is due does not.
+    retry: String,
+    sign: Script,
+    enrol: Script,
+    unenrol: Script,
+    due_now: Script,
+}
+
+impl NodeRegistry {
+    pub(super) fn new(redis: Arc<Redis>, config: &config::Cluster) -> Self {
+        let silence = config.heartbeat * 3 + config.timeout;
+        Self {
+            redis,
+            nodes: format!("{}:nodes", config.prefix),
+            due: format!("{}:due", config.prefix),
+            silence: silence.as_millis().to_string(),
+            retry: config.lease.as_millis().to_string(),
+            sign: script!("clock", "nodes"),
+            enrol: script!("clock", "enrol"),
+            unenrol: script!("clock", "unenrol"),
+            due_now: script!("clock", "due"),
+        }
+    }
+
+    /// Says that `node` is there, or that it goes; the nodes that are there then.
+    pub(super) async fn sign(
+        &self,
+        node: &str,
+        is_there: bool,
+    ) -> Result<Vec<String>, CommandError> {
+        let is_there: &[u8] = if is_there { b"1" } else { b"0" };
+        self.redis
+            .run_script(
+                &self.sign,
+                &[self.nodes.as_bytes()],
+                &[node.as_bytes(), self.silence.as_bytes(), is_there],
+            )
+            .await
+    }
+
+    /// Has one of the nodes look at a livestream after a time.
+    pub(super) async fn enrol(
+        &self,
+        id: &LivestreamId,
+        after: Duration,
+    ) -> Result<(), CommandError> {
+        let after = after.as_millis().to_string();
+        self.redis
+            .run_script::<redis::Value>(
+                &self.enrol,
+                &[self.due.as_bytes()],
+                &[after.as_bytes(), id.as_str().as_bytes()],
+            )
+            .await
+            .map(drop)
+    }
+
+    /// Nobody need look at a livestream any longer, if it was not enrolled since it was due.
+    pub(super) async fn unenrol(&self, id: &LivestreamId, due: u64) -> Result<(), CommandError> {
+        let due = due.to_string();
+        self.redis
+            .run_script::<redis::Value>(
+                &self.unenrol,
+                &[self.due.as_bytes()],
+                &[due.as_bytes(), id.as_str().as_bytes()],
+            )
+            .await
+            .map(drop)
+    }
+
+    /// Livestreams that are to be looked at by now, at most so many; this node alone is told, others only later.
+    pub(super) async fn due(&self, most: usize) -> Result<(u64, Vec<LivestreamId>), CommandError> {
+        let most = most.to_string();
+        let arguments = [most.as_bytes(), self.retry.as_bytes()];
+        let (later, ids): (u64, Vec<String>) = self
+            .redis
+            .run_script(&self.due_now, &[self.due.as_bytes()], &arguments)
+            .await?;
+        let ids = ids.iter().filter_map(|id| LivestreamId::new(id)).collect();
+        Ok((later, ids))
+    }
+
+    /// Every livestream that is ever to be looked at.
+    pub(super) async fn enrolled(&self) -> Result<Vec<LivestreamId>, CommandError> {
+        let mut command = redis::cmd("ZRANGE");
+        let ids: Vec<String> = self
+            .redis
+            .call(command.arg(&self.due).arg(0).arg(-1))
+            .await?;
+        Ok(ids.iter().filter_map(|id| LivestreamId::new(id)).collect())
+    }
+}

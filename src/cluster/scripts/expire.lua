@@ -1,0 +1,15 @@
+-- Ends a livestream whose time is over.
+-- KEYS: record, history, channel
+-- ARGV: 1 to end it though its time is not over, the command to publish with, what to publish
+-- Returns: 0 if it is over, -1 if there is no record, else after how many ms to look again
+local record = read()
+if record.phase == 'missing' then return -1 end
+if record.phase == 'ended' then return 0 end
+if record.phase ~= 'expired' and ARGV[1] ~= '1' then
+  return record.left + (record.phase == 'live' and record.grace or 0)
+end
+redis.call('HSET', KEYS[1], 'phase', 'ended', 'sequence', '0', 'known', '0')
+redis.call('DEL', KEYS[2])
+keep(record.grace)
+redis.call(ARGV[2], KEYS[3], ARGV[3])
+return 0
