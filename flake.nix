@@ -167,8 +167,11 @@
         default = pkgs.mkShell {
           inputsFrom = [ self.packages.${pkgs.stdenv.hostPlatform.system}.default ];
           packages = [
+            pkgs.biome
             pkgs.cargo-deny
             pkgs.clippy
+            pkgs.nixfmt
+            pkgs.ruff
             pkgs.rust-analyzer
             pkgs.rustfmt
             pkgs.shellcheck

@@ -24,10 +24,12 @@ rustPlatform.buildRustPackage {
     fileset = lib.fileset.unions [
       ../Cargo.toml
       ../Cargo.lock
+      ../CHANGELOG.md
       ../README.md
       ../benches
       ../clippy.toml
       ../deny.toml
+      ../docs
       ../examples
       ../src
       ../tests/it

@@ -2,6 +2,10 @@
 //!
 //! **Invariant**: no label's value comes from a client, so that the number of series is fixed.
 
+mod presets;
+
+pub use presets::preset;
+
 use std::sync::LazyLock;
 
 use prometheus::{
@@ -95,6 +99,7 @@ impl Metrics {
             // Names are fixed and distinct: a test registers them all.
             unreachable!("metrics cannot be registered: {error}")
         });
+        metrics.preset();
         let process = prometheus::process_collector::ProcessCollector::for_self();
         registry.register(Box::new(process)).ok();
         metrics
@@ -105,7 +110,7 @@ impl Metrics {
         let build = gauges(
             registry,
             "build_info",
-            "1, by the version that runs.",
+            "1, with the running version as a label.",
             &["version"],
         )?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
@@ -120,7 +125,7 @@ impl Metrics {
             connections_refused: counters(
                 registry,
                 "connections_refused_total",
-                "Connections closed right after they came, by reason.",
+                "Connections refused at once because a limit was reached, by limit.",
                 &["reason"],
             )?,
             connections_closed: counters(
@@ -139,52 +144,48 @@ impl Metrics {
             sessions_refused: counters(
                 registry,
                 "sessions_refused_total",
-                "Sessions refused because there were too many, by reason.",
+                "Sessions refused because a limit was reached, by limit.",
                 &["reason"],
             )?,
             livestreams: gauges(
                 registry,
                 "livestreams",
-                "Livestreams on this machine, by state.",
+                "Livestreams on this node, by state.",
                 &["state"],
             )?,
             livestream_events: counters(
                 registry,
                 "livestream_events_total",
-                "What became of livestreams, by event.",
+                "Changes in the life of livestreams, by event.",
                 &["event"],
             )?,
-            listeners: gauge(
-                registry,
-                "listeners",
-                "Listeners of all livestreams on this machine.",
-            )?,
+            listeners: gauge(registry, "listeners", "Listeners on this node.")?,
             users: gauges(
                 registry,
                 "users",
-                "Users with a socket on this machine, by role.",
+                "Users with a socket on this node, by role; a user counts once in each livestream.",
                 &["role"],
             )?,
             returns: gauge(
                 registry,
                 "returns",
-                "Clients that are connected, or may come back with an expired token.",
+                "Clients that are connected or may come back with an expired token.",
             )?,
             returns_evicted: counter(
                 registry,
                 "returns_evicted_total",
-                "Clients that may no longer come back with an expired token, for there were too many.",
+                "Clients that may not come back with an expired token because newer ones took their place.",
             )?,
             accepted: counters(
                 registry,
                 "accepted_total",
-                "Sockets that were let in, by role.",
+                "Sockets admitted, by role.",
                 &["role"],
             )?,
             refusals: counters(
                 registry,
                 "refusals_total",
-                "Sockets that were refused, by role and reason.",
+                "Sockets refused, by role and reason.",
                 &["role", "reason"],
             )?,
             clips_in: counter(
@@ -200,34 +201,34 @@ impl Metrics {
             clips_out: counter(
                 registry,
                 "clips_sent_total",
-                "Clips handed to listeners' connections, one for each.",
+                "Clips written to listeners' connections, one for each listener.",
             )?,
             clip_bytes_out: counter(
                 registry,
                 "clip_sent_bytes_total",
-                "Bytes of the clips handed to listeners.",
+                "Bytes of the clips written to listeners' connections.",
             )?,
             clips_dropped: counter(
                 registry,
                 "clips_dropped_total",
-                "Clips that a slow listener did not get.",
+                "Clips dropped from the outboxes of slow listeners.",
             )?,
             messages_unsent: counters(
                 registry,
                 "messages_unsent_total",
-                "Events and acknowledgements that there was no room for, by event.",
+                "Events and acknowledgements not sent for lack of room, by event.",
                 &["event"],
             )?,
             uploads_refused: counters(
                 registry,
                 "uploads_refused_total",
-                "Uploads that were not accepted, by reason.",
+                "Uploads refused, by reason.",
                 &["reason"],
             )?,
             fan_out: histogram(
                 registry,
                 "fan_out_seconds",
-                "From a clip's upload to the attempt to write it to the last listener.",
+                "Time from a clip's upload to the first attempt to write it to the last listener.",
                 &[
                     0.0001, 0.0005, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0,
                 ],
@@ -235,7 +236,7 @@ impl Metrics {
             check: histogram(
                 registry,
                 "check_seconds",
-                "How long the check of a client's token and livestream took.",
+                "Duration of the check of a client's token and livestream.",
                 &[
                     0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
                 ],
@@ -243,13 +244,13 @@ impl Metrics {
             bad_input: counters(
                 registry,
                 "bad_input_total",
-                "What clients sent that makes no sense, by kind.",
+                "Malformed or unexpected input of clients, by kind.",
                 &["kind"],
             )?,
             directory_pending: gauge(
                 registry,
                 "directory_pending_writes",
-                "Writes of streamerConnected that are not confirmed yet.",
+                "Writes of streamerConnected that Firestore has not confirmed.",
             )?,
             state_file_errors: counter(
                 registry,
@@ -259,12 +260,12 @@ impl Metrics {
             handover_errors: counter(
                 registry,
                 "handover_errors_total",
-                "Notes of what is live that could not be written for the next process.",
+                "Handover files that could not be written for the next process.",
             )?,
             lookups_refused: counters(
                 registry,
                 "lookups_refused_total",
-                "Clients that were not looked up since too many look-ups had found nothing, by user or address.",
+                "Clients refused because too many look-ups of their user or address had found no livestream.",
                 &["limit"],
             )?,
             unknown_keys: counters(
@@ -276,7 +277,7 @@ impl Metrics {
             rechecks: counters(
                 registry,
                 "rechecks_total",
-                "Documents and accounts of what is live that were looked at again, by outcome.",
+                "Checks of the documents of livestreams on air and of their streamers' accounts, by outcome.",
                 &["subject", "outcome"],
             )?,
         })

@@ -4,28 +4,41 @@ use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
+use crate::metrics::preset;
+
+/// Every reason for which a clip is not passed on.
+const DROPS: &[&str] = &[
+    "queue_full",
+    "redis_away",
+    "not_owner",
+    "lost",
+    "decode_error",
+    "duplicate",
+    "stale_epoch",
+];
+
 /// Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Metrics {
     /// 1 while Redis answers.
     pub(super) up: IntGauge,
-    /// Nodes that gave a sign lately.
+    /// Nodes that were heard of lately.
     pub(super) nodes: IntGauge,
     /// Livestreams by what this node is to them.
     pub(super) livestreams: IntGaugeVec,
     /// Listeners of this node's livestreams on other nodes.
     pub(super) remote_listeners: IntGauge,
-    /// Clips that every node can have.
+    /// Clips that other nodes can have.
     pub(super) published: IntCounter,
     /// Clips that came from other nodes.
     pub(super) received: IntCounter,
-    /// Clips of these that were fetched from the history.
+    /// Clips of these that had to be fetched.
     pub(super) fetched: IntCounter,
     /// Clips that were published again, for Redis had lost them.
     pub(super) republished: IntCounter,
-    /// Clips that were not passed on, by reason.
+    /// Clips that were not handed on, by reason.
     pub(super) dropped: IntCounterVec,
-    /// Leases that ran out while Redis was away.
+    /// Leases that ran out since Redis was away.
     pub(super) leases_lost: IntCounter,
     /// How long commands took, in seconds.
     pub(super) commands: Histogram,
@@ -37,33 +50,33 @@ impl Metrics {
     pub(super) fn new(registry: &Registry) -> prometheus::Result<Self> {
         let opts = |name: &str, help: &str| Opts::new(name, help).namespace("castaway");
         let metrics = Self {
-            up: IntGauge::with_opts(opts("redis_up", "1 while Redis answers."))?,
+            up: IntGauge::with_opts(opts("redis_up", "1 while Redis answers, else 0."))?,
             nodes: IntGauge::with_opts(opts(
                 "cluster_nodes",
-                "Nodes that gave a sign lately, this one included.",
+                "Live nodes in the node registry, this one included.",
             ))?,
             livestreams: IntGaugeVec::new(
                 opts(
                     "cluster_livestreams",
-                    "Livestreams of this node, by what it is to them.",
+                    "Livestreams that this node takes part in, by its role.",
                 ),
                 &["role"],
             )?,
             remote_listeners: IntGauge::with_opts(opts(
                 "cluster_remote_listeners",
-                "Listeners of this node's livestreams on other nodes.",
+                "Listeners on other nodes of this node's livestreams.",
             ))?,
             published: IntCounter::with_opts(opts(
                 "cluster_clips_published_total",
-                "Clips published to other nodes.",
+                "Clips published to Redis.",
             ))?,
             received: IntCounter::with_opts(opts(
                 "cluster_clips_received_total",
-                "Clips that came from other nodes.",
+                "Clips received from other nodes.",
             ))?,
             fetched: IntCounter::with_opts(opts(
                 "cluster_clips_fetched_total",
-                "Clips of other nodes that did not come by themselves and were fetched.",
+                "Clips of other nodes fetched from the history because their message was lost.",
             ))?,
             republished: IntCounter::with_opts(opts(
                 "cluster_clips_republished_total",
@@ -78,26 +91,28 @@ impl Metrics {
             )?,
             leases_lost: IntCounter::with_opts(opts(
                 "cluster_leases_lost_total",
-                "Leases that ran out while Redis was away.",
+                "Leases that ran out because Redis was away.",
             ))?,
             commands: Histogram::with_opts(
-                HistogramOpts::new(
-                    "redis_command_seconds",
-                    "How long Redis took for a command.",
-                )
-                .namespace("castaway")
-                .buckets(vec![
-                    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
-                ]),
+                HistogramOpts::new("redis_command_seconds", "Duration of Redis commands.")
+                    .namespace("castaway")
+                    .buckets(vec![
+                        0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
+                    ]),
             )?,
             failures: IntCounterVec::new(
                 opts(
                     "redis_command_failures_total",
-                    "Commands that Redis did not do, by reason.",
+                    "Failed Redis commands, by reason.",
                 ),
                 &["reason"],
             )?,
         };
+        preset(&metrics.dropped, &[DROPS]);
+        preset(&metrics.failures, &[&["away", "refused"]]);
+        for role in ["owner", "follower"] {
+            metrics.livestreams.with_label_values(&[role]).set(0);
+        }
         registry.register(Box::new(metrics.up.clone()))?;
         registry.register(Box::new(metrics.nodes.clone()))?;
         registry.register(Box::new(metrics.livestreams.clone()))?;

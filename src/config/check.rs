@@ -323,7 +323,11 @@ mod tests {
 
     #[test]
     fn every_number_and_duration_has_a_range() {
-        let config = Config::default();
+        let mut config = Config::default();
+        // Unset, they show no type.
+        config.server.max_sessions = Some(1);
+        config.server.max_sessions_per_address = Some(1);
+        config.server.max_unjoined_sessions_per_address = Some(1);
         let ranges: BTreeSet<String> = config
             .numbers()
             .iter()

@@ -7,19 +7,19 @@ use std::time::Duration;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-/// `[upload]`: what a streamer may send. The defaults let the shipped app flush an outage of 60 s at once.
+/// `[upload]`: limits of what a streamer sends. The defaults let the app flush an outage of 60 s at once.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Upload {
-    /// The largest clip, in bytes. A message four times as large closes the transport.
+    /// The largest clip. A message more than four times as large closes the transport.
     pub max_clip_bytes: usize,
-    /// Clips per minute, sustained, per streamer.
+    /// Sustained clips per minute of one streamer.
     pub clips_per_minute: u32,
-    /// Clips that may come at once.
+    /// Clips of one streamer that may arrive at once.
     pub clips_burst: u32,
-    /// Bytes per second, sustained, per streamer.
+    /// Sustained bytes per second of one streamer.
     pub bytes_per_second: u32,
-    /// Bytes that may come at once.
+    /// Bytes of one streamer that may arrive at once.
     pub bytes_burst: u32,
 }
 
@@ -42,23 +42,23 @@ impl Upload {
     }
 }
 
-/// `[livestream]`: how long a livestream lives, and how many there may be.
+/// `[livestream]`: lifetime and number of livestreams, per node.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Livestream {
-    /// How long a livestream stays live without its streamer.
+    /// The grace period: how long a livestream stays live without its streamer.
     #[serde(with = "humantime_serde")]
     pub grace: Duration,
-    /// How many of the latest clips a listener gets when it joins.
+    /// The history: how many of the latest clips a listener gets when it joins.
     pub backlog_clips: usize,
-    /// What those clips may weigh together, in bytes; the latest clip is always kept.
+    /// The total size of the history; the latest clip is always part of it.
     pub backlog_bytes: usize,
-    /// How often the documents of what is live, and the accounts of its streamers, are looked at again.
+    /// How often the documents of livestreams on air, and their streamers' accounts, are checked again.
     #[serde(with = "humantime_serde")]
     pub recheck_interval: Duration,
-    /// Livestreams on this machine.
+    /// The most livestreams on this node.
     pub max_live: usize,
-    /// Listeners of one livestream on this machine.
+    /// The most listeners of one livestream on this node.
     pub max_listeners: usize,
 }
 
@@ -75,22 +75,24 @@ impl Default for Livestream {
     }
 }
 
-/// `[listener]`: what a slow listener gets.
+/// `[listener]`: limits of a listener's outbox.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Listener {
-    /// Clips that may wait for one listener; beyond, the oldest are dropped. No fewer than `upload.clips_burst`, or the
-    /// flush after an outage would not fit.
+    /// Clips in one outbox; beyond, the oldest are dropped. At least `upload.clips_burst`, or the flush after an outage
+    /// does not fit.
     pub queue_clips: usize,
-    /// Bytes that may wait for one listener; beyond, the oldest clips are dropped.
+    /// Bytes in one outbox; beyond, the oldest clips are dropped.
     pub queue_bytes: usize,
-    /// A listener that takes nothing for so long, with something waiting, is disconnected so that it comes back.
+    /// A listener whose connection accepts no byte for this long, with clips in its outbox, is disconnected so that it
+    /// reconnects.
     #[serde(with = "humantime_serde")]
     pub stall_timeout: Duration,
-    /// A listener whose oldest waiting clip is older than this is disconnected so that it comes back.
+    /// A listener whose outbox holds a clip older than this is disconnected so that it reconnects.
     #[serde(with = "humantime_serde")]
     pub max_lag: Duration,
-    /// Write one shared copy of a clip to all WebSocket listeners. Off: through the Socket.IO library, a copy each.
+    /// Write one shared copy of a clip to all WebSocket listeners. Off: the Socket.IO library makes a copy for each, and
+    /// holds up to four beyond `queue_*`. Polling listeners always get a copy each.
     pub shared_writes: bool,
 }
 
@@ -110,37 +112,38 @@ impl Default for Listener {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LookupPolicy {
-    /// Nobody's.
+    /// no account.
     Off,
-    /// Streamers'.
+    /// streamers' accounts.
     #[default]
     Streamers,
-    /// Everybody's.
+    /// every account.
     Everyone,
 }
 
-/// `[identity]`: how a client proves who it is.
+/// `[identity]`: checks of Firebase ID tokens.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Identity {
-    /// Whose account is looked up, to find disabled, deleted and revoked users; needs `google.api_key`.
+    /// Whose account is looked up, besides the local check of the token, to find disabled, deleted and revoked users.
+    /// Needs `google.api_key`; to look an account up after its token has expired, `roles/firebaseauth.viewer` as well.
     pub lookup: LookupPolicy,
-    /// How far clocks may differ.
+    /// The largest accepted difference between this machine's clock and the token's.
     #[serde(with = "humantime_serde")]
     pub clock_skew: Duration,
-    /// How long after it was lost a socket may come back with the same token though that has expired.
+    /// How long a socket that lost its transport may come back with an expired token. At least `livestream.grace`.
     #[serde(with = "humantime_serde")]
     pub return_window: Duration,
-    /// Lost sockets that may come back so, in all; beyond, the oldest may not.
+    /// The most lost sockets that may come back so; beyond, the oldest may not.
     pub max_returns: usize,
-    /// Those of one user.
+    /// The most of those that one user has.
     pub max_returns_per_user: usize,
-    /// Look-ups of one user in a minute that may end without a livestream of theirs; beyond, they are told to try again.
+    /// Look-ups of livestreams by one user in a minute that may find none; beyond, the user is told to try again.
     pub failed_lookups_per_user: u32,
-    /// The same for all users of one address.
+    /// The same for all users of one address together.
     pub failed_lookups_per_address: u32,
-    /// Tokens of one address in a minute whose signing key is not known yet that are answered as a temporary failure;
-    /// beyond, they are invalid.
+    /// Tokens with an unknown signing key from one address in a minute that are refused as temporary, since the key may be
+    /// new; beyond, they are refused as invalid.
     pub unknown_keys_per_address: u32,
 }
 
@@ -159,46 +162,52 @@ impl Default for Identity {
     }
 }
 
-/// `[google]`: the Firebase project, and how to reach it. Without a service account the GCE metadata server is asked.
+/// `[google]`: the Firebase project and how to reach it. Without a service account the daemon asks the GCE metadata server.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Google {
-    /// The project's id. Legacy name: `PROJECT_ID`. Empty: from the service account or the metadata server.
+    /// The project's id. Unset: from the service account or the metadata server. Legacy name: `PROJECT_ID`.
+    /// Example: `"my-project"`.
     pub project_id: Option<String>,
     /// The project's web API key, for account look-ups. Legacy name: `IDENTITY_SERVER_API_KEY`.
+    /// Example: `"AIza…"`.
     #[serde(skip_serializing)]
     pub api_key: Option<SecretString>,
     /// The service account's address. Legacy name: `CLIENT_EMAIL`.
+    /// Example: `"server@my-project.iam.gserviceaccount.com"`.
     pub client_email: Option<String>,
     /// The service account's private key: a PEM, or its body with literal `\n`. Legacy name: `PRIVATE_KEY`.
+    /// Example: `"-----BEGIN PRIVATE KEY-----…"`.
     #[serde(skip_serializing)]
     pub private_key: Option<SecretString>,
     /// The service account as its JSON text.
+    /// Example: `"{…}"`.
     #[serde(skip_serializing)]
     pub service_account: Option<SecretString>,
     /// The service account as a JSON file. Legacy name: `GOOGLE_APPLICATION_CREDENTIALS`.
+    /// Example: `"/etc/castaway-media-server/service-account.json"`.
     pub service_account_file: Option<PathBuf>,
     /// How long a connection to Google may take.
     #[serde(with = "humantime_serde")]
     pub connect_timeout: Duration,
-    /// How long a call to Google may take, and how long it may wait for its turn before.
+    /// How long a call to Google may take, and how long it may wait for its turn before that.
     #[serde(with = "humantime_serde")]
     pub request_timeout: Duration,
-    /// Calls to Google that may be under way at once, for each of these: checks of streamers, checks of listeners, and
-    /// all that no client waits for.
+    /// The most concurrent calls to Google, separately for checks of streamers, checks of listeners, and calls that no
+    /// client waits for.
     pub max_requests: usize,
-    /// How long a livestream's document is believed when a listener asks for it.
+    /// How long a listener's join may use a cached copy of a livestream's document.
     #[serde(with = "humantime_serde")]
     pub cache_ttl: Duration,
-    /// Documents that are remembered.
+    /// The most cached documents.
     pub cache_entries: u64,
-    /// Google's signing keys, as a JWK set.
+    /// Where the signing keys of ID tokens are read, as a JWK set.
     pub keys_url: String,
-    /// The Identity Toolkit, up to and without `/accounts:lookup`.
+    /// Base URL of the Identity Toolkit, without `/accounts:lookup`.
     pub identity_url: String,
-    /// Firestore, up to and without `/projects`.
+    /// Base URL of Firestore, without `/projects`.
     pub firestore_url: String,
-    /// Where access tokens are granted.
+    /// Where a service account gets access tokens.
     pub token_url: String,
 }
 
@@ -224,46 +233,50 @@ impl Default for Google {
     }
 }
 
-/// `[http]`: the pages served on the client port.
+/// `[http]`: web pages on the client port.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Http {
-    /// Serve the studio and the listening page.
+    /// Serve the studio at `/studio` and the listening page at `/listen`.
     pub pages: bool,
 }
 
-/// `[cluster]`: many nodes that share their livestreams through one Redis or Valkey. Without a `url` there is no cluster.
+/// `[cluster]`: several nodes that share their livestreams through Redis (or Valkey). Without a `url` this node is alone.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Cluster {
-    /// Redis, standalone or a cluster itself: `redis://[user:password@]host[:port][/db]`, or `rediss://` for TLS.
+    /// Redis, standalone or sharded: `redis://[user:password@]host[:port][/db]`, or `rediss://` for TLS by the system's
+    /// authorities. Example: `"redis://user:password@10.0.0.3:6379"`.
     #[serde(skip_serializing)]
     pub url: Option<SecretString>,
-    /// This node's name in logs; the host's name if there is none. A part of its own is added for each process.
+    /// This node's name in logs; each process adds a suffix of its own. Unset: the machine's host name.
+    /// Example: `"castaway-1"`.
     pub node: Option<String>,
-    /// What all keys and channels begin with: one for each deployment that shares a Redis.
+    /// Prefix of all keys and channels: a different one for each deployment on the same Redis.
     pub prefix: String,
-    /// How long a node that gives no sign is believed to own a livestream; how long an upload waits for its ack at most.
+    /// How long a silent node stays owner of its livestreams, and an upload waits for its ack at most: at least twice the
+    /// heartbeat and `timeout`.
     #[serde(with = "humantime_serde")]
     pub lease: Duration,
-    /// How often a node compares each of its livestreams with Redis.
+    /// The interval of the heartbeat, with which a node compares each of its livestreams with Redis.
     #[serde(with = "humantime_serde")]
     pub heartbeat: Duration,
-    /// How long a command may take.
+    /// How long a Redis command may take.
     #[serde(with = "humantime_serde")]
     pub timeout: Duration,
-    /// How long a livestream's clips are still received after its last listener here has left.
+    /// How long a node goes on receiving a livestream's clips after its last local listener left.
     #[serde(with = "humantime_serde")]
     pub linger: Duration,
-    /// The latest clips of each livestream that Redis and the owner keep, for nodes that missed some.
+    /// The history in Redis and at the owner: the latest clips of each livestream, for nodes that missed some.
     pub history_clips: usize,
-    /// What those may weigh together, in bytes.
+    /// The total size of the history of one livestream.
     pub history_bytes: usize,
-    /// What a node may fetch of all histories, or publish again, at the same time, in bytes of the largest clips.
+    /// The most bytes of history that a node fetches or publishes again at the same time, counted in clips of
+    /// `upload.max_clip_bytes`.
     pub fetch_bytes: usize,
     /// Clips of one livestream that may wait for Redis; beyond, other nodes do not get the oldest.
     pub queue_clips: usize,
-    /// Bytes that may wait so.
+    /// Bytes of one livestream that may wait for Redis.
     pub queue_bytes: usize,
 }
 
@@ -290,28 +303,28 @@ impl Default for Cluster {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// The journal when stderr is the journal, plain text elsewhere.
+    /// the journal if stderr is the journal, else plain text.
     #[default]
     Auto,
-    /// The journal's own protocol.
+    /// the journal's own protocol.
     Journald,
-    /// Text on stderr.
+    /// text on stderr.
     Plain,
-    /// One JSON object a line on stderr.
+    /// one JSON object per line on stderr.
     Json,
 }
 
-/// `[log]`: what is logged, and how.
+/// `[log]`: level and format of the log.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
     /// `error`, `warn`, `info`, `debug`, `trace`, or directives such as `info,castaway_media_server::relay=debug`.
     pub level: String,
-    /// How log lines look.
+    /// The format of log lines.
     pub format: LogFormat,
-    /// Whether clients' addresses are logged.
+    /// Log clients' addresses.
     pub client_address: bool,
-    /// Refusals of each role that are logged in a minute; the others are only counted.
+    /// Refusals logged in a minute, for each role; the others are only counted.
     pub refusals_per_minute: u32,
     /// The most bytes of lines that wait for a slow reader of the log; further lines are dropped.
     pub queue_bytes: usize,

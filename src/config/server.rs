@@ -17,21 +17,22 @@ pub struct Server {
     /// How often a client is pinged.
     #[serde(with = "humantime_serde")]
     pub ping_interval: Duration,
-    /// How long after a ping's time a client may send nothing at all: any byte is a sign of life.
+    /// How long after a ping a client may stay silent. Any received byte is a sign of life, not only a pong.
     #[serde(with = "humantime_serde")]
     pub ping_timeout: Duration,
-    /// Bytes per second at which an unfinished message must arrive for its bytes to be signs of life.
+    /// The rate at which an unfinished message must arrive for its bytes to be signs of life.
     pub min_bytes_per_second: u32,
-    /// How long a session may last without a joined namespace, also after a refusal; covers the check of its token.
+    /// How long a session may stay without joining a namespace, also after a refusal; covers the check of its token.
     #[serde(with = "humantime_serde")]
     pub connect_timeout: Duration,
     /// How long a request's headers may take to arrive.
     #[serde(with = "humantime_serde")]
     pub header_timeout: Duration,
-    /// How long a connection is kept without a request: longer than a load balancer keeps its own (Google's: 600 s).
+    /// How long an idle connection stays open for its next request. Must be longer than the load balancer's own timeout
+    /// (Google's: 600 s).
     #[serde(with = "humantime_serde")]
     pub idle_timeout: Duration,
-    /// How long one HTTP exchange may take. Polls and uploads of Socket.IO are bounded by the heartbeat instead.
+    /// How long one HTTP exchange may take. Socket.IO's polls and posts are bounded by the heartbeat instead.
     #[serde(with = "humantime_serde")]
     pub request_timeout: Duration,
     /// How long bytes sent to a WebSocket may stay unacknowledged before the kernel closes the connection.
@@ -40,35 +41,36 @@ pub struct Server {
     /// How long an HTTP connection may be idle before the kernel probes it; five lost probes, 10 s apart, close it.
     #[serde(with = "humantime_serde")]
     pub tcp_keepalive_time: Duration,
-    /// How long a stop may take.
+    /// How long an orderly stop may take.
     #[serde(with = "humantime_serde")]
     pub shutdown_timeout: Duration,
-    /// Kernel send buffer of a connection, in bytes. What a stalled listener pins in the kernel.
+    /// Kernel send buffer of a connection: the kernel memory that a stalled listener holds.
     pub send_buffer_bytes: u32,
-    /// Connections in all.
+    /// The most connections in total.
     pub max_connections: usize,
-    /// Connections from one address. Of IPv6, a /64 network is one address.
+    /// The most connections from one address; through a trusted proxy, of one client. An IPv6 /64 network is one address.
     pub max_connections_per_address: usize,
-    /// Sessions in all: one connection can hold many by polling. Unset: as many as `max_connections`.
+    /// The most sessions in total; one connection can hold many by polling. Unset: as many as `max_connections`.
+    /// Example: `20000`.
     pub max_sessions: Option<usize>,
-    /// Sessions from one address. Unset: as many as `max_connections_per_address`.
+    /// The most sessions from one address. Unset: as many as `max_connections_per_address`. Example: `2000`.
     pub max_sessions_per_address: Option<usize>,
-    /// Of those, sessions that have joined no namespace: what a client without a token can hold. Beyond, the oldest that
-    /// was refused makes room. Unset: a quarter of `max_sessions_per_address`, at least 500.
+    /// The most of those that have joined no namespace: what a client without a token can hold. Beyond, the oldest that
+    /// was refused makes room. Unset: a quarter of `max_sessions_per_address`, at least 500. Example: `500`.
     pub max_unjoined_sessions_per_address: Option<usize>,
-    /// Sessions that were opened on one connection, unless that is a trusted proxy's.
+    /// The most sessions opened on one connection, unless it is a trusted proxy's.
     pub max_sessions_per_connection: usize,
-    /// The largest head of a request, in bytes; above it the answer is 431.
+    /// The largest head of a request; a larger one is answered with 431.
     pub max_header_bytes: usize,
-    /// The largest message from a session that has not joined a namespace yet, in bytes.
+    /// The largest message of a session that has not joined a namespace yet.
     pub max_message_bytes_before_join: usize,
-    /// Sockets of one user in each role, on this machine.
+    /// The most sockets of one user in each role of one livestream, on this node.
     pub max_sockets_per_user: u32,
-    /// Refusals on one connection; with the last of them it is closed, unless it carries a socket that is let in.
+    /// Refusals on one connection; with the last of them it is closed, unless it carries an admitted socket.
     pub max_refusals: u32,
-    /// Proxies whose `X-Forwarded-For` is believed, as networks: `["10.0.0.0/8"]`.
+    /// Networks of proxies whose `X-Forwarded-For` is believed, for example `["10.0.0.0/8"]`.
     pub trusted_proxies: Vec<IpNet>,
-    /// Origins that browsers may connect from; `["*"]` is any.
+    /// Web origins that browsers may connect from; `["*"]` is any.
     pub cors_origins: Vec<String>,
 }
 

@@ -19,6 +19,7 @@ use super::circuit::{Circuit, Health};
 use super::complaint::Complaint;
 use super::{Failure, GoogleError};
 use crate::config;
+use crate::metrics::preset;
 
 /// The largest answer that is read, in bytes.
 const MAX_ANSWER: usize = 1 << 20;
@@ -106,20 +107,25 @@ impl Client {
         let requests = IntCounterVec::new(
             Opts::new(
                 "castaway_google_requests_total",
-                "Calls to Google, by what became of them.",
+                "Calls to Google, by dependency and outcome.",
             ),
             &["dependency", "outcome"],
         )?;
         let seconds = HistogramVec::new(
             HistogramOpts::new(
                 "castaway_google_request_duration_seconds",
-                "How long calls to Google took, failed ones included.",
+                "Duration of calls to Google, failed ones included.",
             )
             .buckets(vec![
                 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0,
             ]),
             &["dependency"],
         )?;
+        let dependencies = Dependency::ALL.map(Dependency::as_str);
+        preset(&requests, &[&dependencies, &Failure::OUTCOMES]);
+        for dependency in dependencies {
+            seconds.with_label_values(&[dependency]);
+        }
         let (http, without_authorities) = http_client(config)?;
         registry.register(Box::new(requests.clone()))?;
         registry.register(Box::new(seconds.clone()))?;

@@ -37,6 +37,20 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// Every word in metrics: a success, and what [`Self::outcome`] says.
+    pub(super) const OUTCOMES: [&str; 10] = [
+        "ok",
+        "left_alone",
+        "busy",
+        "timeout",
+        "unreachable",
+        "broken",
+        "throttled",
+        "error",
+        "refused",
+        "garbage",
+    ];
+
     /// The word for it in metrics.
     pub(super) fn outcome(&self) -> &'static str {
         match self {

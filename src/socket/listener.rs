@@ -87,7 +87,10 @@ pub(super) async fn admit(attempt: Attempt<'_>) -> Result<(), Refusal> {
             return Err(Refusal::NotStarted(livestream));
         }
     }
-    let counted = sockets.0.users.count(&caller.user, ROLE, false);
+    let counted = sockets
+        .0
+        .users
+        .count(&caller.user, ROLE, &livestream, false);
     let counted = counted.ok_or(Refusal::TooMany)?;
     let emit = emit(sockets, socket.id);
     let (connections, shared) = (sockets.0.connections.clone(), sockets.0.shared_writes);

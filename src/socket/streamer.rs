@@ -79,7 +79,10 @@ pub(super) async fn admit(attempt: Attempt<'_>) -> Result<(), Refusal> {
         return Err(Refusal::NotTheArtist);
     }
     let replaces = relay.is_streamed_by(&livestream, &caller.user);
-    let counted = sockets.0.users.count(&caller.user, ROLE, replaces);
+    let counted = sockets
+        .0
+        .users
+        .count(&caller.user, ROLE, &livestream, replaces);
     let counted = counted.ok_or(Refusal::TooMany)?;
     // Not asked of the other nodes in vain.
     if relay.is_superseded(&livestream, claim.lease) {

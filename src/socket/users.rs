@@ -1,14 +1,14 @@
-//! How many sockets each user has, so that one user cannot take what is there for all.
+//! How many sockets each user has in a livestream, so that one user cannot take the places of all others.
 //!
-//! **Invariant**: every socket that is let in is counted for its user and role until it is gone; a user without one is
-//! not remembered.
+//! **Invariant**: every admitted socket is counted for its user, role and livestream until it is gone; a user without
+//! one is not remembered.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus::IntGaugeVec;
 
-use crate::broadcast::{Role, UserId};
+use crate::broadcast::{LivestreamId, Role, UserId};
 
 /// See the module; cheap to clone.
 #[derive(Clone)]
@@ -16,17 +16,23 @@ pub(super) struct Users(Arc<Inner>);
 
 struct Inner {
     max: u32,
-    /// Users with a socket, by role.
+    /// Users with a socket, by role; a user counts once in each livestream.
     gauge: IntGaugeVec,
     // A lock: taken once when a socket comes and once when it goes.
-    sockets: Mutex<HashMap<(UserId, Role), u32>>,
+    sockets: Mutex<HashMap<Key, u32>>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Key {
+    user: UserId,
+    role: Role,
+    livestream: LivestreamId,
 }
 
 /// A socket that is counted.
 pub(super) struct Counted {
     users: Users,
-    user: UserId,
-    role: Role,
+    key: Key,
 }
 
 impl Users {
@@ -39,16 +45,27 @@ impl Users {
         }))
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<(UserId, Role), u32>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, u32>> {
         let sockets = self.0.sockets.lock();
         sockets.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a socket; none if its user has as many as may be. One that replaces another of the same user may always
+    /// Counts a socket; none if its user has as many as the limit. One that replaces another of the same user may always
     /// come: the other goes.
-    pub(super) fn count(&self, user: &UserId, role: Role, replaces: bool) -> Option<Counted> {
+    pub(super) fn count(
+        &self,
+        user: &UserId,
+        role: Role,
+        livestream: &LivestreamId,
+        replaces: bool,
+    ) -> Option<Counted> {
+        let key = Key {
+            user: user.clone(),
+            role,
+            livestream: livestream.clone(),
+        };
         let mut sockets = self.lock();
-        let count = sockets.entry((user.clone(), role)).or_default();
+        let count = sockets.entry(key.clone()).or_default();
         if *count >= self.0.max && !replaces {
             return None;
         }
@@ -56,21 +73,20 @@ impl Users {
         if *count == 1 {
             self.0.gauge.with_label_values(&[role.as_str()]).inc();
         }
-        let (users, user) = (self.clone(), user.clone());
-        Some(Counted { users, user, role })
+        let users = self.clone();
+        Some(Counted { users, key })
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        let key = (self.user.clone(), self.role);
         let mut sockets = self.users.lock();
-        if let Some(count) = sockets.get_mut(&key) {
+        if let Some(count) = sockets.get_mut(&self.key) {
             *count -= 1;
             if *count == 0 {
-                sockets.remove(&key);
+                sockets.remove(&self.key);
                 let gauge = &self.users.0.gauge;
-                gauge.with_label_values(&[self.role.as_str()]).dec();
+                gauge.with_label_values(&[self.key.role.as_str()]).dec();
             }
         }
     }
@@ -82,19 +98,21 @@ mod tests {
     use crate::metrics::Metrics;
 
     #[test]
-    fn sockets_are_counted_for_user_and_role() {
+    fn sockets_are_counted_by_user_role_and_livestream() {
         let users = Users::new(2, Metrics::new().users);
         let (ada, bob) = (UserId::new("ada"), UserId::new("bob"));
-        let first = users.count(&ada, Role::Listener, false).expect("the first");
-        let _second = users
-            .count(&ada, Role::Listener, false)
-            .expect("the second");
-        assert!(users.count(&ada, Role::Listener, false).is_none());
-        assert!(users.count(&ada, Role::Streamer, false).is_some());
-        assert!(users.count(&bob, Role::Listener, false).is_some());
-        let third = users.count(&ada, Role::Listener, true);
+        let [here, elsewhere] =
+            ["here", "elsewhere"].map(|id| LivestreamId::new(id).expect("an id"));
+        let count = |user, role, livestream| users.count(user, role, livestream, false);
+        let first = count(&ada, Role::Listener, &here).expect("the first");
+        let _second = count(&ada, Role::Listener, &here).expect("the second");
+        assert!(count(&ada, Role::Listener, &here).is_none());
+        assert!(count(&ada, Role::Listener, &elsewhere).is_some());
+        assert!(count(&ada, Role::Streamer, &here).is_some());
+        assert!(count(&bob, Role::Listener, &here).is_some());
+        let third = users.count(&ada, Role::Listener, &here, true);
         drop((first, third));
-        assert!(users.count(&ada, Role::Listener, false).is_some());
+        assert!(count(&ada, Role::Listener, &here).is_some());
         assert_eq!(users.lock().len(), 1);
     }
 }

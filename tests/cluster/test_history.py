@@ -3,7 +3,6 @@
 import random
 
 import pytest
-
 from rig.history import Acked, Cut, Heard, Joined, Left, LetIn, Restored, Sent, violations
 
 

@@ -15,6 +15,7 @@ mod heartbeat;
 mod listener;
 mod preflight;
 mod recheck;
+mod reference;
 mod shared_transport;
 mod slots;
 mod slow_listener;

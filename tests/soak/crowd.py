@@ -13,7 +13,6 @@ import socketio
 from rig import people
 from rig.history import Left
 from socketio.packet import CONNECT, DISCONNECT
-
 from verdict import ANSWER, Closed, Ended, Hindered, NotStarted, Over, Refused, Told, Unanswered
 from visits import Visit
 

@@ -25,7 +25,7 @@ class Link:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, KERNEL_BUFFER)
         loop = asyncio.get_running_loop()
         link.server = await loop.create_server(lambda: End(link, up=True), sock=listening)
-        link.url = "http://127.0.0.1:%d" % listening.getsockname()[1]
+        link.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         return link
 
     async def join(self, near):

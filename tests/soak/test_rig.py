@@ -6,7 +6,6 @@ import random
 import socket
 
 import pytest
-
 import schedule
 from gauges import MEMORY_MARGIN, Held, descriptors, gauges, more
 from links import Link

@@ -4,9 +4,20 @@ import random
 
 import pytest
 from rig.history import Acked, Heard, Joined, Left, LetIn, Sent
-
-from verdict import ANSWER, DEAD, ON_THE_WAY, violations
-from verdict import Closed, Ended, Hindered, NotStarted, Over, Refused, Told, Unanswered
+from verdict import (
+    ANSWER,
+    DEAD,
+    ON_THE_WAY,
+    Closed,
+    Ended,
+    Hindered,
+    NotStarted,
+    Over,
+    Refused,
+    Told,
+    Unanswered,
+    violations,
+)
 
 
 def good(seed=0):

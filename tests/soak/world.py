@@ -8,15 +8,15 @@ import re
 import time
 from pathlib import Path
 
-from harness.google import Google
-from harness.server import Server
-from rig.cluster import Show
-from rig.waiting import until
-
 import schedule
 from crowd import Listener, Streamer
 from idlers import idlers
 from links import Link
+from rig.cluster import Show
+from rig.waiting import until
+
+from harness.google import Google
+from harness.server import Server
 
 GRACE, PING, PONG, STALL = 8, 2, 3, 4
 LIBRARIES = ("/engineio/", "/socketio/", "/aiohttp/")

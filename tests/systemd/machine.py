@@ -13,7 +13,6 @@ import pathlib
 import re
 import shlex
 import shutil
-import socket
 import subprocess
 import time
 
@@ -128,7 +127,7 @@ class Machine:
         while b"\n" not in self.unread:
             try:
                 received = self.shell.recv(1 << 16)
-            except socket.timeout:
+            except TimeoutError:
                 raise Failure(f"{self.name}: the root shell does not answer") from None
             if not received:
                 raise Failure(f"{self.name}: the root shell is gone")

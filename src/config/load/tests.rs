@@ -256,11 +256,3 @@ fn every_secret_that_is_not_serialised_is_a_known_key() {
         );
     }
 }
-
-#[test]
-fn the_readme_names_every_key() {
-    let readme = include_str!("../../../README.md");
-    for key in keys() {
-        assert!(readme.contains(&format!("`{key}`")), "{key}");
-    }
-}

@@ -17,16 +17,21 @@ class Stamp(NamedTuple):
     number: int
     size: int
 
-    @functools.lru_cache(maxsize=64)
     def clip(self):
         """The clip's bytes; at least its head."""
-        head = b"clip of %s session %d index %d number %d bytes %d\n" % (self.show.encode(), *self[1:])
-        dice = random.Random(str(self))
-        return head + dice.randbytes(max(0, self.size - len(head)))
+        return made(self)
 
     @property
     def place(self):
         return (self.session, self.index)
+
+
+@functools.lru_cache(maxsize=64)
+def made(stamp):
+    """The bytes that a stamp stands for."""
+    head = b"clip of %s session %d index %d number %d bytes %d\n" % (stamp.show.encode(), *stamp[1:])
+    dice = random.Random(str(stamp))
+    return head + dice.randbytes(max(0, stamp.size - len(head)))
 
 
 def stamp_of(data):

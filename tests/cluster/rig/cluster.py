@@ -112,7 +112,7 @@ class Cluster:
         await self.google.heal()
         await self.mend()
         for node in self.nodes:
-            assert "NOPERM" not in node.log, "the README's user lacks a right"
+            assert "NOPERM" not in node.log, "docs/clustering.md's user lacks a right"
 
     def print_logs(self, lines=40):
         for node in self.nodes:

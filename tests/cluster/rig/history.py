@@ -12,7 +12,6 @@ first.
 from collections import defaultdict
 from dataclasses import dataclass
 
-
 SETTLING = 5
 """Seconds that a node may take, once its way to the engine is restored, to use it."""
 

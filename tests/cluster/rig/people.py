@@ -8,6 +8,7 @@ from collections import OrderedDict
 from types import SimpleNamespace
 
 import socketio
+
 from harness.client import Client
 
 from .clips import Stamp, stamp_of

@@ -104,6 +104,11 @@ impl TestApp {
             .await;
     }
 
+    /// All metrics, in Prometheus's text format.
+    pub(crate) fn metrics(&self) -> String {
+        self.app.metrics().render()
+    }
+
     /// How a metric stands, all its labels summed up; `name` may end in labels to choose one.
     pub(crate) fn metric(&self, name: &str) -> u64 {
         let text = self.app.metrics().render();

@@ -15,7 +15,7 @@ class Wire:
         wire.frozen = False
         wire.plug(target)
         wire.server = await asyncio.start_server(wire._join, "127.0.0.1", 0)
-        wire.url = "http://127.0.0.1:%d" % wire.server.sockets[0].getsockname()[1]
+        wire.url = f"http://127.0.0.1:{wire.server.sockets[0].getsockname()[1]}"
         return wire
 
     def plug(self, target):

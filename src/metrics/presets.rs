@@ -1,0 +1,113 @@
+//! The values of labels that are known beforehand: each has its series from the start, so that `increase()` sees the first
+//! event. The modules that count use the same words.
+
+use prometheus::{IntCounterVec, IntGaugeVec};
+
+use super::Metrics;
+
+const ROLES: &[&str] = &["streamer", "listener"];
+/// What may be reached: as many as there may be in all, or from one address.
+const LIMITS: &[&str] = &["total", "address"];
+const REFUSALS: &[&str] = &[
+    "no_token",
+    "no_livestream",
+    "token_invalid",
+    "token_expired",
+    "not_the_artist",
+    "does_not_exist",
+    "not_started",
+    "unavailable",
+    "full",
+    "user_limit",
+    "taken_over",
+    "gone",
+];
+const CLOSED: &[&str] = &[
+    "no_request",
+    "idle",
+    "stalled",
+    "lagging",
+    "heartbeat",
+    "not_joined",
+    "large_headers",
+    "kernel_timeout",
+    "unreachable",
+];
+const EVENTS: &[&str] = &[
+    "started",
+    "resumed",
+    "taken_over",
+    "lost",
+    "ended",
+    "ended_elsewhere",
+    "expired",
+    "abandoned",
+    "deleted",
+    "disowned",
+];
+const MESSAGES: &[&str] = &["success", "error", "state", "mark", "ack"];
+const UPLOADS: &[&str] = &[
+    "not_a_clip",
+    "empty",
+    "too_large",
+    "rate_limit",
+    "stale_lease",
+    "stopping",
+];
+const BAD_INPUT: &[&str] = &[
+    "bad_request",
+    "malformed_packet",
+    "two_polls_at_once",
+    "two_posts_at_once",
+    "unknown_event",
+    "protocol_error",
+    "not_utf8",
+    "message_too_large",
+];
+
+impl Metrics {
+    /// Every label value of the relay's own metrics.
+    pub(super) fn preset(&self) {
+        preset(&self.connections_refused, &[LIMITS]);
+        preset(&self.connections_closed, &[CLOSED]);
+        preset(&self.accept_errors, &[&["accept", "socket_option"]]);
+        preset(
+            &self.sessions_refused,
+            &[&["total", "address", "connection"]],
+        );
+        preset(&self.livestream_events, &[EVENTS]);
+        preset(&self.accepted, &[ROLES]);
+        preset(&self.refusals, &[ROLES, REFUSALS]);
+        preset(&self.messages_unsent, &[MESSAGES]);
+        preset(&self.uploads_refused, &[UPLOADS]);
+        preset(&self.bad_input, &[BAD_INPUT]);
+        preset(&self.lookups_refused, &[&["user", "address"]]);
+        preset(&self.unknown_keys, &[&["temporary", "invalid"]]);
+        preset(
+            &self.rechecks,
+            &[&["document", "account"], &["good", "gone", "unknown"]],
+        );
+        zero(&self.users, ROLES);
+        zero(&self.livestreams, &["waiting", "live", "reconnecting"]);
+    }
+}
+
+/// Gives every combination of these label values a series.
+pub fn preset(counters: &IntCounterVec, values: &[&[&str]]) {
+    let mut combinations = vec![Vec::new()];
+    for values in values {
+        combinations = combinations
+            .iter()
+            .flat_map(|chosen| values.iter().map(|value| [&chosen[..], &[*value]].concat()))
+            .collect();
+    }
+    for labels in combinations {
+        counters.with_label_values(&labels).inc_by(0);
+    }
+}
+
+fn zero(gauges: &IntGaugeVec, values: &[&str]) {
+    for value in values {
+        gauges.with_label_values(&[value]).set(0);
+    }
+}
