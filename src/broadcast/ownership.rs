@@ -44,6 +44,8 @@ pub enum Ownership {
         sequence: u64,
         /// Nothing of the livestream before is kept.
         is_fresh: bool,
+        /// The newest epoch that was seen.
+        expected: u64,
         /// Claims that were refused.
         refusals: u8,
     },
@@ -178,6 +180,7 @@ impl Ownership {
             held: self.held(),
             sequence: if is_fresh { 0 } else { self.sequence() },
             is_fresh,
+            expected: 0,
             refusals: 0,
         };
         vec![Action::Heartbeat(None)]

@@ -22,23 +22,23 @@ const DROPS: &[&str] = &[
 pub(super) struct Metrics {
     /// 1 while Redis answers.
     pub(super) up: IntGauge,
-    /// Nodes that gave a sign lately.
+    /// Nodes that were heard of lately.
     pub(super) nodes: IntGauge,
     /// Livestreams by what this node is to them.
     pub(super) livestreams: IntGaugeVec,
     /// Listeners of this node's livestreams on other nodes.
     pub(super) remote_listeners: IntGauge,
-    /// Clips that every node can have.
+    /// Clips that other nodes can have.
     pub(super) published: IntCounter,
     /// Clips that came from other nodes.
     pub(super) received: IntCounter,
-    /// Clips of these that were fetched from the history.
+    /// Clips of these that had to be fetched.
     pub(super) fetched: IntCounter,
     /// Clips that were published again, for Redis had lost them.
     pub(super) republished: IntCounter,
-    /// Clips that were not passed on, by reason.
+    /// Clips that were not handed on, by reason.
     pub(super) dropped: IntCounterVec,
-    /// Leases that ran out while Redis was away.
+    /// Leases that ran out since Redis was away.
     pub(super) leases_lost: IntCounter,
     /// How long commands took, in seconds.
     pub(super) commands: Histogram,

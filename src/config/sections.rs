@@ -267,11 +267,12 @@ pub struct Cluster {
     /// How long a node goes on receiving a livestream's clips after its last local listener left.
     #[serde(with = "humantime_serde")]
     pub linger: Duration,
-    /// The history: the latest clips of each livestream that Redis and the owner keep, for nodes that missed some.
+    /// The history in Redis and at the owner: the latest clips of each livestream, for nodes that missed some.
     pub history_clips: usize,
     /// The total size of the history of one livestream.
     pub history_bytes: usize,
-    /// The total size of all clips that a node fetches from histories, or publishes again, at the same time.
+    /// The most bytes of history that a node fetches or publishes again at the same time, counted in clips of
+    /// `upload.max_clip_bytes`.
     pub fetch_bytes: usize,
     /// Clips of one livestream that may wait for Redis; beyond, other nodes do not get the oldest.
     pub queue_clips: usize,

@@ -51,11 +51,13 @@ impl Ownership {
             streamer,
             sequence,
             is_fresh,
+            expected,
             ..
         } = self
         else {
             return Vec::new();
         };
+        *expected = seen.epoch;
         if *streamer != Streamer::Arriving && seen.is_elsewhere() {
             return self.give_way(seen);
         }
@@ -76,6 +78,7 @@ impl Ownership {
             held: self.held(),
             sequence: self.sequence(),
             is_fresh: false,
+            expected: 0,
             refusals: 0,
         };
         self.claim(seen)
@@ -160,7 +163,14 @@ impl Ownership {
     }
 
     pub(super) fn granted(&mut self, epoch: u64, sequence: u64, is_resumed: bool) -> Vec<Action> {
-        let Self::Claiming { streamer, held, .. } = *self else {
+        let Self::Claiming {
+            streamer,
+            held,
+            expected,
+            sequence: reached,
+            ..
+        } = *self
+        else {
             return Vec::new();
         };
         let is_arrival = streamer == Streamer::Arriving;
@@ -175,7 +185,16 @@ impl Ownership {
             },
         };
         let mut actions = vec![Action::DropTried];
-        if is_arrival && held.is_none() && is_resumed {
+        // Others have owned it since this node did, or have until now: what they published goes first.
+        if is_arrival && is_resumed && held != Some(expected) {
+            if let Some(epoch) = held {
+                let from = Held {
+                    epoch,
+                    sequence: reached,
+                };
+                actions.push(Action::Dismiss(Goodbye::TakenOver));
+                actions.push(Action::FollowFrom(Some(from)));
+            }
             actions.push(Action::CatchUp);
         }
         actions.push(Action::Enrol);

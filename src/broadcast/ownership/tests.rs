@@ -430,3 +430,18 @@ fn flag_of_a_beginning_livestream_is_affirmed() {
         .collect();
     assert_eq!(written, [3, 12]);
 }
+
+#[test]
+fn return_after_other_owners_catches_up_first() {
+    let mut ownership = owner();
+    ownership.apply(Input::StreamerCame);
+    ownership.apply(Input::Observed(record(9, Condition::Live, 5)));
+    let actions = ownership.apply(Input::Granted {
+        epoch: 10,
+        sequence: 5,
+        is_resumed: true,
+    });
+    let replaced = Action::Dismiss(Goodbye::TakenOver);
+    assert_eq!(actions[..2], [Action::DropTried, replaced]);
+    assert_eq!(actions[3], Action::CatchUp);
+}
