@@ -22,7 +22,7 @@
 //! into a shut outbox → CONNECT, `success`, and the outbox opens.
 //!
 //! **A clip's way to other nodes**, where there are any: [`relay::Relay::upload`] also queues it in the livestream's
-//! [`cluster::Link`] → its keeper publishes it → on each node that follows the livestream, the keeper hands it to
+//! [`cluster::Link`] → its task publishes it → on each node that follows the livestream, its task hands it to
 //! [`relay::Relay::hand_on`], and from there it goes as if it had been uploaded there. The ack waits for the publication.
 
 pub mod app;
