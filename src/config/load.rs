@@ -20,6 +20,7 @@ use humantime_serde::re::humantime;
 
 use super::Config;
 use super::error::{ConfigError, PREFIX, Problems, env_name};
+use super::renamed::current;
 
 /// Names that existing deployments have, and the keys they stand for.
 const LEGACY: [(&str, &str); 5] = [
@@ -161,7 +162,7 @@ fn of_file(path: &Path) -> Result<Vec<Setting>, ConfigError> {
             continue;
         };
         settings.extend(entries.into_iter().map(|(entry, value)| Setting {
-            key: format!("{section}.{entry}"),
+            key: current(&format!("{section}.{entry}")).to_owned(),
             value,
             place: place.clone(),
         }));
@@ -333,7 +334,7 @@ const SECRETS: [&str; 4] = [
 ];
 
 fn known_key(key: &str, place: &str) -> Result<String, ConfigError> {
-    let keys = keys();
+    let (key, keys) = (current(key), keys());
     if keys.iter().any(|known| known == key) {
         return Ok(key.to_owned());
     }

@@ -9,6 +9,7 @@
 mod check;
 mod error;
 mod load;
+mod renamed;
 mod sections;
 mod server;
 
