@@ -32,7 +32,8 @@ use crate::recheck::Recheck;
 use crate::relay::Relay;
 use crate::socket::{Parts, Sockets};
 use crate::transport::{
-    ClientListener, ConnectionLimits, Connections, Patience, QueueBounds, SocketOptions, Via,
+    ConnectionLimits, Connections, QueueBounds, RequestConnection, SocketOptions, TcpAcceptor,
+    Timeouts,
 };
 use inherited::listen;
 
@@ -66,7 +67,7 @@ pub struct App {
     health_connections: Arc<Connections>,
     readiness: Readiness,
     // Taken when serving begins.
-    doors: Mutex<Option<Doors>>,
+    ports: Mutex<Option<Ports>>,
     addresses: (SocketAddr, SocketAddr),
     stopping: CancellationToken,
     failed: mpsc::Sender<String>,
@@ -82,10 +83,10 @@ struct Backends {
     metrics: Metrics,
 }
 
-struct Doors {
-    clients: ClientListener,
+struct Ports {
+    clients: TcpAcceptor,
     routes: Router,
-    health: ClientListener,
+    health: TcpAcceptor,
 }
 
 impl App {
@@ -161,7 +162,7 @@ impl App {
         let limits = ConnectionLimits {
             max: server.max_connections,
             max_per_address: server.max_connections_per_address,
-            patience: Patience {
+            timeouts: Timeouts {
                 headers: server.header_timeout,
                 idle: server.idle_timeout,
                 stall: config.listener.stall_timeout,
@@ -210,10 +211,10 @@ impl App {
             "server.health_listen",
         )?;
         let addresses = (clients.local_addr()?, health.local_addr()?);
-        let doors = Doors {
-            clients: ClientListener::new(clients, options.clone(), connections.clone())?,
+        let ports = Ports {
+            clients: TcpAcceptor::new(clients, options.clone(), connections.clone())?,
             routes: client::layered(socket_io, routes, server)?,
-            health: ClientListener::new(health, options, health_connections.clone())?,
+            health: TcpAcceptor::new(health, options, health_connections.clone())?,
         };
         let (failed, failure) = mpsc::channel(2);
         Ok(Self {
@@ -232,7 +233,7 @@ impl App {
             metrics,
             connections,
             health_connections,
-            doors: Mutex::new(Some(doors)),
+            ports: Mutex::new(Some(ports)),
             addresses,
             stopping: CancellationToken::new(),
             failed,
@@ -291,11 +292,11 @@ impl App {
     /// Serves both ports from now on.
     pub fn serve(&self) {
         let taken = self
-            .doors
+            .ports
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        let Some(Doors {
+        let Some(Ports {
             clients,
             routes,
             health,
@@ -303,7 +304,7 @@ impl App {
         else {
             return;
         };
-        let service = routes.into_make_service_with_connect_info::<Via>();
+        let service = routes.into_make_service_with_connect_info::<RequestConnection>();
         self.spawn(
             "client port",
             axum::serve(clients, service)
@@ -311,7 +312,8 @@ impl App {
         );
         let timeout = self.config.server.request_timeout;
         let routes = health::router(self.readiness.clone(), self.metrics.clone(), timeout);
-        let routes = client::watched(routes).into_make_service_with_connect_info::<Via>();
+        let routes =
+            client::watched(routes).into_make_service_with_connect_info::<RequestConnection>();
         // Health is answered to the very end: only the process's exit ends it.
         self.spawn("health port", axum::serve(health, routes));
         let connections = [self.connections.clone(), self.health_connections.clone()];

@@ -178,7 +178,7 @@ impl Metrics {
             )?,
             accepted: counters(
                 registry,
-                "accepted_total",
+                "admissions_total",
                 "Sockets admitted, by role.",
                 &["role"],
             )?,
@@ -235,7 +235,7 @@ impl Metrics {
             )?,
             check: histogram(
                 registry,
-                "check_seconds",
+                "admission_seconds",
                 "Duration of the check of a client's token and livestream.",
                 &[
                     0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,

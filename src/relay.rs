@@ -8,9 +8,9 @@
 //! intended true when a livestream goes on air and false when it ends, in that order.
 
 mod announcements;
-mod clustered;
 mod fan_out;
 mod recheck;
+mod remote;
 mod returns;
 mod snapshots;
 mod story;
@@ -22,8 +22,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
-use crate::broadcast::{Bounds, Livestream, LivestreamId, Place, Refused, State};
-use crate::cluster::{Cluster, Glance, Link};
+use crate::broadcast::{
+    ListenerId, Livestream, LivestreamError, LivestreamId, LivestreamLimits, State,
+};
+use crate::cluster::{Cluster, Link, RecordSummary};
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::limits::UploadQuota;
@@ -39,7 +41,7 @@ pub use streaming::{NotStarted, Start};
 pub use uploads::{UploadError, Uploaded};
 
 /// A listener in its livestream.
-pub struct Seat {
+pub struct Listener {
     /// Its socket.
     pub socket: SocketId,
     /// Where its clips go.
@@ -51,7 +53,7 @@ pub struct Seat {
 pub struct Relay(Arc<Inner>);
 
 struct Inner {
-    bounds: Bounds,
+    bounds: LivestreamLimits,
     max_live: usize,
     max_clip_bytes: usize,
     metrics: Metrics,
@@ -60,16 +62,16 @@ struct Inner {
     // Replaced as a whole by a reload; a read lock is held for one check.
     quota: RwLock<UploadQuota>,
     // A lock: taken to find a livestream, never while one is being changed.
-    livestreams: Mutex<HashMap<LivestreamId, Arc<Mutex<Show>>>>,
-    next_lease: AtomicU64,
-    next_place: AtomicU64,
+    livestreams: Mutex<HashMap<LivestreamId, Arc<Mutex<ActiveLivestream>>>>,
+    next_epoch: AtomicU64,
+    next_listener_id: AtomicU64,
     returns: returns::Words,
     /// Set once, before a stop: from then on no clip is taken and no flag becomes true.
     stopping: AtomicBool,
 }
 
-struct Show {
-    livestream: Livestream<Arc<Seat>>,
+struct ActiveLivestream {
+    livestream: Livestream<Arc<Listener>>,
     streamer: Option<SocketId>,
     story: Story,
     // In a cluster: what ties it to the other nodes, and how many listen there.
@@ -84,7 +86,7 @@ pub struct Ended {
     /// Which.
     pub livestream: LivestreamId,
     /// Who was listening.
-    pub listeners: Vec<Arc<Seat>>,
+    pub listeners: Vec<Arc<Listener>>,
 }
 
 impl Relay {
@@ -95,10 +97,10 @@ impl Relay {
         cluster: Option<Cluster>,
         metrics: Metrics,
     ) -> Self {
-        let bounds = Bounds {
+        let bounds = LivestreamLimits {
             grace: config.livestream.grace,
-            backlog_clips: config.livestream.backlog_clips,
-            backlog_bytes: config.livestream.backlog_bytes,
+            history_clips: config.livestream.history_clips,
+            history_bytes: config.livestream.history_bytes,
             max_listeners: config.livestream.max_listeners,
         };
         Self(Arc::new(Inner {
@@ -110,49 +112,57 @@ impl Relay {
             cluster,
             quota: RwLock::new(UploadQuota::new(&config.upload)),
             livestreams: Mutex::default(),
-            next_lease: AtomicU64::new(1),
-            next_place: AtomicU64::new(1),
+            next_epoch: AtomicU64::new(1),
+            next_listener_id: AtomicU64::new(1),
             returns: returns::Words::new(),
             stopping: AtomicBool::new(false),
         }))
     }
 
-    fn livestreams(&self) -> MutexGuard<'_, HashMap<LivestreamId, Arc<Mutex<Show>>>> {
+    fn livestreams(&self) -> MutexGuard<'_, HashMap<LivestreamId, Arc<Mutex<ActiveLivestream>>>> {
         self.0
             .livestreams
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn find(&self, id: &LivestreamId) -> Option<Arc<Mutex<Show>>> {
+    fn find(&self, id: &LivestreamId) -> Option<Arc<Mutex<ActiveLivestream>>> {
         self.livestreams().get(id).cloned()
     }
 
-    fn all(&self) -> Vec<(LivestreamId, Arc<Mutex<Show>>)> {
+    fn all(&self) -> Vec<(LivestreamId, Arc<Mutex<ActiveLivestream>>)> {
         self.livestreams()
             .iter()
-            .map(|(id, show)| (id.clone(), show.clone()))
+            .map(|(id, active)| (id.clone(), active.clone()))
             .collect()
     }
 
-    /// The show, from now on known; none if there are as many as may be.
-    fn find_or_begin(&self, id: &LivestreamId, now: Instant) -> Option<Arc<Mutex<Show>>> {
+    /// The livestream, from now on known; none if there are as many as may be.
+    fn find_or_create(
+        &self,
+        id: &LivestreamId,
+        now: Instant,
+    ) -> Option<Arc<Mutex<ActiveLivestream>>> {
         let mut livestreams = self.livestreams();
-        if let Some(show) = livestreams.get(id) {
-            return Some(show.clone());
+        if let Some(active) = livestreams.get(id) {
+            return Some(active.clone());
         }
         if livestreams.len() >= self.0.max_live {
             return None;
         }
         let livestream = Livestream::new(self.0.bounds.clone(), now);
-        let show = Arc::new(Mutex::new(Show::new(livestream, now)));
-        livestreams.insert(id.clone(), show.clone());
-        Some(show)
+        let active = Arc::new(Mutex::new(ActiveLivestream::new(livestream, now)));
+        livestreams.insert(id.clone(), active.clone());
+        Some(active)
     }
 
-    /// The show, tied to the other nodes where there are any. Never called with a lock held: the link asks the relay.
-    fn find_or_link(&self, id: &LivestreamId, now: Instant) -> Option<Arc<Mutex<Show>>> {
-        let found = self.find_or_begin(id, now)?;
+    /// The livestream, tied to the other nodes where there are any. Never called with a lock held: the link asks the relay.
+    fn find_or_link(
+        &self,
+        id: &LivestreamId,
+        now: Instant,
+    ) -> Option<Arc<Mutex<ActiveLivestream>>> {
+        let found = self.find_or_create(id, now)?;
         if let Some(cluster) = &self.0.cluster
             && lock(&found).link.is_none()
         {
@@ -173,20 +183,20 @@ impl Relay {
     /// Whether the livestream has started, as far as this node knows by itself.
     pub fn is_started(&self, id: &LivestreamId) -> bool {
         self.find(id)
-            .is_some_and(|show| lock(&show).livestream.is_started())
+            .is_some_and(|active| lock(&active).livestream.is_started())
     }
 
     /// Ends what has waited too long for its streamer.
     pub fn expire(&self, now: Instant) -> Vec<Ended> {
         let mut ended = Vec::new();
         for (id, found) in self.all() {
-            let mut show = lock(&found);
+            let mut active = lock(&found);
             // In a cluster its streamer may be back on another node: the others are asked, and tell.
-            if show.link.is_some() && show.livestream.state() == State::Reconnecting {
+            if active.link.is_some() && active.livestream.state() == State::Reconnecting {
                 continue;
             }
-            if show.livestream.expire(now) {
-                ended.push(self.close(&id, &found, show, "expired", now));
+            if active.livestream.expire(now) {
+                ended.push(self.close(&id, &found, active, "expired", now));
             }
         }
         ended
@@ -195,15 +205,15 @@ impl Relay {
     fn close(
         &self,
         id: &LivestreamId,
-        found: &Arc<Mutex<Show>>,
-        mut show: MutexGuard<'_, Show>,
+        found: &Arc<Mutex<ActiveLivestream>>,
+        mut active: MutexGuard<'_, ActiveLivestream>,
         event: &str,
         now: Instant,
     ) -> Ended {
-        let listeners = show.take_listeners();
-        let aired = show.livestream.has_aired();
-        show.streamer = None;
-        match &show.link {
+        let listeners = active.take_listeners();
+        let aired = active.livestream.has_aired();
+        active.streamer = None;
+        match &active.link {
             // Only the holder's end counts, and who that is the others know.
             Some(link) => link.end(),
             None if aired => self.0.directory.set_streamer_connected(id, false),
@@ -211,9 +221,9 @@ impl Relay {
         }
         if aired {
             self.event(event);
-            show.story.tell(id, event, now);
+            active.story.tell(id, event, now);
         }
-        drop(show);
+        drop(active);
         self.forget(id, found);
         Ended {
             livestream: id.clone(),
@@ -222,7 +232,7 @@ impl Relay {
     }
 
     /// Forgets a livestream that is over, unless another has begun in its place.
-    fn forget(&self, id: &LivestreamId, over: &Arc<Mutex<Show>>) {
+    fn forget(&self, id: &LivestreamId, over: &Arc<Mutex<ActiveLivestream>>) {
         let mut livestreams = self.livestreams();
         if livestreams
             .get(id)
@@ -232,30 +242,30 @@ impl Relay {
         }
     }
 
-    /// Lets a listener in: the clips of the backlog are in its outbox, and every later one will be.
+    /// Lets a listener in: the clips of the history are in its outbox, and every later one will be.
     pub fn join(
         &self,
         id: &LivestreamId,
-        seat: &Arc<Seat>,
-        glance: Option<Glance>,
+        listener: &Arc<Listener>,
+        summary: Option<RecordSummary>,
         now: Instant,
-    ) -> Result<Place, Refused> {
+    ) -> Result<ListenerId, LivestreamError> {
         loop {
-            let found = self.find_or_link(id, now).ok_or(Refused::Full)?;
-            let mut show = lock(&found);
-            let place = Place(self.0.next_place.fetch_add(1, Ordering::SeqCst));
-            match show.livestream.join(place, seat.clone()) {
+            let found = self.find_or_link(id, now).ok_or(LivestreamError::Full)?;
+            let mut active = lock(&found);
+            let listener_id = ListenerId(self.0.next_listener_id.fetch_add(1, Ordering::SeqCst));
+            match active.livestream.join(listener_id, listener.clone()) {
                 Ok(()) => {
-                    let listeners = show.count();
-                    show.story.listeners(listeners);
-                    show.begin_to_follow(glance, now);
-                    for clip in show.livestream.backlog() {
-                        seat.outbox.push(&Arc::new(ClipFrame::new(clip, now)));
+                    let listeners = active.count();
+                    active.story.listeners(listeners);
+                    active.start_following(summary, now);
+                    for clip in active.livestream.history() {
+                        listener.outbox.push(&Arc::new(ClipFrame::new(clip, now)));
                     }
-                    return Ok(place);
+                    return Ok(listener_id);
                 }
-                Err(Refused::Ended) => {
-                    drop(show);
+                Err(LivestreamError::Ended) => {
+                    drop(active);
                     self.forget(id, &found);
                 }
                 Err(refused) => return Err(refused),
@@ -264,26 +274,26 @@ impl Relay {
     }
 
     /// A listener has left.
-    pub fn leave(&self, id: &LivestreamId, place: Place) {
+    pub fn leave(&self, id: &LivestreamId, listener_id: ListenerId) {
         let Some(found) = self.find(id) else { return };
-        let mut show = lock(&found);
-        if let Some(seat) = show.livestream.leave(place) {
-            seat.outbox.shut();
-            show.story.dropped(seat.outbox.missed());
+        let mut active = lock(&found);
+        if let Some(listener) = active.livestream.leave(listener_id) {
+            listener.outbox.shut();
+            active.story.dropped(listener.outbox.missed());
         }
     }
 
     /// Whether a listener still has its place.
-    pub fn is_seated(&self, id: &LivestreamId, place: Place) -> bool {
+    pub fn has_listener(&self, id: &LivestreamId, listener_id: ListenerId) -> bool {
         self.find(id)
-            .is_some_and(|show| lock(&show).livestream.seats(place))
+            .is_some_and(|active| lock(&active).livestream.has_listener(listener_id))
     }
 
     /// How a livestream is going, and how many listen to it, on all nodes.
     pub fn state(&self, id: &LivestreamId) -> (State, usize) {
-        self.find(id).map_or((State::Ended, 0), |show| {
-            let show = lock(&show);
-            (show.livestream.state(), show.count())
+        self.find(id).map_or((State::Ended, 0), |active| {
+            let active = lock(&active);
+            (active.livestream.state(), active.count())
         })
     }
 
@@ -302,8 +312,8 @@ impl Relay {
     }
 }
 
-impl Show {
-    fn new(livestream: Livestream<Arc<Seat>>, now: Instant) -> Self {
+impl ActiveLivestream {
+    fn new(livestream: Livestream<Arc<Listener>>, now: Instant) -> Self {
         Self {
             livestream,
             streamer: None,
@@ -321,28 +331,31 @@ impl Show {
     }
 
     /// Lets everybody go.
-    fn take_listeners(&mut self) -> Vec<Arc<Seat>> {
+    fn take_listeners(&mut self) -> Vec<Arc<Listener>> {
         let listeners = self.livestream.take_listeners();
-        let dropped = listeners.iter().map(|seat| seat.outbox.missed()).sum();
+        let dropped = listeners
+            .iter()
+            .map(|listener| listener.outbox.missed())
+            .sum();
         self.story.dropped(dropped);
         listeners
     }
 
     /// Its standing here has changed.
-    fn nudge(&self) {
+    fn wake(&self) {
         if let Some(link) = &self.link {
-            link.nudge();
+            link.wake();
         }
     }
 
     /// A listener is let in, perhaps on what was just learnt of a livestream that nobody followed here; the first one
     /// need not wait for the next heartbeat.
-    fn begin_to_follow(&mut self, glance: Option<Glance>, now: Instant) {
+    fn start_following(&mut self, summary: Option<RecordSummary>, now: Instant) {
         let Some(link) = &self.link else { return };
-        if let Some(glance) = glance {
-            link.joined_at(glance.sequence);
+        if let Some(summary) = summary {
+            link.joined_at(summary.sequence);
             if self.livestream.state() == State::Waiting {
-                let word = clustered::word(glance.phase, now);
+                let word = remote::word(summary.phase, now);
                 self.livestream.follow(word, now);
             }
         }
@@ -352,6 +365,6 @@ impl Show {
     }
 }
 
-fn lock(show: &Mutex<Show>) -> MutexGuard<'_, Show> {
-    show.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(active: &Mutex<ActiveLivestream>) -> MutexGuard<'_, ActiveLivestream> {
+    active.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use axum::serve::Listener as _;
 use castaway_media_server::metrics::Metrics;
 use castaway_media_server::transport::{
-    Client, ClientListener, ClipFrame, ConnectionLimits, Connections, Emission, Greeting,
-    HeartbeatTimes, Mark, Outbox, Patience, QueueBounds, SLICES, SendQueue, SessionLimits,
-    Sessions, SocketOptions, WebSocketIo, bind,
+    Client, ClipFrame, ConnectionLimits, Connections, Emission, Greeting, HeartbeatTimes, Mark,
+    Outbox, QueueBounds, SLICES, SendQueue, SessionLimits, Sessions, SocketOptions, TcpAcceptor,
+    Timeouts, WebSocketIo, bind,
 };
 use criterion::{BatchSize, Criterion};
 use tokio::io::AsyncWriteExt as _;
@@ -125,7 +125,7 @@ async fn open_outbox(received: Arc<AtomicUsize>) -> (Outbox, WebSocketIo) {
     let limits = ConnectionLimits {
         max: 1,
         max_per_address: 1,
-        patience: Patience {
+        timeouts: Timeouts {
             headers: Duration::MAX,
             idle: Duration::MAX,
             stall: Duration::MAX,
@@ -147,7 +147,7 @@ async fn open_outbox(received: Arc<AtomicUsize>) -> (Outbox, WebSocketIo) {
     );
     let tcp = tcp.expect("a free port");
     let address = tcp.local_addr().expect("bound");
-    let mut listener = ClientListener::new(tcp, options, connections.clone()).expect("a listener");
+    let mut listener = TcpAcceptor::new(tcp, options, connections.clone()).expect("a listener");
     let mut client = std::net::TcpStream::connect(address).expect("a connection");
     std::thread::spawn(move || {
         let mut buffer = vec![0; 1 << 20];

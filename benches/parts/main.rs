@@ -28,7 +28,7 @@ criterion_group!(
     fan_out::send_queue,
     fan_out::outbox,
     rules::livestream,
-    rules::backlog,
+    rules::history,
     rules::token,
     rules::quota,
 );

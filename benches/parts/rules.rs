@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use castaway_media_server::broadcast::{
-    Backlog, Bounds, Lease, Livestream, LivestreamId, Place, Role, UserId,
+    Epoch, History, ListenerId, Livestream, LivestreamId, LivestreamLimits, Role, UserId,
 };
 use castaway_media_server::config::{Identity as IdentityConfig, Upload};
 use castaway_media_server::identity::{Identity, Signer};
@@ -16,14 +16,14 @@ use criterion::{BatchSize, Criterion};
 use crate::clip;
 
 fn show(now: Instant) -> Livestream<()> {
-    let bounds = Bounds {
+    let bounds = LivestreamLimits {
         grace: Duration::from_secs(30),
-        backlog_clips: 1,
-        backlog_bytes: 8 << 20,
+        history_clips: 1,
+        history_bytes: 8 << 20,
         max_listeners: usize::MAX,
     };
     let mut show = Livestream::new(bounds, now);
-    show.start(UserId::new("host"), Lease(1)).expect("it waits");
+    show.start(UserId::new("host"), Epoch(1)).expect("it waits");
     show
 }
 
@@ -33,25 +33,25 @@ pub(crate) fn livestream(criterion: &mut Criterion) {
     let bytes = Bytes::from(vec![7; 80_000]);
     let mut live = show(now);
     criterion.bench_function("livestream: upload", |bench| {
-        bench.iter(|| live.upload(Lease(1), bytes.clone(), now).expect("live"));
+        bench.iter(|| live.upload(Epoch(1), bytes.clone(), now).expect("live"));
     });
     for place in 0..1000 {
-        live.join(Place(place), ()).expect("room");
+        live.join(ListenerId(place), ()).expect("room");
     }
     criterion.bench_function("livestream: join and leave", |bench| {
         bench.iter(|| {
-            live.join(Place(1000), ()).expect("room");
-            live.leave(black_box(Place(1000)))
+            live.join(ListenerId(1000), ()).expect("room");
+            live.leave(black_box(ListenerId(1000)))
         });
     });
 }
 
 /// A clip comes in, and an older one goes.
-pub(crate) fn backlog(criterion: &mut Criterion) {
-    let mut backlog = Backlog::new(8, 8 << 20);
+pub(crate) fn history(criterion: &mut Criterion) {
+    let mut history = History::new(8, 8 << 20);
     let clip = Arc::new(clip(80_000));
-    criterion.bench_function("backlog: push", |bench| {
-        bench.iter(|| backlog.push(clip.clone()));
+    criterion.bench_function("history: push", |bench| {
+        bench.iter(|| history.push(clip.clone()));
     });
 }
 

@@ -10,7 +10,7 @@ use bytes::Bytes;
 /// takeovers and returns.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Clip {
-    /// Its place in the show.
+    /// Its id in the show.
     pub sequence: u64,
     /// The file, as it was uploaded.
     pub bytes: Bytes,

@@ -2,16 +2,16 @@
 //!
 //! ```text
 //!            start                 lost                    expire
-//! Waiting ───────────▶ Live(lease) ─────▶ Grace ─────────────────────▶ Ended
-//!    │                  ▲   │ ▲ └──┘ start: a newer lease    │           ▲
+//! Waiting ───────────▶ Live(epoch) ─────▶ Grace ─────────────────────▶ Ended
+//!    │                  ▲   │ ▲ └──┘ start: a newer epoch    │           ▲
 //!    │                  │   │ └──────── start ───────────────┘           │
 //!    └── expire ────────┼───┴──────────── end ───────────────────────────┘
 //! ```
 //!
 //! In a cluster the streamer may be on another node: `Elsewhere`, entered and left as the cluster says ([`Livestream::follow`]).
 //!
-//! **Invariant**: at most one lease is good at any time, and it is the newest: an older one can neither upload nor
-//! end anything. A listener that has joined is handed every later clip once and in order, after the backlog it got.
+//! **Invariant**: at most one epoch is good at any time, and it is the newest: an older one can neither upload nor
+//! end anything. A listener that has joined is handed every later clip once and in order, after the history it got.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,25 +19,25 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::{Backlog, Clip, UserId};
+use super::{Clip, History, UserId};
 
 /// The right of one socket to be the livestream's streamer: its epoch. A takeover raises it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Lease(pub u64);
+pub struct Epoch(pub u64);
 
 /// A listener's place: unlike any other on this node, so that who leaves late takes nobody else's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Place(pub u64);
+pub struct ListenerId(pub u64);
 
 /// What a livestream may hold.
 #[derive(Debug, Clone)]
-pub struct Bounds {
+pub struct LivestreamLimits {
     /// How long it stays live without its streamer.
     pub grace: Duration,
     /// Clips that a joining listener gets.
-    pub backlog_clips: usize,
+    pub history_clips: usize,
     /// Bytes that those may weigh.
-    pub backlog_bytes: usize,
+    pub history_bytes: usize,
     /// Listeners.
     pub max_listeners: usize,
 }
@@ -73,7 +73,7 @@ enum Phase {
         until: Instant,
     },
     Live {
-        lease: Lease,
+        epoch: Epoch,
     },
     /// On air, its streamer on another node.
     Elsewhere,
@@ -85,7 +85,7 @@ enum Phase {
 
 /// How a livestream whose streamer is not here is going, as other nodes say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Word {
+pub enum RemoteState {
     /// On air.
     Live,
     /// Its streamer is awaited until then.
@@ -93,14 +93,14 @@ pub enum Word {
     /// Over.
     Ended,
     /// Nobody knows anything of it.
-    Nothing,
+    Unknown,
 }
 
 /// What a start did to what was before.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Started {
-    /// The lease that is good no more.
-    pub replaced: Option<Lease>,
+    /// The epoch that is good no more.
+    pub replaced: Option<Epoch>,
     /// Whether a show that was under way goes on.
     pub resumed: bool,
 }
@@ -108,7 +108,7 @@ pub struct Started {
 /// What the loss of a streamer's transport means.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Loss {
-    /// Nothing: a newer lease is good.
+    /// Nothing: a newer epoch is good.
     Stale,
     /// The livestream waits for its streamer until then.
     Grace(Instant),
@@ -118,10 +118,10 @@ pub enum Loss {
 
 /// Why something cannot be.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
+pub enum LivestreamError {
     /// Another socket is the streamer now, or the livestream is over.
-    #[error("the lease is good no more")]
-    StaleLease,
+    #[error("the epoch is good no more")]
+    StaleEpoch,
     /// The livestream is over.
     #[error("the livestream has ended")]
     Ended,
@@ -134,23 +134,23 @@ pub enum Refused {
 #[derive(Debug)]
 pub struct Livestream<L> {
     phase: Phase,
-    bounds: Bounds,
+    bounds: LivestreamLimits,
     streamer: Option<UserId>,
     /// Whether a streamer has ever been told of its success: until then there is nothing to come back to.
     aired: bool,
     next_sequence: u64,
-    backlog: Backlog,
-    listeners: HashMap<Place, L>,
+    history: History,
+    listeners: HashMap<ListenerId, L>,
 }
 
 impl<L> Livestream<L> {
     /// A livestream that waits for its streamer, for as long as a grace.
-    pub fn new(bounds: Bounds, now: Instant) -> Self {
+    pub fn new(bounds: LivestreamLimits, now: Instant) -> Self {
         Self {
             phase: Phase::Waiting {
                 until: now + bounds.grace,
             },
-            backlog: Backlog::new(bounds.backlog_clips, bounds.backlog_bytes),
+            history: History::new(bounds.history_clips, bounds.history_bytes),
             bounds,
             streamer: None,
             aired: false,
@@ -161,7 +161,7 @@ impl<L> Livestream<L> {
 
     /// A livestream as another process left it: in its grace from `now` on, with its latest clips.
     pub fn restored(
-        bounds: Bounds,
+        bounds: LivestreamLimits,
         streamer: UserId,
         next_sequence: u64,
         clips: impl IntoIterator<Item = Bytes>,
@@ -181,15 +181,15 @@ impl<L> Livestream<L> {
         livestream
     }
 
-    /// Makes the socket with this lease the streamer, unless one with a newer lease is.
-    pub fn start(&mut self, user: UserId, lease: Lease) -> Result<Started, Refused> {
+    /// Makes the socket with this epoch the streamer, unless one with a newer epoch is.
+    pub fn start(&mut self, user: UserId, epoch: Epoch) -> Result<Started, LivestreamError> {
         let replaced = match self.phase {
-            Phase::Ended => return Err(Refused::Ended),
-            Phase::Live { lease: old } if lease <= old => return Err(Refused::StaleLease),
-            Phase::Live { lease } => Some(lease),
+            Phase::Ended => return Err(LivestreamError::Ended),
+            Phase::Live { epoch: old } if epoch <= old => return Err(LivestreamError::StaleEpoch),
+            Phase::Live { epoch } => Some(epoch),
             Phase::Waiting { .. } | Phase::Grace { .. } | Phase::Elsewhere => None,
         };
-        self.phase = Phase::Live { lease };
+        self.phase = Phase::Live { epoch };
         self.streamer = Some(user);
         Ok(Started {
             replaced,
@@ -197,14 +197,14 @@ impl<L> Livestream<L> {
         })
     }
 
-    /// Whether a streamer with a newer lease is on air.
-    pub fn is_superseded(&self, lease: Lease) -> bool {
-        matches!(self.phase, Phase::Live { lease: newer } if newer > lease)
+    /// Whether a streamer with a newer epoch is on air.
+    pub fn is_superseded(&self, epoch: Epoch) -> bool {
+        matches!(self.phase, Phase::Live { epoch: newer } if newer > epoch)
     }
 
-    /// The streamer has been told: from here on a loss is followed by a grace. False if the lease is stale.
-    pub fn air(&mut self, lease: Lease) -> bool {
-        let good = self.holds(lease);
+    /// The streamer has been told: from here on a loss is followed by a grace. False if the epoch is stale.
+    pub fn air(&mut self, epoch: Epoch) -> bool {
+        let good = self.is_current(epoch);
         self.aired |= good;
         good
     }
@@ -212,12 +212,12 @@ impl<L> Livestream<L> {
     /// Takes a clip in. The caller hands it to [`Self::listeners`] before anything else happens here.
     pub fn upload(
         &mut self,
-        lease: Lease,
+        epoch: Epoch,
         bytes: Bytes,
         now: Instant,
-    ) -> Result<Arc<Clip>, Refused> {
-        if !self.holds(lease) {
-            return Err(Refused::StaleLease);
+    ) -> Result<Arc<Clip>, LivestreamError> {
+        if !self.is_current(epoch) {
+            return Err(LivestreamError::StaleEpoch);
         }
         self.aired = true;
         Ok(self.stamp(bytes, now))
@@ -230,13 +230,13 @@ impl<L> Livestream<L> {
             accepted_at: now,
         });
         self.next_sequence += 1;
-        self.backlog.push(clip.clone());
+        self.history.push(clip.clone());
         clip
     }
 
     /// The streamer's transport is gone.
-    pub fn lost(&mut self, lease: Lease, now: Instant) -> Loss {
-        if !self.holds(lease) {
+    pub fn lost(&mut self, epoch: Epoch, now: Instant) -> Loss {
+        if !self.is_current(epoch) {
             return Loss::Stale;
         }
         if !self.aired {
@@ -248,9 +248,9 @@ impl<L> Livestream<L> {
         Loss::Grace(until)
     }
 
-    /// The streamer ends the show. False if the lease is stale: nothing happens.
-    pub fn end(&mut self, lease: Lease) -> bool {
-        let good = self.holds(lease);
+    /// The streamer ends the show. False if the epoch is stale: nothing happens.
+    pub fn end(&mut self, epoch: Epoch) -> bool {
+        let good = self.is_current(epoch);
         if good {
             self.phase = Phase::Ended;
         }
@@ -274,21 +274,21 @@ impl<L> Livestream<L> {
     }
 
     /// Goes by what other nodes say, while its streamer is not here. True if it is over now.
-    pub fn follow(&mut self, word: Word, now: Instant) -> bool {
+    pub fn follow(&mut self, word: RemoteState, now: Instant) -> bool {
         if self.is_live_here() {
             return false;
         }
         self.phase = match (word, self.phase) {
             // What waits has not begun.
             (_, phase @ (Phase::Live { .. } | Phase::Ended))
-            | (Word::Ended | Word::Nothing, phase @ Phase::Waiting { .. }) => phase,
-            (Word::Live, _) => Phase::Elsewhere,
-            (Word::Grace(until), _) => Phase::Grace { until },
-            (Word::Ended, _) => Phase::Ended,
+            | (RemoteState::Ended | RemoteState::Unknown, phase @ Phase::Waiting { .. }) => phase,
+            (RemoteState::Live, _) => Phase::Elsewhere,
+            (RemoteState::Grace(until), _) => Phase::Grace { until },
+            (RemoteState::Ended, _) => Phase::Ended,
             // Forgotten by others, it is awaited as if it had just been lost.
-            (Word::Nothing, Phase::Grace { until }) if until <= now => Phase::Ended,
-            (Word::Nothing, phase @ Phase::Grace { .. }) => phase,
-            (Word::Nothing, Phase::Elsewhere) => Phase::Grace {
+            (RemoteState::Unknown, Phase::Grace { until }) if until <= now => Phase::Ended,
+            (RemoteState::Unknown, phase @ Phase::Grace { .. }) => phase,
+            (RemoteState::Unknown, Phase::Elsewhere) => Phase::Grace {
                 until: now + self.bounds.grace,
             },
         };
@@ -300,7 +300,7 @@ impl<L> Livestream<L> {
     }
 
     /// Takes in a clip that came from another node; none if its streamer is here, or it is over.
-    pub fn hand_on(&mut self, bytes: Bytes, now: Instant) -> Option<Arc<Clip>> {
+    pub fn accept_remote_clip(&mut self, bytes: Bytes, now: Instant) -> Option<Arc<Clip>> {
         let here = matches!(self.phase, Phase::Live { .. } | Phase::Ended);
         (!here).then(|| {
             self.aired = true;
@@ -327,21 +327,21 @@ impl<L> Livestream<L> {
         idle
     }
 
-    /// Lets a listener in. It gets [`Self::backlog`] first, then every clip that is uploaded from now on.
-    pub fn join(&mut self, place: Place, listener: L) -> Result<(), Refused> {
+    /// Lets a listener in. It gets [`Self::history`] first, then every clip that is uploaded from now on.
+    pub fn join(&mut self, id: ListenerId, listener: L) -> Result<(), LivestreamError> {
         if matches!(self.phase, Phase::Ended) {
-            return Err(Refused::Ended);
+            return Err(LivestreamError::Ended);
         }
         if self.listeners.len() >= self.bounds.max_listeners {
-            return Err(Refused::Full);
+            return Err(LivestreamError::Full);
         }
-        self.listeners.insert(place, listener);
+        self.listeners.insert(id, listener);
         Ok(())
     }
 
     /// Lets a listener go.
-    pub fn leave(&mut self, place: Place) -> Option<L> {
-        self.listeners.remove(&place)
+    pub fn leave(&mut self, id: ListenerId) -> Option<L> {
+        self.listeners.remove(&id)
     }
 
     /// Whether a streamer has ever been told that it is on.
@@ -350,13 +350,13 @@ impl<L> Livestream<L> {
     }
 
     /// Whether this listener is still here.
-    pub fn seats(&self, place: Place) -> bool {
-        self.listeners.contains_key(&place)
+    pub fn has_listener(&self, id: ListenerId) -> bool {
+        self.listeners.contains_key(&id)
     }
 
     /// The clips for who joins now, oldest first.
-    pub fn backlog(&self) -> impl Iterator<Item = &Arc<Clip>> {
-        self.backlog.clips()
+    pub fn history(&self) -> impl Iterator<Item = &Arc<Clip>> {
+        self.history.clips()
     }
 
     /// Who is listening.
@@ -369,15 +369,15 @@ impl<L> Livestream<L> {
         std::mem::take(&mut self.listeners).into_values().collect()
     }
 
-    /// Whether this lease is the good one.
-    pub fn holds(&self, lease: Lease) -> bool {
-        matches!(self.phase, Phase::Live { lease: good } if good == lease)
+    /// Whether this epoch is the good one.
+    pub fn is_current(&self, epoch: Epoch) -> bool {
+        matches!(self.phase, Phase::Live { epoch: good } if good == epoch)
     }
 
-    /// The good lease, while its streamer is here.
-    pub fn lease(&self) -> Option<Lease> {
+    /// The good epoch, while its streamer is here.
+    pub fn epoch(&self) -> Option<Epoch> {
         match self.phase {
-            Phase::Live { lease } => Some(lease),
+            Phase::Live { epoch } => Some(epoch),
             _ => None,
         }
     }
@@ -406,7 +406,7 @@ impl<L> Livestream<L> {
     }
 
     /// Whose show it is, if its streamer was here last, and the sequence of its next clip.
-    pub fn show(&self) -> Option<(&UserId, u64)> {
+    pub fn streamer_and_next_sequence(&self) -> Option<(&UserId, u64)> {
         self.streamer
             .as_ref()
             .map(|user| (user, self.next_sequence))

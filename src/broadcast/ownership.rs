@@ -22,7 +22,9 @@
 mod answers;
 mod words;
 
-pub use words::{Action, Condition, Flag, Goodbye, Held, Input, Release, Renewal, Seen, Streamer};
+pub use words::{
+    Action, Condition, Flag, Goodbye, Held, Input, Release, RemoteStatus, Renewal, Streamer,
+};
 
 /// See the module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -157,7 +157,7 @@ impl Link {
     }
 
     /// The livestream's standing here has changed: its streamer is gone, or it went on air.
-    pub fn nudge(&self) {
+    pub fn wake(&self) {
         self.work.notify_one();
     }
 

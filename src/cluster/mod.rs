@@ -76,7 +76,7 @@ pub enum Standing {
 
 /// What a heartbeat told of a livestream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Seen {
+pub struct RemoteStatus {
     /// How it is going, unless a streamer here decides that.
     pub phase: Option<Phase>,
     /// How many listen on other nodes.
@@ -85,7 +85,7 @@ pub struct Seen {
 
 /// How a livestream was going when its record was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Glance {
+pub struct RecordSummary {
     /// How it was going.
     pub phase: Phase,
     /// The sequence of its latest clip.
@@ -101,7 +101,7 @@ pub trait Node: Send + Sync + 'static {
     /// The next clip of a livestream whose streamer is elsewhere.
     fn clip(&self, id: &LivestreamId, clip: Bytes);
     /// How a livestream is going.
-    fn seen(&self, id: &LivestreamId, seen: Seen);
+    fn seen(&self, id: &LivestreamId, seen: RemoteStatus);
     /// Another node owns the livestream: the streamer here has been replaced.
     fn superseded(&self, id: &LivestreamId);
     /// Another node has a streamer, too, and nobody knows which is newer: the one here is to connect again.
@@ -180,7 +180,7 @@ impl Cluster {
             lease: config.cluster.lease,
             heartbeat: config.cluster.heartbeat,
             linger: config.cluster.linger,
-            joiners_clips: config.livestream.backlog_clips,
+            joiners_clips: config.livestream.history_clips,
             history_clips: config.cluster.history_clips.max(1),
             history_bytes: config.cluster.history_bytes,
             bulk: Semaphore::new(bulk_clips),
@@ -215,10 +215,10 @@ impl Cluster {
     }
 
     /// How a livestream is going over all nodes.
-    pub async fn look(&self, id: &LivestreamId) -> Result<Glance, Away> {
+    pub async fn look(&self, id: &LivestreamId) -> Result<RecordSummary, Away> {
         let keys = self.0.records.keys(id);
         let record = self.0.records.read(&keys).await.map_err(|_| Away)?;
-        Ok(Glance {
+        Ok(RecordSummary {
             phase: record.phase,
             sequence: record.sequence,
         })
@@ -266,7 +266,7 @@ impl Cluster {
         let links: Vec<Arc<Link>> = self.0.links().values().cloned().collect();
         let handed_on = async {
             for link in &links {
-                link.nudge();
+                link.wake();
                 while link.is_owner() {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
@@ -335,7 +335,7 @@ impl Node for Nobody {
         0
     }
     fn clip(&self, _: &LivestreamId, _: Bytes) {}
-    fn seen(&self, _: &LivestreamId, _: Seen) {}
+    fn seen(&self, _: &LivestreamId, _: RemoteStatus) {}
     fn superseded(&self, _: &LivestreamId) {}
     fn come_again(&self, _: &LivestreamId) {}
     fn over(&self, _: &LivestreamId) {}

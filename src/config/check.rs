@@ -75,8 +75,8 @@ impl Config {
             ("upload.clips_burst", upload.clips_burst.into(), 1, COUNT),
             ("upload.bytes_per_second", upload.bytes_per_second.into(), 1, u32::MAX.into()),
             ("upload.bytes_burst", upload.bytes_burst.into(), 1, u32::MAX.into()),
-            ("livestream.backlog_clips", livestream.backlog_clips as u64, 0, COUNT),
-            ("livestream.backlog_bytes", livestream.backlog_bytes as u64, 0, MEMORY),
+            ("livestream.history_clips", livestream.history_clips as u64, 0, COUNT),
+            ("livestream.history_bytes", livestream.history_bytes as u64, 0, MEMORY),
             ("livestream.max_live", livestream.max_live as u64, 1, COUNT),
             ("livestream.max_listeners", livestream.max_listeners as u64, 1, COUNT),
             ("listener.queue_clips", listener.queue_clips as u64, 1, COUNT),
@@ -163,9 +163,9 @@ impl Config {
             ),
         );
         problems.push_if(
-            listener.queue_clips < livestream.backlog_clips,
+            listener.queue_clips < livestream.history_clips,
             "listener.queue_clips",
-            "must be at least livestream.backlog_clips, or a listener would lose clips when it joins",
+            "must be at least livestream.history_clips, or a listener would lose clips when it joins",
         );
         problems.push_if(
             identity.return_window < livestream.grace,

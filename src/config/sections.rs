@@ -50,9 +50,9 @@ pub struct Livestream {
     #[serde(with = "humantime_serde")]
     pub grace: Duration,
     /// The history: how many of the latest clips a listener gets when it joins.
-    pub backlog_clips: usize,
+    pub history_clips: usize,
     /// The total size of the history; the latest clip is always part of it.
-    pub backlog_bytes: usize,
+    pub history_bytes: usize,
     /// How often the documents of livestreams on air, and their streamers' accounts, are checked again.
     #[serde(with = "humantime_serde")]
     pub recheck_interval: Duration,
@@ -66,8 +66,8 @@ impl Default for Livestream {
     fn default() -> Self {
         Self {
             grace: Duration::from_secs(30),
-            backlog_clips: 1,
-            backlog_bytes: 8 << 20,
+            history_clips: 1,
+            history_bytes: 8 << 20,
             recheck_interval: Duration::from_secs(30),
             max_live: 1_000,
             max_listeners: 10_000,

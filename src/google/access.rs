@@ -14,7 +14,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
 use super::account::ServiceAccount;
-use super::kept::{Fetched, Kept};
+use super::refresh_cache::{Fetched, RefreshCache};
 use super::{Client, Dependency, Emulators, Failure, GoogleError, Lane};
 use crate::config::{self, ConfigError, Problems};
 
@@ -37,7 +37,7 @@ pub struct Access {
     /// Which parts of Google are emulators.
     pub emulators: Emulators,
     // Replaced as a whole when credentials are re-read; a read lock is held for a clone. None: an emulator asks for none.
-    tokens: Arc<RwLock<Option<Kept<HeaderValue>>>>,
+    tokens: Arc<RwLock<Option<RefreshCache<HeaderValue>>>>,
 }
 
 impl Access {
@@ -80,7 +80,7 @@ impl Access {
         *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = tokens;
     }
 
-    fn tokens(&self) -> Option<Kept<HeaderValue>> {
+    fn tokens(&self) -> Option<RefreshCache<HeaderValue>> {
         self.tokens
             .read()
             .unwrap_or_else(PoisonError::into_inner)
@@ -160,7 +160,7 @@ fn source(
     emulators: &Emulators,
     account: Option<ServiceAccount>,
     config: &config::Google,
-) -> Option<Kept<HeaderValue>> {
+) -> Option<RefreshCache<HeaderValue>> {
     match (&emulators.firestore, account) {
         (Some(_), _) => None,
         (None, Some(account)) => Some(granted(client.clone(), account, config.token_url.clone())),
@@ -202,9 +202,9 @@ struct Assertion<'a> {
 }
 
 /// Tokens granted to a service account.
-fn granted(client: Client, account: ServiceAccount, url: String) -> Kept<HeaderValue> {
+fn granted(client: Client, account: ServiceAccount, url: String) -> RefreshCache<HeaderValue> {
     let account = Arc::new(account);
-    Kept::new(move || {
+    RefreshCache::new(move || {
         let (client, account, url) = (client.clone(), Arc::clone(&account), url.clone());
         async move {
             let now = SystemTime::now()
@@ -277,9 +277,9 @@ impl Metadata {
         }
     }
 
-    fn tokens(&self) -> Kept<HeaderValue> {
+    fn tokens(&self) -> RefreshCache<HeaderValue> {
         let this = self.clone();
-        Kept::new(move || {
+        RefreshCache::new(move || {
             let this = this.clone();
             async move {
                 let request = this.request("instance/service-accounts/default/token");

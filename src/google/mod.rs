@@ -1,6 +1,6 @@
 //! Google as this server meets it: one outbound client, the way into the project, and values that are kept.
 //!
-//! [`Client`] makes every call; [`Access`] knows the project and hands out access tokens; [`Kept`] holds what Google
+//! [`Client`] makes every call; [`Access`] knows the project and hands out access tokens; [`RefreshCache`] holds what Google
 //! gives for a while. Who a token stands for is the business of [`identity`](crate::identity), which livestreams
 //! exist that of [`directory`](crate::directory); both go through here.
 //!
@@ -13,7 +13,7 @@ mod client;
 mod complaint;
 mod emulators;
 mod failure;
-mod kept;
+mod refresh_cache;
 
 pub use access::{Access, Credentials};
 pub use circuit::Health;
@@ -21,7 +21,7 @@ pub use client::{Client, Dependency, Lane, Reply};
 pub use complaint::Complaint;
 pub use emulators::Emulators;
 pub use failure::Failure;
-pub use kept::{Fetched, Kept, Newest};
+pub use refresh_cache::{Fetched, Newest, RefreshCache};
 
 use crate::config::Problems;
 

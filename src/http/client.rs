@@ -9,7 +9,7 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use tower_http::timeout::TimeoutLayer;
 
 use crate::config::{ConfigError, Server};
-use crate::transport::Via;
+use crate::transport::RequestConnection;
 
 /// Puts the layers around the client port's routes, CORS outermost. Socket.IO's requests have no time limit here: a poll
 /// ends with the next ping, and an upload may take as long as its bytes come.
@@ -70,8 +70,8 @@ fn cors(server: &Server) -> Result<CorsLayer, ConfigError> {
 async fn tell_connection(request: Request, next: Next) -> Response {
     let via = request
         .extensions()
-        .get::<ConnectInfo<Via>>()
-        .map(|ConnectInfo(Via(via))| via.clone());
+        .get::<ConnectInfo<RequestConnection>>()
+        .map(|ConnectInfo(RequestConnection(via))| via.clone());
     if let Some(connection) = &via {
         connection.request_begins();
     }

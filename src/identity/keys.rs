@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::google::{Client, Dependency, Failure, Fetched, Kept, Lane};
+use crate::google::{Client, Dependency, Failure, Fetched, Lane, RefreshCache};
 
 /// How often an unknown key may lead to a fetch.
 const REFETCH: Duration = Duration::from_secs(30);
@@ -70,7 +70,7 @@ pub enum Found {
 #[derive(Clone)]
 pub enum SigningKeys {
     /// Google's, fetched and kept.
-    Google(Kept<KeySet>),
+    Google(RefreshCache<KeySet>),
     /// Known from the start.
     Fixed(Arc<KeySet>),
 }
@@ -78,7 +78,7 @@ pub enum SigningKeys {
 impl SigningKeys {
     /// Google's, from `url`.
     pub fn google(client: Client, url: String) -> Self {
-        Self::Google(Kept::new(move || {
+        Self::Google(RefreshCache::new(move || {
             let (client, url) = (client.clone(), url.clone());
             async move {
                 let reply = client

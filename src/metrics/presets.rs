@@ -57,8 +57,8 @@ const UPLOADS: &[&str] = &[
 const BAD_INPUT: &[&str] = &[
     "bad_request",
     "malformed_packet",
-    "two_polls_at_once",
-    "two_posts_at_once",
+    "concurrent_polls",
+    "concurrent_posts",
     "unknown_event",
     "protocol_error",
     "not_utf8",

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Relay, Seat, SocketId, lock};
+use super::{Listener, Relay, SocketId, lock};
 use crate::broadcast::State;
 
 /// How often a change in the number of listeners is told, at the most: once a second, and less often to a crowd, so
@@ -22,7 +22,7 @@ pub struct Announcement {
     /// How many are listening.
     pub listeners: usize,
     /// Whom to tell.
-    pub audience: Vec<Arc<Seat>>,
+    pub audience: Vec<Arc<Listener>>,
     /// The streamer, if there is one.
     pub streamer: Option<SocketId>,
 }
@@ -36,27 +36,27 @@ impl Relay {
             .into();
         let mut listening = 0;
         for (_, found) in self.all() {
-            let mut show = lock(&found);
-            let (state, listeners) = (show.livestream.state(), show.count());
+            let mut active = lock(&found);
+            let (state, listeners) = (active.livestream.state(), active.count());
             *by_state.entry(state.as_str()).or_default() += 1;
-            listening += show.livestream.listeners().len();
-            let due = match show.announced {
+            listening += active.livestream.listeners().len();
+            let due = match active.announced {
                 Some((before, count)) if before == state => {
                     count != listeners
-                        && now.saturating_duration_since(show.announced_at)
+                        && now.saturating_duration_since(active.announced_at)
                             >= count_interval(listeners)
                 }
                 _ => true,
             };
             if due {
-                show.announced = Some((state, listeners));
-                show.announced_at = now;
-                let audience = show.livestream.listeners().cloned().collect();
+                active.announced = Some((state, listeners));
+                active.announced_at = now;
+                let audience = active.livestream.listeners().cloned().collect();
                 announcements.push(Announcement {
                     state,
                     listeners,
                     audience,
-                    streamer: show.streamer,
+                    streamer: active.streamer,
                 });
             }
         }
@@ -83,7 +83,7 @@ impl Relay {
         let all = self.all();
         let listeners = all
             .iter()
-            .map(|(_, show)| lock(show).livestream.listeners().len())
+            .map(|(_, active)| lock(active).livestream.listeners().len())
             .sum();
         (all.len(), listeners)
     }

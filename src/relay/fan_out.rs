@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use prometheus::Histogram;
 
-use super::{Relay, Seat, Show, lock};
+use super::{ActiveLivestream, Listener, Relay, lock};
 use crate::broadcast::Clip;
 use crate::transport::ClipFrame;
 
@@ -17,28 +17,28 @@ impl Relay {
     /// Lets out the clips that found no room in the Socket.IO library, and closes who takes none for too long. Called when
     /// there is room, and every now and then.
     pub fn flush_waiting(&self, now: Instant) {
-        for (_, show) in self.all() {
-            let waiting: Vec<Arc<Seat>> = lock(&show)
+        for (_, active) in self.all() {
+            let waiting: Vec<Arc<Listener>> = lock(&active)
                 .livestream
                 .listeners()
-                .filter(|seat| seat.outbox.waits_for_room())
+                .filter(|listener| listener.outbox.waits_for_room())
                 .cloned()
                 .collect();
-            for seat in waiting {
-                seat.outbox.flush();
-                seat.outbox.close_if_overdue(now);
+            for listener in waiting {
+                listener.outbox.flush();
+                listener.outbox.close_if_overdue(now);
             }
         }
     }
 }
 
-impl Show {
+impl ActiveLivestream {
     /// Pushes a clip to everybody who listens here; who that is.
-    pub(super) fn push(&self, clip: &Clip, now: Instant) -> Vec<Arc<Seat>> {
+    pub(super) fn push(&self, clip: &Clip, now: Instant) -> Vec<Arc<Listener>> {
         let frame = Arc::new(ClipFrame::new(clip, now));
-        let audience: Vec<Arc<Seat>> = self.livestream.listeners().cloned().collect();
-        for seat in &audience {
-            seat.outbox.push(&frame);
+        let audience: Vec<Arc<Listener>> = self.livestream.listeners().cloned().collect();
+        for listener in &audience {
+            listener.outbox.push(&frame);
         }
         audience
     }
@@ -47,16 +47,16 @@ impl Show {
 /// Writes what is in these outboxes. A small audience is served at once, a large one by tasks.
 ///
 /// The order is the outboxes' own: it does not matter which task writes, or when.
-pub(super) fn flush(audience: Vec<Arc<Seat>>, seconds: &Histogram) {
+pub(super) fn flush(audience: Vec<Arc<Listener>>, seconds: &Histogram) {
     // Observed when the last piece lets go of it.
     let timer = Arc::new(seconds.start_timer());
     if audience.len() <= PIECE / 4 {
-        for seat in audience {
-            seat.outbox.flush();
+        for listener in audience {
+            listener.outbox.flush();
         }
         return;
     }
-    let audience: Arc<[Arc<Seat>]> = audience.into();
+    let audience: Arc<[Arc<Listener>]> = audience.into();
     for start in (0..audience.len()).step_by(PIECE) {
         let (audience, timer) = (audience.clone(), timer.clone());
         tokio::spawn(async move {
@@ -65,8 +65,8 @@ pub(super) fn flush(audience: Vec<Arc<Seat>>, seconds: &Histogram) {
                 return;
             };
             let mut sent = first.outbox.write();
-            for seat in others {
-                sent += seat.outbox.write();
+            for listener in others {
+                sent += listener.outbox.write();
             }
             first.outbox.connections().count_sent(sent);
             drop(timer);

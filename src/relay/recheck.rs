@@ -5,8 +5,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use super::{Ended, Relay, Show, SocketId, lock};
-use crate::broadcast::{Lease, LivestreamId, UserId};
+use super::{ActiveLivestream, Ended, Relay, SocketId, lock};
+use crate::broadcast::{Epoch, LivestreamId, UserId};
 
 /// A livestream that is this node's to look after.
 pub struct Owned {
@@ -16,27 +16,27 @@ pub struct Owned {
     pub user: UserId,
     /// The streamer's socket, unless it is awaited.
     pub streamer: Option<SocketId>,
-    lease: Option<Lease>,
-    found: Arc<Mutex<Show>>,
+    epoch: Option<Epoch>,
+    found: Arc<Mutex<ActiveLivestream>>,
 }
 
 impl Relay {
     /// What has started and whose streamer was here last.
     pub fn owned(&self) -> Vec<Owned> {
-        let of = |(livestream, found): (LivestreamId, Arc<Mutex<Show>>)| {
-            let show = lock(&found);
-            let (user, _) = show.livestream.show()?;
-            if !show.livestream.is_started() {
+        let of = |(livestream, found): (LivestreamId, Arc<Mutex<ActiveLivestream>>)| {
+            let active = lock(&found);
+            let (user, _) = active.livestream.streamer_and_next_sequence()?;
+            if !active.livestream.is_started() {
                 return None;
             }
-            let (user, streamer) = (user.clone(), show.streamer);
-            let lease = show.livestream.lease();
-            drop(show);
+            let (user, streamer) = (user.clone(), active.streamer);
+            let epoch = active.livestream.epoch();
+            drop(active);
             Some(Owned {
                 livestream,
                 user,
                 streamer,
-                lease,
+                epoch,
                 found,
             })
         };
@@ -45,17 +45,17 @@ impl Relay {
 
     /// Ends a livestream for good, as `event` says in metrics and log; none if it is another's or over by now.
     pub fn end_owned(&self, owned: &Owned, event: &str, now: Instant) -> Option<Ended> {
-        let mut show = lock(&owned.found);
-        if show.livestream.lease() != owned.lease {
+        let mut active = lock(&owned.found);
+        if active.livestream.epoch() != owned.epoch {
             return None;
         }
-        let livestream = &mut show.livestream;
-        let over = match (owned.lease, livestream.deadline()) {
-            (Some(lease), _) => livestream.end(lease),
+        let livestream = &mut active.livestream;
+        let over = match (owned.epoch, livestream.deadline()) {
+            (Some(epoch), _) => livestream.end(epoch),
             (None, Some(deadline)) => livestream.expire(deadline),
             (None, None) => false,
         };
-        over.then(|| self.close(&owned.livestream, &owned.found, show, event, now))
+        over.then(|| self.close(&owned.livestream, &owned.found, active, event, now))
     }
 
     /// Clears a flag that says live though nobody is on air. False in a cluster, where another node may be the owner.

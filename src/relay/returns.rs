@@ -20,16 +20,16 @@ const QUEUE: usize = 4096;
 /// Users that Redis is told of at the same time.
 const AT_ONCE: usize = 32;
 
-pub(super) enum Word {
+pub(super) enum RemoteState {
     Remember(Return),
     Forget(Return),
 }
 
 /// What is to be told, until a task does.
 pub(super) struct Words {
-    queue: mpsc::Sender<Word>,
+    queue: mpsc::Sender<RemoteState>,
     // Taken by the task that tells.
-    queued: Mutex<Option<mpsc::Receiver<Word>>>,
+    queued: Mutex<Option<mpsc::Receiver<RemoteState>>>,
 }
 
 impl Words {
@@ -56,15 +56,15 @@ impl Relay {
 
     /// A client may come back: it is let in, or was lost.
     pub fn remember_return(&self, to: &Return) {
-        self.tell(Word::Remember(to.clone()));
+        self.tell(RemoteState::Remember(to.clone()));
     }
 
     /// A client has left for good.
     pub fn forget_return(&self, to: &Return) {
-        self.tell(Word::Forget(to.clone()));
+        self.tell(RemoteState::Forget(to.clone()));
     }
 
-    fn tell(&self, word: Word) {
+    fn tell(&self, word: RemoteState) {
         // Full while Redis is slow: who is present is told with the next round, and who has left is forgotten in time.
         if self.is_clustered() && self.0.returns.queue.try_send(word).is_err() {
             tracing::debug!("Redis is told later who may come back");
@@ -90,7 +90,7 @@ impl Relay {
                     tell(&cluster, std::mem::take(&mut words)).await;
                 }
                 _ = round.tick() => {
-                    let present = identity.present().into_iter().map(Word::Remember);
+                    let present = identity.present().into_iter().map(RemoteState::Remember);
                     tell(&cluster, present.collect()).await;
                 }
             }
@@ -98,13 +98,13 @@ impl Relay {
     }
 }
 
-async fn tell(cluster: &Cluster, words: Vec<Word>) {
+async fn tell(cluster: &Cluster, words: Vec<RemoteState>) {
     let mut returns: HashMap<UserId, Vec<ReturnKey>> = HashMap::new();
     let mut forgotten = Vec::new();
     for word in words {
         match word {
-            Word::Remember(to) => returns.entry(to.user.clone()).or_default().push(to.key()),
-            Word::Forget(to) => forgotten.push(to),
+            RemoteState::Remember(to) => returns.entry(to.user.clone()).or_default().push(to.key()),
+            RemoteState::Forget(to) => forgotten.push(to),
         }
     }
     // What fails is counted where commands are, and made up for by the next round.

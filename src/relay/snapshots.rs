@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::{Relay, Show, lock};
+use super::{ActiveLivestream, Relay, lock};
 use crate::broadcast::{Livestream, LivestreamId, UserId};
 
 /// What must outlive a restart.
@@ -27,17 +27,20 @@ pub struct Snapshot {
 impl Relay {
     /// What must outlive a restart: every livestream that has been on air and is not over.
     pub fn snapshot(&self) -> Vec<Snapshot> {
-        let of = |(id, found): (LivestreamId, Arc<Mutex<Show>>)| {
-            let show = lock(&found);
-            let started = show.livestream.is_started();
-            let (streamer, next_sequence) = show.livestream.show().filter(|_| started)?;
+        let of = |(id, found): (LivestreamId, Arc<Mutex<ActiveLivestream>>)| {
+            let active = lock(&found);
+            let started = active.livestream.is_started();
+            let (streamer, next_sequence) = active
+                .livestream
+                .streamer_and_next_sequence()
+                .filter(|_| started)?;
             Some(Snapshot {
                 livestream: id,
                 streamer: streamer.clone(),
                 next_sequence,
-                clips: show
+                clips: active
                     .livestream
-                    .backlog()
+                    .history()
                     .map(|clip| clip.bytes.clone())
                     .collect(),
             })
@@ -58,11 +61,11 @@ impl Relay {
             let clips = clips.into_iter().filter(|clip| !clip.is_empty());
             let livestream =
                 Livestream::restored(self.0.bounds.clone(), streamer, next_sequence, clips, now);
-            let show = Show::new(livestream, now);
+            let active = ActiveLivestream::new(livestream, now);
             tracing::info!(livestream.id = %id, "livestream taken over from the process before, waiting for its streamer");
             // The flag stays true, or becomes so again if the process before cleared it.
             self.0.directory.set_streamer_connected(&id, true);
-            livestreams.insert(id, Arc::new(Mutex::new(show)));
+            livestreams.insert(id, Arc::new(Mutex::new(active)));
         }
     }
 
@@ -74,8 +77,8 @@ impl Relay {
     /// At a stop: clears the flags of what is live here. Whoever is live will be so again when it comes back.
     pub fn clear_flags(&self) {
         for (id, found) in self.all() {
-            let show = lock(&found);
-            if show.livestream.show().is_some() {
+            let active = lock(&found);
+            if active.livestream.streamer_and_next_sequence().is_some() {
                 self.0.directory.set_streamer_connected(&id, false);
             }
         }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use super::{Ended, Relay, Show, SocketId, lock};
-use crate::broadcast::{Lease, LivestreamId, Loss, Refused, UserId};
+use super::{ActiveLivestream, Ended, Relay, SocketId, lock};
+use crate::broadcast::{Epoch, LivestreamError, LivestreamId, Loss, UserId};
 
 /// A streamer that is let in.
 #[derive(Debug)]
@@ -28,22 +28,25 @@ pub enum NotStarted {
 }
 
 impl Relay {
-    /// A lease for a socket that asks now: newer than all before. It is good once [`Self::start`] says so.
-    pub fn next_lease(&self) -> Lease {
-        Lease(self.0.next_lease.fetch_add(1, Ordering::SeqCst))
+    /// A epoch for a socket that asks now: newer than all before. It is good once [`Self::start`] says so.
+    pub fn next_epoch(&self) -> Epoch {
+        Epoch(self.0.next_epoch.fetch_add(1, Ordering::SeqCst))
     }
 
-    /// Whether a socket that asked later than `lease` is the streamer.
-    pub fn is_superseded(&self, id: &LivestreamId, lease: Lease) -> bool {
+    /// Whether a socket that asked later than `epoch` is the streamer.
+    pub fn is_superseded(&self, id: &LivestreamId, epoch: Epoch) -> bool {
         self.find(id)
-            .is_some_and(|show| lock(&show).livestream.is_superseded(lease))
+            .is_some_and(|active| lock(&active).livestream.is_superseded(epoch))
     }
 
     /// Whether this user streams here, or is awaited: another socket of theirs takes its place.
     pub fn is_streamed_by(&self, id: &LivestreamId, user: &UserId) -> bool {
-        self.find(id).is_some_and(|show| {
-            let show = lock(&show);
-            let streamer = show.livestream.show().map(|(streamer, _)| streamer);
+        self.find(id).is_some_and(|active| {
+            let active = lock(&active);
+            let streamer = active
+                .livestream
+                .streamer_and_next_sequence()
+                .map(|(streamer, _)| streamer);
             streamer == Some(user)
         })
     }
@@ -66,84 +69,85 @@ impl Relay {
         false
     }
 
-    /// Makes the socket that asked with this lease the livestream's streamer; in a cluster after [`Self::acquire`].
+    /// Makes the socket that asked with this epoch the livestream's streamer; in a cluster after [`Self::acquire`].
     pub fn start(
         &self,
         id: &LivestreamId,
         user: &UserId,
         socket: SocketId,
-        lease: Lease,
+        epoch: Epoch,
         now: Instant,
     ) -> Result<Start, NotStarted> {
         loop {
             let found = self.find_or_link(id, now).ok_or(NotStarted::Full)?;
-            let mut show = lock(&found);
-            let started = match show.livestream.start(user.clone(), lease) {
+            let mut active = lock(&found);
+            let started = match active.livestream.start(user.clone(), epoch) {
                 Ok(started) => started,
-                Err(Refused::StaleLease) => return Err(NotStarted::Superseded),
+                Err(LivestreamError::StaleEpoch) => return Err(NotStarted::Superseded),
                 Err(_) => {
                     // It ended just now: the next one begins in its place.
-                    drop(show);
+                    drop(active);
                     self.forget(id, &found);
                     continue;
                 }
             };
-            let replaced = show
+            let replaced = active
                 .streamer
                 .replace(socket)
                 .filter(|_| started.replaced.is_some());
-            show.story.begin(now);
-            drop(show);
+            active.story.begin(now);
+            drop(active);
             let event = match (&replaced, started.resumed) {
                 (Some(_), _) => "taken_over",
                 (None, true) => "resumed",
                 (None, false) => "started",
             };
             self.event(event);
-            tracing::info!(livestream.id = %id, user.id = %user, lease = lease.0, "livestream {event}");
+            tracing::info!(livestream.id = %id, user.id = %user, epoch = epoch.0, "livestream {event}");
             return Ok(Start { replaced });
         }
     }
 
     /// The streamer has been let in and told so: the livestream is on air. False if another took over meanwhile.
-    pub fn air(&self, id: &LivestreamId, lease: Lease) -> bool {
-        let Some(show) = self.find(id) else {
+    pub fn air(&self, id: &LivestreamId, epoch: Epoch) -> bool {
+        let Some(active) = self.find(id) else {
             return false;
         };
-        let mut show = lock(&show);
-        let good = show.livestream.air(lease);
+        let mut active = lock(&active);
+        let good = active.livestream.air(epoch);
         if good && !self.0.stopping.load(Ordering::SeqCst) {
             // Under the lock, so that intentions come in the order of what they say.
             self.0.directory.set_streamer_connected(id, true);
-            show.nudge();
+            active.wake();
         }
         good
     }
 
     /// The streamer's transport is gone. Its livestream waits for it, or is over if it never went on air.
-    pub fn lost(&self, id: &LivestreamId, lease: Lease, now: Instant) -> Option<Ended> {
+    pub fn lost(&self, id: &LivestreamId, epoch: Epoch, now: Instant) -> Option<Ended> {
         let found = self.find(id)?;
-        let mut show = lock(&found);
-        match show.livestream.lost(lease, now) {
+        let mut active = lock(&found);
+        match active.livestream.lost(epoch, now) {
             Loss::Stale => None,
             Loss::Grace(_) => {
-                show.streamer = None;
-                show.nudge();
-                drop(show);
-                self.event("lost");
+                active.streamer = None;
+                active.wake();
+                drop(active);
+                self.event("streamer_lost");
                 tracing::info!(livestream.id = %id, "livestream lost its streamer, waiting for it");
                 None
             }
-            Loss::Ended => Some(self.close(id, &found, show, "abandoned", now)),
+            Loss::Ended => Some(self.close(id, &found, active, "abandoned", now)),
         }
     }
 
     /// The streamer ends the livestream; none if it is no longer the streamer.
-    pub fn end(&self, id: &LivestreamId, lease: Lease, now: Instant) -> Option<Ended> {
-        let found: Arc<std::sync::Mutex<Show>> = self.find(id)?;
-        let mut show = lock(&found);
-        show.livestream
-            .end(lease)
-            .then(|| self.close(id, &found, show, "ended", now))
+    pub fn end(&self, id: &LivestreamId, epoch: Epoch, now: Instant) -> Option<Ended> {
+        let found: Arc<std::sync::Mutex<ActiveLivestream>> = self.find(id)?;
+        let mut active = lock(&found);
+        active
+            .livestream
+            .end(epoch)
+            .then(|| self.close(id, &found, active, "ended", now))
     }
 }

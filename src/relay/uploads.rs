@@ -9,18 +9,18 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::{Relay, fan_out, lock};
-use crate::broadcast::{Lease, LivestreamId, UserId};
+use crate::broadcast::{Epoch, LivestreamId, UserId};
 use crate::cluster::Ticket;
 use crate::limits::Exceeded;
 
 /// What an upload led to.
 #[derive(Debug)]
 pub struct Uploaded {
-    /// The clip's place in the show, as far as this node knows.
+    /// The clip's place in the livestream, as far as this node knows.
     pub sequence: u64,
     /// How many listen, on all nodes.
     pub listeners: usize,
-    /// In a cluster: tells when every node has it or can have it, and its place in the show.
+    /// In a cluster: tells when every node has it or can have it, and its place in the livestream.
     pub ticket: Option<Ticket>,
 }
 
@@ -28,8 +28,8 @@ pub struct Uploaded {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UploadError {
     /// Another socket is the streamer now, or the livestream is over.
-    #[error("the lease is good no more")]
-    StaleLease,
+    #[error("the epoch is good no more")]
+    StaleEpoch,
     /// The daemon stops.
     #[error("the daemon stops")]
     Stopping,
@@ -52,15 +52,15 @@ impl Relay {
     pub fn upload(
         &self,
         id: &LivestreamId,
-        lease: Lease,
+        epoch: Epoch,
         user: &UserId,
         bytes: Bytes,
         now: Instant,
     ) -> Result<Uploaded, UploadError> {
-        let uploaded = self.relay(id, lease, user, bytes, now);
+        let uploaded = self.relay(id, epoch, user, bytes, now);
         if let Err(error) = &uploaded {
             let reason = match error {
-                UploadError::StaleLease => "stale_lease",
+                UploadError::StaleEpoch => "stale_epoch",
                 UploadError::Stopping => "stopping",
                 UploadError::Empty => "empty",
                 UploadError::TooLarge { .. } => "too_large",
@@ -78,7 +78,7 @@ impl Relay {
     fn relay(
         &self,
         id: &LivestreamId,
-        lease: Lease,
+        epoch: Epoch,
         user: &UserId,
         bytes: Bytes,
         now: Instant,
@@ -90,10 +90,10 @@ impl Relay {
         if bytes.len() > limit {
             return Err(UploadError::TooLarge { limit });
         }
-        let found = self.find(id).ok_or(UploadError::StaleLease)?;
-        let mut show = lock(&found);
-        if !show.livestream.holds(lease) {
-            return Err(UploadError::StaleLease);
+        let found = self.find(id).ok_or(UploadError::StaleEpoch)?;
+        let mut active = lock(&found);
+        if !active.livestream.is_current(epoch) {
+            return Err(UploadError::StaleEpoch);
         }
         let length = bytes.len();
         self.0
@@ -105,17 +105,17 @@ impl Relay {
         if self.0.stopping.load(Ordering::SeqCst) {
             return Err(UploadError::Stopping);
         }
-        let clip = show
+        let clip = active
             .livestream
-            .upload(lease, bytes, now)
-            .map_err(|_| UploadError::StaleLease)?;
-        show.story.clip(length);
-        let audience = show.push(&clip, now);
-        let listeners = show.count();
+            .upload(epoch, bytes, now)
+            .map_err(|_| UploadError::StaleEpoch)?;
+        active.story.clip(length);
+        let audience = active.push(&clip, now);
+        let listeners = active.count();
         // Queued under the lock, in order; nobody here waits for it.
-        let link = show.link.as_ref();
+        let link = active.link.as_ref();
         let ticket = link.map(|link| link.publish(clip.bytes.clone()));
-        drop(show);
+        drop(active);
         self.0.metrics.clips_in.inc();
         self.0.metrics.clip_bytes_in.inc_by(length as u64);
         tracing::debug!(livestream.id = %id, clip.sequence = clip.sequence, bytes = length, listeners, "clip");

@@ -4,11 +4,11 @@
 
 use bytes::Bytes;
 
-use super::parting::FAREWELL;
+use super::parting::DISCONNECT_DELAY;
 use super::wire::{self, Refusal};
 use super::{Sockets, now};
 use crate::broadcast::{LivestreamId, Role};
-use crate::cluster::{Node, Seen, Standing};
+use crate::cluster::{Node, RemoteStatus, Standing};
 
 impl Node for Sockets {
     fn standing(&self, id: &LivestreamId) -> Standing {
@@ -20,10 +20,10 @@ impl Node for Sockets {
     }
 
     fn clip(&self, id: &LivestreamId, clip: Bytes) {
-        self.0.relay.hand_on(id, clip, now());
+        self.0.relay.accept_remote_clip(id, clip, now());
     }
 
-    fn seen(&self, id: &LivestreamId, seen: Seen) {
+    fn seen(&self, id: &LivestreamId, seen: RemoteStatus) {
         self.conclude_soon(self.0.relay.follow(id, seen, now()));
     }
 
@@ -43,17 +43,17 @@ impl Node for Sockets {
         // Its transport is closed, with all that it carries: it comes back, and the one that comes last has the livestream.
         let sockets = self.clone();
         tokio::spawn(async move {
-            tokio::time::sleep(FAREWELL).await;
+            tokio::time::sleep(DISCONNECT_DELAY).await;
             sockets.close(streamer);
         });
     }
 
     fn over(&self, id: &LivestreamId) {
-        self.0.relay.is_over(id);
+        self.0.relay.write_ended(id);
     }
 
     fn still_live(&self, id: &LivestreamId) {
-        self.0.relay.is_still_live(id);
+        self.0.relay.write_live_again(id);
     }
 
     fn release(&self, id: &LivestreamId) -> bool {

@@ -1,4 +1,4 @@
-//! The door at `/socket.io/`: who may have a session, and on which transport. Long polling is handed to the Socket.IO
+//! The endpoint at `/socket.io/`: who may have a session, and on which transport. Long polling is handed to the Socket.IO
 //! library request by request ([`polling`]); a WebSocket is upgraded here, so that the library gets our own IO.
 //!
 //! **Invariant**: the library is given requests of our own making alone. Of a client's request nothing is kept but its
@@ -18,17 +18,18 @@ use hyper_util::server::conn::auto::upgrade::downcast;
 use socketioxide::service::SocketIoService;
 use tower::ServiceExt as _;
 
-use super::{Sockets, Visitor, now, polling};
+use super::{HandshakeHeaders, Sockets, now, polling};
 use crate::transport::{
-    Client, Greeting, HttpIo, Session, TooMany, Via, WebSocketIo, client_address, prove,
+    Client, Greeting, HttpIo, RequestConnection, Session, TooMany, WebSocketIo, client_address,
+    prove,
 };
 
 /// What is not Socket.IO's the empty router answers with 404.
 pub(super) type Service = SocketIoService<Router>;
 
-/// What every request at the door needs.
+/// What every request at the endpoint needs.
 #[derive(Clone)]
-pub(super) struct Door {
+pub(super) struct Endpoint {
     pub(super) sockets: Sockets,
     pub(super) service: Service,
     pub(super) greeting: Greeting,
@@ -43,18 +44,18 @@ pub(super) fn router(
     greeting: Greeting,
     upgrade_timeout: Duration,
 ) -> Router {
-    let door = Door {
+    let endpoint = Endpoint {
         sockets,
         service,
         greeting,
         upgrade_timeout,
     };
-    let sessions = door.sockets.0.sessions.clone();
-    sessions.evict_with(polling::evict(door.service.clone()));
+    let sessions = endpoint.sockets.0.sessions.clone();
+    sessions.evict_with(polling::evict(endpoint.service.clone()));
     Router::new()
-        .route("/socket.io", any(enter))
-        .route("/socket.io/", any(enter))
-        .with_state(door)
+        .route("/socket.io", any(handle))
+        .route("/socket.io/", any(handle))
+        .with_state(endpoint)
 }
 
 /// What a request asks for in its query.
@@ -96,30 +97,34 @@ pub(super) fn bad_request(error: &'static str) -> Response {
     (StatusCode::BAD_REQUEST, json, error).into_response()
 }
 
-/// A client at the door.
+/// A client at the endpoint.
 pub(super) struct Caller {
-    pub(super) via: Via,
+    pub(super) via: RequestConnection,
     /// Where it comes from.
     address: IpAddr,
     client: Client,
 }
 
-async fn enter(State(door): State<Door>, request: Request) -> Response {
-    let bad_input = door.sockets.0.metrics.bad_input.clone();
-    let answer = let_in(door, request).await;
+async fn handle(State(endpoint): State<Endpoint>, request: Request) -> Response {
+    let bad_input = endpoint.sockets.0.metrics.bad_input.clone();
+    let answer = route(endpoint, request).await;
     if answer.status().is_client_error() {
         bad_input.with_label_values(&["bad_request"]).inc();
     }
     answer
 }
 
-async fn let_in(door: Door, request: Request) -> Response {
+async fn route(endpoint: Endpoint, request: Request) -> Response {
     let uri = request.uri().clone();
     let query = Query::of(uri.query().unwrap_or_default());
-    let Some(ConnectInfo(via)) = request.extensions().get::<ConnectInfo<Via>>().cloned() else {
+    let Some(ConnectInfo(via)) = request
+        .extensions()
+        .get::<ConnectInfo<RequestConnection>>()
+        .cloned()
+    else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
-    let proxies = &door.sockets.0.trusted_proxies;
+    let proxies = &endpoint.sockets.0.trusted_proxies;
     let peer = via.0.peer().ip();
     let client = client_address(peer, request.headers(), proxies);
     // A proxy may use a connection for one client after the other: it counts for the latest.
@@ -139,21 +144,23 @@ async fn let_in(door: Door, request: Request) -> Response {
     if query.protocol != Some("4") {
         return bad_request(errors::BAD_VERSION);
     }
-    let known = |id| door.sockets.0.sessions.find(id);
+    let known = |id| endpoint.sockets.0.sessions.find(id);
     let session = match query.session.map(known) {
         Some(None) => return bad_request(errors::UNKNOWN_SESSION),
         Some(Some(session)) => Some(session),
         None => None,
     };
     match query.transport {
-        Some("websocket") => web_socket(door, request, session, &caller),
+        Some("websocket") => web_socket(endpoint, request, session, &caller),
         Some("polling") => match (request.method().clone(), session) {
-            (Method::GET, None) => polling::open(door, request.headers().clone(), caller).await,
+            (Method::GET, None) => polling::open(endpoint, request.headers().clone(), caller).await,
             (Method::GET | Method::POST, Some(session)) if session.is_on_web_socket() => {
                 bad_request(errors::BAD_REQUEST)
             }
-            (Method::GET, Some(session)) => polling::poll(door, &session, caller).await,
-            (Method::POST, Some(session)) => polling::post(door, request, &session, caller).await,
+            (Method::GET, Some(session)) => polling::poll(endpoint, &session, caller).await,
+            (Method::POST, Some(session)) => {
+                polling::post(endpoint, request, &session, caller).await
+            }
             _ => bad_request(errors::BAD_METHOD),
         },
         _ => bad_request(errors::UNKNOWN_TRANSPORT),
@@ -162,8 +169,8 @@ async fn let_in(door: Door, request: Request) -> Response {
 
 impl Caller {
     /// A session for it, if it may have one more.
-    pub(super) fn open_session(&self, door: &Door) -> Result<Arc<Session>, TooMany> {
-        let sessions = &door.sockets.0.sessions;
+    pub(super) fn open_session(&self, endpoint: &Endpoint) -> Result<Arc<Session>, TooMany> {
+        let sessions = &endpoint.sockets.0.sessions;
         sessions.open(&self.via.0, self.client, now())
     }
 
@@ -185,7 +192,7 @@ impl Caller {
         session: &Arc<Session>,
         extensions: &mut Extensions,
     ) {
-        extensions.insert(Visitor::new(self.address, headers));
+        extensions.insert(HandshakeHeaders::new(self.address, headers));
         extensions.insert(session.clone());
     }
 }
@@ -269,7 +276,7 @@ fn accept_value(key: &[u8]) -> HeaderValue {
 /// Answers the handshake. Once the HTTP server lets go of the connection, the library gets it: at once if the session
 /// begins here, and else when the client has proved the WebSocket.
 fn web_socket(
-    door: Door,
+    endpoint: Endpoint,
     mut request: Request,
     polled: Option<Arc<Session>>,
     caller: &Caller,
@@ -286,7 +293,7 @@ fn web_socket(
     }
     let upgraded = hyper::upgrade::on(&mut request);
     if let Some(session) = polled {
-        let timeout = door.upgrade_timeout;
+        let timeout = endpoint.upgrade_timeout;
         let uri = format!("/socket.io/?EIO=4&transport=websocket&sid={}", session.id());
         let session = Arc::downgrade(&session);
         tokio::spawn(async move {
@@ -294,11 +301,11 @@ fn web_socket(
                 return;
             };
             if let Some(io) = prove(io, &read, session, timeout).await {
-                hand_over(door, io, for_library(uri)).await;
+                hand_over(endpoint, io, for_library(uri)).await;
             }
         });
     } else {
-        let session = match caller.open_session(&door) {
+        let session = match caller.open_session(&endpoint) {
             Ok(session) => session,
             Err(why) => return caller.is_one_too_many(why),
         };
@@ -308,8 +315,8 @@ fn web_socket(
             let Some((io, read)) = client_io(upgraded).await else {
                 return;
             };
-            let io = WebSocketIo::begin(io, &read, session, door.greeting.clone());
-            hand_over(door, io, kept).await;
+            let io = WebSocketIo::begin(io, &read, session, endpoint.greeting.clone());
+            hand_over(endpoint, io, kept).await;
         });
     }
     let headers = [
@@ -338,15 +345,15 @@ fn for_library(uri: String) -> http::Request<()> {
     request
 }
 
-async fn hand_over(door: Door, io: WebSocketIo, request: http::Request<()>) {
+async fn hand_over(endpoint: Endpoint, io: WebSocketIo, request: http::Request<()>) {
     let service: tower::util::Oneshot<Service, (WebSocketIo, http::Request<()>)> =
-        door.service.oneshot((io, request));
+        endpoint.service.oneshot((io, request));
     if service.await.is_err() {
         tracing::debug!("the library refuses a WebSocket");
     }
 }
 
-impl Visitor {
+impl HandshakeHeaders {
     fn new(address: IpAddr, headers: &HeaderMap) -> Self {
         let header = |name: &str| {
             let value = headers.get(name)?.as_bytes();

@@ -12,8 +12,8 @@ use socketioxide::extract::{SocketRef, TryData};
 use socketioxide::handler::ConnectHandler;
 
 use super::lookup_limits::PendingLookup;
-use super::{Sockets, Visit, Visitor, listener, streamer, wire};
-use crate::broadcast::{Lease, LivestreamId, Role, UserId};
+use super::{HandshakeHeaders, SocketInstance, Sockets, listener, streamer, wire};
+use crate::broadcast::{Epoch, LivestreamId, Role, UserId};
 use crate::directory::{Entry, Freshness};
 use crate::identity::{Caller, IdentityError};
 use crate::transport::{Greeting, Occupancy, Session};
@@ -32,9 +32,9 @@ pub(super) struct Auth {
 
 /// Who a socket says it is, and where it wants to go. The token is shown nowhere.
 #[derive(Clone)]
-pub(super) struct Claim {
+pub(super) struct Credentials {
     /// When it asked, among all: of two streamers the later one stays.
-    pub(super) lease: Lease,
+    pub(super) epoch: Epoch,
     pub(super) token: Box<str>,
     /// Where it comes from.
     pub(super) address: IpAddr,
@@ -46,10 +46,10 @@ pub(super) struct Claim {
 
 /// A socket that is not let in.
 #[derive(Clone)]
-pub(super) struct Refused {
+pub(super) struct LivestreamError {
     pub(super) refusal: Refusal,
     /// None: it does not say who it is, or where it wants to go.
-    pub(super) claim: Option<Claim>,
+    pub(super) credentials: Option<Credentials>,
 }
 
 /// The user that a socket's token stands for, for the log.
@@ -83,20 +83,26 @@ pub(super) fn register(sockets: &Sockets, io: &SocketIo, greeting: &Greeting) {
         let middleware = move |socket: SocketRef, TryData(auth): TryData<Auth>| {
             let sockets = checker.clone();
             async move {
-                socket.extensions.insert(Visit::default());
+                socket.extensions.insert(SocketInstance::default());
                 match role {
                     Role::Streamer => streamer::register(&sockets, &socket),
                     Role::Listener => listener::register(&sockets, &socket),
                 }
-                let refused = match claim(&sockets, &socket, auth.ok()) {
-                    Ok(claim) => {
-                        let admitted = admit(&sockets, role, &socket, &claim).await;
-                        let claim = Some(claim);
-                        admitted.err().map(|refusal| Refused { refusal, claim })
+                let refused = match credentials(&sockets, &socket, auth.ok()) {
+                    Ok(credentials) => {
+                        let admitted = admit(&sockets, role, &socket, &credentials).await;
+                        let credentials = Some(credentials);
+                        admitted.err().map(|refusal| LivestreamError {
+                            refusal,
+                            credentials,
+                        })
                     }
                     Err(refusal) => {
-                        let claim = None;
-                        Some(Refused { refusal, claim })
+                        let credentials = None;
+                        Some(LivestreamError {
+                            refusal,
+                            credentials,
+                        })
                     }
                 };
                 if let Some(refused) = refused {
@@ -114,7 +120,7 @@ pub(super) fn register(sockets: &Sockets, io: &SocketIo, greeting: &Greeting) {
         let handler = move |socket: SocketRef| {
             // What runs here runs before the library takes the next packet.
             let settling = socket.extensions.remove::<Arc<Settling>>();
-            match socket.extensions.remove::<Refused>() {
+            match socket.extensions.remove::<LivestreamError>() {
                 Some(refused) => greeter.refuse(role, &socket, refused),
                 None => greet(&greeter, role, &socket),
             }
@@ -135,12 +141,12 @@ pub(super) fn register(sockets: &Sockets, io: &SocketIo, greeting: &Greeting) {
     io.ns(wire::LISTENER, connect(Role::Listener));
 }
 
-/// Checks a socket, and gives it its seat.
+/// Checks a socket, and gives it its listener.
 pub(super) async fn admit(
     sockets: &Sockets,
     role: Role,
     socket: &SocketRef,
-    claim: &Claim,
+    credentials: &Credentials,
 ) -> Result<(), Refusal> {
     let timer = sockets.0.metrics.check.start_timer();
     // Known from now on, so that its transport can be closed.
@@ -149,7 +155,7 @@ pub(super) async fn admit(
         sockets,
         role,
         socket,
-        claim,
+        credentials,
         occupancy: session.occupy(role),
         session: session.clone(),
     };
@@ -180,7 +186,7 @@ pub(super) struct Attempt<'a> {
     pub(super) sockets: &'a Sockets,
     pub(super) role: Role,
     pub(super) socket: &'a SocketRef,
-    pub(super) claim: &'a Claim,
+    pub(super) credentials: &'a Credentials,
     pub(super) session: Arc<Session>,
     pub(super) occupancy: Occupancy,
 }
@@ -205,9 +211,9 @@ impl Attempt<'_> {
 
     /// Checks the token.
     pub(super) async fn identify(&self) -> Result<(Caller, Option<PendingLookup>), Refusal> {
-        let Claim {
+        let Credentials {
             token, livestream, ..
-        } = self.claim;
+        } = self.credentials;
         // The livestream matters only to who comes back on a token that has just expired; nobody was ever nowhere.
         let nowhere = || LivestreamId::new("nowhere");
         let Some(livestream) = livestream.clone().or_else(nowhere) else {
@@ -242,14 +248,16 @@ impl Attempt<'_> {
     fn token_refused(&self, error: IdentityError) -> Refusal {
         match error {
             IdentityError::Invalid(reason) => {
-                tracing::debug!(role = self.role.as_str(), livestream.id = self.claim.named, %reason, "token refused");
+                tracing::debug!(role = self.role.as_str(), livestream.id = self.credentials.named, %reason, "token refused");
                 Refusal::TokenInvalid
             }
             IdentityError::Expired => Refusal::TokenExpired,
             IdentityError::Unavailable => Refusal::Unavailable,
-            IdentityError::KeyUnknown => {
-                self.sockets.0.lookup_limits.unknown_key(self.claim.address)
-            }
+            IdentityError::KeyUnknown => self
+                .sockets
+                .0
+                .lookup_limits
+                .unknown_key(self.credentials.address),
         }
     }
 
@@ -258,7 +266,7 @@ impl Attempt<'_> {
         match self.role {
             Role::Streamer => {
                 let limits = &self.sockets.0.lookup_limits;
-                limits.begin(user, self.claim.address).map(Some)
+                limits.begin(user, self.credentials.address).map(Some)
             }
             Role::Listener => Ok(None),
         }
@@ -270,7 +278,7 @@ impl Attempt<'_> {
         if !relay.is_clustered() {
             return Err(Refusal::TokenExpired);
         }
-        let returning = identity.returning(&self.claim.token, self.role, livestream);
+        let returning = identity.returning(&self.credentials.token, self.role, livestream);
         let (to, caller) = self.step(returning).await?.ok_or(Refusal::TokenExpired)?;
         match self.step(relay.may_return(&to)).await? {
             Ok(true) => Ok(caller),
@@ -300,22 +308,26 @@ impl Attempt<'_> {
 }
 
 /// The token and the livestream that a socket names, in headers or, where they are absent, in the CONNECT payload.
-fn claim(sockets: &Sockets, socket: &SocketRef, auth: Option<Auth>) -> Result<Claim, Refusal> {
-    let lease = sockets.0.relay.next_lease();
+fn credentials(
+    sockets: &Sockets,
+    socket: &SocketRef,
+    auth: Option<Auth>,
+) -> Result<Credentials, Refusal> {
+    let epoch = sockets.0.relay.next_epoch();
     let auth = auth.unwrap_or_default();
-    let visitor = socket.req_parts().extensions.get::<Visitor>();
+    let headers = socket.req_parts().extensions.get::<HandshakeHeaders>();
     let named = |value: Option<&Box<str>>, given: Option<String>| {
         let given = given.filter(|value| !value.is_empty()).map(String::into);
         value.cloned().or(given)
     };
-    let token = visitor.and_then(|visitor| visitor.token.as_ref());
+    let token = headers.and_then(|headers| headers.token.as_ref());
     let token = named(token, auth.id_token).ok_or(Refusal::NoToken)?;
-    let livestream = visitor.and_then(|visitor| visitor.livestream.as_ref());
+    let livestream = headers.and_then(|headers| headers.livestream.as_ref());
     let livestream = named(livestream, auth.livestream_id).ok_or(Refusal::NoLivestream)?;
-    Ok(Claim {
-        lease,
+    Ok(Credentials {
+        epoch,
         token,
-        address: visitor.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |visitor| visitor.address),
+        address: headers.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |headers| headers.address),
         livestream: LivestreamId::new(&livestream),
         named: livestream.into(),
     })

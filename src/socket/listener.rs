@@ -1,4 +1,4 @@
-//! A listener's socket: its seat, and the way of its clips.
+//! A listener's socket: its listener, and the way of its clips.
 
 use std::sync::Arc;
 
@@ -6,52 +6,52 @@ use socketioxide::TransportType;
 use socketioxide::extract::SocketRef;
 use socketioxide::socket::DisconnectReason;
 
-use super::bearer::{self, Bearer};
+use super::admission::{self, Admission};
 use super::handshake::Attempt;
-use super::parting::Dismissed;
+use super::parting::ClosedByServer;
 use super::wire::{self, Refusal, StateMessage};
 use super::{Sockets, now};
-use crate::broadcast::{Place, Refused, Role};
+use crate::broadcast::{ListenerId, LivestreamError, Role};
 use crate::directory::Freshness;
-use crate::relay::{Seat, SocketId};
+use crate::relay::{Listener, SocketId};
 use crate::transport::{Emission, Emit, Mark, Outbox};
 
 const ROLE: Role = Role::Listener;
 
 /// What a listener's socket holds. Dropping it leaves the livestream.
-pub(super) struct ListenerSeat {
+pub(super) struct ListenerSocket {
     sockets: Sockets,
-    place: Place,
-    seat: Arc<Seat>,
-    bearer: Arc<Bearer>,
+    listener_id: ListenerId,
+    listener: Arc<Listener>,
+    admission: Arc<Admission>,
 }
 
-impl Drop for ListenerSeat {
+impl Drop for ListenerSocket {
     fn drop(&mut self) {
-        let Bearer {
+        let Admission {
             livestream, caller, ..
-        } = &*self.bearer;
-        self.sockets.0.relay.leave(livestream, self.place);
+        } = &*self.admission;
+        self.sockets.0.relay.leave(livestream, self.listener_id);
         // Its livestream may be over, and know it no more.
-        self.seat.outbox.shut();
-        let missed = self.seat.outbox.missed();
+        self.listener.outbox.shut();
+        let missed = self.listener.outbox.missed();
         if missed > 0 {
             tracing::info!(livestream.id = %livestream, user.id = %caller.user, missed, "a listener was too slow for some clips");
         }
     }
 }
 
-fn seat(socket: &SocketRef) -> Option<Arc<ListenerSeat>> {
-    socket.extensions.get::<Arc<ListenerSeat>>()
+fn listener(socket: &SocketRef) -> Option<Arc<ListenerSocket>> {
+    socket.extensions.get::<Arc<ListenerSocket>>()
 }
 
-fn bearer(socket: &SocketRef) -> Option<Arc<Bearer>> {
-    Some(seat(socket)?.bearer.clone())
+fn admission(socket: &SocketRef) -> Option<Arc<Admission>> {
+    Some(listener(socket)?.admission.clone())
 }
 
 /// Registers what a listener may send, before anything is known about it.
 pub(super) fn register(sockets: &Sockets, socket: &SocketRef) {
-    bearer::register(sockets, socket, bearer);
+    admission::register(sockets, socket, admission);
 }
 
 /// Checks a listener, and gives it its place.
@@ -59,24 +59,24 @@ pub(super) async fn admit(attempt: Attempt<'_>) -> Result<(), Refusal> {
     let Attempt {
         sockets,
         socket,
-        claim,
+        credentials,
         ..
     } = attempt;
     let relay = &sockets.0.relay;
     let (caller, _) = attempt.identify().await?;
-    let livestream = claim.livestream.clone();
-    let livestream = livestream.ok_or_else(|| Refusal::DoesNotExist(claim.named.clone()))?;
+    let livestream = credentials.livestream.clone();
+    let livestream = livestream.ok_or_else(|| Refusal::DoesNotExist(credentials.named.clone()))?;
     // What is on air here or on another node exists: no document is asked for, and no outage there keeps listeners out.
     let mut elsewhere = None;
     if !relay.is_started(&livestream) {
-        elsewhere = attempt.step(relay.look_elsewhere(&livestream)).await?;
+        elsewhere = attempt.step(relay.look_up_in_cluster(&livestream)).await?;
     }
     if !relay.is_started(&livestream) && elsewhere.is_none() {
         let pending = if sockets.0.directory.is_cached(&livestream) {
             None
         } else {
             let limits = &sockets.0.lookup_limits;
-            Some(limits.begin(&caller.user, claim.address)?)
+            Some(limits.begin(&caller.user, credentials.address)?)
         };
         let entry = attempt
             .look_up(&livestream, Freshness::Cached, pending, |_| true)
@@ -95,23 +95,23 @@ pub(super) async fn admit(attempt: Attempt<'_>) -> Result<(), Refusal> {
     let emit = emit(sockets, socket.id);
     let (connections, shared) = (sockets.0.connections.clone(), sockets.0.shared_writes);
     let outbox = Outbox::new(connections, attempt.session.clone(), shared, emit);
-    let seat = Arc::new(Seat {
+    let listener = Arc::new(Listener {
         socket: socket.id,
         outbox,
     });
-    let place = match relay.join(&livestream, &seat, elsewhere, now()) {
-        Ok(place) => place,
-        Err(Refused::Full) => return Err(Refusal::Full),
+    let listener_id = match relay.join(&livestream, &listener, elsewhere, now()) {
+        Ok(listener_id) => listener_id,
+        Err(LivestreamError::Full) => return Err(Refusal::Full),
         Err(_) => return Err(Refusal::NotStarted(livestream)),
     };
-    let seat = ListenerSeat {
+    let listener = ListenerSocket {
         sockets: sockets.clone(),
-        place,
-        seat,
-        bearer: Arc::new(Bearer::new(attempt, livestream, caller, counted)),
+        listener_id,
+        listener,
+        admission: Arc::new(Admission::new(attempt, livestream, caller, counted)),
     };
-    socket.extensions.insert(Arc::new(seat));
-    bearer::watch(sockets, socket, gone);
+    socket.extensions.insert(Arc::new(listener));
+    admission::watch(sockets, socket, gone);
     Ok(())
 }
 
@@ -134,17 +134,23 @@ fn emit(sockets: &Sockets, id: SocketId) -> Emit {
 
 /// The socket is connected: says so, and lets its clips out.
 pub(super) fn greet(sockets: &Sockets, socket: &SocketRef) {
-    let Some(seat) = seat(socket) else { return };
-    sockets.log_let_in(socket, &seat.bearer);
-    let text = wire::connected(&seat.bearer.caller.user, ROLE, &seat.bearer.livestream);
+    let Some(listener) = listener(socket) else {
+        return;
+    };
+    sockets.log_admission(socket, &listener.admission);
+    let text = wire::connected(
+        &listener.admission.caller.user,
+        ROLE,
+        &listener.admission.livestream,
+    );
     sockets.emit(socket, wire::SUCCESS, &text);
-    let (state, listeners) = sockets.0.relay.state(&seat.bearer.livestream);
+    let (state, listeners) = sockets.0.relay.state(&listener.admission.livestream);
     sockets.emit(socket, wire::STATE, &StateMessage::new(state, listeners));
-    seat.seat.outbox.open();
+    listener.listener.outbox.open();
     if !sockets
         .0
         .relay
-        .is_seated(&seat.bearer.livestream, seat.place)
+        .has_listener(&listener.admission.livestream, listener.listener_id)
     {
         // The livestream ended between the check and now, when this socket could not be told yet.
         sockets.disconnect(ROLE, socket.id);
@@ -152,14 +158,14 @@ pub(super) fn greet(sockets: &Sockets, socket: &SocketRef) {
 }
 
 fn gone(_: &Sockets, socket: &SocketRef, reason: DisconnectReason) {
-    let Some(seat) = socket.extensions.remove::<Arc<ListenerSeat>>() else {
+    let Some(listener) = socket.extensions.remove::<Arc<ListenerSocket>>() else {
         return;
     };
-    let bearer = &seat.bearer;
-    tracing::debug!(livestream.id = %bearer.livestream, user.id = %bearer.caller.user, %reason, "listener's socket closed");
-    let dismissed = socket.extensions.get::<Dismissed>().is_some();
+    let admission = &listener.admission;
+    tracing::debug!(livestream.id = %admission.livestream, user.id = %admission.caller.user, %reason, "listener's socket closed");
+    let dismissed = socket.extensions.get::<ClosedByServer>().is_some();
     if dismissed || reason == DisconnectReason::ClientNSDisconnect {
-        bearer.left();
+        admission.left();
     }
-    // Dropping the seat leaves the livestream; unless something else was said, its client may come back.
+    // Dropping the listener leaves the livestream; unless something else was said, its client may come back.
 }

@@ -2,13 +2,13 @@
 //!
 //! A socket's whole check runs in its namespace's *middleware*, what it may send registered before it: so nothing that
 //! arrives early is lost, and a socket that closes meanwhile leaves nothing behind, since what it was given (a
-//! [`streamer::StreamerSeat`], a [`listener::ListenerSeat`]) gives itself back when it is dropped. A refused socket is
+//! [`streamer::StreamerSocket`], a [`listener::ListenerSocket`]) gives itself back when it is dropped. A refused socket is
 //! connected all the same, then told why, then parted from ([`parting`]).
 //!
 //! **Invariant**: no handler holds a socket; sockets are found by their id when something is to be said. What a socket
 //! holds, its extensions hold.
 
-mod bearer;
+mod admission;
 mod clustered;
 mod entry;
 mod handshake;
@@ -16,8 +16,8 @@ mod listener;
 mod lookup_limits;
 mod outgoing;
 mod parting;
+mod pending_acks;
 mod polling;
-mod promises;
 mod recheck;
 mod streamer;
 mod users;
@@ -159,7 +159,7 @@ impl Sockets {
         let kept = socket.req_parts().extensions.get::<Arc<Session>>();
         let known = || self.0.sessions.find(socket.id.as_str());
         let session = kept.cloned().or_else(known);
-        session.expect("the door gives each session to the library")
+        session.expect("the endpoint gives each session to the library")
     }
 
     /// The client's address, for the log, where that is configured.
@@ -167,28 +167,28 @@ impl Sockets {
         let found = socket
             .req_parts()
             .extensions
-            .get::<Visitor>()
+            .get::<HandshakeHeaders>()
             .filter(|_| self.0.log_addresses);
-        found.map(|visitor| tracing::field::display(visitor.address))
+        found.map(|headers| tracing::field::display(headers.address))
     }
 
     /// A client's socket is gone: counts what it may have sent that made the library end it.
     fn left(&self, reason: DisconnectReason) {
         let kind = match reason {
             DisconnectReason::PacketParsingError => "malformed_packet",
-            DisconnectReason::MultipleHttpPollingError => "two_polls_at_once",
+            DisconnectReason::MultipleHttpPollingError => "concurrent_polls",
             _ => return,
         };
         self.0.metrics.bad_input.with_label_values(&[kind]).inc();
     }
 
-    fn log_let_in(&self, socket: &SocketRef, bearer: &bearer::Bearer) {
-        let bearer::Bearer {
+    fn log_admission(&self, socket: &SocketRef, admission: &admission::Admission) {
+        let admission::Admission {
             role,
             livestream,
             caller,
             ..
-        } = bearer;
+        } = admission;
         let address = self.address(socket);
         tracing::debug!(role = role.as_str(), livestream.id = %livestream, user.id = %caller.user, client.address = address, "let in");
     }
@@ -210,11 +210,11 @@ impl Sockets {
     pub async fn conclude(&self, ended: Ended) {
         let message = StateMessage::new(crate::broadcast::State::Ended, 0);
         for piece in ended.listeners.chunks(PIECE) {
-            for seat in piece {
-                if let Some(socket) = self.find(Role::Listener, seat.socket) {
+            for listener in piece {
+                if let Some(socket) = self.find(Role::Listener, listener.socket) {
                     self.emit(&socket, wire::STATE, &message);
                 }
-                self.disconnect(Role::Listener, seat.socket);
+                self.disconnect(Role::Listener, listener.socket);
             }
             tokio::task::yield_now().await;
         }
@@ -242,8 +242,8 @@ impl Sockets {
             self.emit(&socket, wire::STATE, &message);
         }
         for piece in audience.chunks(PIECE) {
-            for seat in piece {
-                if let Some(socket) = self.find(Role::Listener, seat.socket) {
+            for listener in piece {
+                if let Some(socket) = self.find(Role::Listener, listener.socket) {
                     self.emit(&socket, wire::STATE, &message);
                 }
             }
@@ -299,9 +299,9 @@ fn slowest_message(config: &Config) -> Duration {
     at_minimum + server.ping_interval + server.ping_timeout
 }
 
-/// Who stands at the door, as its first request says: all that is kept of it. The token is shown nowhere.
+/// Who stands at the endpoint, as its first request says: all that is kept of it. The token is shown nowhere.
 #[derive(Clone)]
-struct Visitor {
+struct HandshakeHeaders {
     /// Where it comes from.
     address: IpAddr,
     /// The header `id-token`, unless it is empty.
@@ -310,9 +310,9 @@ struct Visitor {
     livestream: Option<Box<str>>,
 }
 
-/// One visit of a client to a namespace.
+/// One instance of a client to a namespace.
 #[derive(Clone, Default)]
-struct Visit(Arc<()>);
+struct SocketInstance(Arc<()>);
 
 fn now() -> Instant {
     tokio::time::Instant::now().into_std()

@@ -19,15 +19,15 @@ use std::time::Duration;
 use socketioxide::extract::SocketRef;
 use tokio::time::Instant;
 
-use super::handshake::{self, Claim, Refused, Verified};
+use super::handshake::{self, Credentials, LivestreamError, Verified};
 use super::wire::{self, Refusal};
-use super::{Sockets, Visit};
+use super::{SocketInstance, Sockets};
 use crate::broadcast::Role;
 use crate::relay::SocketId;
 
 /// How long a refused client has to read why, before it is disconnected: an immediate DISCONNECT overtakes the `error` in
 /// some clients.
-pub(super) const FAREWELL: Duration = Duration::from_millis(500);
+pub(super) const DISCONNECT_DELAY: Duration = Duration::from_millis(500);
 
 /// How long a socket that is to be let in later waits for its next check; twice as long each time.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -35,13 +35,13 @@ const LAST_RETRY: Duration = Duration::from_secs(15);
 
 /// Marks a socket that this side has sent away: its loss is no loss of a transport.
 #[derive(Clone)]
-pub(super) struct Dismissed;
+pub(super) struct ClosedByServer;
 
 impl Sockets {
     /// Disconnects the socket's namespace: to its client, the stream is over.
     pub(super) fn disconnect(&self, role: Role, socket: SocketId) {
         if let Some(found) = self.find(role, socket) {
-            found.extensions.insert(Dismissed);
+            found.extensions.insert(ClosedByServer);
             if found.disconnect().is_err() {
                 // No room even for this: the transport must do.
                 self.close(socket);
@@ -62,44 +62,49 @@ impl Sockets {
     }
 
     /// Tells a socket why it is not let in, and parts from it.
-    pub(super) fn refuse(&self, role: Role, socket: &SocketRef, refused: Refused) {
-        let Refused { refusal, claim } = refused;
+    pub(super) fn refuse(&self, role: Role, socket: &SocketRef, refused: LivestreamError) {
+        let LivestreamError {
+            refusal,
+            credentials,
+        } = refused;
         if refusal == Refusal::Gone {
             return;
         }
         let session = self.session(socket);
-        self.log_refusal(role, socket, &refusal, claim.as_ref());
+        self.log_refusal(role, socket, &refusal, credentials.as_ref());
         self.emit(socket, wire::ERROR, &refusal.text());
         let refusals = session.refused();
-        match claim {
-            Some(claim) if refusal.is_temporary() => self.let_in_later(role, socket, claim),
+        match credentials {
+            Some(credentials) if refusal.is_temporary() => {
+                self.let_in_later(role, socket, credentials)
+            }
             _ if refusals >= self.0.max_refusals && !session.is_occupied() => {
                 // Whether it is still there or not: a client that leaves early to ask again is told no for good.
                 tokio::spawn(async move {
-                    tokio::time::sleep(FAREWELL).await;
+                    tokio::time::sleep(DISCONNECT_DELAY).await;
                     session.close();
                 });
             }
-            _ => self.disconnect_after_farewell(role, socket.id),
+            _ => self.disconnect_after_delay(role, socket.id),
         }
     }
 
     /// Closes the transport, or, while it carries another socket, checks this one again.
-    fn let_in_later(&self, role: Role, socket: &SocketRef, claim: Claim) {
+    fn let_in_later(&self, role: Role, socket: &SocketRef, credentials: Credentials) {
         let (sockets, id, session) = (self.clone(), socket.id, self.session(socket));
-        let Some(Visit(visit)) = socket.extensions.get::<Visit>() else {
+        let Some(SocketInstance(instance)) = socket.extensions.get::<SocketInstance>() else {
             return;
         };
         tokio::spawn(async move {
-            tokio::time::sleep(FAREWELL).await;
+            tokio::time::sleep(DISCONNECT_DELAY).await;
             let mut wait = FIRST_RETRY;
             while session.is_occupied() && !session.is_closed() {
                 tokio::time::sleep(wait).await;
                 wait = (wait * 2).min(LAST_RETRY);
-                let Some(socket) = sockets.find_on(role, id, &visit) else {
+                let Some(socket) = sockets.find_on(role, id, &instance) else {
                     return;
                 };
-                match handshake::admit(&sockets, role, &socket, &claim).await {
+                match handshake::admit(&sockets, role, &socket, &credentials).await {
                     Ok(()) if socket.connected() => {
                         return handshake::greet(&sockets, role, &socket);
                     }
@@ -108,8 +113,15 @@ impl Sockets {
                     Err(refusal) if refusal.is_temporary() => {}
                     Err(refusal) => {
                         sockets.count_refusal(role, &refusal);
-                        let claim = Some(claim);
-                        return sockets.refuse(role, &socket, Refused { refusal, claim });
+                        let credentials = Some(credentials);
+                        return sockets.refuse(
+                            role,
+                            &socket,
+                            LivestreamError {
+                                refusal,
+                                credentials,
+                            },
+                        );
                     }
                 }
             }
@@ -127,29 +139,31 @@ impl Sockets {
             return;
         }
         // Once only: it may be replaced while it is greeted, and both notice.
-        if found.extensions.insert(Dismissed).is_none() {
+        if found.extensions.insert(ClosedByServer).is_none() {
             self.emit(&found, wire::ERROR, text);
-            self.disconnect_after_farewell(role, socket);
+            self.disconnect_after_delay(role, socket);
         }
     }
 
-    fn disconnect_after_farewell(&self, role: Role, id: SocketId) {
-        let visit = self.find(role, id).and_then(|it| it.extensions.get());
-        let Some(Visit(visit)) = visit else { return };
+    fn disconnect_after_delay(&self, role: Role, id: SocketId) {
+        let instance = self.find(role, id).and_then(|it| it.extensions.get());
+        let Some(SocketInstance(instance)) = instance else {
+            return;
+        };
         let sockets = self.clone();
         tokio::spawn(async move {
-            tokio::time::sleep(FAREWELL).await;
-            if sockets.find_on(role, id, &visit).is_some() {
+            tokio::time::sleep(DISCONNECT_DELAY).await;
+            if sockets.find_on(role, id, &instance).is_some() {
                 sockets.disconnect(role, id);
             }
         });
     }
 
-    /// The socket, if it is still on this visit: a client that leaves and comes back on its session has the same id.
-    fn find_on(&self, role: Role, id: SocketId, visit: &Arc<()>) -> Option<SocketRef> {
+    /// The socket, if it is still on this instance: a client that leaves and comes back on its session has the same id.
+    fn find_on(&self, role: Role, id: SocketId, instance: &Arc<()>) -> Option<SocketRef> {
         let found = self.find(role, id)?;
-        let Visit(now) = found.extensions.get::<Visit>()?;
-        Arc::ptr_eq(&now, visit).then_some(found)
+        let SocketInstance(now) = found.extensions.get::<SocketInstance>()?;
+        Arc::ptr_eq(&now, instance).then_some(found)
     }
 
     fn log_refusal(
@@ -157,14 +171,15 @@ impl Sockets {
         role: Role,
         socket: &SocketRef,
         refusal: &Refusal,
-        claim: Option<&Claim>,
+        credentials: Option<&Credentials>,
     ) {
         /// Of an id that need not be one.
         const MOST: usize = 128;
         let Some(unlogged) = self.0.refusal_log.take(role) else {
             return;
         };
-        let named = claim.map(|claim| claim.named.chars().take(MOST).collect::<String>());
+        let named =
+            credentials.map(|credentials| credentials.named.chars().take(MOST).collect::<String>());
         let user = socket.extensions.get::<Verified>();
         let user = user.map(|Verified(user)| tracing::field::display(user));
         tracing::info!(

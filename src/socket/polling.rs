@@ -15,7 +15,7 @@ use futures_util::{StreamExt as _, stream};
 use http_body_util::{BodyExt as _, Limited};
 use tower::ServiceExt as _;
 
-use super::entry::{Caller, Door, Service, bad_request, errors};
+use super::entry::{Caller, Endpoint, Service, bad_request, errors};
 use crate::transport::{Evict, Overdue, READ_AT_ONCE, Session, Turn, answers_in, corrected_open};
 
 /// What sets packets apart in a body (Engine.IO 4).
@@ -59,8 +59,8 @@ fn packets(body: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// Opens a session.
-pub(super) async fn open(door: Door, headers: HeaderMap, caller: Caller) -> Response {
-    let session = match caller.open_session(&door) {
+pub(super) async fn open(endpoint: Endpoint, headers: HeaderMap, caller: Caller) -> Response {
+    let session = match caller.open_session(&endpoint) {
         Ok(session) => session,
         Err(why) => return caller.is_one_too_many(why),
     };
@@ -69,11 +69,11 @@ pub(super) async fn open(door: Door, headers: HeaderMap, caller: Caller) -> Resp
     caller.via.0.serves(&session);
     // Not to be cut short by a client that leaves: the library would keep the session for longer.
     let opened = tokio::spawn(async move {
-        let (_, body) = ask(&door.service, opening).await;
-        let times = door.sockets.0.sessions.heartbeat();
+        let (_, body) = ask(&endpoint.service, opening).await;
+        let times = endpoint.sockets.0.sessions.heartbeat();
         let (id, open) = corrected_open(&body, &times)?;
         session.is_named(&id);
-        greet(&door, &id).await;
+        greet(&endpoint, &id).await;
         Some(open)
     });
     if let Ok(Some(open)) = opened.await {
@@ -85,14 +85,14 @@ pub(super) async fn open(door: Door, headers: HeaderMap, caller: Caller) -> Resp
 }
 
 /// Joins and leaves the namespace of the greeting before the client knows its session.
-async fn greet(door: &Door, id: &str) {
-    let mut greeting = door.greeting.clone();
+async fn greet(endpoint: &Endpoint, id: &str) {
+    let mut greeting = endpoint.greeting.clone();
     let joins = request(Method::POST, Some(id), greeting.connect().into());
-    let (mut status, _) = ask(&door.service, joins).await;
+    let (mut status, _) = ask(&endpoint.service, joins).await;
     while status.is_success() && !greeting.is_over() {
         let polls = request(Method::GET, Some(id), Body::empty());
         let body;
-        (status, body) = ask(&door.service, polls).await;
+        (status, body) = ask(&endpoint.service, polls).await;
         if body.is_empty() {
             return;
         }
@@ -103,14 +103,14 @@ async fn greet(door: &Door, id: &str) {
 }
 
 /// Answers a poll.
-pub(super) async fn poll(door: Door, session: &Arc<Session>, caller: Caller) -> Response {
+pub(super) async fn poll(endpoint: Endpoint, session: &Arc<Session>, caller: Caller) -> Response {
     session.heard_message();
     caller.via.0.serves(session);
     let polls = request(Method::GET, Some(session.id()), Body::empty());
     let (status, body) = tokio::select! {
         biased;
         () = session.closed() => return bad_request(errors::UNKNOWN_SESSION),
-        answer = ask(&door.service, polls) => answer,
+        answer = ask(&endpoint.service, polls) => answer,
         turn = session.turn() => return text(match turn {
             Turn::Ping => PING,
             Turn::Noop => NOOP,
@@ -122,7 +122,7 @@ pub(super) async fn poll(door: Door, session: &Arc<Session>, caller: Caller) -> 
     let clips = packets(&body).filter(|packet| packet.first() == Some(&b'b'));
     session.polled(clips.count() as u64);
     session.pressure.let_out(answers_in(&body));
-    door.sockets.0.connections.made_room();
+    endpoint.sockets.0.connections.made_room();
     if body.is_empty() || !session.takes_ping() {
         return text(body);
     }
@@ -165,7 +165,7 @@ fn paced(body: Body, session: Arc<Session>) -> Body {
 
 /// Takes what a client posts: as long as its bytes come, they are signs of life.
 pub(super) async fn post(
-    door: Door,
+    endpoint: Endpoint,
     posted: Request,
     session: &Arc<Session>,
     caller: Caller,
@@ -173,8 +173,8 @@ pub(super) async fn post(
     session.heard_message();
     caller.via.0.serves(session);
     let Some(_posting) = session.posts() else {
-        let bad_input = &door.sockets.0.metrics.bad_input;
-        bad_input.with_label_values(&["two_posts_at_once"]).inc();
+        let bad_input = &endpoint.sockets.0.metrics.bad_input;
+        bad_input.with_label_values(&["concurrent_posts"]).inc();
         session.close();
         return bad_request(errors::BAD_REQUEST);
     };
@@ -186,7 +186,7 @@ pub(super) async fn post(
         let problem = format!("A message may have at most {limit} bytes here.\n");
         return (StatusCode::PAYLOAD_TOO_LARGE, problem).into_response();
     }
-    let times = door.sockets.0.sessions.heartbeat();
+    let times = endpoint.sockets.0.sessions.heartbeat();
     let body = Limited::new(posted.into_body(), limit);
     let taken = async {
         // What is small is copied: each piece of it would keep the HTTP server's whole read buffer.
@@ -197,14 +197,14 @@ pub(super) async fn post(
         };
         let body = paced(body, session.clone());
         let posts = request(Method::POST, Some(session.id()), body);
-        Some(ask(&door.service, posts).await)
+        Some(ask(&endpoint.service, posts).await)
     };
     let answer = tokio::select! {
         biased;
         () = session.closed() => return bad_request(errors::UNKNOWN_SESSION),
         answer = taken => answer,
         () = caller.via.0.falls_behind(&times) => {
-            door.sockets.0.sessions.close(session, Overdue::Silent);
+            endpoint.sockets.0.sessions.close(session, Overdue::Silent);
             return StatusCode::REQUEST_TIMEOUT.into_response();
         }
     };

@@ -11,7 +11,7 @@ impl Sockets {
     /// The latest token of a streamer that is here.
     pub fn token_of(&self, streamer: SocketId) -> Option<SecretString> {
         let socket = self.find(Role::Streamer, streamer)?;
-        streamer::bearer(&socket)?.text()
+        streamer::admission(&socket)?.text()
     }
 
     /// Tells everybody that a livestream was ended by its document's deletion: it is over for its streamer too.

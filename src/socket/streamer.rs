@@ -1,4 +1,4 @@
-//! A streamer's socket: its seat, its uploads, its end.
+//! A streamer's socket: its listener, its uploads, its end.
 
 use std::sync::Arc;
 
@@ -6,14 +6,14 @@ use bytes::Bytes;
 use socketioxide::extract::{SocketRef, TryData};
 use socketioxide::socket::DisconnectReason;
 
-use super::bearer::{self, Bearer};
+use super::admission::{self, Admission};
 use super::handshake::Attempt;
 use super::outgoing::Callback;
-use super::parting::Dismissed;
-use super::promises::{Promise, Promises};
+use super::parting::ClosedByServer;
+use super::pending_acks::{PendingAck, PendingAcks};
 use super::wire::{self, Ack, Refusal, StateMessage};
 use super::{Sockets, now};
-use crate::broadcast::{Lease, Role};
+use crate::broadcast::{Epoch, Role};
 use crate::directory::{Entry, Freshness};
 use crate::limits::whole_millis;
 use crate::relay::{NotStarted, Start, UploadError, Uploaded};
@@ -21,30 +21,30 @@ use crate::relay::{NotStarted, Start, UploadError, Uploaded};
 const ROLE: Role = Role::Streamer;
 
 /// What a streamer's socket holds. Dropping it without a word counts as the loss of its transport.
-pub(super) struct StreamerSeat {
+pub(super) struct StreamerSocket {
     sockets: Sockets,
-    lease: Lease,
-    bearer: Arc<Bearer>,
-    promises: Promises,
+    epoch: Epoch,
+    admission: Arc<Admission>,
+    pending_acks: PendingAcks,
 }
 
-impl Drop for StreamerSeat {
+impl Drop for StreamerSocket {
     fn drop(&mut self) {
         // Nothing happens if the livestream ended, or another socket took it over.
         self.sockets.conclude_soon(self.sockets.0.relay.lost(
-            &self.bearer.livestream,
-            self.lease,
+            &self.admission.livestream,
+            self.epoch,
             now(),
         ));
     }
 }
 
-fn seat(socket: &SocketRef) -> Option<Arc<StreamerSeat>> {
-    socket.extensions.get::<Arc<StreamerSeat>>()
+fn listener(socket: &SocketRef) -> Option<Arc<StreamerSocket>> {
+    socket.extensions.get::<Arc<StreamerSocket>>()
 }
 
-pub(super) fn bearer(socket: &SocketRef) -> Option<Arc<Bearer>> {
-    Some(seat(socket)?.bearer.clone())
+pub(super) fn admission(socket: &SocketRef) -> Option<Arc<Admission>> {
+    Some(listener(socket)?.admission.clone())
 }
 
 /// Registers what a streamer may send, before anything is known about it.
@@ -57,7 +57,7 @@ pub(super) fn register(sockets: &Sockets, socket: &SocketRef) {
         std::future::ready(())
     };
     socket.on(wire::UPLOAD, upload);
-    bearer::register(sockets, socket, bearer);
+    admission::register(sockets, socket, admission);
 }
 
 /// Checks a streamer, and gives it the livestream.
@@ -65,12 +65,15 @@ pub(super) async fn admit(attempt: Attempt<'_>) -> Result<(), Refusal> {
     let Attempt {
         sockets,
         socket,
-        claim,
+        credentials,
         ..
     } = attempt;
     let relay = &sockets.0.relay;
     let (caller, pending) = attempt.identify().await?;
-    let livestream = claim.livestream.clone().ok_or(Refusal::NotTheArtist)?;
+    let livestream = credentials
+        .livestream
+        .clone()
+        .ok_or(Refusal::NotTheArtist)?;
     let theirs = |entry: &Entry| entry.artist == caller.user;
     let entry = attempt
         .look_up(&livestream, Freshness::Fresh, pending, theirs)
@@ -85,13 +88,19 @@ pub(super) async fn admit(attempt: Attempt<'_>) -> Result<(), Refusal> {
         .count(&caller.user, ROLE, &livestream, replaces);
     let counted = counted.ok_or(Refusal::TooMany)?;
     // Not asked of the other nodes in vain.
-    if relay.is_superseded(&livestream, claim.lease) {
+    if relay.is_superseded(&livestream, credentials.epoch) {
         return Err(Refusal::TakenOver(livestream));
     }
     if !attempt.step(relay.acquire(&livestream, now())).await? {
         return Err(Refusal::Full);
     }
-    let start = relay.start(&livestream, &caller.user, socket.id, claim.lease, now());
+    let start = relay.start(
+        &livestream,
+        &caller.user,
+        socket.id,
+        credentials.epoch,
+        now(),
+    );
     let Start { replaced } = start.map_err(|error| match error {
         NotStarted::Full => Refusal::Full,
         NotStarted::Superseded => Refusal::TakenOver(livestream.clone()),
@@ -101,31 +110,45 @@ pub(super) async fn admit(attempt: Attempt<'_>) -> Result<(), Refusal> {
     }
     let session = attempt.session.clone();
     session.pressure.set_limit(sockets.0.answers);
-    let promises = Promises::new(sockets, socket.id, session, &caller.user);
-    let lease = claim.lease;
-    let seat = StreamerSeat {
+    let pending_acks = PendingAcks::new(sockets, socket.id, session, &caller.user);
+    let epoch = credentials.epoch;
+    let listener = StreamerSocket {
         sockets: sockets.clone(),
-        lease,
-        bearer: Arc::new(Bearer::new(attempt, livestream, caller, counted)),
-        promises,
+        epoch,
+        admission: Arc::new(Admission::new(attempt, livestream, caller, counted)),
+        pending_acks,
     };
-    socket.extensions.insert(Arc::new(seat));
-    bearer::watch(sockets, socket, gone);
+    socket.extensions.insert(Arc::new(listener));
+    admission::watch(sockets, socket, gone);
     Ok(())
 }
 
 /// The socket is connected: says so, and the livestream is on air.
 pub(super) fn greet(sockets: &Sockets, socket: &SocketRef) {
-    let Some(seat) = seat(socket) else { return };
-    sockets.log_let_in(socket, &seat.bearer);
-    if sockets.0.relay.air(&seat.bearer.livestream, seat.lease) {
-        let text = wire::connected(&seat.bearer.caller.user, ROLE, &seat.bearer.livestream);
+    let Some(listener) = listener(socket) else {
+        return;
+    };
+    sockets.log_admission(socket, &listener.admission);
+    if sockets
+        .0
+        .relay
+        .air(&listener.admission.livestream, listener.epoch)
+    {
+        let text = wire::connected(
+            &listener.admission.caller.user,
+            ROLE,
+            &listener.admission.livestream,
+        );
         sockets.emit(socket, wire::SUCCESS, &text);
-        let (state, listeners) = sockets.0.relay.state(&seat.bearer.livestream);
+        let (state, listeners) = sockets.0.relay.state(&listener.admission.livestream);
         sockets.emit(socket, wire::STATE, &StateMessage::new(state, listeners));
     } else {
         // Taken over between its check and now, when it could not be told yet.
-        sockets.dismiss(ROLE, socket.id, &wire::taken_over(&seat.bearer.livestream));
+        sockets.dismiss(
+            ROLE,
+            socket.id,
+            &wire::taken_over(&listener.admission.livestream),
+        );
     }
 }
 
@@ -146,7 +169,7 @@ fn take(sockets: &Sockets, socket: &SocketRef, clip: Option<Bytes>, callback: Ca
             ..Ack::error(text)
         }
     };
-    let said = match (seat(socket), clip) {
+    let said = match (listener(socket), clip) {
         // A socket that was refused has been told why already.
         (None, _) => Ack::error(wire::NOT_ON_AIR),
         (Some(_), None) => {
@@ -158,14 +181,14 @@ fn take(sockets: &Sockets, socket: &SocketRef, clip: Option<Bytes>, callback: Ca
                 .inc();
             refused(wire::NOT_A_CLIP, None)
         }
-        (Some(seat), Some(clip)) => {
-            let Bearer {
+        (Some(listener), Some(clip)) => {
+            let Admission {
                 livestream, caller, ..
-            } = &*seat.bearer;
+            } = &*listener.admission;
             match sockets
                 .0
                 .relay
-                .upload(livestream, seat.lease, &caller.user, clip, now())
+                .upload(livestream, listener.epoch, &caller.user, clip, now())
             {
                 Ok(Uploaded {
                     listeners,
@@ -173,7 +196,7 @@ fn take(sockets: &Sockets, socket: &SocketRef, clip: Option<Bytes>, callback: Ca
                     ..
                 }) => {
                     // Told when the other nodes have it.
-                    return seat.promises.keep(Promise {
+                    return listener.pending_acks.keep(PendingAck {
                         ticket,
                         listeners,
                         callback,
@@ -183,7 +206,7 @@ fn take(sockets: &Sockets, socket: &SocketRef, clip: Option<Bytes>, callback: Ca
                     sockets.emit(socket, wire::SUCCESS, &wire::received(&caller.user));
                     taken(uploaded.sequence, uploaded.listeners)
                 }
-                Err(UploadError::StaleLease) => Ack::error(wire::NOT_ON_AIR),
+                Err(UploadError::StaleEpoch) => Ack::error(wire::NOT_ON_AIR),
                 Err(UploadError::Stopping) => refused(&Refusal::Unavailable.text(), None),
                 Err(UploadError::Empty) => refused(wire::NOT_A_CLIP, None),
                 Err(UploadError::TooLarge { limit }) => refused(&wire::too_large(limit), None),
@@ -198,16 +221,16 @@ fn take(sockets: &Sockets, socket: &SocketRef, clip: Option<Bytes>, callback: Ca
 }
 
 fn gone(sockets: &Sockets, socket: &SocketRef, reason: DisconnectReason) {
-    let Some(seat) = socket.extensions.remove::<Arc<StreamerSeat>>() else {
+    let Some(listener) = socket.extensions.remove::<Arc<StreamerSocket>>() else {
         return;
     };
-    let livestream = &seat.bearer.livestream;
-    tracing::debug!(livestream.id = %livestream, user.id = %seat.bearer.caller.user, %reason, "streamer's socket closed");
+    let livestream = &listener.admission.livestream;
+    tracing::debug!(livestream.id = %livestream, user.id = %listener.admission.caller.user, %reason, "streamer's socket closed");
     if reason == DisconnectReason::ClientNSDisconnect {
-        seat.bearer.left();
-        sockets.conclude_soon(sockets.0.relay.end(livestream, seat.lease, now()));
-    } else if socket.extensions.get::<Dismissed>().is_some() {
-        seat.bearer.left();
+        listener.admission.left();
+        sockets.conclude_soon(sockets.0.relay.end(livestream, listener.epoch, now()));
+    } else if socket.extensions.get::<ClosedByServer>().is_some() {
+        listener.admission.left();
     }
-    // Dropping the seat says that the transport is gone, where nothing else was said.
+    // Dropping the listener says that the transport is gone, where nothing else was said.
 }

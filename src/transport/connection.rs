@@ -23,10 +23,10 @@ use super::connections::Connections;
 use super::frame::ClipFrame;
 use super::greeting::Greeting;
 use super::heartbeat::{Heartbeat, HeartbeatTimes};
-use super::listener::set_up_web_socket;
-use super::patience::{Overdue, Patience};
 use super::queue::{QueueBounds, SendQueue};
 use super::session::Session;
+use super::tcp_acceptor::set_up_web_socket;
+use super::timeouts::{Overdue, Timeouts};
 
 mod reading;
 mod serving;
@@ -392,23 +392,23 @@ impl Connection {
     }
 
     /// Whether, and why, the connection should be closed now.
-    pub fn overdue(&self, patience: Patience, now: Instant) -> Option<Overdue> {
+    pub fn overdue(&self, timeouts: Timeouts, now: Instant) -> Option<Overdue> {
         let state = self.lock();
         let longer = |since: Instant, most: Duration| now.saturating_duration_since(since) > most;
         match &state.phase {
             _ if state.aborted => None,
             Phase::Http(Wait::Nothing) => None,
             Phase::Http(Wait::Headers(since, _)) => {
-                longer(*since, patience.headers).then_some(Overdue::Headers)
+                longer(*since, timeouts.headers).then_some(Overdue::Headers)
             }
             Phase::Http(Wait::Next(since)) => {
-                longer(*since, patience.idle).then_some(Overdue::Idle)
+                longer(*since, timeouts.idle).then_some(Overdue::Idle)
             }
             Phase::WebSocket(queue) if queue.is_empty() => None,
-            Phase::WebSocket(_) if longer(state.progress, patience.stall) => Some(Overdue::Stalled),
+            Phase::WebSocket(_) if longer(state.progress, timeouts.stall) => Some(Overdue::Stalled),
             Phase::WebSocket(queue) => queue
                 .oldest()
-                .is_some_and(|since| longer(since, patience.lag))
+                .is_some_and(|since| longer(since, timeouts.lag))
                 .then_some(Overdue::Lagging),
         }
     }

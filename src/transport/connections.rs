@@ -15,9 +15,9 @@ use tokio::sync::Notify;
 use super::address::counted_address;
 use super::connection::Connection;
 use super::mark::Mark;
-use super::patience::{Overdue, Patience};
 use super::queue::QueueBounds;
 use super::sent::Sent;
+use super::timeouts::{Overdue, Timeouts};
 use crate::metrics::Metrics;
 
 /// See the module.
@@ -29,7 +29,7 @@ pub struct Connections {
     pub(super) metrics: Metrics,
     max: usize,
     max_per_address: usize,
-    patience: Patience,
+    timeouts: Timeouts,
     /// The largest head of a request, in bytes.
     pub(super) max_header_bytes: usize,
     /// How long bytes sent to a WebSocket may stay unacknowledged.
@@ -56,7 +56,7 @@ pub struct ConnectionLimits {
     /// Connections from one address.
     pub max_per_address: usize,
     /// How long one may keep others waiting.
-    pub patience: Patience,
+    pub timeouts: Timeouts,
     /// Bounds of what waits for one listener.
     pub bounds: QueueBounds,
     /// The largest head of a request, in bytes.
@@ -96,7 +96,7 @@ impl Connections {
         let ConnectionLimits {
             max,
             max_per_address,
-            patience,
+            timeouts,
             bounds,
             max_header_bytes,
             user_timeout,
@@ -107,7 +107,7 @@ impl Connections {
             metrics,
             max,
             max_per_address,
-            patience,
+            timeouts,
             max_header_bytes,
             user_timeout,
             waiting: AtomicBool::new(false),
@@ -220,8 +220,8 @@ impl Connections {
         self.room.notified().await;
     }
 
-    pub(super) fn patience(&self) -> Patience {
-        self.patience
+    pub(super) fn timeouts(&self) -> Timeouts {
+        self.timeouts
     }
 
     pub(super) fn count_closed(&self, overdue: Overdue) {
@@ -246,7 +246,7 @@ impl Connections {
             open.all.iter().filter_map(Weak::upgrade).collect()
         };
         for connection in all {
-            if let Some(overdue) = connection.overdue(self.patience, now) {
+            if let Some(overdue) = connection.overdue(self.timeouts, now) {
                 let session = connection.session();
                 if overdue.is_a_listeners()
                     && session.is_some_and(|session| session.carries_streamer())

@@ -5,7 +5,7 @@
 //! between the library's own frames ([`SendQueue`]); the library never sees it.
 //!
 //! ```text
-//! ClientListener ─▶ Connection ◀─ HttpIo ◀─ axum          a request, a poll
+//! TcpAcceptor ─▶ Connection ◀─ HttpIo ◀─ axum          a request, a poll
 //!                     ▲    ▲  ◀─ WebSocketIo ◀─ library   words: success, error, ping …
 //!                     │    └──── Outbox ◀─ relay          clips
 //!                  Session: heartbeat, and the same client across polling and WebSocket
@@ -21,17 +21,17 @@ mod greeting;
 mod heartbeat;
 mod inbound;
 mod io;
-mod listener;
 mod mark;
 mod open;
 mod outbox;
-mod patience;
 mod probe;
 mod queue;
 mod seldom;
 mod sent;
 mod session;
 mod sessions;
+mod tcp_acceptor;
+mod timeouts;
 
 pub use address::{client_address, counted_address};
 pub use backpressure::{Backpressure, READ_AT_ONCE, answers_in};
@@ -41,13 +41,13 @@ pub use frame::ClipFrame;
 pub use greeting::Greeting;
 pub use heartbeat::HeartbeatTimes;
 pub use io::{HttpIo, WebSocketIo};
-pub use listener::{ClientListener, SocketOptions, Via, bind};
 pub use mark::Mark;
 pub use open::{NEVER, corrected as corrected_open};
 pub use outbox::{Emission, Emit, Outbox};
-pub use patience::{Overdue, Patience};
 pub use probe::prove;
 pub use queue::{QueueBounds, SLICES, SendQueue};
 pub use sent::Sent;
 pub use session::{Member, Occupancy, Posting, Session, Turn};
 pub use sessions::{Client, Evict, SessionLimits, Sessions};
+pub use tcp_acceptor::{RequestConnection, SocketOptions, TcpAcceptor, bind};
+pub use timeouts::{Overdue, Timeouts};

@@ -19,9 +19,9 @@ use bytes::Bytes;
 use super::connection::Connection;
 use super::connections::Connections;
 use super::frame::ClipFrame;
-use super::patience::Overdue;
 use super::sent::Sent;
 use super::session::Session;
+use super::timeouts::Overdue;
 
 /// What an outbox can say through the Socket.IO library. False: there is no room now.
 pub type Emit = Box<dyn Fn(Emission<'_>) -> bool + Send + Sync>;
@@ -238,7 +238,7 @@ impl Outbox {
     /// Closes the transport of a listener that takes too little of what waits for the Socket.IO library; if it carries a
     /// streamer as well, drops what waits instead. A connection that is written to directly is looked after by [`Connections::sweep`].
     pub fn close_if_overdue(&self, now: Instant) {
-        let patience = self.connections.patience();
+        let timeouts = self.connections.timeouts();
         let longer = |since: Instant, most| now.saturating_duration_since(since) > most;
         let mut way = self.lock();
         let overdue = match &*way {
@@ -249,9 +249,9 @@ impl Outbox {
                 ..
             } => match waiting.front() {
                 _ if self.session.is_closed() => None,
-                Some(oldest) if longer(oldest.queued_at, patience.lag) => Some(Overdue::Lagging),
+                Some(oldest) if longer(oldest.queued_at, timeouts.lag) => Some(Overdue::Lagging),
                 Some(_) => {
-                    let stalled = |since| longer(since, patience.stall);
+                    let stalled = |since| longer(since, timeouts.stall);
                     let stalled = given.progress.is_some_and(stalled);
                     stalled.then_some(Overdue::Stalled)
                 }

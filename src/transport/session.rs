@@ -15,8 +15,8 @@ use super::backpressure::Backpressure;
 use super::closing::Closing;
 use super::connection::Connection;
 use super::heartbeat::Heartbeat;
-use super::patience::Overdue;
 use super::sessions::Sessions;
+use super::timeouts::Overdue;
 use crate::broadcast::Role;
 
 /// How long a poll waits while its client moves to a WebSocket: it must end so that the client can go on.

@@ -15,8 +15,8 @@ use super::closing::Closing;
 use super::connection::Connection;
 use super::connections::TooMany;
 use super::heartbeat::HeartbeatTimes;
-use super::patience::Overdue;
 use super::session::{Look, Session};
+use super::timeouts::Overdue;
 use crate::metrics::Metrics;
 
 /// What [`Sessions`] needs to know.

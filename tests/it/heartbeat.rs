@@ -115,7 +115,7 @@ async fn upload_below_the_minimum_rate_is_cut_off() {
             (raw, path) = Raw::polling(&app, "").await;
             let join = connect(&app, "streamer", "ada", "show");
             assert_eq!(raw.ask("POST", &path, "", Some(&join)).await.0, 200);
-            app.until_metric("castaway_accepted_total", |count| count == 1)
+            app.until_metric("castaway_admissions_total", |count| count == 1)
                 .await;
             let whole = request("POST", &path, "", Some(&"4".repeat(10_000)));
             send_slowly(&mut raw, &whole.as_bytes()[..300], 300).await;

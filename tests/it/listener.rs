@@ -38,7 +38,7 @@ async fn a_late_joiner_gets_the_latest_clip_at_once_and_as_many_as_are_kept() {
         for way in Way::ALL {
             let app = TestApp::with_config(|config| {
                 way.configure(config);
-                config.livestream.backlog_clips = kept;
+                config.livestream.history_clips = kept;
             })
             .await;
             let mut streamer = Client::streamer(&app, Way::WebSocket, "show").await;

@@ -11,11 +11,11 @@ type Heard = Rc<RefCell<Vec<u64>>>;
 
 const GRACE: Duration = Duration::from_secs(30);
 
-fn bounds() -> Bounds {
-    Bounds {
+fn bounds() -> LivestreamLimits {
+    LivestreamLimits {
         grace: GRACE,
-        backlog_clips: 1,
-        backlog_bytes: 1000,
+        history_clips: 1,
+        history_bytes: 1000,
         max_listeners: 4,
     }
 }
@@ -23,10 +23,10 @@ fn bounds() -> Bounds {
 #[derive(Debug, Clone)]
 enum Step {
     Start,
-    Air { lease: usize },
-    Upload { lease: usize },
-    Lost { lease: usize },
-    End { lease: usize },
+    Air { epoch: usize },
+    Upload { epoch: usize },
+    Lost { epoch: usize },
+    End { epoch: usize },
     Pass { seconds: u64 },
     Join,
     Leave { listener: usize },
@@ -38,13 +38,13 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     // Leases are picked from the newest backwards, so that most steps concern the holder and some a stale one.
-    let lease = prop_oneof![4 => Just(0_usize), 1 => 1..4_usize];
+    let epoch = prop_oneof![4 => Just(0_usize), 1 => 1..4_usize];
     prop_oneof![
         2 => Just(Step::Start),
-        2 => lease.clone().prop_map(|lease| Step::Air { lease }),
-        6 => lease.clone().prop_map(|lease| Step::Upload { lease }),
-        2 => lease.clone().prop_map(|lease| Step::Lost { lease }),
-        1 => lease.prop_map(|lease| Step::End { lease }),
+        2 => epoch.clone().prop_map(|epoch| Step::Air { epoch }),
+        6 => epoch.clone().prop_map(|epoch| Step::Upload { epoch }),
+        2 => epoch.clone().prop_map(|epoch| Step::Lost { epoch }),
+        1 => epoch.prop_map(|epoch| Step::End { epoch }),
         2 => (1..40_u64).prop_map(|seconds| Step::Pass { seconds }),
         3 => Just(Step::Join),
         2 => (0..4_usize).prop_map(|listener| Step::Leave { listener }),
@@ -68,7 +68,7 @@ struct Model {
 }
 
 struct Member {
-    place: Place,
+    id: ListenerId,
     heard: Heard,
     expected: Vec<u64>,
 }
@@ -90,43 +90,43 @@ proptest! {
         let mut livestream: Livestream<Heard> = Livestream::new(bounds(), now);
         let mut model = Model { deadline: Some(now + GRACE), ..Model::default() };
         let mut newest = 0_u64;
-        let mut next_place = 0;
+        let mut next_listener_id = 0;
         let mut members: Vec<Member> = Vec::new();
         for step in steps {
-            let pick = |back: usize| Lease(newest.saturating_sub(back as u64));
+            let pick = |back: usize| Epoch(newest.saturating_sub(back as u64));
             match step {
                 Step::Start => {
                     newest += 1;
-                    let started = livestream.start(UserId::new("host"), Lease(newest));
+                    let started = livestream.start(UserId::new("host"), Epoch(newest));
                     if model.over {
-                        prop_assert_eq!(started, Err(Refused::Ended));
+                        prop_assert_eq!(started, Err(LivestreamError::Ended));
                     } else {
-                        let replaced = model.holder.map(Lease);
+                        let replaced = model.holder.map(Epoch);
                         prop_assert_eq!(started, Ok(Started { replaced, resumed: model.aired }));
                         model.holder = Some(newest);
                         model.elsewhere = false;
                         model.deadline = None;
                     }
                 }
-                Step::Air { lease } => {
-                    let good = model.holder == Some(pick(lease).0);
-                    prop_assert_eq!(livestream.air(pick(lease)), good);
+                Step::Air { epoch } => {
+                    let good = model.holder == Some(pick(epoch).0);
+                    prop_assert_eq!(livestream.air(pick(epoch)), good);
                     model.aired |= good;
                 }
-                Step::Upload { lease } => {
-                    let clip = livestream.upload(pick(lease), Bytes::from_static(b"clip"), now);
-                    if model.holder == Some(pick(lease).0) {
+                Step::Upload { epoch } => {
+                    let clip = livestream.upload(pick(epoch), Bytes::from_static(b"clip"), now);
+                    if model.holder == Some(pick(epoch).0) {
                         model.aired = true;
                         model.uploaded += 1;
                         prop_assert_eq!(clip.unwrap().sequence, model.uploaded);
                         all_hear(&livestream, &mut members, model.uploaded);
                     } else {
-                        prop_assert_eq!(clip, Err(Refused::StaleLease));
+                        prop_assert_eq!(clip, Err(LivestreamError::StaleEpoch));
                     }
                 }
-                Step::Lost { lease } => {
-                    let loss = livestream.lost(pick(lease), now);
-                    if model.holder != Some(pick(lease).0) {
+                Step::Lost { epoch } => {
+                    let loss = livestream.lost(pick(epoch), now);
+                    if model.holder != Some(pick(epoch).0) {
                         prop_assert_eq!(loss, Loss::Stale);
                     } else if model.aired {
                         prop_assert_eq!(loss, Loss::Grace(now + GRACE));
@@ -138,9 +138,9 @@ proptest! {
                         model.over = true;
                     }
                 }
-                Step::End { lease } => {
-                    let good = model.holder == Some(pick(lease).0);
-                    prop_assert_eq!(livestream.end(pick(lease)), good);
+                Step::End { epoch } => {
+                    let good = model.holder == Some(pick(epoch).0);
+                    prop_assert_eq!(livestream.end(pick(epoch)), good);
                     if good {
                         model.holder = None;
                         model.over = true;
@@ -156,50 +156,50 @@ proptest! {
                 }
                 Step::Join => {
                     let heard = Heard::default();
-                    let place = Place(next_place);
-                    next_place += 1;
-                    match livestream.join(place, heard.clone()) {
+                    let id = ListenerId(next_listener_id);
+                    next_listener_id += 1;
+                    match livestream.join(id, heard.clone()) {
                         Ok(()) => {
                             prop_assert!(!model.over && members.len() < 4);
-                            let backlog = livestream.backlog().map(|clip| clip.sequence);
-                            heard.borrow_mut().extend(backlog);
+                            let history = livestream.history().map(|clip| clip.sequence);
+                            heard.borrow_mut().extend(history);
                             let expected = (model.uploaded > 0).then_some(model.uploaded);
-                            members.push(Member { place, heard, expected: expected.into_iter().collect() });
+                            members.push(Member { id, heard, expected: expected.into_iter().collect() });
                         }
-                        Err(Refused::Full) => prop_assert_eq!(members.len(), 4),
-                        Err(refused) => prop_assert!(model.over && refused == Refused::Ended),
+                        Err(LivestreamError::Full) => prop_assert_eq!(members.len(), 4),
+                        Err(refused) => prop_assert!(model.over && refused == LivestreamError::Ended),
                     }
                 }
                 Step::Follow(kind) => {
                     let word = match kind {
-                        0 => Word::Live,
-                        1 => Word::Grace(now + GRACE / 2),
-                        2 => Word::Ended,
-                        _ => Word::Nothing,
+                        0 => RemoteState::Live,
+                        1 => RemoteState::Grace(now + GRACE / 2),
+                        2 => RemoteState::Ended,
+                        _ => RemoteState::Unknown,
                     };
                     let waiting = livestream.state() == State::Waiting;
                     if model.holder.is_none() && !model.over {
                         match word {
-                            Word::Live => {
+                            RemoteState::Live => {
                                 (model.elsewhere, model.aired, model.deadline) = (true, true, None);
                             }
-                            Word::Grace(until) => {
+                            RemoteState::Grace(until) => {
                                 (model.elsewhere, model.aired, model.deadline) = (false, true, Some(until));
                             }
-                            Word::Ended if !waiting => model.over = true,
-                            Word::Nothing if model.elsewhere => {
+                            RemoteState::Ended if !waiting => model.over = true,
+                            RemoteState::Unknown if model.elsewhere => {
                                 (model.elsewhere, model.deadline) = (false, Some(now + GRACE));
                             }
-                            Word::Nothing if !waiting => model.over = model.deadline.is_some_and(|until| until <= now),
-                            Word::Ended | Word::Nothing => {}
+                            RemoteState::Unknown if !waiting => model.over = model.deadline.is_some_and(|until| until <= now),
+                            RemoteState::Ended | RemoteState::Unknown => {}
                         }
                         // What is on, or awaited, has been heard of.
-                        model.aired |= !model.over && (!waiting || matches!(word, Word::Live | Word::Grace(_)));
+                        model.aired |= !model.over && (!waiting || matches!(word, RemoteState::Live | RemoteState::Grace(_)));
                     }
                     prop_assert_eq!(livestream.follow(word, now), model.over);
                 }
                 Step::HandOn => {
-                    let clip = livestream.hand_on(Bytes::from_static(b"clip"), now);
+                    let clip = livestream.accept_remote_clip(Bytes::from_static(b"clip"), now);
                     if model.holder.is_some() || model.over {
                         prop_assert_eq!(clip, None);
                     } else {
@@ -221,8 +221,8 @@ proptest! {
                 Step::Leave { listener } => {
                     if listener < members.len() {
                         let member = members.swap_remove(listener);
-                        prop_assert!(livestream.leave(member.place).is_some());
-                        prop_assert!(livestream.leave(member.place).is_none());
+                        prop_assert!(livestream.leave(member.id).is_some());
+                        prop_assert!(livestream.leave(member.id).is_none());
                     }
                 }
             }
@@ -236,8 +236,8 @@ proptest! {
             prop_assert_eq!(livestream.state() == State::Ended, model.over);
             prop_assert_eq!(livestream.state() == State::Live, model.holder.is_some() || model.elsewhere);
             prop_assert_eq!(livestream.is_live_here(), model.holder.is_some());
-            for lease in 0..=newest {
-                prop_assert_eq!(livestream.holds(Lease(lease)), model.holder == Some(lease));
+            for epoch in 0..=newest {
+                prop_assert_eq!(livestream.is_current(Epoch(epoch)), model.holder == Some(epoch));
             }
         }
     }
@@ -248,21 +248,21 @@ fn a_restored_livestream_goes_on_with_the_next_sequence() {
     let now = Instant::now();
     let clips = [Bytes::from_static(b"six"), Bytes::from_static(b"seven")];
     let mut bounds = bounds();
-    bounds.backlog_clips = 2;
+    bounds.history_clips = 2;
     let mut livestream: Livestream<()> =
         Livestream::restored(bounds, UserId::new("host"), 8, clips, now);
     assert_eq!(livestream.state(), State::Reconnecting);
     assert_eq!(
         livestream
-            .backlog()
+            .history()
             .map(|clip| clip.sequence)
             .collect::<Vec<_>>(),
         [6, 7]
     );
-    let started = livestream.start(UserId::new("host"), Lease(9)).unwrap();
+    let started = livestream.start(UserId::new("host"), Epoch(9)).unwrap();
     assert!(started.resumed);
     let clip = livestream
-        .upload(Lease(9), Bytes::from_static(b"eight"), now)
+        .upload(Epoch(9), Bytes::from_static(b"eight"), now)
         .unwrap();
     assert_eq!(clip.sequence, 8);
 }
@@ -271,10 +271,10 @@ fn a_restored_livestream_goes_on_with_the_next_sequence() {
 fn an_older_lease_than_the_holders_cannot_start() {
     let now = Instant::now();
     let mut livestream: Livestream<()> = Livestream::new(bounds(), now);
-    livestream.start(UserId::new("host"), Lease(2)).unwrap();
+    livestream.start(UserId::new("host"), Epoch(2)).unwrap();
     assert_eq!(
-        livestream.start(UserId::new("host"), Lease(1)),
-        Err(Refused::StaleLease)
+        livestream.start(UserId::new("host"), Epoch(1)),
+        Err(LivestreamError::StaleEpoch)
     );
 }
 
@@ -283,29 +283,29 @@ fn a_show_that_went_on_elsewhere_is_nobodys_here() {
     let now = Instant::now();
     let mut livestream: Livestream<()> = Livestream::new(bounds(), now);
     livestream
-        .start(UserId::new("ada"), Lease(1))
+        .start(UserId::new("ada"), Epoch(1))
         .expect("start");
-    assert!(livestream.air(Lease(1)));
-    assert!(livestream.show().is_some());
+    assert!(livestream.air(Epoch(1)));
+    assert!(livestream.streamer_and_next_sequence().is_some());
     assert!(livestream.yield_to_other());
-    assert!(livestream.show().is_none());
+    assert!(livestream.streamer_and_next_sequence().is_none());
     livestream
-        .start(UserId::new("ada"), Lease(2))
+        .start(UserId::new("ada"), Epoch(2))
         .expect("start");
-    livestream.lost(Lease(2), now);
-    assert!(livestream.show().is_some());
-    livestream.follow(Word::Live, now);
-    assert!(livestream.show().is_none());
+    livestream.lost(Epoch(2), now);
+    assert!(livestream.streamer_and_next_sequence().is_some());
+    livestream.follow(RemoteState::Live, now);
+    assert!(livestream.streamer_and_next_sequence().is_none());
 }
 
 #[test]
 fn a_show_that_is_resumed_from_elsewhere_waits_for_a_streamer_that_was_never_greeted() {
     let now = Instant::now();
     let mut livestream: Livestream<()> = Livestream::new(bounds(), now);
-    livestream.follow(Word::Live, now);
+    livestream.follow(RemoteState::Live, now);
     let started = livestream
-        .start(UserId::new("ada"), Lease(1))
+        .start(UserId::new("ada"), Epoch(1))
         .expect("start");
     assert!(started.resumed);
-    assert_eq!(livestream.lost(Lease(1), now), Loss::Grace(now + GRACE));
+    assert_eq!(livestream.lost(Epoch(1), now), Loss::Grace(now + GRACE));
 }

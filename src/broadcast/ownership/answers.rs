@@ -1,12 +1,12 @@
 //! What Redis's answers lead to.
 
 use super::{
-    AFFIRM, Action, Condition, Flag, Goodbye, Held, MOST_REFUSALS, Ownership, Release, Seen,
-    Streamer,
+    AFFIRM, Action, Condition, Flag, Goodbye, Held, MOST_REFUSALS, Ownership, Release,
+    RemoteStatus, Streamer,
 };
 
 impl Ownership {
-    pub(super) fn observed(&mut self, seen: Seen) -> Vec<Action> {
+    pub(super) fn observed(&mut self, seen: RemoteStatus) -> Vec<Action> {
         match *self {
             Self::Following { flag, .. } => self.follow(seen, flag),
             Self::Claiming { .. } => self.claim(seen),
@@ -15,7 +15,7 @@ impl Ownership {
         }
     }
 
-    pub(super) fn follow(&mut self, seen: Seen, flag: Flag) -> Vec<Action> {
+    pub(super) fn follow(&mut self, seen: RemoteStatus, flag: Flag) -> Vec<Action> {
         let is_ours = seen.condition == Condition::Live
             || seen.condition == Condition::Awaited && flag == Flag::Owed;
         if seen.is_here && is_ours {
@@ -46,7 +46,7 @@ impl Ownership {
     }
 
     /// Claims, unless another node has a live streamer that this one does not take over from.
-    pub(super) fn claim(&mut self, seen: Seen) -> Vec<Action> {
+    pub(super) fn claim(&mut self, seen: RemoteStatus) -> Vec<Action> {
         let Self::Claiming {
             streamer,
             sequence,
@@ -72,7 +72,7 @@ impl Ownership {
     }
 
     /// Claims for a streamer that is here.
-    pub(super) fn claim_again(&mut self, seen: Seen) -> Vec<Action> {
+    pub(super) fn claim_again(&mut self, seen: RemoteStatus) -> Vec<Action> {
         *self = Self::Claiming {
             streamer: self.streamer(),
             held: self.held(),
@@ -92,7 +92,7 @@ impl Ownership {
     }
 
     /// A streamer is here, and this is the record.
-    pub(super) fn compare(&mut self, seen: Seen) -> Vec<Action> {
+    pub(super) fn compare(&mut self, seen: RemoteStatus) -> Vec<Action> {
         let held = self.held();
         if held != Some(seen.epoch) || seen.condition != Condition::Live {
             let is_lost = held.is_some_and(|epoch| seen.epoch < epoch);
@@ -142,7 +142,7 @@ impl Ownership {
     }
 
     /// Another node has a live streamer: its claim is later than an epoch that was held here.
-    pub(super) fn give_way(&mut self, seen: Seen) -> Vec<Action> {
+    pub(super) fn give_way(&mut self, seen: RemoteStatus) -> Vec<Action> {
         let (from, goodbye) = match (self.streamer(), self.held()) {
             (Streamer::Known, Some(epoch)) => {
                 let sequence = self.sequence();
@@ -204,7 +204,7 @@ impl Ownership {
         actions
     }
 
-    pub(super) fn refused(&mut self, seen: Seen) -> Vec<Action> {
+    pub(super) fn refused(&mut self, seen: RemoteStatus) -> Vec<Action> {
         let Self::Claiming { refusals, .. } = self else {
             return Vec::new();
         };
@@ -226,7 +226,7 @@ impl Ownership {
         Vec::new()
     }
 
-    pub(super) fn not_published(&mut self, seen: Seen) -> Vec<Action> {
+    pub(super) fn not_published(&mut self, seen: RemoteStatus) -> Vec<Action> {
         match self {
             Self::Owner { .. } => self.compare(seen),
             _ => Vec::new(),

@@ -14,7 +14,7 @@ fn conditions() -> impl Strategy<Value = Condition> {
     ])
 }
 
-fn seen() -> impl Strategy<Value = Seen> {
+fn seen() -> impl Strategy<Value = RemoteStatus> {
     (
         1..9_u64,
         conditions(),
@@ -24,7 +24,7 @@ fn seen() -> impl Strategy<Value = Seen> {
     )
         .prop_map(|(epoch, condition, sequence, is_here, is_restored)| {
             let is_known = !matches!(condition, Condition::Missing | Condition::Unsettled);
-            Seen {
+            RemoteStatus {
                 epoch: if is_known { epoch } else { 0 },
                 condition,
                 sequence,

@@ -2,7 +2,7 @@
 
 use super::*;
 
-const NOBODY: Seen = Seen {
+const NOBODY: RemoteStatus = RemoteStatus {
     epoch: 0,
     condition: Condition::Missing,
     sequence: 0,
@@ -10,8 +10,8 @@ const NOBODY: Seen = Seen {
     is_restored: false,
 };
 
-fn record(epoch: u64, condition: Condition, sequence: u64) -> Seen {
-    Seen {
+fn record(epoch: u64, condition: Condition, sequence: u64) -> RemoteStatus {
+    RemoteStatus {
         epoch,
         condition,
         sequence,
@@ -19,8 +19,8 @@ fn record(epoch: u64, condition: Condition, sequence: u64) -> Seen {
     }
 }
 
-fn here(epoch: u64, sequence: u64) -> Seen {
-    Seen {
+fn here(epoch: u64, sequence: u64) -> RemoteStatus {
+    RemoteStatus {
         is_here: true,
         ..record(epoch, Condition::Live, sequence)
     }
@@ -215,7 +215,7 @@ fn owner_renews_its_lease() {
 #[test]
 fn owner_publishes_again_what_redis_lost() {
     let mut ownership = owner();
-    let restored = Seen {
+    let restored = RemoteStatus {
         is_restored: true,
         ..here(7, 1)
     };
@@ -398,7 +398,7 @@ fn record_of_a_claim_that_nobody_waits_for_is_released() {
 fn lapsed_record_of_an_unheard_claim_is_released() {
     let mut ownership = unconfirmed();
     ownership.apply(Input::StreamerLost);
-    let lapsed = Seen {
+    let lapsed = RemoteStatus {
         condition: Condition::Awaited,
         ..here(4, 0)
     };

@@ -17,7 +17,7 @@ pub enum Condition {
 
 /// A record, as a node saw it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Seen {
+pub struct RemoteStatus {
     /// The newest epoch; 0 without a record.
     pub epoch: u64,
     /// How the livestream is going.
@@ -30,7 +30,7 @@ pub struct Seen {
     pub is_restored: bool,
 }
 
-impl Seen {
+impl RemoteStatus {
     /// Another node streams it.
     pub(super) fn is_elsewhere(&self) -> bool {
         self.condition == Condition::Live && !self.is_here
@@ -82,7 +82,7 @@ pub enum Input {
     /// Redis has confirmed nothing for as long as the lease lasts.
     LeaseOver,
     /// Answer to [`Action::Heartbeat`].
-    Observed(Seen),
+    Observed(RemoteStatus),
     /// Answer to [`Action::Claim`]: this node is the owner.
     Granted {
         /// The new epoch.
@@ -93,11 +93,11 @@ pub enum Input {
         is_resumed: bool,
     },
     /// Answer to [`Action::Claim`]: the record has changed, or the claim came too late.
-    Refused(Seen),
+    Refused(RemoteStatus),
     /// Answer to [`Action::Publish`].
     Published,
     /// Answer to [`Action::Publish`], and to [`Action::Republish`] on success or not: this is the record.
-    NotPublished(Seen),
+    NotPublished(RemoteStatus),
     /// Answer to [`Action::Republish`].
     Republished,
     /// Answer to [`Action::Release`].
@@ -188,7 +188,7 @@ pub enum Action {
     /// Follows other owners from here; none: from the record's latest clip, for listeners here heard another streamer.
     FollowFrom(Option<Held>),
     /// Goes by what the record says.
-    Follow(Seen),
+    Follow(RemoteStatus),
     /// Writes `streamerConnected`.
     WriteFlag(bool),
     /// Has all nodes look at the livestream, should this one die.

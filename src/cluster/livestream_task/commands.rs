@@ -2,12 +2,12 @@
 
 use tokio::time::Instant;
 
-use super::super::Seen as Relayed;
+use super::super::RemoteStatus as Relayed;
 use super::super::frame;
 use super::super::link::Unpublished;
 use super::super::records::{Claimed, Phase, Publication, Record};
 use super::{InFlight, LivestreamTask, TO_BEGIN};
-use crate::broadcast::ownership::{Action, Condition, Goodbye, Input, Renewal, Seen};
+use crate::broadcast::ownership::{Action, Condition, Goodbye, Input, RemoteStatus, Renewal};
 
 impl LivestreamTask {
     /// Performs an action; the answer, if it is a command.
@@ -98,7 +98,7 @@ impl LivestreamTask {
             self.enrol().await;
             self.subscribe(false).await;
         }
-        let seen = Seen {
+        let seen = RemoteStatus {
             is_restored: answer.is_restored,
             ..self.seen(&record)
         };
@@ -107,7 +107,7 @@ impl LivestreamTask {
     }
 
     /// What a record means here.
-    pub(super) fn seen(&mut self, record: &Record) -> Seen {
+    pub(super) fn seen(&mut self, record: &Record) -> RemoteStatus {
         // An older epoch than one that is known: Redis was started from an old copy, and the owner writes it again.
         let followed = self.follower.last().map(|(epoch, _)| epoch);
         let is_old = followed.max(self.ownership.held()) > Some(record.epoch);
@@ -121,7 +121,7 @@ impl LivestreamTask {
         if !matches!(condition, Condition::Missing | Condition::Unsettled) {
             self.missing_since = None;
         }
-        Seen {
+        RemoteStatus {
             epoch: record.epoch,
             condition,
             sequence: record.sequence,

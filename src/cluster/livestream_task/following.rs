@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::super::Seen as Relayed;
+use super::super::RemoteStatus as Relayed;
 use super::super::follower::{Position, Verdict};
 use super::super::frame::{self, Message, RemoteClip};
 use super::super::records::Phase;

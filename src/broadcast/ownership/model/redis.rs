@@ -67,9 +67,9 @@ impl Memory {
     }
 
     /// What a node reads.
-    pub(super) fn seen(&self, node: usize) -> Seen {
+    pub(super) fn seen(&self, node: usize) -> RemoteStatus {
         let Some(record) = &self.record else {
-            return Seen {
+            return RemoteStatus {
                 epoch: 0,
                 condition: if self.is_unsettled {
                     Condition::Unsettled
@@ -81,7 +81,7 @@ impl Memory {
                 is_restored: false,
             };
         };
-        Seen {
+        RemoteStatus {
             epoch: record.epoch,
             condition: match record.phase {
                 Phase::Live => Condition::Live,
@@ -115,7 +115,7 @@ impl Memory {
             }
         }
         let seen = self.seen(node);
-        Input::Observed(Seen {
+        Input::Observed(RemoteStatus {
             is_restored,
             ..seen
         })

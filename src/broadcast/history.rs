@@ -10,15 +10,15 @@ use super::Clip;
 /// **Invariant**: the clips are consecutive, the last is the latest of the livestream; there are at most `max_clips`,
 /// and, unless it is a single one, they weigh at most `max_bytes`.
 #[derive(Debug)]
-pub struct Backlog {
+pub struct History {
     clips: VecDeque<Arc<Clip>>,
     bytes: usize,
     max_clips: usize,
     max_bytes: usize,
 }
 
-impl Backlog {
-    /// An empty backlog; `max_clips` of 0 keeps none.
+impl History {
+    /// An empty history; `max_clips` of 0 keeps none.
     pub fn new(max_clips: usize, max_bytes: usize) -> Self {
         Self {
             clips: VecDeque::new(),
@@ -55,16 +55,16 @@ mod tests {
     use super::*;
 
     fn kept(max_clips: usize, max_bytes: usize, sizes: &[usize]) -> Vec<u64> {
-        let mut backlog = Backlog::new(max_clips, max_bytes);
+        let mut history = History::new(max_clips, max_bytes);
         for (sequence, size) in (1..).zip(sizes) {
             let bytes = vec![0; *size].into();
-            backlog.push(Arc::new(Clip {
+            history.push(Arc::new(Clip {
                 sequence,
                 bytes,
                 accepted_at: Instant::now(),
             }));
         }
-        backlog.clips().map(|clip| clip.sequence).collect()
+        history.clips().map(|clip| clip.sequence).collect()
     }
 
     #[test]

@@ -40,7 +40,7 @@ impl Overdue {
 
 /// How long a connection may keep others waiting.
 #[derive(Debug, Clone, Copy)]
-pub struct Patience {
+pub struct Timeouts {
     /// For a request's headers.
     pub headers: Duration,
     /// For the next request.

@@ -53,14 +53,14 @@ pub fn bind(address: SocketAddr, send_buffer_bytes: u32) -> io::Result<std::net:
 }
 
 /// See the module.
-pub struct ClientListener {
+pub struct TcpAcceptor {
     tcp: TcpListener,
     options: SocketOptions,
     connections: Arc<Connections>,
     seldom: Seldom,
 }
 
-impl ClientListener {
+impl TcpAcceptor {
     /// Takes connections from a socket that listens already.
     pub fn new(
         tcp: std::net::TcpListener,
@@ -111,7 +111,7 @@ pub(super) fn set_up_web_socket(tcp: &TcpStream, user_timeout: Duration) -> io::
     socket.set_tcp_user_timeout(Some(user_timeout))
 }
 
-impl axum::serve::Listener for ClientListener {
+impl axum::serve::Listener for TcpAcceptor {
     type Io = HttpIo;
     type Addr = SocketAddr;
 
@@ -159,10 +159,10 @@ impl axum::serve::Listener for ClientListener {
 
 /// The connection that a request came on, as a request extension.
 #[derive(Clone)]
-pub struct Via(pub Arc<Connection>);
+pub struct RequestConnection(pub Arc<Connection>);
 
-impl Connected<IncomingStream<'_, ClientListener>> for Via {
-    fn connect_info(stream: IncomingStream<'_, ClientListener>) -> Self {
+impl Connected<IncomingStream<'_, TcpAcceptor>> for RequestConnection {
+    fn connect_info(stream: IncomingStream<'_, TcpAcceptor>) -> Self {
         Self(stream.io().connection().clone())
     }
 }
@@ -173,7 +173,7 @@ mod tests {
 
     use super::*;
     use crate::metrics::Metrics;
-    use crate::transport::{ConnectionLimits, Patience, QueueBounds};
+    use crate::transport::{ConnectionLimits, QueueBounds, Timeouts};
 
     #[tokio::test]
     async fn web_socket_is_not_probed_and_http_is_probed_often() {
@@ -181,7 +181,7 @@ mod tests {
         let limits = ConnectionLimits {
             max: 1,
             max_per_address: 1,
-            patience: Patience {
+            timeouts: Timeouts {
                 headers: time,
                 idle: time,
                 stall: time,
@@ -199,7 +199,7 @@ mod tests {
         };
         let tcp = bind(([127, 0, 0, 1], 0).into(), options.send_buffer_bytes).unwrap();
         let address = tcp.local_addr().unwrap();
-        let mut listener = ClientListener::new(tcp, options, connections).unwrap();
+        let mut listener = TcpAcceptor::new(tcp, options, connections).unwrap();
         let _client = std::net::TcpStream::connect(address).unwrap();
         let (io, _) = listener.accept().await;
         let socket = io.connection().socket();

@@ -41,11 +41,11 @@ type Fetch<T> = Box<dyn Fn() -> BoxFuture<'static, Result<Fetched<T>, Failure>> 
 type Flight<T> = Shared<BoxFuture<'static, Result<Arc<T>, Failure>>>;
 
 /// A value that is kept; cheap to clone.
-pub struct Kept<T> {
+pub struct RefreshCache<T> {
     inner: Arc<Inner<T>>,
 }
 
-impl<T> Clone for Kept<T> {
+impl<T> Clone for RefreshCache<T> {
     fn clone(&self) -> Self {
         Self {
             inner: Arc::clone(&self.inner),
@@ -75,7 +75,7 @@ struct Held<T> {
     usable_until: Instant,
 }
 
-impl<T: Send + Sync + 'static> Kept<T> {
+impl<T: Send + Sync + 'static> RefreshCache<T> {
     /// Nothing yet; `fetch` brings the value when it is first asked for.
     pub fn new<F>(fetch: impl Fn() -> F + Send + Sync + 'static) -> Self
     where
@@ -211,11 +211,11 @@ mod tests {
     const USABLE: Duration = Duration::from_mins(5);
 
     /// A value that counts its fetches, and the switch that makes them fail.
-    fn counted() -> (Kept<u32>, Arc<AtomicU32>, Arc<AtomicU32>) {
+    fn counted() -> (RefreshCache<u32>, Arc<AtomicU32>, Arc<AtomicU32>) {
         let (count, broken) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
         let kept = {
             let (count, broken) = (Arc::clone(&count), Arc::clone(&broken));
-            Kept::new(move || {
+            RefreshCache::new(move || {
                 let value = count.fetch_add(1, Ordering::SeqCst) + 1;
                 let fails = broken.load(Ordering::SeqCst) > 0;
                 async move {
@@ -302,7 +302,7 @@ mod tests {
         let count = Arc::new(AtomicU32::new(0));
         let kept = {
             let count = Arc::clone(&count);
-            Kept::new(move || {
+            RefreshCache::new(move || {
                 let first = count.fetch_add(1, Ordering::SeqCst) == 0;
                 async move {
                     assert!(!first, "a panic on purpose");

@@ -20,8 +20,8 @@ use crate::broadcast::{LivestreamId, Role};
 use crate::identity::{Caller, IdentityError, Return, TokenHash};
 use crate::transport::Occupancy;
 
-/// What both kinds of seat know of who sits there. Dropping it without a word counts as the loss of its transport.
-pub(super) struct Bearer {
+/// What both kinds of listener know of who sits there. Dropping it without a word counts as the loss of its transport.
+pub(super) struct Admission {
     sockets: Sockets,
     pub(super) role: Role,
     pub(super) livestream: LivestreamId,
@@ -37,7 +37,7 @@ pub(super) struct Bearer {
     _occupancy: Occupancy,
 }
 
-impl Bearer {
+impl Admission {
     pub(super) fn new(
         attempt: Attempt<'_>,
         livestream: LivestreamId,
@@ -49,7 +49,7 @@ impl Bearer {
             user: caller.user.clone(),
             role: attempt.role,
             livestream: livestream.clone(),
-            token: TokenHash::of(&attempt.claim.token),
+            token: TokenHash::of(&attempt.credentials.token),
         };
         sockets.0.identity.enter(&back);
         sockets.0.relay.remember_return(&back);
@@ -59,7 +59,7 @@ impl Bearer {
             livestream,
             caller,
             back: Mutex::new(Some(back)),
-            text: Mutex::new(text_to_keep(attempt.role, &attempt.claim.token)),
+            text: Mutex::new(text_to_keep(attempt.role, &attempt.credentials.token)),
             checking: AtomicBool::new(false),
             _counted: counted,
             _occupancy: attempt.occupancy,
@@ -135,7 +135,7 @@ impl Bearer {
     }
 }
 
-impl Drop for Bearer {
+impl Drop for Admission {
     fn drop(&mut self) {
         self.lost();
     }
@@ -146,21 +146,21 @@ fn text_to_keep(role: Role, token: &str) -> Option<SecretString> {
     (role == Role::Streamer).then(|| token.into())
 }
 
-/// Registers what both kinds of socket may send: the event `token`, and events that nobody knows. `bearer` finds who
+/// Registers what both kinds of socket may send: the event `token`, and events that nobody knows. `admission` finds who
 /// sits behind a socket, once it was let in.
 pub(super) fn register(
     sockets: &Sockets,
     socket: &SocketRef,
-    bearer: fn(&SocketRef) -> Option<Arc<Bearer>>,
+    admission: fn(&SocketRef) -> Option<Arc<Admission>>,
 ) {
     let room = sockets.clone();
     socket.on(
         wire::TOKEN,
         async move |socket: SocketRef, TryData(token): TryData<(String,)>, callback: Callback| {
             let token = token.ok().map(|(token,)| token);
-            let said = match bearer(&socket) {
-                // The seat may be given up meanwhile: only the bearer is held.
-                Some(bearer) => bearer.refresh(token).await,
+            let said = match admission(&socket) {
+                // The listener may be given up meanwhile: only the admission is held.
+                Some(admission) => admission.refresh(token).await,
                 None => Ack::error(wire::TOKEN_INVALID),
             };
             room.answer(callback, &said);
@@ -169,7 +169,7 @@ pub(super) fn register(
     let room = sockets.clone();
     socket.on_fallback(
         move |socket: SocketRef, Event(event): Event, callback: Callback| {
-            room.unknown_event(&socket, &event, bearer(&socket).as_deref(), callback);
+            room.unknown_event(&socket, &event, admission(&socket).as_deref(), callback);
             std::future::ready(())
         },
     );
@@ -180,7 +180,7 @@ impl Sockets {
         &self,
         socket: &SocketRef,
         event: &str,
-        bearer: Option<&Bearer>,
+        admission: Option<&Admission>,
         callback: Callback,
     ) {
         /// Of a name that need not be one.
@@ -190,9 +190,9 @@ impl Sockets {
         bad_input.with_label_values(&["unknown_event"]).inc();
         tracing::debug!(
             socket.id = socket.id.as_str(),
-            role = bearer.map(|it| it.role.as_str()),
-            livestream.id = bearer.map(|it| it.livestream.as_str()),
-            user.id = bearer.map(|it| it.caller.user.as_str()),
+            role = admission.map(|it| it.role.as_str()),
+            livestream.id = admission.map(|it| it.livestream.as_str()),
+            user.id = admission.map(|it| it.caller.user.as_str()),
             event,
             "an event that is not known"
         );

@@ -21,23 +21,23 @@ use crate::transport::Session;
 const MESSAGES: u64 = 2;
 
 /// A clip that was relayed here and is on its way to other nodes.
-pub(super) struct Promise {
+pub(super) struct PendingAck {
     pub(super) ticket: Ticket,
     pub(super) listeners: usize,
     pub(super) callback: Callback,
 }
 
 /// See the module.
-pub(super) struct Promises {
+pub(super) struct PendingAcks {
     sockets: Sockets,
     socket: SocketId,
     session: Arc<Session>,
     user: UserId,
     // Without a cluster there is nothing to wait for, and no task.
-    open: OnceLock<mpsc::UnboundedSender<Promise>>,
+    open: OnceLock<mpsc::UnboundedSender<PendingAck>>,
 }
 
-impl Promises {
+impl PendingAcks {
     pub(super) fn new(
         sockets: &Sockets,
         socket: SocketId,
@@ -54,41 +54,41 @@ impl Promises {
     }
 
     /// Answers an upload when its clip is published, after those before it.
-    pub(super) fn keep(&self, promise: Promise) {
+    pub(super) fn keep(&self, pending_ack: PendingAck) {
         let open = self.open.get_or_init(|| {
             // Its bound is the session's: what is owed counts.
-            let (open, promises) = mpsc::unbounded_channel();
-            let teller = Teller {
+            let (open, pending_acks) = mpsc::unbounded_channel();
+            let task = AckTask {
                 sockets: self.sockets.clone(),
                 socket: self.socket,
                 session: self.session.clone(),
                 user: self.user.clone(),
             };
-            tokio::spawn(teller.run(promises));
+            tokio::spawn(task.run(pending_acks));
             open
         });
         self.session.pressure.owe(MESSAGES);
-        if open.send(promise).is_err() {
+        if open.send(pending_ack).is_err() {
             // The task ends after this sender only, or with the runtime.
             self.session.pressure.settle(MESSAGES);
         }
     }
 }
 
-struct Teller {
+struct AckTask {
     sockets: Sockets,
     socket: SocketId,
     session: Arc<Session>,
     user: UserId,
 }
 
-impl Teller {
-    async fn run(self, mut promises: mpsc::UnboundedReceiver<Promise>) {
-        while let Some(Promise {
+impl AckTask {
+    async fn run(self, mut pending_acks: mpsc::UnboundedReceiver<PendingAck>) {
+        while let Some(PendingAck {
             ticket,
             listeners,
             callback,
-        }) = promises.recv().await
+        }) = pending_acks.recv().await
         {
             let said = match ticket.await.unwrap_or(Err(Unpublished::Away)) {
                 Ok(sequence) => {

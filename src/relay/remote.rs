@@ -1,4 +1,4 @@
-//! What other nodes change here: their clips, how their shows are going, and who holds what.
+//! What other nodes change here: their clips, how their livestreams are going, and who holds what.
 //!
 //! **Invariant**: a clip from another node takes the way of one that was uploaded here, under the same lock; while the
 //! streamer is here, nothing from elsewhere is handed on.
@@ -9,14 +9,14 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::{Ended, Relay, SocketId, fan_out, lock};
-use crate::broadcast::{LivestreamId, Word};
-use crate::cluster::{Glance, Phase, Seen, Standing};
+use crate::broadcast::{LivestreamId, RemoteState};
+use crate::cluster::{Phase, RecordSummary, RemoteStatus, Standing};
 
 impl Relay {
     /// How a livestream is going over all nodes, if it has started and anybody can be asked.
-    pub async fn look_elsewhere(&self, id: &LivestreamId) -> Option<Glance> {
-        let glance = self.0.cluster.as_ref()?.look(id).await.ok()?;
-        glance.phase.is_started().then_some(glance)
+    pub async fn look_up_in_cluster(&self, id: &LivestreamId) -> Option<RecordSummary> {
+        let summary = self.0.cluster.as_ref()?.look(id).await.ok()?;
+        summary.phase.is_started().then_some(summary)
     }
 
     /// How a livestream stands here.
@@ -24,15 +24,15 @@ impl Relay {
         let Some(found) = self.find(id) else {
             return Standing::Elsewhere;
         };
-        let show = lock(&found);
-        let live = show.livestream.is_live_here();
+        let active = lock(&found);
+        let live = active.livestream.is_live_here();
         if live && !self.0.stopping.load(Ordering::SeqCst) {
             return Standing::Live {
-                aired: show.livestream.has_aired(),
+                aired: active.livestream.has_aired(),
             };
         }
-        let awaited = live || show.livestream.deadline().is_some();
-        if awaited && show.livestream.is_started() {
+        let awaited = live || active.livestream.deadline().is_some();
+        if awaited && active.livestream.is_started() {
             Standing::Grace
         } else {
             Standing::Elsewhere
@@ -46,37 +46,37 @@ impl Relay {
     }
 
     /// Hands a clip of another node on to everybody who listens here.
-    pub fn hand_on(&self, id: &LivestreamId, bytes: Bytes, now: Instant) {
+    pub fn accept_remote_clip(&self, id: &LivestreamId, bytes: Bytes, now: Instant) {
         // An older version may publish an empty one.
         let Some(found) = self.find(id).filter(|_| !bytes.is_empty()) else {
             return;
         };
-        let mut show = lock(&found);
-        let Some(clip) = show.livestream.hand_on(bytes, now) else {
+        let mut active = lock(&found);
+        let Some(clip) = active.livestream.accept_remote_clip(bytes, now) else {
             return;
         };
-        show.story.begin(now);
-        show.story.clip(clip.bytes.len());
-        let audience = show.push(&clip, now);
-        drop(show);
+        active.story.begin(now);
+        active.story.clip(clip.bytes.len());
+        let audience = active.push(&clip, now);
+        drop(active);
         tracing::debug!(livestream.id = %id, bytes = clip.bytes.len(), listeners = audience.len(), "clip from another node");
         fan_out::flush(audience, &self.0.metrics.fan_out);
     }
 
     /// Goes by what was seen of a livestream over all nodes.
-    pub fn follow(&self, id: &LivestreamId, seen: Seen, now: Instant) -> Option<Ended> {
+    pub fn follow(&self, id: &LivestreamId, seen: RemoteStatus, now: Instant) -> Option<Ended> {
         let found = self.find(id)?;
-        let mut show = lock(&found);
-        show.elsewhere = seen.elsewhere;
-        let listeners = show.count();
-        show.story.listeners(listeners);
+        let mut active = lock(&found);
+        active.elsewhere = seen.elsewhere;
+        let listeners = active.count();
+        active.story.listeners(listeners);
         let word = word(seen.phase?, now);
-        if !show.livestream.follow(word, now) {
+        if !active.livestream.follow(word, now) {
             return None;
         }
-        let listeners = show.take_listeners();
-        show.story.tell(id, "ended elsewhere", now);
-        drop(show);
+        let listeners = active.take_listeners();
+        active.story.tell(id, "ended elsewhere", now);
+        drop(active);
         self.forget(id, &found);
         self.event("ended_elsewhere");
         Some(Ended {
@@ -88,27 +88,27 @@ impl Relay {
     /// Another node holds the livestream; who was its streamer here.
     pub fn yield_to_other(&self, id: &LivestreamId) -> Option<SocketId> {
         let found = self.find(id)?;
-        let mut show = lock(&found);
-        if !show.livestream.yield_to_other() {
+        let mut active = lock(&found);
+        if !active.livestream.yield_to_other() {
             return None;
         }
-        let streamer = show.streamer.take();
-        drop(show);
+        let streamer = active.streamer.take();
+        drop(active);
         self.event("taken_over");
         tracing::info!(livestream.id = %id, "livestream taken over by another node");
         streamer
     }
 
-    /// A show is over, and it falls to this node to write that down.
-    pub fn is_over(&self, id: &LivestreamId) {
+    /// A livestream is over, and it falls to this node to write that down.
+    pub fn write_ended(&self, id: &LivestreamId) {
         self.0.directory.set_streamer_connected(id, false);
     }
 
-    /// Writes down once more that a show is live here: another node may have written the end of the one before since.
-    pub fn is_still_live(&self, id: &LivestreamId) {
+    /// Writes down once more that a livestream is live here: another node may have written the end of the one before since.
+    pub fn write_live_again(&self, id: &LivestreamId) {
         let Some(found) = self.find(id) else { return };
-        let show = lock(&found);
-        let live = show.livestream.is_live_here() && show.livestream.has_aired();
+        let active = lock(&found);
+        let live = active.livestream.is_live_here() && active.livestream.has_aired();
         if live && !self.0.stopping.load(Ordering::SeqCst) {
             self.0.directory.set_streamer_connected(id, true);
         }
@@ -127,11 +127,11 @@ impl Relay {
     }
 }
 
-pub(super) fn word(phase: Phase, now: Instant) -> Word {
+pub(super) fn word(phase: Phase, now: Instant) -> RemoteState {
     match phase {
-        Phase::Live => Word::Live,
-        Phase::Grace(left) => Word::Grace(now + left),
-        Phase::Ended => Word::Ended,
-        Phase::Unknown => Word::Nothing,
+        Phase::Live => RemoteState::Live,
+        Phase::Grace(left) => RemoteState::Grace(now + left),
+        Phase::Ended => RemoteState::Ended,
+        Phase::Unknown => RemoteState::Unknown,
     }
 }
