@@ -280,7 +280,7 @@ impl Identity {
 
     /// How many may come back, and how many were forgotten for being too many.
     pub fn returns(&self) -> (usize, u64) {
-        self.window(|it| it.count())
+        self.window(|it| it.count(Instant::now()))
     }
 
     /// Who may come back if this process ends now.

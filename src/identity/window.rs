@@ -237,8 +237,10 @@ impl ReturnWindow {
         rights.any(|right| right.open > 0 || right.at.is_some_and(in_time))
     }
 
-    /// How many rights there are, and how many were dropped for there being too many.
-    pub(super) fn count(&self) -> (usize, u64) {
+    /// How many rights there are, and how many were dropped for there being too many. Called every second, so that
+    /// nothing that has run out is kept until the next loss.
+    pub(super) fn count(&mut self, now: Instant) -> (usize, u64) {
+        self.expire(now);
         (self.users.values().map(Vec::len).sum(), self.evicted)
     }
 

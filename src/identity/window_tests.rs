@@ -60,7 +60,7 @@ fn open_socket_lets_its_successor_in() {
     window.enter(&ada());
     window.leave(&ada());
     assert!(!window.lets_in(&ada(), now), "all have left for good");
-    assert_eq!(window.count(), (0, 0));
+    assert_eq!(window.count(now), (0, 0));
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn one_user_evicts_nobody_else() {
     assert!(window.lets_in(&ada(), now));
     assert!(window.lets_in(&to("eve", Role::Listener, "a", "999"), now));
     assert!(!window.lets_in(&to("eve", Role::Listener, "a", "995"), now));
-    assert_eq!(window.count(), (5, 996));
+    assert_eq!(window.count(now), (5, 996));
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn rights_are_bounded_in_all() {
         let user = number.to_string();
         lost(&mut window, &to(&user, Role::Listener, "a", "token"), now);
     }
-    assert_eq!(window.count(), (20, 10));
+    assert_eq!(window.count(now), (20, 10));
     assert_eq!(window.lost.len(), 20);
     assert!(!window.lets_in(&to("9", Role::Listener, "a", "token"), now));
     assert!(window.lets_in(&to("10", Role::Listener, "a", "token"), now));
@@ -129,7 +129,7 @@ fn old_rights_are_forgotten() {
     lost(&mut window, &ada(), now);
     let bob = to("bob", Role::Listener, "a", "token");
     lost(&mut window, &bob, now + LENGTH * 2);
-    assert_eq!(window.count(), (1, 0));
+    assert_eq!(window.count(now), (1, 0));
 }
 
 #[test]
@@ -151,5 +151,15 @@ fn rights_are_handed_over_with_their_age() {
     assert!(!after.lets_in(&bob, later + LENGTH / 2));
     let mut late = window(20, 4);
     late.take_over(&rights, LENGTH, later);
-    assert_eq!(late.count(), (0, 0));
+    assert_eq!(late.count(now), (0, 0));
+}
+
+#[test]
+fn right_that_has_run_out_is_not_counted() {
+    let now = Instant::now();
+    let mut window = window(10, 10);
+    lost(&mut window, &ada(), now);
+    assert_eq!(window.count(now + LENGTH), (1, 0));
+    assert_eq!(window.count(now + LENGTH * 2), (0, 0));
+    assert!(window.users.is_empty() && window.lost.is_empty());
 }
