@@ -150,5 +150,4 @@ fn part<T: DeserializeOwned>(text: &str) -> Option<T> {
 }
 
 #[cfg(test)]
-#[path = "claims_tests.rs"]
 mod tests;

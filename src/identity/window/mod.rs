@@ -307,5 +307,4 @@ impl ReturnWindow {
 }
 
 #[cfg(test)]
-#[path = "window_tests.rs"]
 mod tests;

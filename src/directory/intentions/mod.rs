@@ -142,5 +142,4 @@ impl<K: Hash + Eq + Clone> Intentions<K> {
 }
 
 #[cfg(test)]
-#[path = "intentions_tests.rs"]
 mod tests;
