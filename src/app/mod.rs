@@ -8,10 +8,11 @@ mod left_behind;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -211,7 +212,7 @@ impl App {
             "server.health_listen",
         )?;
         let addresses = (clients.local_addr()?, health.local_addr()?);
-        let ports = Ports {
+        let bound = Ports {
             clients: TcpAcceptor::new(clients, options.clone(), connections.clone())?,
             routes: client::layered(socket_io, routes, server)?,
             health: TcpAcceptor::new(health, options, health_connections.clone())?,
@@ -233,7 +234,7 @@ impl App {
             metrics,
             connections,
             health_connections,
-            ports: Mutex::new(Some(ports)),
+            ports: Mutex::new(Some(bound)),
             addresses,
             stopping: CancellationToken::new(),
             failed,
@@ -263,11 +264,7 @@ impl App {
 
     /// Tells when a server task ended that should not have. Taken once.
     pub fn failure(&self) -> mpsc::Receiver<String> {
-        let taken = self
-            .failure
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let taken = self.failure.lock().take();
         taken.unwrap_or_else(|| mpsc::channel(1).1)
     }
 
@@ -291,11 +288,7 @@ impl App {
 
     /// Serves both ports from now on.
     pub fn serve(&self) {
-        let taken = self
-            .ports
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let taken = self.ports.lock().take();
         let Some(Ports {
             clients,
             routes,

@@ -3,7 +3,9 @@
 //! **Invariant**: it holds the livestreams it was made with and those that were created since, at most [`MOST`].
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::Entry;
 use crate::broadcast::{LivestreamId, UserId};
@@ -54,6 +56,6 @@ impl Memory {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<LivestreamId, Entry>> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+        self.entries.lock()
     }
 }

@@ -11,8 +11,9 @@
 use std::collections::BTreeSet;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use prometheus::IntCounter;
 use serde::{Deserialize, Serialize};
 
@@ -177,10 +178,7 @@ impl Remembered {
     }
 
     fn lock(&self) -> MutexGuard<'_, Set> {
-        self.inner
-            .set
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.inner.set.lock()
     }
 }
 

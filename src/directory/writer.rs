@@ -3,10 +3,11 @@
 //! **Invariant**: two attempts for one livestream are never under way at once; an intention is given up only when its
 //! document is gone or Firestore will never take it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use rand::Rng as _;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -217,9 +218,6 @@ impl Writer {
     }
 
     fn lock(&self) -> MutexGuard<'_, Intentions<LivestreamId>> {
-        self.inner
-            .intentions
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.inner.intentions.lock()
     }
 }

@@ -5,10 +5,11 @@
 //!
 //! **Invariant**: a token is never shown; while one is usable nobody waits for the next.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use jsonwebtoken::{Algorithm, Header};
+use parking_lot::RwLock;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
@@ -77,14 +78,11 @@ impl Access {
     pub fn reload(&self, credentials: Credentials, config: &config::Google) {
         let account = credentials.account;
         let tokens = source(&self.client, &self.emulators, account, config);
-        *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = tokens;
+        *self.tokens.write() = tokens;
     }
 
     fn tokens(&self) -> Option<RefreshCache<HeaderValue>> {
-        self.tokens
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.tokens.read().clone()
     }
 
     /// The value of the `Authorization` header.

@@ -6,9 +6,10 @@
 //! **Invariant**: a call waits for its turn for at most `google.request_timeout`, and ends within as long again; the
 //! wait for a turn is never taken for a failure of the dependency, and calls of one [`Lane`] never wait for another's.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
 use reqwest::RequestBuilder;
 use serde::de::DeserializeOwned;
@@ -273,7 +274,7 @@ impl Client {
 
     fn with<R>(&self, dependency: Dependency, act: impl FnOnce(&mut Circuit) -> R) -> R {
         let circuit = &self.inner.circuits[dependency as usize];
-        act(&mut circuit.lock().unwrap_or_else(PoisonError::into_inner))
+        act(&mut circuit.lock())
     }
 }
 

@@ -1,8 +1,8 @@
 //! A trouble that may come often, and is logged once a minute at most.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 const INTERVAL: Duration = Duration::from_mins(1);
@@ -18,7 +18,7 @@ impl Complaint {
     /// Whether the trouble is to be logged now; then not again for a minute.
     pub fn is_due(&self) -> bool {
         let now = Instant::now();
-        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut latest = self.latest.lock();
         let due = latest.is_none_or(|at| now >= at + INTERVAL);
         if due {
             *latest = Some(now);

@@ -5,11 +5,12 @@
 //! **Invariant**: whoever asks while the value is usable gets it without waiting; all who wait share one fetch, and
 //! its failure.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use super::Failure;
@@ -192,10 +193,7 @@ impl<T: Send + Sync + 'static> RefreshCache<T> {
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {
-        self.inner
-            .state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.inner.state.lock()
     }
 }
 

@@ -1,7 +1,7 @@
 //! The health port: is it up, is it ready, how is it going.
 
 use std::fmt::Write as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -9,6 +9,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
+use parking_lot::Mutex;
 use tower_http::timeout::TimeoutLayer;
 
 use crate::metrics::Metrics;
@@ -46,7 +47,7 @@ impl Readiness {
     }
 
     fn set(&self, phase: Phase) {
-        *self.0.phase.lock().unwrap_or_else(PoisonError::into_inner) = phase;
+        *self.0.phase.lock() = phase;
     }
 
     /// Clients are served from now on.
@@ -65,7 +66,7 @@ impl Readiness {
     }
 
     fn answer(&self) -> (StatusCode, String) {
-        let phase = *self.0.phase.lock().unwrap_or_else(PoisonError::into_inner);
+        let phase = *self.0.phase.lock();
         match phase {
             Phase::Starting => (
                 StatusCode::SERVICE_UNAVAILABLE,

@@ -12,9 +12,10 @@ mod lookup;
 mod signer;
 mod window;
 
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use parking_lot::{Mutex, RwLock};
 use tokio::time::Instant;
 
 pub use lookup::{ApiKey, Standing};
@@ -121,11 +122,7 @@ impl Identity {
     /// Takes up another API key.
     pub fn reload(&self, access: &Access, config: &config::Config, api_key: Option<ApiKey>) {
         let lookup = api_key.map(|api_key| Arc::new(Lookup::new(access, config, api_key)));
-        *self
-            .inner
-            .lookup
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = lookup;
+        *self.inner.lookup.write() = lookup;
     }
 
     /// The tokens of `signer`, for the demo.
@@ -257,10 +254,7 @@ impl Identity {
 
     fn lookup(&self) -> Option<Arc<Lookup>> {
         let lookup = &self.inner.lookup;
-        lookup
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        lookup.read().clone()
     }
 
     /// A socket is let in with this token.
@@ -306,6 +300,6 @@ impl Identity {
 
     fn window<R>(&self, act: impl FnOnce(&mut ReturnWindow) -> R) -> R {
         let window = &self.inner.window;
-        act(&mut window.lock().unwrap_or_else(PoisonError::into_inner))
+        act(&mut window.lock())
     }
 }

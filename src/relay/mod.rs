@@ -18,9 +18,11 @@ mod streaming;
 mod uploads;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
+
+use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use crate::broadcast::{
     ListenerId, Livestream, LivestreamError, LivestreamId, LivestreamLimits, State,
@@ -120,10 +122,7 @@ impl Relay {
     }
 
     fn livestreams(&self) -> MutexGuard<'_, HashMap<LivestreamId, Arc<Mutex<ActiveLivestream>>>> {
-        self.0
-            .livestreams
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.0.livestreams.lock()
     }
 
     fn find(&self, id: &LivestreamId) -> Option<Arc<Mutex<ActiveLivestream>>> {
@@ -299,16 +298,12 @@ impl Relay {
 
     /// Takes other quotas. Credit that was used is forgotten.
     pub fn set_quota(&self, upload: &crate::config::Upload) {
-        *self.0.quota.write().unwrap_or_else(PoisonError::into_inner) = UploadQuota::new(upload);
+        *self.0.quota.write() = UploadQuota::new(upload);
     }
 
     /// Forgets streamers whose credit is whole again.
     pub fn reclaim(&self) {
-        self.0
-            .quota
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .reclaim();
+        self.0.quota.read().reclaim();
     }
 }
 
@@ -366,5 +361,5 @@ impl ActiveLivestream {
 }
 
 fn lock(active: &Mutex<ActiveLivestream>) -> MutexGuard<'_, ActiveLivestream> {
-    active.lock().unwrap_or_else(PoisonError::into_inner)
+    active.lock()
 }

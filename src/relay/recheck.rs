@@ -2,8 +2,10 @@
 //!
 //! **Invariant**: a livestream is ended only as it was when it was looked at: one whose streamer has come since is left.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Instant;
+
+use parking_lot::Mutex;
 
 use super::{ActiveLivestream, Ended, Relay, SocketId, lock};
 use crate::broadcast::{Epoch, LivestreamId, UserId};

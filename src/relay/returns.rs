@@ -4,10 +4,10 @@
 //! next round, three of which fit into the return window.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::Relay;
@@ -20,16 +20,16 @@ const QUEUE: usize = 4096;
 /// Users that Redis is told of at the same time.
 const AT_ONCE: usize = 32;
 
-pub(super) enum RemoteState {
+pub(super) enum ReturnNotice {
     Remember(Return),
     Forget(Return),
 }
 
 /// What is to be told, until a task does.
 pub(super) struct Words {
-    queue: mpsc::Sender<RemoteState>,
+    queue: mpsc::Sender<ReturnNotice>,
     // Taken by the task that tells.
-    queued: Mutex<Option<mpsc::Receiver<RemoteState>>>,
+    queued: Mutex<Option<mpsc::Receiver<ReturnNotice>>>,
 }
 
 impl Words {
@@ -56,25 +56,24 @@ impl Relay {
 
     /// A client may come back: it is let in, or was lost.
     pub fn remember_return(&self, to: &Return) {
-        self.tell(RemoteState::Remember(to.clone()));
+        self.tell(ReturnNotice::Remember(to.clone()));
     }
 
     /// A client has left for good.
     pub fn forget_return(&self, to: &Return) {
-        self.tell(RemoteState::Forget(to.clone()));
+        self.tell(ReturnNotice::Forget(to.clone()));
     }
 
-    fn tell(&self, word: RemoteState) {
+    fn tell(&self, notice: ReturnNotice) {
         // Full while Redis is slow: who is present is told with the next round, and who has left is forgotten in time.
-        if self.is_clustered() && self.0.returns.queue.try_send(word).is_err() {
+        if self.is_clustered() && self.0.returns.queue.try_send(notice).is_err() {
             tracing::debug!("Redis is told later who may come back");
         }
     }
 
     /// Tells Redis, for as long as the process lives; nothing without a cluster.
     pub async fn tell_returns(self, identity: Identity, window: Duration) {
-        let queued = self.0.returns.queued.lock();
-        let queued = queued.unwrap_or_else(PoisonError::into_inner).take();
+        let queued = self.0.returns.queued.lock().take();
         let (Some(mut queued), Some(cluster)) = (queued, self.0.cluster.clone()) else {
             return;
         };
@@ -90,7 +89,7 @@ impl Relay {
                     tell(&cluster, std::mem::take(&mut words)).await;
                 }
                 _ = round.tick() => {
-                    let present = identity.present().into_iter().map(RemoteState::Remember);
+                    let present = identity.present().into_iter().map(ReturnNotice::Remember);
                     tell(&cluster, present.collect()).await;
                 }
             }
@@ -98,13 +97,15 @@ impl Relay {
     }
 }
 
-async fn tell(cluster: &Cluster, words: Vec<RemoteState>) {
+async fn tell(cluster: &Cluster, words: Vec<ReturnNotice>) {
     let mut returns: HashMap<UserId, Vec<ReturnKey>> = HashMap::new();
     let mut forgotten = Vec::new();
     for word in words {
         match word {
-            RemoteState::Remember(to) => returns.entry(to.user.clone()).or_default().push(to.key()),
-            RemoteState::Forget(to) => forgotten.push(to),
+            ReturnNotice::Remember(to) => {
+                returns.entry(to.user.clone()).or_default().push(to.key());
+            }
+            ReturnNotice::Forget(to) => forgotten.push(to),
         }
     }
     // What fails is counted where commands are, and made up for by the next round.

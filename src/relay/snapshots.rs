@@ -2,11 +2,12 @@
 //!
 //! **Invariant**: a livestream that never went on air is not given out, and one that is taken up is in its grace.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 
 use super::{ActiveLivestream, Relay, lock};
 use crate::broadcast::{Livestream, LivestreamId, UserId};

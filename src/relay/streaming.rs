@@ -143,7 +143,7 @@ impl Relay {
 
     /// The streamer ends the livestream; none if it is no longer the streamer.
     pub fn end(&self, id: &LivestreamId, epoch: Epoch, now: Instant) -> Option<Ended> {
-        let found: Arc<std::sync::Mutex<ActiveLivestream>> = self.find(id)?;
+        let found: Arc<parking_lot::Mutex<ActiveLivestream>> = self.find(id)?;
         let mut active = lock(&found);
         active
             .livestream

@@ -2,7 +2,6 @@
 //!
 //! **Invariant**: a clip that is refused, for whatever reason, reaches nobody and takes no sequence.
 
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -96,11 +95,7 @@ impl Relay {
             return Err(UploadError::StaleEpoch);
         }
         let length = bytes.len();
-        self.0
-            .quota
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take(user, length)?;
+        self.0.quota.read().take(user, length)?;
         // Under the lock, so that what is left to the next process holds every clip that was taken.
         if self.0.stopping.load(Ordering::SeqCst) {
             return Err(UploadError::Stopping);

@@ -2,9 +2,10 @@
 //!
 //! **Invariant**: the user never changes; a fresh token of another user is refused.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use parking_lot::{Mutex, MutexGuard};
 use secrecy::SecretString;
 use socketioxide::adapter::LocalAdapter;
 use socketioxide::extract::{Event, SocketRef, TryData};
@@ -68,12 +69,11 @@ impl Admission {
 
     /// The streamer's latest token.
     pub(super) fn text(&self) -> Option<SecretString> {
-        let text = self.text.lock();
-        text.unwrap_or_else(PoisonError::into_inner).clone()
+        self.text.lock().clone()
     }
 
     fn back(&self) -> MutexGuard<'_, Option<Return>> {
-        self.back.lock().unwrap_or_else(PoisonError::into_inner)
+        self.back.lock()
     }
 
     /// The transport is gone: its client may come back with the same token for a while, though that may expire.
@@ -119,8 +119,7 @@ impl Admission {
         match checked {
             Ok(caller) if caller.user == self.caller.user => {
                 self.renew(&token);
-                *self.text.lock().unwrap_or_else(PoisonError::into_inner) =
-                    text_to_keep(self.role, &token);
+                *self.text.lock() = text_to_keep(self.role, &token);
                 Ack {
                     ok: true,
                     ..Ack::default()

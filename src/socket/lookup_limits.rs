@@ -12,9 +12,11 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use super::now;
 use super::wire::Refusal;
@@ -129,7 +131,7 @@ impl Drop for PendingLookup {
 }
 
 fn with<T, R>(tally: &Mutex<T>, act: impl FnOnce(&mut T) -> R) -> R {
-    act(&mut tally.lock().unwrap_or_else(PoisonError::into_inner))
+    act(&mut tally.lock())
 }
 
 /// What has failed within a minute, by key.
@@ -260,7 +262,7 @@ mod tests {
         assert!(limits.begin(&user("a"), HERE).is_err());
         pending.iter().for_each(PendingLookup::excuse);
         drop(pending);
-        assert!(limits.0.users.lock().expect("a lock").keys.is_empty());
+        assert!(limits.0.users.lock().keys.is_empty());
         for _ in 0..10 {
             limits.begin(&user("a"), HERE).expect("room").excuse();
         }
@@ -303,6 +305,6 @@ mod tests {
                     .expect("room"),
             );
         }
-        assert_eq!(limits.0.users.lock().expect("a lock").keys.len(), MOST);
+        assert_eq!(limits.0.users.lock().keys.len(), MOST);
     }
 }

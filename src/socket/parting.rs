@@ -13,9 +13,10 @@
 //!
 //! **Invariant**: a transport is closed only if it carries nothing else, or if this node cannot serve it any longer.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use socketioxide::extract::SocketRef;
 use tokio::time::Instant;
 
@@ -76,7 +77,7 @@ impl Sockets {
         let refusals = session.refused();
         match credentials {
             Some(credentials) if refusal.is_temporary() => {
-                self.let_in_later(role, socket, credentials)
+                self.let_in_later(role, socket, credentials);
             }
             _ if refusals >= self.0.max_refusals && !session.is_occupied() => {
                 // Whether it is still there or not: a client that leaves early to ask again is told no for good.
@@ -229,7 +230,7 @@ impl RefusalLog {
             Role::Streamer => streamers,
             Role::Listener => listeners,
         };
-        let mut budget = budget.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut budget = budget.lock();
         if budget.since.elapsed() >= Duration::from_mins(1) {
             budget.since = Instant::now();
             budget.left = self.per_minute;

@@ -4,8 +4,9 @@
 //! one is not remembered.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use prometheus::IntGaugeVec;
 
 use crate::broadcast::{LivestreamId, Role, UserId};
@@ -46,8 +47,7 @@ impl Users {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Key, u32>> {
-        let sockets = self.0.sockets.lock();
-        sockets.unwrap_or_else(PoisonError::into_inner)
+        self.0.sockets.lock()
     }
 
     /// Counts a socket; none if its user has as many as the limit. One that replaces another of the same user may always

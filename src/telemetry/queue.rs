@@ -4,9 +4,11 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
 use std::time::Duration;
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use prometheus::IntCounter;
 
 /// Cheap to clone: every handle feeds the same thread, which lives as long as the process.
@@ -67,12 +69,8 @@ impl Queue {
     /// Waits until all lines are written, but no longer than `timeout`.
     pub(super) fn flush(&self, timeout: Duration) {
         let busy = |state: &mut State| state.writing || !state.lines.is_empty();
-        drop(
-            self.0
-                .changed
-                .wait_timeout_while(self.state(), timeout, busy)
-                .unwrap_or_else(PoisonError::into_inner),
-        );
+        // Late or not: the caller goes on.
+        let _late = (self.0.changed).wait_while_for(&mut self.state(), busy, timeout);
     }
 
     fn run(&self, mut write: impl FnMut(&[u8]) -> io::Result<()>, report: impl Fn(u64)) -> ! {
@@ -95,11 +93,7 @@ impl Queue {
                 state.writing = true;
                 return line;
             }
-            state = self
-                .0
-                .changed
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            self.0.changed.wait(&mut state);
         }
     }
 
@@ -127,7 +121,7 @@ impl Queue {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.state.lock()
     }
 }
 

@@ -7,8 +7,9 @@
 //! bytes at the most.
 
 use std::future::poll_fn;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+
+use parking_lot::{Mutex, MutexGuard};
 
 /// Bytes of a client that are handled before it is asked again whether to read on.
 pub const READ_AT_ONCE: usize = 16 << 10;
@@ -53,7 +54,7 @@ impl Backpressure {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Sets how many answers may wait.

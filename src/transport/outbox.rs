@@ -10,11 +10,12 @@
 //! the move: the move's mark goes through the library behind the clips that went that way.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::connection::Connection;
 use super::connections::Connections;
@@ -109,7 +110,7 @@ impl Outbox {
     }
 
     fn lock(&self) -> MutexGuard<'_, Way> {
-        self.way.lock().unwrap_or_else(PoisonError::into_inner)
+        self.way.lock()
     }
 
     /// Where it counts.

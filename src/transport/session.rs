@@ -6,9 +6,10 @@
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use super::backpressure::Backpressure;
@@ -140,7 +141,7 @@ impl Session {
     }
 
     fn life(&self) -> MutexGuard<'_, Life> {
-        self.life.lock().unwrap_or_else(PoisonError::into_inner)
+        self.life.lock()
     }
 
     /// The id that Engine.IO gave it; empty until that is known.
@@ -167,10 +168,7 @@ impl Session {
     /// Runs on this connection alone from now on; false if it has one already.
     pub fn moves_to(self: &Arc<Self>, connection: &Arc<Connection>) -> bool {
         {
-            let mut place = self
-                .connection
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
+            let mut place = self.connection.lock();
             if place.is_some() {
                 return false;
             }
@@ -185,19 +183,12 @@ impl Session {
 
     /// The WebSocket connection that it runs on, while that exists.
     pub fn connection(&self) -> Option<Arc<Connection>> {
-        self.connection
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .as_ref()
-            .and_then(Weak::upgrade)
+        self.connection.lock().as_ref().and_then(Weak::upgrade)
     }
 
     /// Whether it has moved to a WebSocket, or began on one.
     pub fn is_on_web_socket(&self) -> bool {
-        self.connection
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_some()
+        self.connection.lock().is_some()
     }
 
     /// A whole message or request of its client has come.

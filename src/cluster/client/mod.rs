@@ -11,10 +11,11 @@
 mod connecting;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
 use redis::aio::MultiplexedConnection;
 use redis::cluster_async::ClusterConnection;
 use redis::{
@@ -117,15 +118,12 @@ impl Redis {
 
     /// Redis has just answered.
     fn in_contact(&self) {
-        *self.contact.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        *self.contact.lock() = Instant::now();
     }
 
     /// For how long Redis has not answered; since the start, if it never did.
     pub(super) fn silence(&self) -> Duration {
-        self.contact
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .elapsed()
+        self.contact.lock().elapsed()
     }
 
     pub(super) fn is_up(&self) -> bool {
@@ -147,9 +145,7 @@ impl Redis {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Connections>> {
-        self.connections
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.connections.lock()
     }
 
     /// For what may be as large as the history.
@@ -329,7 +325,7 @@ fn told(text: &str) -> String {
 
 impl Inboxes {
     fn lock(&self) -> MutexGuard<'_, HashMap<Bytes, mpsc::Sender<Bytes>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Called by the library for every message that Redis pushes; must not wait.

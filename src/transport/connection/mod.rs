@@ -10,10 +10,11 @@
 use std::io;
 use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
@@ -135,7 +136,7 @@ impl Connection {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing under this lock panics half-way through a change that matters more than the connection itself.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Who is at the other end: the client, or the proxy before it.
@@ -444,7 +445,7 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let state = self.state.get_mut();
         self.home.gone(state.counted_for);
     }
 }

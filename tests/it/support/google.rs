@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,6 +17,7 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
@@ -93,7 +94,7 @@ struct Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        if let Some(serving) = self.serving.lock().expect("the lock").take() {
+        if let Some(serving) = self.serving.lock().take() {
             serving.abort();
         }
     }
@@ -145,7 +146,7 @@ impl GoogleDouble {
 
     /// What the double knows, to read and to change.
     pub(crate) fn world(&self) -> MutexGuard<'_, World> {
-        self.shared.world.lock().expect("the lock")
+        self.shared.world.lock()
     }
 
     /// A token of `user`.
@@ -159,7 +160,7 @@ impl GoogleDouble {
 
     /// The next `times` calls of `endpoint` go wrong.
     pub(crate) fn fail(&self, endpoint: Endpoint, fault: Fault, times: usize) {
-        let mut faults = self.shared.faults.lock().expect("the lock");
+        let mut faults = self.shared.faults.lock();
         faults
             .entry(endpoint)
             .or_default()
@@ -168,12 +169,12 @@ impl GoogleDouble {
 
     /// Nothing goes wrong any more.
     pub(crate) fn heal(&self) {
-        self.shared.faults.lock().expect("the lock").clear();
+        self.shared.faults.lock().clear();
     }
 
     /// How many calls `endpoint` has had.
     pub(crate) fn calls(&self, endpoint: Endpoint) -> u64 {
-        let calls = self.shared.calls.lock().expect("the lock");
+        let calls = self.shared.calls.lock();
         calls.get(&endpoint).copied().unwrap_or_default()
     }
 
@@ -197,7 +198,7 @@ impl GoogleDouble {
 
     /// Refuses connections, and breaks those that are open.
     pub(crate) fn stop(&self) {
-        if let Some(serving) = self.shared.serving.lock().expect("the lock").take() {
+        if let Some(serving) = self.shared.serving.lock().take() {
             serving.abort();
         }
     }
@@ -232,12 +233,7 @@ impl GoogleDouble {
                 });
             }
         });
-        let before = self
-            .shared
-            .serving
-            .lock()
-            .expect("the lock")
-            .replace(task.abort_handle());
+        let before = self.shared.serving.lock().replace(task.abort_handle());
         assert!(before.is_none(), "it was serving already");
     }
 }
@@ -252,15 +248,10 @@ impl Shared {
         };
         let (head, body) = request.into_parts();
         let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
-        *self
-            .calls
-            .lock()
-            .expect("the lock")
-            .entry(endpoint)
-            .or_default() += 1;
+        *self.calls.lock().entry(endpoint).or_default() += 1;
         self.changed.notify_waiters();
         let fault = {
-            let mut faults = self.faults.lock().expect("the lock");
+            let mut faults = self.faults.lock();
             faults.get_mut(&endpoint).and_then(VecDeque::pop_front)
         };
         let result = match fault {
@@ -300,7 +291,7 @@ impl Shared {
         head: &http::request::Parts,
         body: &[u8],
     ) -> Response<Full<Bytes>> {
-        let mut world = self.world.lock().expect("the lock");
+        let mut world = self.world.lock();
         let header = |name: &str| head.headers.get(name).and_then(|it| it.to_str().ok());
         let json = || serde_json::from_slice::<Value>(body).unwrap_or_default();
         let flavoured = header("metadata-flavor") == Some("Google");
