@@ -23,7 +23,7 @@
 //!
 //! **A clip's way to other nodes**, where there are any: [`relay::Relay::upload`] also queues it in the livestream's
 //! [`cluster::Link`] → its task publishes it → on each node that follows the livestream, its task hands it to
-//! [`relay::Relay::hand_on`], and from there it goes as if it had been uploaded there. The ack waits for the publication.
+//! [`relay::Relay::accept_remote_clip`], and from there it goes as if it had been uploaded there. The ack waits for the publication.
 
 pub mod app;
 pub mod broadcast;

@@ -37,7 +37,7 @@ const EVENTS: &[&str] = &[
     "started",
     "resumed",
     "taken_over",
-    "lost",
+    "streamer_lost",
     "ended",
     "ended_elsewhere",
     "expired",

@@ -5,7 +5,6 @@ import asyncio
 import pytest
 from rig.cluster import all_hear
 from rig.nodes import LEASE
-from rig.people import SERVER
 from rig.waiting import until
 
 UNAVAILABLE = "Service is temporarily unavailable, try again."

@@ -50,7 +50,7 @@ async fn deleted_document_ends_the_grace_period() {
     let streamer = Client::streamer(&app, Way::WebSocket, "show").await;
     let mut listener = Client::listener(&app, Way::WebSocket, "bob", "show").await;
     drop(streamer);
-    let lost = r#"castaway_livestream_events_total{event="lost"}"#;
+    let lost = r#"castaway_livestream_events_total{event="streamer_lost"}"#;
     app.until_metric(lost, |count| count == 1).await;
     app.google.world().livestreams.remove("show");
     assert_eq!(listener.next().await, Said::Disconnect);

@@ -1,8 +1,7 @@
 //! One TCP connection, from its acceptance to its end: HTTP first, a WebSocket perhaps later.
 //!
-//! Every handle shares one [`Connection`], so that whoever fans a clip out can write it there and then, without waking
-//! the task that serves the connection; only what the kernel does not take at once is left to a task, the *pump*,
-//! which lives while there is something to write.
+//! Every handle shares one [`Connection`], so that the fan-out writes a clip directly, without waking the task that serves
+//! the connection. Only the bytes that the kernel does not take at once are left to a task, the *pump*.
 //!
 //! **Invariant**: all that is written to a WebSocket goes through its [`SendQueue`], under one lock; whoever leaves
 //! something in the queue has seen to it that a pump runs. An aborted connection takes and gives nothing more.
