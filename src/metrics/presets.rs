@@ -51,7 +51,7 @@ const UPLOADS: &[&str] = &[
     "empty",
     "too_large",
     "rate_limit",
-    "stale_lease",
+    "stale_epoch",
     "stopping",
 ];
 const BAD_INPUT: &[&str] = &[

@@ -153,13 +153,17 @@ fn of_file(path: &Path) -> Result<Vec<Setting>, ConfigError> {
     })?;
     let mut settings = Vec::new();
     for (section, value) in sections {
-        let Value::Dict(_, entries) = value else {
-            settings.push(Setting {
-                key: section,
-                value,
-                place: place.clone(),
-            });
-            continue;
+        let entries = match value {
+            // An empty section has no entry that could be found wrong.
+            Value::Dict(_, entries) if !entries.is_empty() || is_section(&section) => entries,
+            value => {
+                settings.push(Setting {
+                    key: section,
+                    value,
+                    place: place.clone(),
+                });
+                continue;
+            }
         };
         settings.extend(entries.into_iter().map(|(entry, value)| Setting {
             key: current(&format!("{section}.{entry}")).to_owned(),
@@ -332,6 +336,11 @@ const SECRETS: [&str; 4] = [
     "google.private_key",
     "google.service_account",
 ];
+
+fn is_section(name: &str) -> bool {
+    let of_key = |key: &String| key.split('.').next() == Some(name);
+    keys().iter().any(of_key)
+}
 
 fn known_key(key: &str, place: &str) -> Result<String, ConfigError> {
     let (key, keys) = (current(key), keys());

@@ -121,6 +121,14 @@ fn the_legacy_names_are_read_from_the_environment_and_from_credentials() {
 }
 
 #[test]
+fn empty_section_is_refused_unless_it_is_known() {
+    let (_directory, sources) = file("[nonsense]\n");
+    assert!(error(&sources).contains("nonsense"), "{}", error(&sources));
+    let (_directory, sources) = file("[server]\n");
+    assert!(Config::load(&sources).is_ok());
+}
+
+#[test]
 fn an_unknown_name_is_refused_wherever_it_stands() {
     let (_directory, sources) = file("[server]\nlisten_on = \"x\"");
     assert!(error(&sources).contains("listen_on"), "{}", error(&sources));
