@@ -1,11 +1,12 @@
-//! What one process leaves to the next: across a restart which livestreams are on, and their latest clips; across a crash
-//! the same without clips, as of a second ago; across both who may come back on an expired token.
+//! State that one process leaves to the next. Across a restart: the livestreams, and their latest clips. Across a
+//! crash: the same without clips, about a second old. Across both: the rights to return on an expired token.
 //!
-//! Kept in systemd's runtime directory, which `RuntimeDirectoryPreserve=restart` lets outlive a restart but no stop and
-//! no reboot. The file is a line of JSON that says what is in it, then the clips' bytes, one after the other.
+//! The livestreams are in systemd's runtime directory, which `RuntimeDirectoryPreserve=restart` preserves across a
+//! restart, but not across a stop or a reboot. Their file is one line of JSON as its header, then the clips' bytes, one
+//! after the other. The rights to return are a JSON file in the state directory, where there is one.
 //!
-//! **Invariant**: it is read at most once, and only while a host may still come back; a file that makes no sense is
-//! dropped with a word in the log, never obeyed in part.
+//! **Invariant**: the livestreams' file is read at most once, and used only within the grace period. A malformed file
+//! of either kind is ignored with a log line, and no part of it is used.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -25,7 +26,7 @@ use crate::relay::{Relay, Snapshot};
 
 #[derive(Serialize, Deserialize)]
 struct Header {
-    /// Milliseconds since the epoch.
+    /// Milliseconds since the Unix epoch.
     left_at: u64,
     livestreams: Vec<Left>,
 }
@@ -40,7 +41,7 @@ struct Left {
 
 #[derive(Serialize, Deserialize)]
 struct Returns {
-    /// Milliseconds since the epoch.
+    /// Milliseconds since the Unix epoch.
     left_at: u64,
     returns: Vec<LeftReturn>,
 }
@@ -57,28 +58,28 @@ struct LeftReturn {
     left: u64,
 }
 
-/// Why a file makes no sense.
+/// Reasons why a file cannot be written or used.
 #[derive(Debug, thiserror::Error)]
 pub enum HandoverError {
     /// It cannot be read or written.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// It is not what a process of ours writes.
-    #[error("it is not what this daemon writes: {0}")]
-    Garbled(&'static str),
+    /// It is not a file of this daemon.
+    #[error("it is not a file of this daemon: {0}")]
+    Malformed(&'static str),
 }
 
-/// Where one process leaves what the next needs; nothing is left where there is no directory.
+/// The paths of the files; a file without a directory is not written.
 #[derive(Debug, Clone, Default)]
 pub struct Handover {
     /// The livestreams.
     pub livestreams: Option<PathBuf>,
-    /// Who may come back.
+    /// The rights to return.
     pub returns: Option<PathBuf>,
 }
 
 impl Handover {
-    /// The files in these directories. Livestreams outlive no reboot; who may come back to one is for the more lasting
+    /// The files in these directories. Livestreams do not outlive a reboot; rights to return are in the more lasting
     /// directory.
     pub fn in_directories(directories: &Directories) -> Self {
         let Directories { state, runtime } = directories;
@@ -89,26 +90,26 @@ impl Handover {
         }
     }
 
-    /// Takes up what the process before left.
+    /// Restores the state of the previous process.
     pub fn take_over(&self, relay: &Relay, identity: &Identity, grace: Duration) {
         let now = SystemTime::now();
         if let Some(path) = &self.returns {
             match take_returns(path, now) {
                 Ok((returns, ago)) => identity.take_over(&returns, ago),
-                Err(error) => tracing::warn!(%error, "it is not known who may come back"),
+                Err(error) => tracing::warn!(%error, "the rights to return are lost"),
             }
         }
         if let Some(path) = &self.livestreams {
             match take(path, grace, now) {
                 Ok(snapshots) => relay.restore(snapshots, Instant::now().into_std()),
                 Err(error) => {
-                    tracing::warn!(%error, "what the process before left is of no use");
+                    tracing::warn!(%error, "the livestreams of the previous process are lost");
                 }
             }
         }
     }
 
-    /// Leaves it all to the next process.
+    /// Writes the state for the next process.
     pub fn leave(&self, relay: &Relay, identity: &Identity) {
         let now = SystemTime::now();
         let returns = |path: &PathBuf| leave_returns(path, &identity.hand_over(), now);
@@ -118,22 +119,22 @@ impl Handover {
             self.livestreams.as_ref().map(livestreams),
         ];
         for error in left.into_iter().flatten().filter_map(Result::err) {
-            tracing::warn!(%error, "not all is left to the next process");
+            tracing::warn!(%error, "some state is not written for the next process");
         }
     }
 }
 
-/// Where the file is in a runtime directory.
+/// The path of the livestreams' file in a directory.
 pub fn path_in(directory: &Path) -> PathBuf {
     directory.join("handover")
 }
 
-/// Where it is left who may come back.
+/// The path of the file with the rights to return.
 pub fn returns_in(directory: &Path) -> PathBuf {
     directory.join("returns")
 }
 
-/// Leaves at `path`, readable by this user alone, who may come back.
+/// Writes the rights to return to `path`, readable by this user only.
 pub fn leave_returns(
     path: &Path,
     returns: &[HandedOver],
@@ -151,11 +152,11 @@ pub fn leave_returns(
         left_at: millis(now),
         returns: returns.iter().map(left).collect(),
     };
-    // Strings and numbers: this cannot fail, and an empty file is read as garbled.
+    // Strings and numbers: this cannot fail, and an empty file would be malformed.
     write(path, &serde_json::to_vec(&file).unwrap_or_default())
 }
 
-/// Reads who may come back, and how long ago that was left. The file stays: it is of use once more after a crash.
+/// Reads the rights to return, and their age. The file stays, for a restart after a crash.
 pub fn take_returns(
     path: &Path,
     now: SystemTime,
@@ -165,11 +166,11 @@ pub fn take_returns(
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Default::default()),
         Err(error) => return Err(error.into()),
     };
-    let garbled = HandoverError::Garbled;
+    let malformed = HandoverError::Malformed;
     let Returns { left_at, returns } =
-        serde_json::from_slice(&bytes).map_err(|_| garbled("it is no JSON of ours"))?;
+        serde_json::from_slice(&bytes).map_err(|_| malformed("unexpected JSON"))?;
     let left_at = UNIX_EPOCH.checked_add(Duration::from_millis(left_at));
-    let left_at = left_at.ok_or(garbled("a time beyond time"))?;
+    let left_at = left_at.ok_or(malformed("a time out of range"))?;
     let one = |left: LeftReturn| {
         let hash = BASE64.decode(&left.token).ok()?;
         let role = if left.streamer {
@@ -189,11 +190,11 @@ pub fn take_returns(
         })
     };
     let returns: Option<Vec<HandedOver>> = returns.into_iter().map(one).collect();
-    let returns = returns.ok_or(garbled("an id or a hash that is none"))?;
+    let returns = returns.ok_or(malformed("an invalid id or hash"))?;
     Ok((returns, now.duration_since(left_at).unwrap_or_default()))
 }
 
-/// Leaves `snapshots` at `path`, readable by this user alone.
+/// Writes `snapshots` to `path`, readable by this user only.
 pub fn leave(path: &Path, snapshots: &[Snapshot], now: SystemTime) -> Result<(), HandoverError> {
     write(path, &encode(snapshots, now))
 }
@@ -211,7 +212,8 @@ fn millis(now: SystemTime) -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Keeps a note of what is on, for the next process should this one crash; nothing on, no note.
+/// Writes the livestreams without their clips, for the next process after a crash; without a livestream, removes the
+/// file.
 pub fn note(
     path: &Path,
     mut snapshots: Vec<Snapshot>,
@@ -229,7 +231,7 @@ pub fn note(
     leave(path, &snapshots, now)
 }
 
-/// Takes what was left at `path` no longer than `within` ago; the file is gone afterwards.
+/// Reads the snapshots at `path`, none if they are older than `within`, and removes the file.
 pub fn take(
     path: &Path,
     within: Duration,
@@ -257,7 +259,7 @@ fn encode(snapshots: &[Snapshot], now: SystemTime) -> Vec<u8> {
         left_at: millis(now),
         livestreams: snapshots.iter().map(left).collect(),
     };
-    // Strings and numbers: this cannot fail, and an empty file is read as garbled.
+    // Strings and numbers: this cannot fail, and an empty file would be malformed.
     let mut bytes = serde_json::to_vec(&header).unwrap_or_default();
     bytes.push(b'\n');
     for clip in snapshots.iter().flat_map(|snapshot| &snapshot.clips) {
@@ -266,24 +268,23 @@ fn encode(snapshots: &[Snapshot], now: SystemTime) -> Vec<u8> {
     bytes
 }
 
-/// Reads what [`leave`] wrote: when, and what.
+/// Decodes a file of [`leave`]: its time and its snapshots.
 pub fn decode(mut bytes: Bytes) -> Result<(SystemTime, Vec<Snapshot>), HandoverError> {
-    let garbled = HandoverError::Garbled;
+    let malformed = HandoverError::Malformed;
     let end = bytes
         .iter()
         .position(|byte| *byte == b'\n')
-        .ok_or(garbled("no header"))?;
+        .ok_or(malformed("no header"))?;
     let header: Header = serde_json::from_slice(&bytes[..end])
-        .map_err(|_| garbled("the header is no JSON of ours"))?;
+        .map_err(|_| malformed("unexpected JSON in the header"))?;
     bytes.advance(end + 1);
     let mut snapshots = Vec::new();
     for left in header.livestreams {
-        let livestream =
-            LivestreamId::new(&left.livestream).ok_or(garbled("an id that is none"))?;
+        let livestream = LivestreamId::new(&left.livestream).ok_or(malformed("an invalid id"))?;
         let mut clips = Vec::new();
         for length in left.clips {
             if length > bytes.len() {
-                return Err(garbled("a clip is cut off"));
+                return Err(malformed("a truncated clip"));
             }
             clips.push(bytes.split_to(length));
         }
@@ -296,10 +297,10 @@ pub fn decode(mut bytes: Bytes) -> Result<(SystemTime, Vec<Snapshot>), HandoverE
         });
     }
     if !bytes.is_empty() {
-        return Err(garbled("there is more than the header says"));
+        return Err(malformed("bytes after the last clip"));
     }
     let left_at = UNIX_EPOCH.checked_add(Duration::from_millis(header.left_at));
-    Ok((left_at.ok_or(garbled("a time beyond time"))?, snapshots))
+    Ok((left_at.ok_or(malformed("a time out of range"))?, snapshots))
 }
 
 #[cfg(test)]
@@ -322,31 +323,31 @@ mod tests {
         prop::collection::vec(one, 0..4)
     }
 
-    fn told(snapshots: &[Snapshot]) -> String {
+    fn text_of(snapshots: &[Snapshot]) -> String {
         format!("{snapshots:?}")
     }
 
     proptest! {
         #[test]
-        fn what_is_left_is_taken_as_it_was(snapshots in snapshots()) {
+        fn snapshots_are_taken_as_they_were_left(snapshots in snapshots()) {
             let directory = tempfile::tempdir().unwrap();
             let path = directory.path().join("handover");
             let now = SystemTime::now();
             leave(&path, &snapshots, now).unwrap();
             let taken = take(&path, Duration::from_secs(30), now).unwrap();
-            prop_assert_eq!(told(&taken), told(&snapshots));
+            prop_assert_eq!(text_of(&taken), text_of(&snapshots));
             prop_assert!(take(&path, Duration::from_secs(30), now).unwrap().is_empty(), "once");
         }
 
         #[test]
-        fn junk_is_refused_and_breaks_nothing(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn decode_of_junk_does_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             decode(bytes.into()).ok();
         }
 
         #[test]
-        fn a_file_that_is_cut_off_is_refused(snapshots in snapshots(), cut in 0.0..1.0_f64) {
+        fn truncated_file_is_refused(snapshots in snapshots(), cut in 0.0..1.0_f64) {
             let whole = encode(&snapshots, SystemTime::now());
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a place in a small file")]
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "an offset in a small file")]
             let cut = (whole.len() as f64 * cut) as usize;
             prop_assert!(decode(Bytes::from(whole).slice(..cut)).is_err());
         }
@@ -380,12 +381,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_older_than_the_grace_is_forgotten() {
+    fn snapshots_older_than_the_grace_period_are_dropped() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("handover");
         let snapshot = Snapshot {
             livestream: LivestreamId::new("x").unwrap(),
-            streamer: UserId::new("host"),
+            streamer: UserId::new("streamer"),
             next_sequence: 2,
             clips: vec![Bytes::from_static(b"clip")],
         };

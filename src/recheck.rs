@@ -1,11 +1,11 @@
-//! Another look at what was checked when a livestream began: whether its document is there still, and whether its
-//! streamer's account is.
+//! Repeats two checks of a livestream's beginning: that its document still exists, and that its streamer's account
+//! does.
 //!
 //! The app's normal end deletes the document and may never disconnect, and an administrator who disables a streamer
-//! wants them off the air: both would go on for as long as the socket stays open.
+//! wants them off the air. Without these checks both would continue for as long as the socket stays open.
 //!
-//! **Invariant**: only Google's explicit word ends a livestream (a document that is `missing`, an account that is
-//! disabled or deleted); an outage, or an answer that says something else, ends none.
+//! **Invariant**: only an explicit answer of Google ends a livestream (a document that is `missing`, an account that is
+//! disabled or deleted); an outage, or any other answer, ends none.
 
 use std::time::Duration;
 
@@ -20,10 +20,9 @@ use crate::metrics::Metrics;
 use crate::relay::{Owned, Relay};
 use crate::socket::Sockets;
 
-/// Accounts that are looked up at once.
+/// Accounts that are checked at the same time.
 const ACCOUNTS_AT_ONCE: usize = 8;
 
-/// See the module.
 pub(crate) struct Recheck {
     pub(crate) relay: Relay,
     pub(crate) sockets: Sockets,
@@ -35,7 +34,7 @@ pub(crate) struct Recheck {
 }
 
 impl Recheck {
-    /// Until the daemon stops.
+    /// Runs until the daemon stops.
     pub(crate) async fn run(self) -> std::io::Result<()> {
         loop {
             tokio::select! {
@@ -43,24 +42,24 @@ impl Recheck {
                 () = self.stopping.cancelled() => return Ok(()),
             }
             tokio::select! {
-                () = self.look() => {}
+                () = self.check() => {}
                 () = self.stopping.cancelled() => return Ok(()),
             }
         }
     }
 
-    async fn look(&self) {
+    async fn check(&self) {
         let owned = self.relay.owned();
         for some in owned.chunks(Directory::MOST_AT_ONCE) {
-            self.look_at_documents(some).await;
+            self.check_documents(some).await;
         }
         for some in owned.chunks(ACCOUNTS_AT_ONCE) {
-            let looks = some.iter().map(|owned| self.look_at_account(owned).boxed());
-            futures_util::future::join_all(looks).await;
+            let checks = some.iter().map(|owned| self.check_account(owned).boxed());
+            futures_util::future::join_all(checks).await;
         }
     }
 
-    async fn look_at_documents(&self, owned: &[Owned]) {
+    async fn check_documents(&self, owned: &[Owned]) {
         let ids: Vec<LivestreamId> = owned.iter().map(|it| it.livestream.clone()).collect();
         let Ok(missing) = self.directory.missing(&ids).await else {
             self.count("document", "unknown", owned.len());
@@ -75,7 +74,7 @@ impl Recheck {
         }
     }
 
-    async fn look_at_account(&self, owned: &Owned) {
+    async fn check_account(&self, owned: &Owned) {
         let Some(streamer) = owned.streamer else {
             return;
         };

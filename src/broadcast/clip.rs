@@ -4,16 +4,16 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-/// A clip that was accepted: what was uploaded, and its place in the show.
+/// An accepted clip: the uploaded file, and its number in the livestream.
 ///
 /// **Invariant**: within a livestream's life the sequence starts at 1 and rises by one with each clip, across
 /// takeovers and returns.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Clip {
-    /// Its id in the show.
+    /// Its number in the livestream.
     pub sequence: u64,
-    /// The file, as it was uploaded.
+    /// The file, unchanged.
     pub bytes: Bytes,
-    /// When it was accepted.
+    /// The time of its acceptance.
     pub accepted_at: Instant,
 }

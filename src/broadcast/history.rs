@@ -1,4 +1,4 @@
-//! The latest clips, kept for who joins.
+//! The latest clips, for listeners that join.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -7,8 +7,8 @@ use super::Clip;
 
 /// The latest clips, bounded in number and in bytes.
 ///
-/// **Invariant**: the clips are consecutive, the last is the latest of the livestream; there are at most `max_clips`,
-/// and, unless it is a single one, they weigh at most `max_bytes`.
+/// **Invariant**: the clips are consecutive, and the last is the latest of the livestream. There are at most
+/// `max_clips`; two or more clips have at most `max_bytes` in all.
 #[derive(Debug)]
 pub struct History {
     clips: VecDeque<Arc<Clip>>,
@@ -18,7 +18,7 @@ pub struct History {
 }
 
 impl History {
-    /// An empty history; `max_clips` of 0 keeps none.
+    /// An empty history; with a `max_clips` of 0 it stays empty.
     pub fn new(max_clips: usize, max_bytes: usize) -> Self {
         Self {
             clips: VecDeque::new(),
@@ -28,7 +28,7 @@ impl History {
         }
     }
 
-    /// Takes in the latest clip and lets go of the oldest where a bound asks for it.
+    /// Adds the latest clip, and removes the oldest ones beyond a bound.
     pub fn push(&mut self, clip: Arc<Clip>) {
         self.bytes += clip.bytes.len();
         self.clips.push_back(clip);
@@ -54,7 +54,7 @@ mod tests {
 
     use super::*;
 
-    fn kept(max_clips: usize, max_bytes: usize, sizes: &[usize]) -> Vec<u64> {
+    fn remaining(max_clips: usize, max_bytes: usize, sizes: &[usize]) -> Vec<u64> {
         let mut history = History::new(max_clips, max_bytes);
         for (sequence, size) in (1..).zip(sizes) {
             let bytes = vec![0; *size].into();
@@ -68,14 +68,14 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_clips_go_when_there_are_too_many() {
-        assert_eq!(kept(2, 100, &[1, 1, 1]), [2, 3]);
-        assert!(kept(0, 100, &[1, 1]).is_empty());
+    fn oldest_clips_beyond_the_number_bound_are_removed() {
+        assert_eq!(remaining(2, 100, &[1, 1, 1]), [2, 3]);
+        assert!(remaining(0, 100, &[1, 1]).is_empty());
     }
 
     #[test]
-    fn the_oldest_clips_go_when_they_weigh_too_much_but_the_latest_stays() {
-        assert_eq!(kept(9, 10, &[5, 5, 5]), [2, 3]);
-        assert_eq!(kept(9, 10, &[5, 50]), [2]);
+    fn latest_clip_stays_beyond_the_byte_bound() {
+        assert_eq!(remaining(9, 10, &[5, 5, 5]), [2, 3]);
+        assert_eq!(remaining(9, 10, &[5, 50]), [2]);
     }
 }

@@ -1,5 +1,5 @@
-//! What a livestream is: names, clips, the epoch, the history and the livestream's life. Pure: no tokio, no clock
-//! (`now` is passed), no log.
+//! The model of a livestream: ids, clips, epoch, history, lifecycle and ownership. Pure: no tokio, no clock (`now` is
+//! passed), no log.
 
 mod clip;
 mod history;

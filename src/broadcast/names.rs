@@ -1,12 +1,12 @@
-//! The two names everything turns on: which livestream, and who.
+//! The ids of livestreams and users, and the two roles.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// The id of a Firestore document `livestreams/{id}`, known to be a sound path segment.
+/// The id of a Firestore document `livestreams/{id}`, checked to be a valid path segment.
 ///
-/// Percent-encoding protects nothing there (`a%2Fb` becomes a path), so an id that is no sound segment is no id:
-/// it names no livestream, and no call is made for it.
+/// Percent-encoding protects nothing there (`a%2Fb` becomes a path). So an invalid segment names no livestream, and
+/// causes no call.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LivestreamId(Arc<str>);
 
@@ -14,18 +14,18 @@ impl LivestreamId {
     /// The longest id, in bytes (Firestore's own limit).
     pub const MAX_BYTES: usize = 1500;
 
-    /// Takes `id` if it can name a document: 1–1500 bytes, no `/`, not `.` or `..`, not `__…__`, no control
+    /// Accepts `id` if it can name a document: 1–1500 bytes, no `/`, not `.` or `..`, not `__…__`, no control
     /// characters.
     pub fn new(id: &str) -> Option<Self> {
         let reserved = id.len() >= 4 && id.starts_with("__") && id.ends_with("__");
-        let sound = !id.is_empty()
+        let valid = !id.is_empty()
             && id.len() <= Self::MAX_BYTES
             && id != "."
             && id != ".."
             && !reserved
             && !id.contains('/')
             && !id.chars().any(char::is_control);
-        sound.then(|| Self(id.into()))
+        valid.then(|| Self(id.into()))
     }
 
     /// The id as it is on the wire.
@@ -39,7 +39,7 @@ impl LivestreamId {
 pub struct UserId(Arc<str>);
 
 impl UserId {
-    /// Takes `id` as it is.
+    /// Accepts `id` unchecked.
     pub fn new(id: &str) -> Self {
         Self(id.into())
     }
@@ -66,17 +66,17 @@ macro_rules! shown_as_text {
 }
 shown_as_text!(LivestreamId, UserId);
 
-/// On which side of a livestream a client is.
+/// A client's side of a livestream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
     /// Sends clips.
     Streamer,
-    /// Hears them.
+    /// Receives clips.
     Listener,
 }
 
 impl Role {
-    /// The word on the wire, in logs and in metrics.
+    /// The name on the wire, in logs and in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Streamer => "streamer",
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_that_is_no_path_segment_names_no_livestream() {
+    fn id_that_is_no_path_segment_is_refused() {
         for id in [
             "",
             ".",
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn any_other_id_does() {
+    fn id_that_is_a_path_segment_is_accepted() {
         for id in [
             "x",
             "...",

@@ -1,6 +1,6 @@
-//! How livestreams are going, for whoever is to be told, and in figures.
+//! Announcements: each livestream's state and number of listeners, for its clients and for the metrics.
 //!
-//! **Invariant**: a change of state is told at once; a change in the number of listeners at most once a second.
+//! **Invariant**: a change of state is announced at once; a change in the number of listeners at most once a second.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,26 +9,26 @@ use std::time::{Duration, Instant};
 use super::{Listener, Relay, SocketId, lock};
 use crate::broadcast::State;
 
-/// How often a change in the number of listeners is told, at the most: once a second, and less often to a crowd, so
-/// that a thousand words a second are said to each livestream at the most.
+/// The shortest time between two announcements of a listener count: one second, or one millisecond for each listener,
+/// so that a livestream causes at most a thousand messages a second.
 fn count_interval(listeners: usize) -> Duration {
     Duration::from_millis(u64::try_from(listeners).unwrap_or(u64::MAX).max(1_000))
 }
 
-/// How a livestream is going, and who is to be told.
+/// A livestream's state, and its recipients on this node.
 pub struct Announcement {
-    /// How it is going.
+    /// The state.
     pub state: State,
-    /// How many are listening.
+    /// Listeners on all nodes.
     pub listeners: usize,
-    /// Whom to tell.
+    /// The listeners to notify.
     pub audience: Vec<Arc<Listener>>,
-    /// The streamer, if there is one.
+    /// The streamer's socket, if there is one.
     pub streamer: Option<SocketId>,
 }
 
 impl Relay {
-    /// What has changed since it was told last, counts at most once a second; sets the gauges, too.
+    /// The changes since the last announcements, counts at most once a second. Sets the gauges, too.
     pub fn announcements(&self, now: Instant) -> Vec<Announcement> {
         let mut announcements = Vec::new();
         let mut by_state: HashMap<&str, i64> = [State::Waiting, State::Live, State::Reconnecting]
@@ -78,7 +78,7 @@ impl Relay {
         announcements
     }
 
-    /// How many livestreams there are, and listeners in all.
+    /// The number of livestreams, and of listeners on this node.
     pub fn count(&self) -> (usize, usize) {
         let all = self.all();
         let listeners = all

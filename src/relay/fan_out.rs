@@ -1,5 +1,5 @@
-//! Handing a clip to many connections without keeping anybody waiting: pushed under the livestream's lock, written outside
-//! of it, in pieces, on all cores.
+//! Fan-out of a clip to many connections. The clip is pushed to the outboxes under the livestream's lock; the outboxes
+//! are written outside of it, in batches, on all cores, so that no other task waits for long.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,12 +10,12 @@ use super::{ActiveLivestream, Listener, Relay, lock};
 use crate::broadcast::Clip;
 use crate::transport::ClipFrame;
 
-/// Connections that are written to without letting others run: a millisecond or two.
-const PIECE: usize = 64;
+/// Connections that a task writes to without a yield: one or two milliseconds.
+const BATCH: usize = 64;
 
 impl Relay {
-    /// Lets out the clips that found no room in the Socket.IO library, and closes who takes none for too long. Called when
-    /// there is room, and every now and then.
+    /// Sends queued clips for which the Socket.IO library had no room, and closes connections that accept none for too
+    /// long. Called when there is room again, and at intervals.
     pub fn flush_waiting(&self, now: Instant) {
         for (_, active) in self.all() {
             let waiting: Vec<Arc<Listener>> = lock(&active)
@@ -33,7 +33,7 @@ impl Relay {
 }
 
 impl ActiveLivestream {
-    /// Pushes a clip to everybody who listens here; who that is.
+    /// Pushes a clip to every listener on this node, and returns them.
     pub(super) fn push(&self, clip: &Clip, now: Instant) -> Vec<Arc<Listener>> {
         let frame = Arc::new(ClipFrame::new(clip, now));
         let audience: Vec<Arc<Listener>> = self.livestream.listeners().cloned().collect();
@@ -44,23 +44,23 @@ impl ActiveLivestream {
     }
 }
 
-/// Writes what is in these outboxes. A small audience is served at once, a large one by tasks.
+/// Writes the queued clips of these outboxes: of a small audience here, of a large one in tasks.
 ///
-/// The order is the outboxes' own: it does not matter which task writes, or when.
+/// Each outbox keeps its order: it does not matter which task writes, or when.
 pub(super) fn flush(audience: Vec<Arc<Listener>>, seconds: &Histogram) {
-    // Observed when the last piece lets go of it.
+    // Observed when the last batch drops it.
     let timer = Arc::new(seconds.start_timer());
-    if audience.len() <= PIECE / 4 {
+    if audience.len() <= BATCH / 4 {
         for listener in audience {
             listener.outbox.flush();
         }
         return;
     }
     let audience: Arc<[Arc<Listener>]> = audience.into();
-    for start in (0..audience.len()).step_by(PIECE) {
+    for start in (0..audience.len()).step_by(BATCH) {
         let (audience, timer) = (audience.clone(), timer.clone());
         tokio::spawn(async move {
-            let end = audience.len().min(start + PIECE);
+            let end = audience.len().min(start + BATCH);
             let Some((first, others)) = audience[start..end].split_first() else {
                 return;
             };

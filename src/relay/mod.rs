@@ -1,11 +1,11 @@
 //! The one place where the parts meet: start, upload, join, leave, end.
 //!
-//! Nothing here speaks to a client: what is to be said (to a streamer that was replaced, to listeners of a livestream
-//! that ended) is returned, and the socket room says it.
+//! The relay sends nothing to a client. It returns the sockets to notify (a replaced streamer, the listeners of an
+//! ended livestream), and `socket` notifies them.
 //!
-//! **Invariant**: whatever happens to a livestream happens under its lock, and a clip is pushed to every listener's
-//! outbox before the lock is let go: so the order of sequences is the order in every outbox. `streamerConnected` is
-//! intended true when a livestream goes on air and false when it ends, in that order.
+//! **Invariant**: every change of a livestream happens under its lock, and a clip is pushed to every listener's outbox
+//! before the lock is released: so the order of sequences is the order in every outbox. The intended
+//! `streamerConnected` becomes true when a livestream goes on air and false when it ends, in that order.
 
 mod announcements;
 mod fan_out;
@@ -46,7 +46,7 @@ pub use uploads::{UploadError, Uploaded};
 pub struct Listener {
     /// Its socket.
     pub socket: SocketId,
-    /// Where its clips go.
+    /// The queue of its clips.
     pub outbox: Outbox,
 }
 
@@ -63,12 +63,12 @@ struct Inner {
     cluster: Option<Cluster>,
     // Replaced as a whole by a reload; a read lock is held for one check.
     quota: RwLock<UploadQuota>,
-    // A lock: taken to find a livestream, never while one is being changed.
+    // Locked to find, add or remove a livestream, never while a livestream's own lock is held.
     livestreams: Mutex<HashMap<LivestreamId, Arc<Mutex<ActiveLivestream>>>>,
     next_epoch: AtomicU64,
     next_listener_id: AtomicU64,
-    returns: returns::Words,
-    /// Set once, before a stop: from then on no clip is taken and no flag becomes true.
+    returns: returns::ReturnNotices,
+    /// Set once, before a stop: from then on no clip is accepted and no flag becomes true.
     stopping: AtomicBool,
 }
 
@@ -76,23 +76,23 @@ struct ActiveLivestream {
     livestream: Livestream<Arc<Listener>>,
     streamer: Option<SocketId>,
     story: Story,
-    // In a cluster: what ties it to the other nodes, and how many listen there.
+    // In a cluster: the link to the other nodes, and the number of listeners there.
     link: Option<Arc<Link>>,
     elsewhere: usize,
     announced: Option<(State, usize)>,
     announced_at: Instant,
 }
 
-/// A livestream that is over, and who is still there to be told.
+/// An ended livestream, and the listeners to notify.
 pub struct Ended {
-    /// Which.
+    /// Its id.
     pub livestream: LivestreamId,
-    /// Who was listening.
+    /// Its listeners on this node.
     pub listeners: Vec<Arc<Listener>>,
 }
 
 impl Relay {
-    /// A relay with nothing on.
+    /// A relay without livestreams.
     pub fn new(
         config: &Config,
         directory: Directory,
@@ -116,7 +116,7 @@ impl Relay {
             livestreams: Mutex::default(),
             next_epoch: AtomicU64::new(1),
             next_listener_id: AtomicU64::new(1),
-            returns: returns::Words::new(),
+            returns: returns::ReturnNotices::new(),
             stopping: AtomicBool::new(false),
         }))
     }
@@ -136,7 +136,7 @@ impl Relay {
             .collect()
     }
 
-    /// The livestream, from now on known; none if there are as many as may be.
+    /// The livestream, created if it is unknown; none if the number of livestreams is at its limit.
     fn find_or_create(
         &self,
         id: &LivestreamId,
@@ -155,7 +155,7 @@ impl Relay {
         Some(active)
     }
 
-    /// The livestream, tied to the other nodes where there are any. Never called with a lock held: the link asks the relay.
+    /// The livestream, in a cluster with its link. Never called with a lock held: the link calls the relay.
     fn find_or_link(
         &self,
         id: &LivestreamId,
@@ -179,18 +179,18 @@ impl Relay {
             .inc();
     }
 
-    /// Whether the livestream has started, as far as this node knows by itself.
+    /// Whether the livestream has started, to this node's own knowledge.
     pub fn is_started(&self, id: &LivestreamId) -> bool {
         self.find(id)
             .is_some_and(|active| lock(&active).livestream.is_started())
     }
 
-    /// Ends what has waited too long for its streamer.
+    /// Ends livestreams whose wait for a streamer has timed out.
     pub fn expire(&self, now: Instant) -> Vec<Ended> {
         let mut ended = Vec::new();
         for (id, found) in self.all() {
             let mut active = lock(&found);
-            // In a cluster its streamer may be back on another node: the others are asked, and tell.
+            // In a cluster the streamer may be back on another node: the cluster decides, see `follow`.
             if active.link.is_some() && active.livestream.state() == State::Reconnecting {
                 continue;
             }
@@ -213,14 +213,14 @@ impl Relay {
         let aired = active.livestream.has_aired();
         active.streamer = None;
         match &active.link {
-            // Only the holder's end counts, and who that is the others know.
+            // Only the owner's end counts, and the cluster knows the owner.
             Some(link) => link.end(),
             None if aired => self.0.directory.set_streamer_connected(id, false),
             None => {}
         }
         if aired {
             self.event(event);
-            active.story.tell(id, event, now);
+            active.story.log(id, event, now);
         }
         drop(active);
         self.forget(id, found);
@@ -230,7 +230,7 @@ impl Relay {
         }
     }
 
-    /// Forgets a livestream that is over, unless another has begun in its place.
+    /// Removes an ended livestream, unless another has begun under its id.
     fn forget(&self, id: &LivestreamId, over: &Arc<Mutex<ActiveLivestream>>) {
         let mut livestreams = self.livestreams();
         if livestreams
@@ -241,7 +241,7 @@ impl Relay {
         }
     }
 
-    /// Lets a listener in: the clips of the history are in its outbox, and every later one will be.
+    /// Adds a listener. Its outbox gets the clips of the history, then every later clip.
     pub fn join(
         &self,
         id: &LivestreamId,
@@ -272,7 +272,7 @@ impl Relay {
         }
     }
 
-    /// A listener has left.
+    /// Removes a listener, and shuts its outbox.
     pub fn leave(&self, id: &LivestreamId, listener_id: ListenerId) {
         let Some(found) = self.find(id) else { return };
         let mut active = lock(&found);
@@ -282,13 +282,13 @@ impl Relay {
         }
     }
 
-    /// Whether a listener still has its place.
+    /// Whether the livestream still has this listener.
     pub fn has_listener(&self, id: &LivestreamId, listener_id: ListenerId) -> bool {
         self.find(id)
             .is_some_and(|active| lock(&active).livestream.has_listener(listener_id))
     }
 
-    /// How a livestream is going, and how many listen to it, on all nodes.
+    /// The state of a livestream, and its listeners on all nodes.
     pub fn state(&self, id: &LivestreamId) -> (State, usize) {
         self.find(id).map_or((State::Ended, 0), |active| {
             let active = lock(&active);
@@ -296,12 +296,12 @@ impl Relay {
         })
     }
 
-    /// Takes other quotas. Credit that was used is forgotten.
+    /// Replaces the quotas. Used credit is forgotten.
     pub fn set_quota(&self, upload: &crate::config::Upload) {
         *self.0.quota.write() = UploadQuota::new(upload);
     }
 
-    /// Forgets streamers whose credit is whole again.
+    /// Forgets streamers whose credit is full again.
     pub fn reclaim(&self) {
         self.0.quota.read().reclaim();
     }
@@ -320,12 +320,12 @@ impl ActiveLivestream {
         }
     }
 
-    /// How many listen, on all nodes.
+    /// Listeners on all nodes.
     fn count(&self) -> usize {
         self.livestream.listeners().len() + self.elsewhere
     }
 
-    /// Lets everybody go.
+    /// Removes all listeners.
     fn take_listeners(&mut self) -> Vec<Arc<Listener>> {
         let listeners = self.livestream.take_listeners();
         let dropped = listeners
@@ -336,22 +336,22 @@ impl ActiveLivestream {
         listeners
     }
 
-    /// Its standing here has changed.
+    /// Notifies the link that the standing on this node has changed.
     fn wake(&self) {
         if let Some(link) = &self.link {
             link.wake();
         }
     }
 
-    /// A listener is let in, perhaps on what was just learnt of a livestream that nobody followed here; the first one
-    /// need not wait for the next heartbeat.
+    /// Called when a listener has joined, with the cluster's summary if the join needed it. The first listener does not
+    /// wait for the next heartbeat.
     fn start_following(&mut self, summary: Option<RecordSummary>, now: Instant) {
         let Some(link) = &self.link else { return };
         if let Some(summary) = summary {
             link.joined_at(summary.sequence);
             if self.livestream.state() == State::Waiting {
-                let word = remote::word(summary.phase, now);
-                self.livestream.follow(word, now);
+                let remote = remote::remote_state(summary.phase, now);
+                self.livestream.follow(remote, now);
             }
         }
         if self.livestream.listeners().len() == 1 {

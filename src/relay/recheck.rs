@@ -1,6 +1,7 @@
-//! What is live here and must be looked at again, since its document or its streamer's account may be gone.
+//! Livestreams to check again, since their document or their streamer's account may be gone.
 //!
-//! **Invariant**: a livestream is ended only as it was when it was looked at: one whose streamer has come since is left.
+//! **Invariant**: a livestream is ended only in the state that was checked: one whose streamer has come since
+//! continues.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,20 +11,20 @@ use parking_lot::Mutex;
 use super::{ActiveLivestream, Ended, Relay, SocketId, lock};
 use crate::broadcast::{Epoch, LivestreamId, UserId};
 
-/// A livestream that is this node's to look after.
+/// A started livestream whose streamer was last on this node.
 pub struct Owned {
-    /// Which.
+    /// Its id.
     pub livestream: LivestreamId,
-    /// Whose it is.
+    /// Its streamer.
     pub user: UserId,
-    /// The streamer's socket, unless it is awaited.
+    /// The streamer's socket; none in the grace period.
     pub streamer: Option<SocketId>,
     epoch: Option<Epoch>,
     found: Arc<Mutex<ActiveLivestream>>,
 }
 
 impl Relay {
-    /// What has started and whose streamer was here last.
+    /// All started livestreams whose streamer was last on this node.
     pub fn owned(&self) -> Vec<Owned> {
         let of = |(livestream, found): (LivestreamId, Arc<Mutex<ActiveLivestream>>)| {
             let active = lock(&found);
@@ -45,7 +46,7 @@ impl Relay {
         self.all().into_iter().filter_map(of).collect()
     }
 
-    /// Ends a livestream for good, as `event` says in metrics and log; none if it is another's or over by now.
+    /// Ends a livestream for good; `event` is its name in metrics and log. None if the epoch has changed since.
     pub fn end_owned(&self, owned: &Owned, event: &str, now: Instant) -> Option<Ended> {
         let mut active = lock(&owned.found);
         if active.livestream.epoch() != owned.epoch {
@@ -60,12 +61,12 @@ impl Relay {
         over.then(|| self.close(&owned.livestream, &owned.found, active, event, now))
     }
 
-    /// Clears a flag that says live though nobody is on air. False in a cluster, where another node may be the owner.
+    /// Clears a flag that is true while no streamer is on air. False in a cluster, where another node may be the owner.
     pub fn clears_stale_flag(&self, id: &LivestreamId) -> bool {
         if self.0.cluster.is_some() {
             return false;
         }
-        // Under the lock, so that no streamer can go on air in between, and have its flag cleared.
+        // Under the lock, so that no streamer goes on air in between and loses its flag.
         let livestreams = self.livestreams();
         if !livestreams.contains_key(id) {
             self.0.directory.clear(id);

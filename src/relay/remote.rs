@@ -1,7 +1,7 @@
-//! What other nodes change here: their clips, how their livestreams are going, and who holds what.
+//! Changes from other nodes: their clips, the state of their livestreams, and ownership.
 //!
-//! **Invariant**: a clip from another node takes the way of one that was uploaded here, under the same lock; while the
-//! streamer is here, nothing from elsewhere is handed on.
+//! **Invariant**: a clip from another node takes the same way as an upload, under the same lock; while the streamer is
+//! here, no clip from another node is relayed.
 
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -13,13 +13,13 @@ use crate::broadcast::{LivestreamId, RemoteState};
 use crate::cluster::{Phase, RecordSummary, RemoteStatus, Standing};
 
 impl Relay {
-    /// How a livestream is going over all nodes, if it has started and anybody can be asked.
+    /// A livestream's record in the cluster, if it has started and Redis answers.
     pub async fn look_up_in_cluster(&self, id: &LivestreamId) -> Option<RecordSummary> {
         let summary = self.0.cluster.as_ref()?.look(id).await.ok()?;
         summary.phase.is_started().then_some(summary)
     }
 
-    /// How a livestream stands here.
+    /// A livestream's standing on this node.
     pub fn standing(&self, id: &LivestreamId) -> Standing {
         let Some(found) = self.find(id) else {
             return Standing::Elsewhere;
@@ -39,15 +39,15 @@ impl Relay {
         }
     }
 
-    /// How many listen here.
+    /// Listeners on this node.
     pub fn listeners(&self, id: &LivestreamId) -> usize {
         self.find(id)
             .map_or(0, |found| lock(&found).livestream.listeners().len())
     }
 
-    /// Hands a clip of another node on to everybody who listens here.
+    /// Relays a clip from another node to every listener here.
     pub fn accept_remote_clip(&self, id: &LivestreamId, bytes: Bytes, now: Instant) {
-        // An older version may publish an empty one.
+        // An older version may publish an empty clip.
         let Some(found) = self.find(id).filter(|_| !bytes.is_empty()) else {
             return;
         };
@@ -63,19 +63,19 @@ impl Relay {
         fan_out::flush(audience, &self.0.metrics.fan_out);
     }
 
-    /// Goes by what was seen of a livestream over all nodes.
+    /// Applies the cluster's status of a livestream.
     pub fn follow(&self, id: &LivestreamId, seen: RemoteStatus, now: Instant) -> Option<Ended> {
         let found = self.find(id)?;
         let mut active = lock(&found);
         active.elsewhere = seen.elsewhere;
         let listeners = active.count();
         active.story.listeners(listeners);
-        let word = word(seen.phase?, now);
-        if !active.livestream.follow(word, now) {
+        let remote = remote_state(seen.phase?, now);
+        if !active.livestream.follow(remote, now) {
             return None;
         }
         let listeners = active.take_listeners();
-        active.story.tell(id, "ended elsewhere", now);
+        active.story.log(id, "ended elsewhere", now);
         drop(active);
         self.forget(id, &found);
         self.event("ended_elsewhere");
@@ -85,7 +85,7 @@ impl Relay {
         })
     }
 
-    /// Another node holds the livestream; who was its streamer here.
+    /// Another node owns the livestream: returns the socket that was its streamer here.
     pub fn yield_to_other(&self, id: &LivestreamId) -> Option<SocketId> {
         let found = self.find(id)?;
         let mut active = lock(&found);
@@ -99,12 +99,13 @@ impl Relay {
         streamer
     }
 
-    /// A livestream is over, and it falls to this node to write that down.
+    /// Clears the flag of an ended livestream, on behalf of all nodes.
     pub fn write_ended(&self, id: &LivestreamId) {
         self.0.directory.set_streamer_connected(id, false);
     }
 
-    /// Writes down once more that a livestream is live here: another node may have written the end of the one before since.
+    /// Sets the flag of a livestream on air here once more: another node may have cleared it since, at the end of an
+    /// earlier livestream of the same id.
     pub fn write_live_again(&self, id: &LivestreamId) {
         let Some(found) = self.find(id) else { return };
         let active = lock(&found);
@@ -114,7 +115,7 @@ impl Relay {
         }
     }
 
-    /// Forgets a livestream that nobody here has to do with. False if somebody has.
+    /// Forgets a livestream without a streamer or a listener here. False if it has one.
     pub fn release(&self, id: &LivestreamId) -> bool {
         let Some(found) = self.find(id) else {
             return true;
@@ -127,7 +128,7 @@ impl Relay {
     }
 }
 
-pub(super) fn word(phase: Phase, now: Instant) -> RemoteState {
+pub(super) fn remote_state(phase: Phase, now: Instant) -> RemoteState {
     match phase {
         Phase::Live => RemoteState::Live,
         Phase::Grace(left) => RemoteState::Grace(now + left),

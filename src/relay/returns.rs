@@ -1,7 +1,7 @@
-//! Who may come back on an expired token, told to all nodes.
+//! Rights to return on an expired token, published to all nodes.
 //!
-//! **Invariant**: nobody waits for Redis to be told: what it was not told when a socket came or went, it is told with the
-//! next round, three of which fit into the return window.
+//! **Invariant**: no socket waits for Redis. A right that was not published when its socket came or went is published
+//! with the next round; three rounds fit into the return window.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -15,9 +15,9 @@ use crate::broadcast::UserId;
 use crate::cluster::{Away, Cluster, ReturnKey};
 use crate::identity::{Identity, Return};
 
-/// What Redis may be told later.
+/// Notices queued for Redis.
 const QUEUE: usize = 4096;
-/// Users that Redis is told of at the same time.
+/// Users whose notices are sent at the same time.
 const AT_ONCE: usize = 32;
 
 pub(super) enum ReturnNotice {
@@ -25,14 +25,14 @@ pub(super) enum ReturnNotice {
     Forget(Return),
 }
 
-/// What is to be told, until a task does.
-pub(super) struct Words {
+/// The notices that are not sent yet.
+pub(super) struct ReturnNotices {
     queue: mpsc::Sender<ReturnNotice>,
-    // Taken by the task that tells.
+    // Taken once, by the task that sends them.
     queued: Mutex<Option<mpsc::Receiver<ReturnNotice>>>,
 }
 
-impl Words {
+impl ReturnNotices {
     pub(super) fn new() -> Self {
         let (queue, queued) = mpsc::channel(QUEUE);
         let queued = Mutex::new(Some(queued));
@@ -41,12 +41,12 @@ impl Words {
 }
 
 impl Relay {
-    /// Whether other nodes can be asked.
+    /// Whether this node is part of a cluster.
     pub fn is_clustered(&self) -> bool {
         self.0.cluster.is_some()
     }
 
-    /// Whether a client was or is let in on another node, so that it may come back.
+    /// Whether a client was or is admitted on another node, so that it may return.
     pub async fn may_return(&self, to: &Return) -> Result<bool, Away> {
         match &self.0.cluster {
             Some(cluster) => cluster.may_return(&to.user, &to.key()).await,
@@ -54,24 +54,24 @@ impl Relay {
         }
     }
 
-    /// A client may come back: it is let in, or was lost.
+    /// Publishes that a client may return: it is admitted, or its transport was lost.
     pub fn remember_return(&self, to: &Return) {
-        self.tell(ReturnNotice::Remember(to.clone()));
+        self.notify(ReturnNotice::Remember(to.clone()));
     }
 
-    /// A client has left for good.
+    /// Publishes that a client has left for good.
     pub fn forget_return(&self, to: &Return) {
-        self.tell(ReturnNotice::Forget(to.clone()));
+        self.notify(ReturnNotice::Forget(to.clone()));
     }
 
-    fn tell(&self, notice: ReturnNotice) {
-        // Full while Redis is slow: who is present is told with the next round, and who has left is forgotten in time.
+    fn notify(&self, notice: ReturnNotice) {
+        // Full while Redis is slow: the next round publishes present clients, and rights of the others expire.
         if self.is_clustered() && self.0.returns.queue.try_send(notice).is_err() {
-            tracing::debug!("Redis is told later who may come back");
+            tracing::debug!("queue to Redis is full: a right to return is not published now");
         }
     }
 
-    /// Tells Redis, for as long as the process lives; nothing without a cluster.
+    /// Sends the notices to Redis until the process ends; returns at once without a cluster.
     pub async fn tell_returns(self, identity: Identity, window: Duration) {
         let queued = self.0.returns.queued.lock().take();
         let (Some(mut queued), Some(cluster)) = (queued, self.0.cluster.clone()) else {
@@ -79,36 +79,36 @@ impl Relay {
         };
         let mut round = tokio::time::interval((window / 3).max(Duration::from_millis(100)));
         round.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut words = Vec::new();
+        let mut notices = Vec::new();
         loop {
             tokio::select! {
-                count = queued.recv_many(&mut words, QUEUE) => {
+                count = queued.recv_many(&mut notices, QUEUE) => {
                     if count == 0 {
                         return;
                     }
-                    tell(&cluster, std::mem::take(&mut words)).await;
+                    send(&cluster, std::mem::take(&mut notices)).await;
                 }
                 _ = round.tick() => {
                     let present = identity.present().into_iter().map(ReturnNotice::Remember);
-                    tell(&cluster, present.collect()).await;
+                    send(&cluster, present.collect()).await;
                 }
             }
         }
     }
 }
 
-async fn tell(cluster: &Cluster, words: Vec<ReturnNotice>) {
+async fn send(cluster: &Cluster, notices: Vec<ReturnNotice>) {
     let mut returns: HashMap<UserId, Vec<ReturnKey>> = HashMap::new();
     let mut forgotten = Vec::new();
-    for word in words {
-        match word {
+    for notice in notices {
+        match notice {
             ReturnNotice::Remember(to) => {
                 returns.entry(to.user.clone()).or_default().push(to.key());
             }
             ReturnNotice::Forget(to) => forgotten.push(to),
         }
     }
-    // What fails is counted where commands are, and made up for by the next round.
+    // The Redis client counts failures, and the next round publishes the rights again.
     stream::iter(returns)
         .for_each_concurrent(AT_ONCE, async |(user, keys)| {
             cluster.remember_returns(&user, &keys).await;

@@ -1,6 +1,6 @@
-//! What outlives a restart, given out and taken up again.
+//! State that outlives a restart: taken before the stop, restored after the start.
 //!
-//! **Invariant**: a livestream that never went on air is not given out, and one that is taken up is in its grace.
+//! **Invariant**: a livestream that has not started is not in a snapshot, and a restored one is in its grace period.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,12 +12,12 @@ use parking_lot::Mutex;
 use super::{ActiveLivestream, Relay, lock};
 use crate::broadcast::{Livestream, LivestreamId, UserId};
 
-/// What must outlive a restart.
+/// The state of one livestream that outlives a restart.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
-    /// Which livestream.
+    /// Its id.
     pub livestream: LivestreamId,
-    /// Whose it is.
+    /// Its streamer.
     pub streamer: UserId,
     /// The sequence of its next clip.
     pub next_sequence: u64,
@@ -26,7 +26,7 @@ pub struct Snapshot {
 }
 
 impl Relay {
-    /// What must outlive a restart: every livestream that has been on air and is not over.
+    /// Snapshots of all started livestreams whose streamer was last on this node.
     pub fn snapshot(&self) -> Vec<Snapshot> {
         let of = |(id, found): (LivestreamId, Arc<Mutex<ActiveLivestream>>)| {
             let active = lock(&found);
@@ -49,7 +49,7 @@ impl Relay {
         self.all().into_iter().filter_map(of).collect()
     }
 
-    /// Takes up what another process left: each livestream is in its grace.
+    /// Restores the livestreams of the previous process, each in its grace period.
     pub fn restore(&self, snapshots: Vec<Snapshot>, now: Instant) {
         let mut livestreams = self.livestreams();
         for Snapshot {
@@ -63,19 +63,20 @@ impl Relay {
             let livestream =
                 Livestream::restored(self.0.bounds.clone(), streamer, next_sequence, clips, now);
             let active = ActiveLivestream::new(livestream, now);
-            tracing::info!(livestream.id = %id, "livestream taken over from the process before, waiting for its streamer");
-            // The flag stays true, or becomes so again if the process before cleared it.
+            tracing::info!(livestream.id = %id, "livestream restored from the previous process, waiting for its streamer");
+            // The flag stays true, or becomes true again if the previous process cleared it.
             self.0.directory.set_streamer_connected(&id, true);
             livestreams.insert(id, Arc::new(Mutex::new(active)));
         }
     }
 
-    /// Before a stop: takes no clip and sets no flag from now on.
+    /// Before a stop: from now on accepts no clip and sets no flag.
     pub fn stop(&self) {
         self.0.stopping.store(true, Ordering::SeqCst);
     }
 
-    /// At a stop: clears the flags of what is live here. Whoever is live will be so again when it comes back.
+    /// At a stop: clears the flags of livestreams whose streamer was last here. A returning streamer sets its flag
+    /// again.
     pub fn clear_flags(&self) {
         for (id, found) in self.all() {
             let active = lock(&found);

@@ -1,15 +1,14 @@
-//! What a livestream was like on this node, for the line in the log that says it is over.
+//! A livestream's totals on this node, for the log line at its end.
 
 use std::time::{Duration, Instant};
 
-/// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Story {
     begun: Option<Instant>,
     clips: u64,
     bytes: u64,
     peak_listeners: usize,
-    /// Clips that listeners were owed and did not get.
+    /// Clips that did not reach a listener.
     dropped: u64,
 }
 
@@ -31,7 +30,7 @@ impl Story {
         self.dropped += clips;
     }
 
-    pub(super) fn tell(&self, id: &crate::broadcast::LivestreamId, event: &str, now: Instant) {
+    pub(super) fn log(&self, id: &crate::broadcast::LivestreamId, event: &str, now: Instant) {
         let lasted = self
             .begun
             .map_or(Duration::ZERO, |begun| now.saturating_duration_since(begun));

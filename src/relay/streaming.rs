@@ -1,6 +1,6 @@
-//! The streamer's side of a livestream: it comes, is on air, is lost, or ends the livestream.
+//! The streamer's side of a livestream: start, on air, loss and end.
 //!
-//! **Invariant**: of two streamers of a livestream the one that asked last stays, whichever check took longer.
+//! **Invariant**: of two streamers of a livestream the one that asked last stays, in any order of their checks' ends.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,18 +9,18 @@ use std::time::Instant;
 use super::{ActiveLivestream, Ended, Relay, SocketId, lock};
 use crate::broadcast::{Epoch, LivestreamError, LivestreamId, Loss, UserId};
 
-/// A streamer that is let in.
+/// An admitted streamer.
 #[derive(Debug)]
 pub struct Start {
-    /// The socket that was the streamer until now.
+    /// The streamer's socket until now.
     pub replaced: Option<SocketId>,
 }
 
-/// Why a socket does not become the streamer.
+/// Reasons why a socket does not become the streamer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotStarted {
-    /// There are as many livestreams as there may be.
-    #[error("there are as many livestreams as there may be")]
+    /// The number of livestreams is at its limit.
+    #[error("the number of livestreams is at its limit")]
     Full,
     /// A socket that asked later is the streamer.
     #[error("a socket that asked later is the streamer")]
@@ -28,7 +28,7 @@ pub enum NotStarted {
 }
 
 impl Relay {
-    /// A epoch for a socket that asks now: newer than all before. It is good once [`Self::start`] says so.
+    /// An epoch for a socket that asks now, newer than all before. [`Self::start`] makes it the current one.
     pub fn next_epoch(&self) -> Epoch {
         Epoch(self.0.next_epoch.fetch_add(1, Ordering::SeqCst))
     }
@@ -39,7 +39,7 @@ impl Relay {
             .is_some_and(|active| lock(&active).livestream.is_superseded(epoch))
     }
 
-    /// Whether this user streams here, or is awaited: another socket of theirs takes its place.
+    /// Whether this user streams here or is expected back: a new socket of theirs replaces the old one.
     pub fn is_streamed_by(&self, id: &LivestreamId, user: &UserId) -> bool {
         self.find(id).is_some_and(|active| {
             let active = lock(&active);
@@ -51,12 +51,12 @@ impl Relay {
         })
     }
 
-    /// Makes this node the livestream's owner, in a cluster; false if that cannot be now.
+    /// Makes this node the livestream's owner, in a cluster; false if that is impossible now.
     pub async fn acquire(&self, id: &LivestreamId, now: Instant) -> bool {
         if self.0.cluster.is_none() {
             return true;
         }
-        // What ties it to the others may end just now, for nobody was here for a while: the next one does not.
+        // The link may be ending, after a while without clients here: the next one is not.
         for _ in 0..2 {
             let link = self
                 .find_or_link(id, now)
@@ -85,7 +85,7 @@ impl Relay {
                 Ok(started) => started,
                 Err(LivestreamError::StaleEpoch) => return Err(NotStarted::Superseded),
                 Err(_) => {
-                    // It ended just now: the next one begins in its place.
+                    // It has just ended: another begins under its id.
                     drop(active);
                     self.forget(id, &found);
                     continue;
@@ -108,7 +108,7 @@ impl Relay {
         }
     }
 
-    /// The streamer has been let in and told so: the livestream is on air. False if another took over meanwhile.
+    /// Puts the livestream on air, once its streamer is connected. False if another socket took over meanwhile.
     pub fn air(&self, id: &LivestreamId, epoch: Epoch) -> bool {
         let Some(active) = self.find(id) else {
             return false;
@@ -116,14 +116,14 @@ impl Relay {
         let mut active = lock(&active);
         let good = active.livestream.air(epoch);
         if good && !self.0.stopping.load(Ordering::SeqCst) {
-            // Under the lock, so that intentions come in the order of what they say.
+            // Under the lock, so that the order of intentions is the order of the changes.
             self.0.directory.set_streamer_connected(id, true);
             active.wake();
         }
         good
     }
 
-    /// The streamer's transport is gone. Its livestream waits for it, or is over if it never went on air.
+    /// The streamer's transport is lost: the grace period starts, or the livestream ends if it never went on air.
     pub fn lost(&self, id: &LivestreamId, epoch: Epoch, now: Instant) -> Option<Ended> {
         let found = self.find(id)?;
         let mut active = lock(&found);
@@ -141,7 +141,7 @@ impl Relay {
         }
     }
 
-    /// The streamer ends the livestream; none if it is no longer the streamer.
+    /// Ends the livestream for its streamer; none if the epoch is no longer current.
     pub fn end(&self, id: &LivestreamId, epoch: Epoch, now: Instant) -> Option<Ended> {
         let found: Arc<parking_lot::Mutex<ActiveLivestream>> = self.find(id)?;
         let mut active = lock(&found);

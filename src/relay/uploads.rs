@@ -1,6 +1,6 @@
 //! A clip's way through the relay.
 //!
-//! **Invariant**: a clip that is refused, for whatever reason, reaches nobody and takes no sequence.
+//! **Invariant**: a refused clip reaches no listener and takes no sequence.
 
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -12,42 +12,42 @@ use crate::broadcast::{Epoch, LivestreamId, UserId};
 use crate::cluster::Ticket;
 use crate::limits::Exceeded;
 
-/// What an upload led to.
+/// An accepted upload.
 #[derive(Debug)]
 pub struct Uploaded {
-    /// The clip's place in the livestream, as far as this node knows.
+    /// The clip's sequence, to this node's knowledge.
     pub sequence: u64,
-    /// How many listen, on all nodes.
+    /// Listeners on all nodes.
     pub listeners: usize,
-    /// In a cluster: tells when every node has it or can have it, and its place in the livestream.
+    /// In a cluster: the clip's final sequence, once every node has it or can fetch it.
     pub ticket: Option<Ticket>,
 }
 
-/// Why an upload is not relayed.
+/// Reasons why an upload is refused.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UploadError {
     /// Another socket is the streamer now, or the livestream is over.
-    #[error("the epoch is good no more")]
+    #[error("the epoch is no longer current")]
     StaleEpoch,
     /// The daemon stops.
     #[error("the daemon stops")]
     Stopping,
-    /// A clip without a byte: nothing plays it, and it would hide the one before.
+    /// The clip has no bytes: no player plays it, and it would replace the clip before in the history.
     #[error("the clip is empty")]
     Empty,
-    /// The clip is larger than it may be.
+    /// The clip is larger than the limit.
     #[error("the clip is larger than {limit} bytes")]
     TooLarge {
-        /// What it may be.
+        /// The limit in bytes.
         limit: usize,
     },
-    /// Too much too fast.
+    /// The upload exceeds the streamer's quota.
     #[error(transparent)]
     Exceeded(#[from] Exceeded),
 }
 
 impl Relay {
-    /// Relays a clip to everybody who listens.
+    /// Relays a clip to every listener.
     pub fn upload(
         &self,
         id: &LivestreamId,
@@ -96,7 +96,7 @@ impl Relay {
         }
         let length = bytes.len();
         self.0.quota.read().take(user, length)?;
-        // Under the lock, so that what is left to the next process holds every clip that was taken.
+        // Under the lock, so that the snapshot for the next process contains every accepted clip.
         if self.0.stopping.load(Ordering::SeqCst) {
             return Err(UploadError::Stopping);
         }
@@ -107,7 +107,7 @@ impl Relay {
         active.story.clip(length);
         let audience = active.push(&clip, now);
         let listeners = active.count();
-        // Queued under the lock, in order; nobody here waits for it.
+        // Queued under the lock, so in order; the publication is not awaited here.
         let link = active.link.as_ref();
         let ticket = link.map(|link| link.publish(clip.bytes.clone()));
         drop(active);

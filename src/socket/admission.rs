@@ -1,4 +1,4 @@
-//! Who sits behind a socket, and the token that says so.
+//! The admission of a socket: its user, and the user's token.
 //!
 //! **Invariant**: the user never changes; a fresh token of another user is refused.
 
@@ -21,17 +21,17 @@ use crate::broadcast::{LivestreamId, Role};
 use crate::identity::{Caller, IdentityError, Return, TokenHash};
 use crate::transport::Occupancy;
 
-/// What both kinds of listener know of who sits there. Dropping it without a word counts as the loss of its transport.
+/// The admission of a streamer or a listener. A drop without [`Self::left`] counts as the loss of its transport.
 pub(super) struct Admission {
     sockets: Sockets,
     pub(super) role: Role,
     pub(super) livestream: LivestreamId,
     pub(super) caller: Caller,
-    /// With what its client may come back; none once it is gone. A lock: a client may send a fresh token at any time.
+    /// Its client's right to return; none once it is gone. A lock: a client may send a fresh token at any time.
     back: Mutex<Option<Return>>,
-    /// A streamer's latest token, with which its account is looked up again. A lock, as above.
-    text: Mutex<Option<SecretString>>,
-    /// One fresh token is checked at a time, so that a client cannot have Google asked without end.
+    /// A streamer's latest token, for repeated checks of its account. A lock, as above.
+    token: Mutex<Option<SecretString>>,
+    /// One fresh token is checked at a time, so that a client cannot cause calls to Google without end.
     checking: AtomicBool,
     _counted: Counted,
     /// Keeps its transport open.
@@ -60,7 +60,7 @@ impl Admission {
             livestream,
             caller,
             back: Mutex::new(Some(back)),
-            text: Mutex::new(text_to_keep(attempt.role, &attempt.credentials.token)),
+            token: Mutex::new(stored_token(attempt.role, &attempt.credentials.token)),
             checking: AtomicBool::new(false),
             _counted: counted,
             _occupancy: attempt.occupancy,
@@ -68,15 +68,15 @@ impl Admission {
     }
 
     /// The streamer's latest token.
-    pub(super) fn text(&self) -> Option<SecretString> {
-        self.text.lock().clone()
+    pub(super) fn token(&self) -> Option<SecretString> {
+        self.token.lock().clone()
     }
 
     fn back(&self) -> MutexGuard<'_, Option<Return>> {
         self.back.lock()
     }
 
-    /// The transport is gone: its client may come back with the same token for a while, though that may expire.
+    /// The transport is lost: its client may return with the same token for a while, even if that expires.
     pub(super) fn lost(&self) {
         if let Some(back) = self.back().take() {
             self.sockets.0.identity.lost(&back);
@@ -84,7 +84,7 @@ impl Admission {
         }
     }
 
-    /// It left for good, or was sent away.
+    /// The client left for good, or the server disconnected it.
     pub(super) fn left(&self) {
         if let Some(back) = self.back().take() {
             self.sockets.0.identity.left(&back);
@@ -92,7 +92,7 @@ impl Admission {
         }
     }
 
-    /// From now on its client comes back with this token.
+    /// From now on its client returns with this token.
     fn renew(&self, token: &str) {
         let mut back = self.back();
         let Some(back) = &mut *back else { return };
@@ -119,7 +119,7 @@ impl Admission {
         match checked {
             Ok(caller) if caller.user == self.caller.user => {
                 self.renew(&token);
-                *self.text.lock() = text_to_keep(self.role, &token);
+                *self.token.lock() = stored_token(self.role, &token);
                 Ack {
                     ok: true,
                     ..Ack::default()
@@ -140,13 +140,13 @@ impl Drop for Admission {
     }
 }
 
-/// A token is kept for streamers alone, whose accounts are looked up again.
-fn text_to_keep(role: Role, token: &str) -> Option<SecretString> {
+/// A token is stored for streamers only: their accounts are checked again.
+fn stored_token(role: Role, token: &str) -> Option<SecretString> {
     (role == Role::Streamer).then(|| token.into())
 }
 
-/// Registers what both kinds of socket may send: the event `token`, and events that nobody knows. `admission` finds who
-/// sits behind a socket, once it was let in.
+/// Registers the events of both roles: `token`, and unknown events. `admission` finds the admission of a socket, if it
+/// has one.
 pub(super) fn register(
     sockets: &Sockets,
     socket: &SocketRef,
@@ -157,12 +157,12 @@ pub(super) fn register(
         wire::TOKEN,
         async move |socket: SocketRef, TryData(token): TryData<(String,)>, callback: Callback| {
             let token = token.ok().map(|(token,)| token);
-            let said = match admission(&socket) {
-                // The listener may be given up meanwhile: only the admission is held.
+            let ack = match admission(&socket) {
+                // The socket may close meanwhile: the check needs only its admission.
                 Some(admission) => admission.refresh(token).await,
                 None => Ack::error(wire::TOKEN_INVALID),
             };
-            room.answer(callback, &said);
+            room.answer(callback, &ack);
         },
     );
     let room = sockets.clone();
@@ -182,7 +182,7 @@ impl Sockets {
         admission: Option<&Admission>,
         callback: Callback,
     ) {
-        /// Of a name that need not be one.
+        /// Characters of the event's name, which is the client's choice.
         const MOST: usize = 64;
         let event: String = event.chars().take(MOST).collect();
         let bad_input = &self.0.metrics.bad_input;
@@ -193,13 +193,13 @@ impl Sockets {
             livestream.id = admission.map(|it| it.livestream.as_str()),
             user.id = admission.map(|it| it.caller.user.as_str()),
             event,
-            "an event that is not known"
+            "unknown event"
         );
         self.answer(callback, &Ack::error(&wire::unknown_event(&event)));
     }
 }
 
-/// Has `gone` told of the end of a socket that is let in.
+/// Calls `gone` at the end of an admitted socket.
 pub(super) fn watch(
     sockets: &Sockets,
     socket: &SocketRef,
@@ -209,14 +209,14 @@ pub(super) fn watch(
     socket.on_disconnect(Watch { sockets, gone });
 }
 
-/// Runs where the library finds the end, and not in a task of its own as the library's handlers do: until the library
-/// has forgotten a socket it ignores a CONNECT of the same client, which may come right behind the DISCONNECT.
+/// Runs where the library notices the end, and not in a task of its own as the library's handlers do: until the library
+/// has forgotten a socket, it ignores a CONNECT of the same client, which may come right behind the DISCONNECT.
 struct Watch {
     sockets: Sockets,
     gone: fn(&Sockets, &SocketRef, DisconnectReason),
 }
 
-/// Tells [`Watch`] from the library's own handlers.
+/// Distinguishes [`Watch`] from the library's own handlers.
 struct AtOnce;
 
 impl DisconnectHandler<LocalAdapter, AtOnce> for Watch {

@@ -1,6 +1,6 @@
-//! What other nodes bring about at this node's sockets.
+//! Effects of other nodes on this node's sockets.
 //!
-//! **Invariant**: nothing here waits; who must be told is told by tasks of their own.
+//! **Invariant**: nothing here waits; clients are notified by tasks of their own, or through their queues.
 
 use bytes::Bytes;
 
@@ -40,7 +40,7 @@ impl Node for Sockets {
         if let Some(socket) = self.find(Role::Streamer, streamer) {
             self.emit(&socket, wire::ERROR, &Refusal::Unavailable.text());
         }
-        // Its transport is closed, with all that it carries: it comes back, and the one that comes last has the livestream.
+        // Closes its transport, with all its sockets: its client connects again, and the latest streamer stays.
         let sockets = self.clone();
         tokio::spawn(async move {
             tokio::time::sleep(DISCONNECT_DELAY).await;

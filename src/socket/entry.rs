@@ -1,8 +1,8 @@
-//! The endpoint at `/socket.io/`: who may have a session, and on which transport. Long polling is handed to the Socket.IO
-//! library request by request ([`polling`]); a WebSocket is upgraded here, so that the library gets our own IO.
+//! The endpoint at `/socket.io/`: sessions, and their transports. Long polling goes to the Socket.IO library request by
+//! request ([`polling`]); a WebSocket is upgraded here, so that the library gets our own IO.
 //!
-//! **Invariant**: the library is given requests of our own making alone. Of a client's request nothing is kept but its
-//! address and two headers, copied, so that the read buffer they came in is freed.
+//! **Invariant**: the library gets requests of our own making only. Of a client's request only its address and copies
+//! of two headers are stored, so that the read buffer of the request is freed.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -24,20 +24,20 @@ use crate::transport::{
     prove,
 };
 
-/// What is not Socket.IO's the empty router answers with 404.
+/// The inner router is empty: it answers other requests with 404.
 pub(super) type Service = SocketIoService<Router>;
 
-/// What every request at the endpoint needs.
+/// The state that all requests at the endpoint share.
 #[derive(Clone)]
 pub(super) struct Endpoint {
     pub(super) sockets: Sockets,
     pub(super) service: Service,
     pub(super) greeting: Greeting,
-    /// How long the move to a WebSocket may take.
+    /// The timeout of an upgrade to a WebSocket.
     upgrade_timeout: Duration,
 }
 
-/// Serves `/socket.io` and what lies below.
+/// Serves `/socket.io` and `/socket.io/`.
 pub(super) fn router(
     sockets: Sockets,
     service: Service,
@@ -58,7 +58,7 @@ pub(super) fn router(
         .with_state(endpoint)
 }
 
-/// What a request asks for in its query.
+/// The parameters in a request's query.
 #[derive(Default)]
 struct Query<'a> {
     protocol: Option<&'a str>,
@@ -81,7 +81,7 @@ impl<'a> Query<'a> {
     }
 }
 
-/// Errors in Engine.IO's own words.
+/// Engine.IO's error bodies.
 pub(super) mod errors {
     /// The session has ended: its client opens another.
     pub(crate) const UNKNOWN_SESSION: &str = r#"{"code":1,"message":"Session ID unknown"}"#;
@@ -99,8 +99,7 @@ pub(super) fn bad_request(error: &'static str) -> Response {
 
 /// A client at the endpoint.
 pub(super) struct Caller {
-    pub(super) via: RequestConnection,
-    /// Where it comes from.
+    pub(super) connection: RequestConnection,
     address: IpAddr,
     client: Client,
 }
@@ -117,7 +116,7 @@ async fn handle(State(endpoint): State<Endpoint>, request: Request) -> Response 
 async fn route(endpoint: Endpoint, request: Request) -> Response {
     let uri = request.uri().clone();
     let query = Query::of(uri.query().unwrap_or_default());
-    let Some(ConnectInfo(via)) = request
+    let Some(ConnectInfo(connection)) = request
         .extensions()
         .get::<ConnectInfo<RequestConnection>>()
         .cloned()
@@ -125,15 +124,15 @@ async fn route(endpoint: Endpoint, request: Request) -> Response {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
     let proxies = &endpoint.sockets.0.trusted_proxies;
-    let peer = via.0.peer().ip();
+    let peer = connection.0.peer().ip();
     let client = client_address(peer, request.headers(), proxies);
-    // A proxy may use a connection for one client after the other: it counts for the latest.
-    if client != peer && !via.0.count_for(client) {
+    // A proxy may use a connection for one client after the other: the connection counts for the latest.
+    if client != peer && !connection.0.count_for(client) {
         return too_many(TooMany::FromAddress);
     }
     let is_proxy = proxies.iter().any(|net| net.contains(&peer));
     let caller = Caller {
-        via,
+        connection,
         address: client,
         client: match (is_proxy, client == peer) {
             (false, _) => Client::Direct(client),
@@ -168,16 +167,16 @@ async fn route(endpoint: Endpoint, request: Request) -> Response {
 }
 
 impl Caller {
-    /// A session for it, if it may have one more.
+    /// Opens a session for it, within the limits.
     pub(super) fn open_session(&self, endpoint: &Endpoint) -> Result<Arc<Session>, TooMany> {
         let sessions = &endpoint.sockets.0.sessions;
-        sessions.open(&self.via.0, self.client, now())
+        sessions.open(&self.connection.0, self.client, now())
     }
 
-    /// The answer when it may not.
-    pub(super) fn is_one_too_many(&self, why: TooMany) -> Response {
+    /// The answer to a client beyond a limit.
+    pub(super) fn refuse(&self, why: TooMany) -> Response {
         let mut refusal = too_many(why);
-        // What is refused is not to hold a connection; but a proxy's is others', too.
+        // A refused client must not occupy a connection; but a proxy's connection has other clients, too.
         if matches!(self.client, Client::Direct(_)) && why != TooMany::OnConnection {
             let close = HeaderValue::from_static("close");
             refusal.headers_mut().insert(header::CONNECTION, close);
@@ -185,8 +184,8 @@ impl Caller {
         refusal
     }
 
-    /// What the library keeps of the request that opens a session.
-    pub(super) fn is_kept(
+    /// Adds the session, and the stored part of the request that opens it, to the library's request.
+    pub(super) fn store(
         &self,
         headers: &HeaderMap,
         session: &Arc<Session>,
@@ -205,11 +204,11 @@ fn too_many(why: TooMany) -> Response {
     (status, format!("Try again later: {why}.\n")).into_response()
 }
 
-/// Why a request is no WebSocket handshake.
+/// Reasons why a request is no WebSocket handshake.
 enum NoHandshake {
     /// It asks for something else, or for another version.
     Other,
-    /// Its key is none.
+    /// Its key is invalid.
     BadKey,
 }
 
@@ -221,7 +220,7 @@ impl IntoResponse for NoHandshake {
                 (StatusCode::BAD_REQUEST, problem).into_response()
             }
             Self::Other => {
-                // RFC 6455, 4.4: which version there is.
+                // RFC 6455, 4.4: the supported version.
                 let version = [(header::SEC_WEBSOCKET_VERSION, "13")];
                 let problem = "This transport takes a WebSocket handshake, version 13.\n";
                 (StatusCode::UPGRADE_REQUIRED, version, problem).into_response()
@@ -230,13 +229,13 @@ impl IntoResponse for NoHandshake {
     }
 }
 
-/// Whether a list-valued header holds this word; its lines are one list (RFC 9110, 5.3).
-fn lists(headers: &HeaderMap, name: HeaderName, word: &str) -> bool {
+/// Whether a list-valued header contains this token; its lines are one list (RFC 9110, 5.3).
+fn lists(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
     let lines = headers.get_all(name).into_iter();
     lines
         .filter_map(|line| line.to_str().ok())
         .flat_map(|line| line.split(','))
-        .any(|item| item.trim().eq_ignore_ascii_case(word))
+        .any(|item| item.trim().eq_ignore_ascii_case(token))
 }
 
 /// The answer to a WebSocket handshake's key, if the request is one (RFC 6455, 4.2.1).
@@ -273,8 +272,8 @@ fn accept_value(key: &[u8]) -> HeaderValue {
     HeaderValue::try_from(value).expect("base64 is a header's value")
 }
 
-/// Answers the handshake. Once the HTTP server lets go of the connection, the library gets it: at once if the session
-/// begins here, and else when the client has proved the WebSocket.
+/// Answers the handshake. Once the HTTP server releases the connection, the library gets it: at once if the session
+/// begins here, otherwise after the client has proved the WebSocket.
 fn web_socket(
     endpoint: Endpoint,
     mut request: Request,
@@ -307,16 +306,16 @@ fn web_socket(
     } else {
         let session = match caller.open_session(&endpoint) {
             Ok(session) => session,
-            Err(why) => return caller.is_one_too_many(why),
+            Err(why) => return caller.refuse(why),
         };
-        let mut kept = for_library("/socket.io/?EIO=4&transport=websocket".to_owned());
-        caller.is_kept(request.headers(), &session, kept.extensions_mut());
+        let mut opening = for_library("/socket.io/?EIO=4&transport=websocket".to_owned());
+        caller.store(request.headers(), &session, opening.extensions_mut());
         tokio::spawn(async move {
             let Some((io, read)) = client_io(upgraded).await else {
                 return;
             };
             let io = WebSocketIo::begin(io, &read, session, endpoint.greeting.clone());
-            hand_over(endpoint, io, kept).await;
+            hand_over(endpoint, io, opening).await;
         });
     }
     let headers = [
@@ -327,12 +326,12 @@ fn web_socket(
     (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
 }
 
-/// The connection under an upgraded request, and what was read of it already.
+/// The connection under an upgraded request, and its bytes that were read already.
 async fn client_io(upgraded: hyper::upgrade::OnUpgrade) -> Option<(HttpIo, bytes::Bytes)> {
     // The client may leave meanwhile.
     let upgraded = upgraded.await.ok()?;
     let Ok(parts) = downcast::<TokioIo<HttpIo>>(upgraded) else {
-        tracing::error!("an upgraded connection is not the client listener's");
+        tracing::error!("an upgraded connection is not the client port's");
         return None;
     };
     Some((parts.io.into_inner(), parts.read_buf))

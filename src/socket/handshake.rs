@@ -1,6 +1,6 @@
-//! The check of a client, in the contract's order: token there, livestream there, token good, livestream good.
+//! The check of a client, in the contract's order: token present, livestream present, token valid, livestream valid.
 //!
-//! **Invariant**: nothing is given to a socket whose client is gone: that is looked at after each step that waits.
+//! **Invariant**: a socket whose client is gone is not admitted: this is checked after each asynchronous step.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -30,37 +30,36 @@ pub(super) struct Auth {
     livestream_id: Option<String>,
 }
 
-/// Who a socket says it is, and where it wants to go. The token is shown nowhere.
+/// The token and the livestream that a socket names. The token is never logged.
 #[derive(Clone)]
 pub(super) struct Credentials {
-    /// When it asked, among all: of two streamers the later one stays.
+    /// Its order among all sockets: of two streamers the later one stays.
     pub(super) epoch: Epoch,
     pub(super) token: Box<str>,
-    /// Where it comes from.
     pub(super) address: IpAddr,
-    /// As it was named: it need not be an id.
+    /// The livestream as it was named: possibly no valid id.
     pub(super) named: String,
-    /// None: what was named cannot be an id, so there is no such livestream, and nobody is asked for it.
+    /// None if the name is no valid id: there is no such livestream, and no call is made for it.
     pub(super) livestream: Option<LivestreamId>,
 }
 
-/// A socket that is not let in.
+/// A refused socket.
 #[derive(Clone)]
-pub(super) struct LivestreamError {
+pub(super) struct RefusedSocket {
     pub(super) refusal: Refusal,
-    /// None: it does not say who it is, or where it wants to go.
+    /// None if it names no token or no livestream.
     pub(super) credentials: Option<Credentials>,
 }
 
-/// The user that a socket's token stands for, for the log.
+/// The user of a socket's token, for the log.
 #[derive(Clone)]
 pub(super) struct Verified(pub(super) UserId);
 
-/// How long after CONNECT was answered a client is not read. Until the library's own task for it has ended, which is a
-/// matter of microseconds, a CONNECT right behind a DISCONNECT would be ignored.
+/// The time after the answer to CONNECT during which a client is not read. The library's own task for the CONNECT takes
+/// microseconds; until it ends, the library ignores a CONNECT right behind a DISCONNECT.
 const SETTLING: Duration = Duration::from_millis(2);
 
-/// While it lives, the client is not read.
+/// While it exists, the client is not read.
 struct Settling(Arc<Session>);
 
 impl Settling {
@@ -76,7 +75,7 @@ impl Drop for Settling {
     }
 }
 
-/// Registers both namespaces. Each has its check as a middleware, so that it is done before CONNECT is answered.
+/// Registers both namespaces. The check is a middleware, so that it ends before the answer to CONNECT.
 pub(super) fn register(sockets: &Sockets, io: &SocketIo, greeting: &Greeting) {
     let connect = |role: Role| {
         let (checker, greeter) = (sockets.clone(), sockets.clone());
@@ -92,35 +91,35 @@ pub(super) fn register(sockets: &Sockets, io: &SocketIo, greeting: &Greeting) {
                     Ok(credentials) => {
                         let admitted = admit(&sockets, role, &socket, &credentials).await;
                         let credentials = Some(credentials);
-                        admitted.err().map(|refusal| LivestreamError {
+                        admitted.err().map(|refusal| RefusedSocket {
                             refusal,
                             credentials,
                         })
                     }
                     Err(refusal) => {
                         let credentials = None;
-                        Some(LivestreamError {
+                        Some(RefusedSocket {
                             refusal,
                             credentials,
                         })
                     }
                 };
                 if let Some(refused) = refused {
-                    // Here, since a socket that is gone gets no further.
+                    // Counted here, since a socket that is gone does not reach the handler.
                     sockets.count_refusal(role, &refused.refusal);
                     socket.extensions.insert(refused);
                 }
                 socket
                     .extensions
                     .insert(Settling::new(sockets.session(&socket)));
-                // Never an error: that would be CONNECT_ERROR, for which the shipped app is not prepared.
+                // Never an error: that would be CONNECT_ERROR, which the shipped app does not handle.
                 Ok::<(), std::convert::Infallible>(())
             }
         };
         let handler = move |socket: SocketRef| {
-            // What runs here runs before the library takes the next packet.
+            // This part runs before the library takes the next packet.
             let settling = socket.extensions.remove::<Arc<Settling>>();
-            match socket.extensions.remove::<LivestreamError>() {
+            match socket.extensions.remove::<RefusedSocket>() {
                 Some(refused) => greeter.refuse(role, &socket, refused),
                 None => greet(&greeter, role, &socket),
             }
@@ -132,7 +131,7 @@ pub(super) fn register(sockets: &Sockets, io: &SocketIo, greeting: &Greeting) {
         handler.with(middleware)
     };
     let greeted = |socket: SocketRef| {
-        // Nothing is lost if the session ends meanwhile, and its queue has room: these are its first packets.
+        // An ended session needs no disconnect, and a queue has room: these are the session's first packets.
         socket.disconnect().ok();
         std::future::ready(())
     };
@@ -141,7 +140,7 @@ pub(super) fn register(sockets: &Sockets, io: &SocketIo, greeting: &Greeting) {
     io.ns(wire::LISTENER, connect(Role::Listener));
 }
 
-/// Checks a socket, and gives it its listener.
+/// Checks a socket, and admits it.
 pub(super) async fn admit(
     sockets: &Sockets,
     role: Role,
@@ -149,7 +148,7 @@ pub(super) async fn admit(
     credentials: &Credentials,
 ) -> Result<(), Refusal> {
     let timer = sockets.0.metrics.check.start_timer();
-    // Known from now on, so that its transport can be closed.
+    // Found before the check: the attempt occupies the transport.
     let session = sockets.session(socket);
     let attempt = Attempt {
         sockets,
@@ -165,13 +164,13 @@ pub(super) async fn admit(
     };
     timer.observe_duration();
     if admitted.is_ok() {
-        // Counted as joined for as long as the socket is there.
+        // Counted as joined for the life of the socket.
         socket.extensions.insert(Arc::new(session.join()));
     }
     admitted
 }
 
-/// Tells a socket that is connected that it is let in.
+/// Notifies a connected socket of its admission.
 pub(super) fn greet(sockets: &Sockets, role: Role, socket: &SocketRef) {
     let accepted = &sockets.0.metrics.accepted;
     accepted.with_label_values(&[role.as_str()]).inc();
@@ -181,7 +180,7 @@ pub(super) fn greet(sockets: &Sockets, role: Role, socket: &SocketRef) {
     }
 }
 
-/// A socket while it is checked.
+/// A socket during its check.
 pub(super) struct Attempt<'a> {
     pub(super) sockets: &'a Sockets,
     pub(super) role: Role,
@@ -192,7 +191,7 @@ pub(super) struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    /// Waits for a step of the check; an error if the client is gone after it.
+    /// Awaits a step of the check; an error if the client is gone after it.
     pub(super) async fn step<T>(&self, step: impl Future<Output = T>) -> Result<T, Refusal> {
         let done = step.await;
         if self.is_gone() {
@@ -214,7 +213,7 @@ impl Attempt<'_> {
         let Credentials {
             token, livestream, ..
         } = self.credentials;
-        // The livestream matters only to who comes back on a token that has just expired; nobody was ever nowhere.
+        // Only a return on an expired token needs the livestream, and nobody has a right to return to this one.
         let nowhere = || LivestreamId::new("nowhere");
         let Some(livestream) = livestream.clone().or_else(nowhere) else {
             return Err(Refusal::TokenInvalid);
@@ -232,7 +231,7 @@ impl Attempt<'_> {
             }
             Err(error) => return Err(self.token_refused(error)),
         };
-        // Before the account is looked up, which costs a call, too.
+        // Before the look-up of the account, which costs a call, too.
         let pending = self.begin_lookup(verified.user())?;
         let confirmed = self.step(identity.confirm(verified)).await?;
         let caller = confirmed.map_err(|error| self.token_refused(error))?;
@@ -261,7 +260,7 @@ impl Attempt<'_> {
         }
     }
 
-    /// A streamer always has its livestream looked up; a listener only where that is not known.
+    /// A streamer's livestream is always looked up; a listener's only if it is unknown, in its own check.
     fn begin_lookup(&self, user: &UserId) -> Result<Option<PendingLookup>, Refusal> {
         match self.role {
             Role::Streamer => {
@@ -272,7 +271,7 @@ impl Attempt<'_> {
         }
     }
 
-    /// Asks the other nodes whether the client may come back on its expired token.
+    /// Checks with the other nodes whether the client may return on its expired token.
     async fn returning(&self, livestream: &LivestreamId) -> Result<Caller, Refusal> {
         let (identity, relay) = (&self.sockets.0.identity, &self.sockets.0.relay);
         if !relay.is_clustered() {
@@ -283,12 +282,13 @@ impl Attempt<'_> {
         match self.step(relay.may_return(&to)).await? {
             Ok(true) => Ok(caller),
             Ok(false) => Err(Refusal::TokenExpired),
-            // Nobody knows: it is not told no for good.
+            // Redis does not answer: the refusal must not be final.
             Err(_) => Err(Refusal::Unavailable),
         }
     }
 
-    /// Looks the livestream up; a pending look-up counts as failed unless the livestream is one that `fits`.
+    /// Looks the livestream up. A pending look-up counts as failed if the answer has no livestream that `fits`; an
+    /// outage does not count.
     pub(super) async fn look_up(
         &self,
         id: &LivestreamId,

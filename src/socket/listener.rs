@@ -1,4 +1,4 @@
-//! A listener's socket: its listener, and the way of its clips.
+//! A listener's socket: its admission, and the way of its clips.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::transport::{Emission, Emit, Mark, Outbox};
 
 const ROLE: Role = Role::Listener;
 
-/// What a listener's socket holds. Dropping it leaves the livestream.
+/// The state of a listener's socket. Its drop leaves the livestream.
 pub(super) struct ListenerSocket {
     sockets: Sockets,
     listener_id: ListenerId,
@@ -32,11 +32,11 @@ impl Drop for ListenerSocket {
             livestream, caller, ..
         } = &*self.admission;
         self.sockets.0.relay.leave(livestream, self.listener_id);
-        // Its livestream may be over, and know it no more.
+        // An ended livestream no longer has the listener, and did not shut its outbox.
         self.listener.outbox.shut();
         let missed = self.listener.outbox.missed();
         if missed > 0 {
-            tracing::info!(livestream.id = %livestream, user.id = %caller.user, missed, "a listener was too slow for some clips");
+            tracing::info!(livestream.id = %livestream, user.id = %caller.user, missed, "listener was too slow for some clips");
         }
     }
 }
@@ -49,12 +49,12 @@ fn admission(socket: &SocketRef) -> Option<Arc<Admission>> {
     Some(listener(socket)?.admission.clone())
 }
 
-/// Registers what a listener may send, before anything is known about it.
+/// Registers a listener's events, before its check.
 pub(super) fn register(sockets: &Sockets, socket: &SocketRef) {
     admission::register(sockets, socket, admission);
 }
 
-/// Checks a listener, and gives it its place.
+/// Checks a listener, and adds it to the livestream.
 pub(super) async fn admit(attempt: Attempt<'_>) -> Result<(), Refusal> {
     let Attempt {
         sockets,
@@ -66,7 +66,8 @@ pub(super) async fn admit(attempt: Attempt<'_>) -> Result<(), Refusal> {
     let (caller, _) = attempt.identify().await?;
     let livestream = credentials.livestream.clone();
     let livestream = livestream.ok_or_else(|| Refusal::DoesNotExist(credentials.named.clone()))?;
-    // What is on air here or on another node exists: no document is asked for, and no outage there keeps listeners out.
+    // A started livestream exists, here or on another node: its document is not read, and an outage of Firestore keeps
+    // no listener out.
     let mut elsewhere = None;
     if !relay.is_started(&livestream) {
         elsewhere = attempt.step(relay.look_up_in_cluster(&livestream)).await?;
@@ -115,7 +116,7 @@ pub(super) async fn admit(attempt: Attempt<'_>) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// How the socket's outbox speaks through the library. It finds the socket each time: nothing may hold one.
+/// Sends an outbox's messages through the library. It finds the socket each time: an outbox must not keep one.
 fn emit(sockets: &Sockets, id: SocketId) -> Emit {
     let sockets = sockets.clone();
     Box::new(move |emission| {
@@ -132,7 +133,7 @@ fn emit(sockets: &Sockets, id: SocketId) -> Emit {
     })
 }
 
-/// The socket is connected: says so, and lets its clips out.
+/// Notifies a connected listener, and opens its outbox.
 pub(super) fn greet(sockets: &Sockets, socket: &SocketRef) {
     let Some(listener) = listener(socket) else {
         return;
@@ -152,7 +153,7 @@ pub(super) fn greet(sockets: &Sockets, socket: &SocketRef) {
         .relay
         .has_listener(&listener.admission.livestream, listener.listener_id)
     {
-        // The livestream ended between the check and now, when this socket could not be told yet.
+        // The livestream ended between the check and now, when this socket could not be notified.
         sockets.disconnect(ROLE, socket.id);
     }
 }
@@ -167,5 +168,5 @@ fn gone(_: &Sockets, socket: &SocketRef, reason: DisconnectReason) {
     if dismissed || reason == DisconnectReason::ClientNSDisconnect {
         admission.left();
     }
-    // Dropping the listener leaves the livestream; unless something else was said, its client may come back.
+    // The drop of the listener leaves the livestream; without `left` its client may return.
 }

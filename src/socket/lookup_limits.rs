@@ -1,13 +1,13 @@
-//! Look-ups that find nothing: how many a user and an address may have made in a minute.
+//! Limits of failed look-ups, per user and per address, within a minute.
 //!
-//! A look-up of a livestream that is not there, or not the streamer's, costs calls to Google and is remembered by nobody.
+//! A look-up of a livestream that does not exist, or is not the streamer's, costs calls to Google and is not cached.
 //! Without a bound one user could use up the calls that others need.
 //!
-//! The limit of an address does not hold for a user without a failure, who has one look-up at a time then: a streamer
-//! behind the same address as a flood is let in.
+//! The limit of an address does not apply to a user without a failure, who then has one look-up at a time: a streamer
+//! behind the same address as a flood is admitted.
 //!
-//! **Invariant**: a user has at most as many look-ups under way or failed within a minute as its limit says; the memory
-//! of each kind is bounded by [`MOST`].
+//! **Invariant**: the look-ups of a user that are under way, or failed within a minute, are at most its limit; the
+//! memory of each kind is bounded by [`MOST`].
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -26,7 +26,7 @@ use crate::metrics::Metrics;
 use crate::transport::counted_address;
 
 const MINUTE: Duration = Duration::from_mins(1);
-/// Users, and addresses, that are remembered.
+/// Users, and addresses, in memory.
 const MOST: usize = 50_000;
 
 /// All limits; cheap to clone.
@@ -84,7 +84,7 @@ impl LookupLimits {
         })
     }
 
-    /// The answer to a token whose key is not known yet: to try again, unless too many of the address were told so.
+    /// The answer to a token with a key that is not known yet: temporary, up to the limit of the address.
     pub(super) fn unknown_key(&self, address: IpAddr) -> Refusal {
         let (address, now) = (counted_address(address), now());
         let within = with(&self.0.unknown_keys, |tally| {
@@ -107,7 +107,7 @@ impl LookupLimits {
 }
 
 impl PendingLookup {
-    /// The look-up found what was asked for, or could not be made: it is nobody's fault.
+    /// The look-up succeeded, or could not be made: it does not count as failed.
     pub(super) fn excuse(&self) {
         self.excused.store(true, Ordering::Relaxed);
     }
@@ -134,7 +134,7 @@ fn with<T, R>(tally: &Mutex<T>, act: impl FnOnce(&mut T) -> R) -> R {
     act(&mut tally.lock())
 }
 
-/// What has failed within a minute, by key.
+/// Failures within a minute, by key.
 struct Tally<K> {
     limit: u32,
     keys: HashMap<K, Count>,
@@ -162,10 +162,10 @@ impl<K: Hash + Eq + Clone> Tally<K> {
         }
     }
 
-    /// The count of `key`, its minute begun again if it is over; none if there is no room for another key.
+    /// The count of `key`, with a new minute if the last is over; none if there is no room for another key.
     fn count(&mut self, key: &K, now: Instant) -> Option<&mut Count> {
         if self.keys.len() >= MOST && !self.keys.contains_key(key) {
-            // All keys are looked through once a second at most.
+            // All keys are scanned once a second at most.
             let recent = |at| now.saturating_duration_since(at) < Duration::from_secs(1);
             if self.pruned_at.is_some_and(recent) {
                 return None;
@@ -194,7 +194,7 @@ impl<K: Hash + Eq + Clone> Tally<K> {
         self.keys.get(key).is_some_and(over)
     }
 
-    /// Takes a place for one more look-up, of `most` and of the limit; false if there is none.
+    /// Reserves a look-up, within `most` and the limit; false beyond them.
     fn reserve(&mut self, key: &K, most: u32, now: Instant) -> bool {
         let limit = self.limit.min(most);
         let Some(count) = self.count(key, now) else {
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn lookups_under_way_count_and_good_ones_do_not() {
+    async fn lookups_under_way_count_and_successes_do_not() {
         let limits = limits(2, 100);
         let pending = [(); 2].map(|()| limits.begin(&user("a"), HERE).expect("room"));
         assert!(limits.begin(&user("a"), HERE).is_err());

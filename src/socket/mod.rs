@@ -1,12 +1,12 @@
-//! Socket.IO: who is let in, what they send, what they are told.
+//! Socket.IO: the admission of sockets, their events, and the messages to them.
 //!
-//! A socket's whole check runs in its namespace's *middleware*, what it may send registered before it: so nothing that
-//! arrives early is lost, and a socket that closes meanwhile leaves nothing behind, since what it was given (a
-//! [`streamer::StreamerSocket`], a [`listener::ListenerSocket`]) gives itself back when it is dropped. A refused socket is
-//! connected all the same, then told why, then parted from ([`parting`]).
+//! A socket's whole check runs in its namespace's *middleware*, and its event handlers are registered before it: so no
+//! early event is lost. An admitted socket gets a [`streamer::StreamerSocket`] or a [`listener::ListenerSocket`], which
+//! releases everything on drop: so a socket that closes meanwhile leaves nothing behind. A refused socket is connected
+//! all the same, then gets the reason, then is disconnected ([`parting`]).
 //!
-//! **Invariant**: no handler holds a socket; sockets are found by their id when something is to be said. What a socket
-//! holds, its extensions hold.
+//! **Invariant**: no handler keeps a socket; a socket is found by its id for each message. The state of a socket is in
+//! its extensions.
 
 mod admission;
 mod clustered;
@@ -45,10 +45,10 @@ use self::parting::RefusalLog;
 use self::users::Users;
 use self::wire::StateMessage;
 
-/// Sockets that are told something before others get their turn.
-const PIECE: usize = 256;
+/// Sockets that a task notifies before it yields.
+const BATCH: usize = 256;
 
-/// What every handler needs; cheap to clone.
+/// The state that all handlers share; cheap to clone.
 #[derive(Clone)]
 pub struct Sockets(Arc<Inner>);
 
@@ -62,25 +62,25 @@ struct Inner {
     sessions: Arc<Sessions>,
     shared_writes: bool,
     max_refusals: u32,
-    /// Messages that may wait for a streamer.
+    /// The limit of queued messages for a streamer.
     answers: usize,
     users: Users,
     refusal_log: RefusalLog,
     trusted_proxies: Vec<ipnet::IpNet>,
     log_addresses: bool,
-    // Set once, right after it is built with handlers that need it.
+    // Set once, right after the server is built: its handlers need this struct.
     io: OnceLock<SocketIo>,
 }
 
-/// What the socket room is made of.
+/// The parts that sockets need.
 pub struct Parts {
-    /// Where clips go.
+    /// Relays the clips.
     pub relay: Relay,
-    /// Who is it?
+    /// Checks the users.
     pub identity: Identity,
-    /// Which livestreams exist?
+    /// Finds the livestreams.
     pub directory: Directory,
-    /// What is counted.
+    /// The metrics.
     pub metrics: Metrics,
     /// The client port's connections.
     pub connections: Arc<Connections>,
@@ -121,7 +121,7 @@ impl Sockets {
             .max_incoming_binary_buf_size(ceiling)
             .packet_completion_timeout(slowest_message(config));
         let connect_timeout = config.server.connect_timeout;
-        // Pings and the ends of dead sessions are ours: see `transport::HeartbeatTimes`.
+        // Pings and the timeouts of dead sessions are our own: see `transport::HeartbeatTimes`.
         let (service, io) = SocketIo::builder()
             .ping_interval(NEVER)
             .ping_timeout(NEVER)
@@ -156,9 +156,9 @@ impl Sockets {
 
     /// The session that a socket belongs to.
     fn session(&self, socket: &SocketRef) -> Arc<Session> {
-        let kept = socket.req_parts().extensions.get::<Arc<Session>>();
+        let stored = socket.req_parts().extensions.get::<Arc<Session>>();
         let known = || self.0.sessions.find(socket.id.as_str());
-        let session = kept.cloned().or_else(known);
+        let session = stored.cloned().or_else(known);
         session.expect("the endpoint gives each session to the library")
     }
 
@@ -172,7 +172,7 @@ impl Sockets {
         found.map(|headers| tracing::field::display(headers.address))
     }
 
-    /// A client's socket is gone: counts what it may have sent that made the library end it.
+    /// A client's socket is gone: counts bad input that made the library close it.
     fn left(&self, reason: DisconnectReason) {
         let kind = match reason {
             DisconnectReason::PacketParsingError => "malformed_packet",
@@ -190,10 +190,10 @@ impl Sockets {
             ..
         } = admission;
         let address = self.address(socket);
-        tracing::debug!(role = role.as_str(), livestream.id = %livestream, user.id = %caller.user, client.address = address, "let in");
+        tracing::debug!(role = role.as_str(), livestream.id = %livestream, user.id = %caller.user, client.address = address, "admitted");
     }
 
-    /// Sets what is counted of who may come back on an expired token.
+    /// Sets the metrics of the rights to return on an expired token.
     pub fn count_returns(&self) {
         let (returns, evicted) = self.0.identity.returns();
         let metrics = &self.0.metrics;
@@ -206,11 +206,11 @@ impl Sockets {
             .inc_by(evicted.saturating_sub(before));
     }
 
-    /// Tells everybody that a livestream is over.
+    /// Notifies all listeners that a livestream has ended, and disconnects them.
     pub async fn conclude(&self, ended: Ended) {
         let message = StateMessage::new(crate::broadcast::State::Ended, 0);
-        for piece in ended.listeners.chunks(PIECE) {
-            for listener in piece {
+        for batch in ended.listeners.chunks(BATCH) {
+            for listener in batch {
                 if let Some(socket) = self.find(Role::Listener, listener.socket) {
                     self.emit(&socket, wire::STATE, &message);
                 }
@@ -229,7 +229,7 @@ impl Sockets {
         runtime.spawn(async move { sockets.conclude(ended).await });
     }
 
-    /// Tells everybody of a livestream how it is going.
+    /// Sends a livestream's state to its streamer and its listeners.
     pub async fn announce(&self, announcement: Announcement) {
         let Announcement {
             state,
@@ -241,8 +241,8 @@ impl Sockets {
         if let Some(socket) = streamer.and_then(|id| self.find(Role::Streamer, id)) {
             self.emit(&socket, wire::STATE, &message);
         }
-        for piece in audience.chunks(PIECE) {
-            for listener in piece {
+        for batch in audience.chunks(BATCH) {
+            for listener in batch {
                 if let Some(socket) = self.find(Role::Listener, listener.socket) {
                     self.emit(&socket, wire::STATE, &message);
                 }
@@ -251,8 +251,8 @@ impl Sockets {
         }
     }
 
-    /// Closes the transport of everybody, so that clients come back by themselves: once what waits for them is
-    /// written, at the latest after half of `timeout`.
+    /// Closes all transports, so that clients connect again by themselves: each once its queued messages are written,
+    /// at the latest after half of `timeout`.
     pub async fn close_all(&self, timeout: Duration) {
         let connections = &self.0.connections;
         connections.finish_all();
@@ -291,7 +291,7 @@ fn session_limits(config: &Config) -> SessionLimits {
     }
 }
 
-/// How long the largest message may take at the slowest.
+/// The longest permitted time for the largest message.
 fn slowest_message(config: &Config) -> Duration {
     let server = &config.server;
     let bytes = u64::try_from(config.upload.max_message_bytes()).unwrap_or(u64::MAX);
@@ -299,10 +299,10 @@ fn slowest_message(config: &Config) -> Duration {
     at_minimum + server.ping_interval + server.ping_timeout
 }
 
-/// Who stands at the endpoint, as its first request says: all that is kept of it. The token is shown nowhere.
+/// The stored part of a client's first request. The token is never logged.
 #[derive(Clone)]
 struct HandshakeHeaders {
-    /// Where it comes from.
+    /// The client's address.
     address: IpAddr,
     /// The header `id-token`, unless it is empty.
     token: Option<Box<str>>,
@@ -310,7 +310,7 @@ struct HandshakeHeaders {
     livestream: Option<Box<str>>,
 }
 
-/// One instance of a client to a namespace.
+/// Identifies one connection to a namespace: a later one of the same session has the same socket id.
 #[derive(Clone, Default)]
 struct SocketInstance(Arc<()>);
 

@@ -1,10 +1,11 @@
-//! What is said to clients: events, and the answers to their callbacks.
+//! Messages to clients: events, and the answers to their callbacks.
 //!
-//! The Socket.IO library refuses what it has no room for, and closes a session that it has no room to ping. So there is
-//! room for more than may ever wait: a client that takes no answers is not read ([`crate::transport::Backpressure`]).
+//! The Socket.IO library refuses a message that it has no room for, and closes a session that it has no room to ping.
+//! So its room exceeds the limit of queued messages: a client that takes no answers is not read
+//! ([`crate::transport::Backpressure`]).
 //!
-//! **Invariant**: everything is said by this module. What the library refuses all the same is counted, and unless the
-//! next `state` makes up for it, the transport is closed: its client would wait forever.
+//! **Invariant**: every answer is sent by this module. A message that the library refuses all the same is counted, and
+//! unless the next `state` makes up for it, the transport is closed: its client would wait forever.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -21,20 +22,20 @@ use super::wire::{self, Ack};
 use crate::config::Config;
 use crate::transport::{READ_AT_ONCE, Session};
 
-/// Answers that may wait for a streamer, however small its quota's burst is: a polling client may send hundreds of
-/// uploads in one request, and poll only when that is over.
+/// The least limit of queued answers for a streamer, for a quota with a small burst: a polling client may send hundreds
+/// of uploads in one request, and poll only after it.
 const LEAST_ANSWERS: usize = 1024;
 
-/// Messages that may wait for a streamer before it is no longer read: an upload has an event and an acknowledgement.
+/// The limit of queued messages, at which a streamer is no longer read: an upload has an event and an acknowledgement.
 pub(super) fn answers(config: &Config) -> usize {
     let burst = usize::try_from(config.upload.clips_burst).unwrap_or(usize::MAX / 8);
     2 * burst.max(LEAST_ANSWERS)
 }
 
-/// Messages that the library must have room for: those, the answers to what was read already, and what is said without
-/// being asked for.
+/// Messages that the library must have room for: those, the answers to input that was read already, and unsolicited
+/// messages.
 pub(super) fn room(config: &Config) -> usize {
-    /// No upload is shorter on the wire.
+    /// The shortest upload on the wire, in bytes.
     const SHORTEST: usize = 32;
     answers(config) + 2 * READ_AT_ONCE / SHORTEST + 256
 }
@@ -59,7 +60,7 @@ impl FromMessageParts<LocalAdapter> for Callback {
 }
 
 impl Sockets {
-    /// Emits an event with one argument. False if it cannot be said.
+    /// Emits an event with one argument. False if it is not sent.
     pub(super) fn emit<T: Serialize + ?Sized>(
         &self,
         socket: &SocketRef,
@@ -67,17 +68,17 @@ impl Sockets {
         argument: &T,
     ) -> bool {
         let sent = socket.emit(event, argument);
-        self.is_sent(&self.session(socket), event, sent)
+        self.record_send(&self.session(socket), event, sent)
     }
 
-    /// Answers a callback; where there is none, nobody waits.
-    pub(super) fn answer(&self, callback: Callback, said: &Ack) {
+    /// Answers a callback, if there is one.
+    pub(super) fn answer(&self, callback: Callback, answer: &Ack) {
         if let Callback(Some((ack, socket))) = callback {
-            self.is_sent(&self.session(&socket), wire::ACK, ack.send(said));
+            self.record_send(&self.session(&socket), wire::ACK, ack.send(answer));
         }
     }
 
-    fn is_sent(
+    fn record_send(
         &self,
         session: &Arc<Session>,
         event: &'static str,
@@ -88,12 +89,12 @@ impl Sockets {
                 session.pressure.give();
                 true
             }
-            // Its client is gone: nobody waits.
+            // Its client is gone: nobody waits for the message.
             Err(SendError::Socket(SocketError::Closed)) => false,
             Err(error) => {
                 let unsent = &self.0.metrics.messages_unsent;
                 unsent.with_label_values(&[event]).inc();
-                tracing::debug!(socket.id = session.id(), event, %error, "a client cannot be told");
+                tracing::debug!(socket.id = session.id(), event, %error, "message not sent");
                 if event != wire::STATE {
                     session.close();
                 }

@@ -1,17 +1,17 @@
-//! How a client is parted from, in one place.
+//! All ways in which the server disconnects a client.
 //!
-//! | why | what its client gets | what its library does |
+//! | reason | the client gets | the client's library |
 //! |---|---|---|
-//! | for good: refused, taken over, the livestream has ended | `error` where there is one to be told, DISCONNECT | nothing more |
+//! | for good: refused, taken over, livestream ended | `error` if there is a text, DISCONNECT | does nothing more |
 //! | for now: the service is unavailable, or full | `error`, the end of the transport | connects again by itself |
-//! | for now, and its transport carries another socket that is let in or being checked | `error`; later `success` | nothing: it is connected |
+//! | for now, with another socket on the transport, admitted or in check | `error`, later `success` | is connected |
 //!
-//! The libraries put both namespaces of a page on one transport, and know no DISCONNECT after which they come back. So
-//! in the last case the socket stays connected, and is checked again every few seconds, until it is let in, refused for
+//! The libraries put both namespaces of a page on one transport, and never connect again after a DISCONNECT. So in the
+//! last case the socket stays connected, and is checked again every few seconds, until it is admitted, refused for
 //! good, or alone: then its transport is closed. A transport that takes its listener's clips too slowly loses these
 //! rather than its streamer ([`crate::transport::Connections::sweep`]).
 //!
-//! **Invariant**: a transport is closed only if it carries nothing else, or if this node cannot serve it any longer.
+//! **Invariant**: a transport is closed only if it carries no other socket, or if this node can no longer serve it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,37 +20,37 @@ use parking_lot::Mutex;
 use socketioxide::extract::SocketRef;
 use tokio::time::Instant;
 
-use super::handshake::{self, Credentials, LivestreamError, Verified};
+use super::handshake::{self, Credentials, RefusedSocket, Verified};
 use super::wire::{self, Refusal};
 use super::{SocketInstance, Sockets};
 use crate::broadcast::Role;
 use crate::relay::SocketId;
 
-/// How long a refused client has to read why, before it is disconnected: an immediate DISCONNECT overtakes the `error` in
-/// some clients.
+/// The delay between the `error` and the DISCONNECT of a refused client: an immediate DISCONNECT overtakes the `error`
+/// in some clients.
 pub(super) const DISCONNECT_DELAY: Duration = Duration::from_millis(500);
 
-/// How long a socket that is to be let in later waits for its next check; twice as long each time.
+/// The delay until the next check of a socket that is refused for now; it doubles each time.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(15);
 
-/// Marks a socket that this side has sent away: its loss is no loss of a transport.
+/// Marks a socket that the server has disconnected: its end is no loss of a transport.
 #[derive(Clone)]
 pub(super) struct ClosedByServer;
 
 impl Sockets {
-    /// Disconnects the socket's namespace: to its client, the stream is over.
+    /// Disconnects the socket's namespace: for its client, the stream is over.
     pub(super) fn disconnect(&self, role: Role, socket: SocketId) {
         if let Some(found) = self.find(role, socket) {
             found.extensions.insert(ClosedByServer);
             if found.disconnect().is_err() {
-                // No room even for this: the transport must do.
+                // No room for this packet: the end of the transport replaces it.
                 self.close(socket);
             }
         }
     }
 
-    /// Closes the transport under the socket: its client comes back by itself.
+    /// Closes the transport under the socket: its client connects again by itself.
     pub(super) fn close(&self, socket: SocketId) {
         if let Some(session) = self.0.sessions.find(socket.as_str()) {
             session.close();
@@ -62,9 +62,9 @@ impl Sockets {
         self.0.metrics.refusals.with_label_values(&labels).inc();
     }
 
-    /// Tells a socket why it is not let in, and parts from it.
-    pub(super) fn refuse(&self, role: Role, socket: &SocketRef, refused: LivestreamError) {
-        let LivestreamError {
+    /// Sends a socket the reason of its refusal, and disconnects it.
+    pub(super) fn refuse(&self, role: Role, socket: &SocketRef, refused: RefusedSocket) {
+        let RefusedSocket {
             refusal,
             credentials,
         } = refused;
@@ -77,10 +77,10 @@ impl Sockets {
         let refusals = session.refused();
         match credentials {
             Some(credentials) if refusal.is_temporary() => {
-                self.let_in_later(role, socket, credentials);
+                self.admit_later(role, socket, credentials);
             }
             _ if refusals >= self.0.max_refusals && !session.is_occupied() => {
-                // Whether it is still there or not: a client that leaves early to ask again is told no for good.
+                // Also if the socket is gone: a client must not evade this by an early departure.
                 tokio::spawn(async move {
                     tokio::time::sleep(DISCONNECT_DELAY).await;
                     session.close();
@@ -91,7 +91,7 @@ impl Sockets {
     }
 
     /// Closes the transport, or, while it carries another socket, checks this one again.
-    fn let_in_later(&self, role: Role, socket: &SocketRef, credentials: Credentials) {
+    fn admit_later(&self, role: Role, socket: &SocketRef, credentials: Credentials) {
         let (sockets, id, session) = (self.clone(), socket.id, self.session(socket));
         let Some(SocketInstance(instance)) = socket.extensions.get::<SocketInstance>() else {
             return;
@@ -109,7 +109,7 @@ impl Sockets {
                     Ok(()) if socket.connected() => {
                         return handshake::greet(&sockets, role, &socket);
                     }
-                    // It left meanwhile, and nobody was told: what it was given it gives back.
+                    // It left meanwhile, perhaps before its disconnect handler was registered: releases its state.
                     Ok(()) => return socket.extensions.clear(),
                     Err(refusal) if refusal.is_temporary() => {}
                     Err(refusal) => {
@@ -118,7 +118,7 @@ impl Sockets {
                         return sockets.refuse(
                             role,
                             &socket,
-                            LivestreamError {
+                            RefusedSocket {
                                 refusal,
                                 credentials,
                             },
@@ -130,16 +130,16 @@ impl Sockets {
         });
     }
 
-    /// Tells the socket that another has taken its place, and disconnects it a moment later.
+    /// Sends the socket a last `error`, and disconnects it a moment later.
     pub(super) fn dismiss(&self, role: Role, socket: SocketId, text: &str) {
         let Some(found) = self.find(role, socket) else {
             return;
         };
         if !found.connected() {
-            // It cannot be told anything yet; its greeting finds out.
+            // It can receive nothing yet; its `greet` finds out.
             return;
         }
-        // Once only: it may be replaced while it is greeted, and both notice.
+        // Once only: it may be replaced during its `greet`, and both call this.
         if found.extensions.insert(ClosedByServer).is_none() {
             self.emit(&found, wire::ERROR, text);
             self.disconnect_after_delay(role, socket);
@@ -160,7 +160,7 @@ impl Sockets {
         });
     }
 
-    /// The socket, if it is still on this instance: a client that leaves and comes back on its session has the same id.
+    /// The socket, if it is still this instance: a client that leaves and returns on its session has the same id.
     fn find_on(&self, role: Role, id: SocketId, instance: &Arc<()>) -> Option<SocketRef> {
         let found = self.find(role, id)?;
         let SocketInstance(now) = found.extensions.get::<SocketInstance>()?;
@@ -174,7 +174,7 @@ impl Sockets {
         refusal: &Refusal,
         credentials: Option<&Credentials>,
     ) {
-        /// Of an id that need not be one.
+        /// Characters of the livestream's name, which is the client's choice.
         const MOST: usize = 128;
         let Some(unlogged) = self.0.refusal_log.take(role) else {
             return;
@@ -195,7 +195,7 @@ impl Sockets {
     }
 }
 
-/// Bounds the log of refusals: so many lines a minute for each role, so that listeners do not hide streamers.
+/// Bounds the log of refusals, in lines a minute for each role, so that listeners do not hide streamers.
 pub(super) struct RefusalLog {
     per_minute: u32,
     budgets: [Mutex<Budget>; 2],
@@ -223,7 +223,7 @@ impl RefusalLog {
         }
     }
 
-    /// Whether a line may be written, and then how many were not since the last.
+    /// Some if a line may be written: the number of unlogged refusals since the last line.
     fn take(&self, role: Role) -> Option<u64> {
         let [streamers, listeners] = &self.budgets;
         let budget = match role {

@@ -1,8 +1,9 @@
-//! What a streamer is told once other nodes have its clips.
+//! Pending acks: the answers to a streamer's uploads, which wait for the publication of the clips to other nodes.
 //!
 //! **Invariant**: a streamer's uploads are answered one after the other, in their order; each is answered when its
-//! clip is published, when it no longer fits the queue, or, at the latest, when this node no longer owns the livestream.
-//! No more are pending than the streamer may have unanswered: it is not read while there are as many.
+//! clip is published, when it no longer fits the queue, or, at the latest, when this node no longer owns the
+//! livestream. Pending acks count as queued messages of the streamer, which is not read while these are at their
+//! limit.
 
 use std::sync::{Arc, OnceLock};
 
@@ -10,30 +11,29 @@ use tokio::sync::mpsc;
 
 use super::Sockets;
 use super::outgoing::Callback;
-use super::streamer::taken;
+use super::streamer::upload_ack;
 use super::wire::{self, Ack, Refusal};
 use crate::broadcast::{Role, UserId};
 use crate::cluster::{Ticket, Unpublished};
 use crate::relay::SocketId;
 use crate::transport::Session;
 
-/// What an upload is answered with: an event and an acknowledgement.
+/// The messages that answer an upload: an event and an acknowledgement.
 const MESSAGES: u64 = 2;
 
-/// A clip that was relayed here and is on its way to other nodes.
+/// The answer to a clip that was relayed here, and is not published yet.
 pub(super) struct PendingAck {
     pub(super) ticket: Ticket,
     pub(super) listeners: usize,
     pub(super) callback: Callback,
 }
 
-/// See the module.
 pub(super) struct PendingAcks {
     sockets: Sockets,
     socket: SocketId,
     session: Arc<Session>,
     user: UserId,
-    // Without a cluster there is nothing to wait for, and no task.
+    // Without a cluster no ack is pending, and there is no task.
     open: OnceLock<mpsc::UnboundedSender<PendingAck>>,
 }
 
@@ -54,9 +54,9 @@ impl PendingAcks {
     }
 
     /// Answers an upload when its clip is published, after those before it.
-    pub(super) fn keep(&self, pending_ack: PendingAck) {
+    pub(super) fn push(&self, pending_ack: PendingAck) {
         let open = self.open.get_or_init(|| {
-            // Its bound is the session's: what is owed counts.
+            // Bounded by the session, which counts owed messages.
             let (open, pending_acks) = mpsc::unbounded_channel();
             let task = AckTask {
                 sockets: self.sockets.clone(),
@@ -90,10 +90,10 @@ impl AckTask {
             callback,
         }) = pending_acks.recv().await
         {
-            let said = match ticket.await.unwrap_or(Err(Unpublished::Away)) {
+            let ack = match ticket.await.unwrap_or(Err(Unpublished::Away)) {
                 Ok(sequence) => {
                     self.emit(wire::SUCCESS, &wire::received(&self.user));
-                    taken(sequence, listeners)
+                    upload_ack(sequence, listeners)
                 }
                 Err(Unpublished::Superseded) => Ack::error(wire::NOT_ON_AIR),
                 Err(Unpublished::Away) => {
@@ -102,12 +102,12 @@ impl AckTask {
                     Ack::error(&text)
                 }
             };
-            self.sockets.answer(callback, &said);
+            self.sockets.answer(callback, &ack);
             self.session.pressure.settle(MESSAGES);
         }
     }
 
-    /// The socket is found each time: nothing that waits may hold one.
+    /// The socket is found each time: a task must not keep one.
     fn emit(&self, event: &'static str, text: &str) {
         if let Some(socket) = self.sockets.find(Role::Streamer, self.socket) {
             self.sockets.emit(&socket, event, text);

@@ -1,8 +1,8 @@
-//! Long polling: each request is answered by the Socket.IO library, or by us where the library has nothing to say but the
-//! client must hear something: a ping, or that it may go on with its upgrade.
+//! Long polling. The Socket.IO library answers each request, or this module does where the library has no packet but
+//! the client needs one: a ping, or the noop that lets its upgrade go on.
 //!
-//! **Invariant**: a poll that is taken back from the library has lost nothing: the library holds no packet while it waits
-//! for one. A poll is answered at the latest when the next ping is due.
+//! **Invariant**: a cancelled poll loses nothing: the library keeps no packet in its future while it waits for one. A
+//! poll is answered at the latest when the next ping is due.
 
 use std::sync::Arc;
 
@@ -18,13 +18,13 @@ use tower::ServiceExt as _;
 use super::entry::{Caller, Endpoint, Service, bad_request, errors};
 use crate::transport::{Evict, Overdue, READ_AT_ONCE, Session, Turn, answers_in, corrected_open};
 
-/// What sets packets apart in a body (Engine.IO 4).
+/// Separates the packets of a body (Engine.IO 4).
 const SEPARATOR: u8 = 0x1e;
 const PING: &str = "2";
 const NOOP: &str = "6";
 const CLOSE: &str = "1";
 
-/// Up to this limit a body is copied, in bytes.
+/// A body with at most this message limit is copied, in bytes.
 const COPIED: usize = 64 << 10;
 
 /// A request of our own making for the library.
@@ -39,7 +39,7 @@ fn request(method: Method, id: Option<&str>, body: Body) -> Request {
     request
 }
 
-/// The library's answer; its body is there in one piece.
+/// The library's answer, with its whole body.
 async fn ask(service: &Service, request: Request) -> (StatusCode, Bytes) {
     let answer = service.clone().oneshot(request).await.into_response();
     let status = answer.status();
@@ -62,12 +62,12 @@ fn packets(body: &[u8]) -> impl Iterator<Item = &[u8]> {
 pub(super) async fn open(endpoint: Endpoint, headers: HeaderMap, caller: Caller) -> Response {
     let session = match caller.open_session(&endpoint) {
         Ok(session) => session,
-        Err(why) => return caller.is_one_too_many(why),
+        Err(why) => return caller.refuse(why),
     };
     let mut opening = request(Method::GET, None, Body::empty());
-    caller.is_kept(&headers, &session, opening.extensions_mut());
-    caller.via.0.serves(&session);
-    // Not to be cut short by a client that leaves: the library would keep the session for longer.
+    caller.store(&headers, &session, opening.extensions_mut());
+    caller.connection.0.serves(&session);
+    // A task of its own, which a client that leaves does not cancel: the library would keep the session for longer.
     let opened = tokio::spawn(async move {
         let (_, body) = ask(&endpoint.service, opening).await;
         let times = endpoint.sockets.0.sessions.heartbeat();
@@ -105,7 +105,7 @@ async fn greet(endpoint: &Endpoint, id: &str) {
 /// Answers a poll.
 pub(super) async fn poll(endpoint: Endpoint, session: &Arc<Session>, caller: Caller) -> Response {
     session.heard_message();
-    caller.via.0.serves(session);
+    caller.connection.0.serves(session);
     let polls = request(Method::GET, Some(session.id()), Body::empty());
     let (status, body) = tokio::select! {
         biased;
@@ -132,7 +132,7 @@ pub(super) async fn poll(endpoint: Endpoint, session: &Arc<Session>, caller: Cal
     text(with_ping.freeze())
 }
 
-/// The same bytes in a buffer of their own; none if they are cut short, or too many.
+/// A copy of the body in its own buffer; none if the body is truncated or too long.
 async fn copied(mut body: Limited<Body>) -> Option<Body> {
     let mut copy = Vec::new();
     while let Some(frame) = body.frame().await {
@@ -141,7 +141,7 @@ async fn copied(mut body: Limited<Body>) -> Option<Body> {
     Some(copy.into())
 }
 
-/// A request's body that is read on only while its client takes its answers.
+/// A request's body that is read only while its client takes its answers.
 fn paced(body: Body, session: Arc<Session>) -> Body {
     let pieces = stream::unfold(
         (body.into_data_stream(), Bytes::new()),
@@ -163,7 +163,7 @@ fn paced(body: Body, session: Arc<Session>) -> Body {
     Body::from_stream(pieces)
 }
 
-/// Takes what a client posts: as long as its bytes come, they are signs of life.
+/// Answers a client's POST. Its bytes are signs of life, as long as they arrive.
 pub(super) async fn post(
     endpoint: Endpoint,
     posted: Request,
@@ -171,7 +171,7 @@ pub(super) async fn post(
     caller: Caller,
 ) -> Response {
     session.heard_message();
-    caller.via.0.serves(session);
+    caller.connection.0.serves(session);
     let Some(_posting) = session.posts() else {
         let bad_input = &endpoint.sockets.0.metrics.bad_input;
         bad_input.with_label_values(&["concurrent_posts"]).inc();
@@ -189,7 +189,7 @@ pub(super) async fn post(
     let times = endpoint.sockets.0.sessions.heartbeat();
     let body = Limited::new(posted.into_body(), limit);
     let taken = async {
-        // What is small is copied: each piece of it would keep the HTTP server's whole read buffer.
+        // A small body is copied: each piece of it would keep the HTTP server's whole read buffer in memory.
         let body = if limit <= COPIED {
             copied(body).await?
         } else {
@@ -203,7 +203,7 @@ pub(super) async fn post(
         biased;
         () = session.closed() => return bad_request(errors::UNKNOWN_SESSION),
         answer = taken => answer,
-        () = caller.via.0.falls_behind(&times) => {
+        () = caller.connection.0.falls_behind(&times) => {
             endpoint.sockets.0.sessions.close(session, Overdue::Silent);
             return StatusCode::REQUEST_TIMEOUT.into_response();
         }
@@ -221,8 +221,8 @@ pub(super) async fn post(
         .into_response()
 }
 
-/// Has the library forget a polled session, by closing it in the client's name. One that has moved to a WebSocket, or has
-/// ended, is answered with an error, which is fine.
+/// Makes the library forget a polled session, with a close packet in the client's name. For a session on a WebSocket,
+/// or an ended one, the library answers with an error, which needs no handling.
 pub(super) fn evict(service: Service) -> Evict {
     Box::new(move |id| {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {

@@ -1,4 +1,4 @@
-//! What another look at the documents and accounts of what is live means for sockets.
+//! Effects of a repeated check of documents and accounts on sockets.
 
 use secrecy::SecretString;
 
@@ -8,27 +8,27 @@ use crate::broadcast::{Role, State};
 use crate::relay::{Ended, SocketId};
 
 impl Sockets {
-    /// The latest token of a streamer that is here.
+    /// The latest token of a streamer on this node.
     pub fn token_of(&self, streamer: SocketId) -> Option<SecretString> {
         let socket = self.find(Role::Streamer, streamer)?;
-        streamer::admission(&socket)?.text()
+        streamer::admission(&socket)?.token()
     }
 
-    /// Tells everybody that a livestream was ended by its document's deletion: it is over for its streamer too.
+    /// Notifies the streamer and all listeners that a livestream has ended, since its document was deleted.
     pub async fn conclude_deleted(&self, ended: Ended, streamer: Option<SocketId>) {
         if let Some((id, socket)) =
             streamer.and_then(|id| Some((id, self.find(Role::Streamer, id)?)))
         {
             let message = StateMessage::new(State::Ended, 0);
             if let Err(error) = socket.emit(wire::STATE, &message) {
-                tracing::debug!(%error, "a streamer is disconnected without a word: its buffer is full");
+                tracing::debug!(%error, "streamer disconnected without a `state` message: its buffer is full");
             }
             self.disconnect(Role::Streamer, id);
         }
         self.conclude(ended).await;
     }
 
-    /// Tells everybody that a livestream was ended because its streamer's account is gone.
+    /// Notifies the streamer and all listeners that a livestream has ended, since its streamer's account is gone.
     pub async fn conclude_disowned(&self, ended: Ended, streamer: SocketId) {
         self.dismiss(Role::Streamer, streamer, wire::TOKEN_INVALID);
         self.conclude(ended).await;

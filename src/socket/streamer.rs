@@ -1,4 +1,4 @@
-//! A streamer's socket: its listener, its uploads, its end.
+//! A streamer's socket: its admission, its uploads, its end.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::relay::{NotStarted, Start, UploadError, Uploaded};
 
 const ROLE: Role = Role::Streamer;
 
-/// What a streamer's socket holds. Dropping it without a word counts as the loss of its transport.
+/// The state of a streamer's socket. A drop without an end of the livestream counts as the loss of its transport.
 pub(super) struct StreamerSocket {
     sockets: Sockets,
     epoch: Epoch,
@@ -39,28 +39,28 @@ impl Drop for StreamerSocket {
     }
 }
 
-fn listener(socket: &SocketRef) -> Option<Arc<StreamerSocket>> {
+fn streamer(socket: &SocketRef) -> Option<Arc<StreamerSocket>> {
     socket.extensions.get::<Arc<StreamerSocket>>()
 }
 
 pub(super) fn admission(socket: &SocketRef) -> Option<Arc<Admission>> {
-    Some(listener(socket)?.admission.clone())
+    Some(streamer(socket)?.admission.clone())
 }
 
-/// Registers what a streamer may send, before anything is known about it.
+/// Registers a streamer's events, before its check.
 pub(super) fn register(sockets: &Sockets, socket: &SocketRef) {
     let room = sockets.clone();
-    // Uploads are taken one after the other, here: the library runs this closure before it reads on, and spawns only
-    // the future that is returned, which is ready.
+    // Uploads are handled one after the other, in this closure: the library runs it before it reads on, and spawns only
+    // the returned future, which is ready.
     let upload = move |socket: SocketRef, TryData(clip): TryData<(Bytes,)>, callback: Callback| {
-        take(&room, &socket, clip.ok().map(|(clip,)| clip), callback);
+        handle_upload(&room, &socket, clip.ok().map(|(clip,)| clip), callback);
         std::future::ready(())
     };
     socket.on(wire::UPLOAD, upload);
     admission::register(sockets, socket, admission);
 }
 
-/// Checks a streamer, and gives it the livestream.
+/// Checks a streamer, and makes it the livestream's streamer.
 pub(super) async fn admit(attempt: Attempt<'_>) -> Result<(), Refusal> {
     let Attempt {
         sockets,
@@ -87,7 +87,7 @@ pub(super) async fn admit(attempt: Attempt<'_>) -> Result<(), Refusal> {
         .users
         .count(&caller.user, ROLE, &livestream, replaces);
     let counted = counted.ok_or(Refusal::TooMany)?;
-    // Not asked of the other nodes in vain.
+    // Before `acquire`, which would be in vain.
     if relay.is_superseded(&livestream, credentials.epoch) {
         return Err(Refusal::TakenOver(livestream));
     }
@@ -112,47 +112,47 @@ pub(super) async fn admit(attempt: Attempt<'_>) -> Result<(), Refusal> {
     session.pressure.set_limit(sockets.0.answers);
     let pending_acks = PendingAcks::new(sockets, socket.id, session, &caller.user);
     let epoch = credentials.epoch;
-    let listener = StreamerSocket {
+    let streamer = StreamerSocket {
         sockets: sockets.clone(),
         epoch,
         admission: Arc::new(Admission::new(attempt, livestream, caller, counted)),
         pending_acks,
     };
-    socket.extensions.insert(Arc::new(listener));
+    socket.extensions.insert(Arc::new(streamer));
     admission::watch(sockets, socket, gone);
     Ok(())
 }
 
-/// The socket is connected: says so, and the livestream is on air.
+/// Puts the livestream of a connected streamer on air, and notifies the streamer.
 pub(super) fn greet(sockets: &Sockets, socket: &SocketRef) {
-    let Some(listener) = listener(socket) else {
+    let Some(streamer) = streamer(socket) else {
         return;
     };
-    sockets.log_admission(socket, &listener.admission);
+    sockets.log_admission(socket, &streamer.admission);
     if sockets
         .0
         .relay
-        .air(&listener.admission.livestream, listener.epoch)
+        .air(&streamer.admission.livestream, streamer.epoch)
     {
         let text = wire::connected(
-            &listener.admission.caller.user,
+            &streamer.admission.caller.user,
             ROLE,
-            &listener.admission.livestream,
+            &streamer.admission.livestream,
         );
         sockets.emit(socket, wire::SUCCESS, &text);
-        let (state, listeners) = sockets.0.relay.state(&listener.admission.livestream);
+        let (state, listeners) = sockets.0.relay.state(&streamer.admission.livestream);
         sockets.emit(socket, wire::STATE, &StateMessage::new(state, listeners));
     } else {
-        // Taken over between its check and now, when it could not be told yet.
+        // Taken over between its check and now, when it could not be notified.
         sockets.dismiss(
             ROLE,
             socket.id,
-            &wire::taken_over(&listener.admission.livestream),
+            &wire::taken_over(&streamer.admission.livestream),
         );
     }
 }
 
-pub(super) fn taken(sequence: u64, listeners: usize) -> Ack {
+pub(super) fn upload_ack(sequence: u64, listeners: usize) -> Ack {
     Ack {
         ok: true,
         sequence: Some(sequence),
@@ -161,7 +161,7 @@ pub(super) fn taken(sequence: u64, listeners: usize) -> Ack {
     }
 }
 
-fn take(sockets: &Sockets, socket: &SocketRef, clip: Option<Bytes>, callback: Callback) {
+fn handle_upload(sockets: &Sockets, socket: &SocketRef, clip: Option<Bytes>, callback: Callback) {
     let refused = |text: &str, retry_after_ms: Option<u64>| {
         sockets.emit(socket, wire::ERROR, text);
         Ack {
@@ -169,8 +169,8 @@ fn take(sockets: &Sockets, socket: &SocketRef, clip: Option<Bytes>, callback: Ca
             ..Ack::error(text)
         }
     };
-    let said = match (listener(socket), clip) {
-        // A socket that was refused has been told why already.
+    let ack = match (streamer(socket), clip) {
+        // A refused socket has its reason already.
         (None, _) => Ack::error(wire::NOT_ON_AIR),
         (Some(_), None) => {
             sockets
@@ -181,22 +181,22 @@ fn take(sockets: &Sockets, socket: &SocketRef, clip: Option<Bytes>, callback: Ca
                 .inc();
             refused(wire::NOT_A_CLIP, None)
         }
-        (Some(listener), Some(clip)) => {
+        (Some(streamer), Some(clip)) => {
             let Admission {
                 livestream, caller, ..
-            } = &*listener.admission;
+            } = &*streamer.admission;
             match sockets
                 .0
                 .relay
-                .upload(livestream, listener.epoch, &caller.user, clip, now())
+                .upload(livestream, streamer.epoch, &caller.user, clip, now())
             {
                 Ok(Uploaded {
                     listeners,
                     ticket: Some(ticket),
                     ..
                 }) => {
-                    // Told when the other nodes have it.
-                    return listener.pending_acks.keep(PendingAck {
+                    // Answered once the clip is published.
+                    return streamer.pending_acks.push(PendingAck {
                         ticket,
                         listeners,
                         callback,
@@ -204,7 +204,7 @@ fn take(sockets: &Sockets, socket: &SocketRef, clip: Option<Bytes>, callback: Ca
                 }
                 Ok(uploaded) => {
                     sockets.emit(socket, wire::SUCCESS, &wire::received(&caller.user));
-                    taken(uploaded.sequence, uploaded.listeners)
+                    upload_ack(uploaded.sequence, uploaded.listeners)
                 }
                 Err(UploadError::StaleEpoch) => Ack::error(wire::NOT_ON_AIR),
                 Err(UploadError::Stopping) => refused(&Refusal::Unavailable.text(), None),
@@ -217,20 +217,20 @@ fn take(sockets: &Sockets, socket: &SocketRef, clip: Option<Bytes>, callback: Ca
             }
         }
     };
-    sockets.answer(callback, &said);
+    sockets.answer(callback, &ack);
 }
 
 fn gone(sockets: &Sockets, socket: &SocketRef, reason: DisconnectReason) {
-    let Some(listener) = socket.extensions.remove::<Arc<StreamerSocket>>() else {
+    let Some(streamer) = socket.extensions.remove::<Arc<StreamerSocket>>() else {
         return;
     };
-    let livestream = &listener.admission.livestream;
-    tracing::debug!(livestream.id = %livestream, user.id = %listener.admission.caller.user, %reason, "streamer's socket closed");
+    let livestream = &streamer.admission.livestream;
+    tracing::debug!(livestream.id = %livestream, user.id = %streamer.admission.caller.user, %reason, "streamer's socket closed");
     if reason == DisconnectReason::ClientNSDisconnect {
-        listener.admission.left();
-        sockets.conclude_soon(sockets.0.relay.end(livestream, listener.epoch, now()));
+        streamer.admission.left();
+        sockets.conclude_soon(sockets.0.relay.end(livestream, streamer.epoch, now()));
     } else if socket.extensions.get::<ClosedByServer>().is_some() {
-        listener.admission.left();
+        streamer.admission.left();
     }
-    // Dropping the listener says that the transport is gone, where nothing else was said.
+    // Otherwise the drop of the streamer counts as the loss of its transport.
 }

@@ -1,7 +1,7 @@
-//! How many sockets each user has in a livestream, so that one user cannot take the places of all others.
+//! Sockets of each user in a livestream, limited so that one user cannot use up the room of all others.
 //!
-//! **Invariant**: every admitted socket is counted for its user, role and livestream until it is gone; a user without
-//! one is not remembered.
+//! **Invariant**: every admitted socket is counted for its user, role and livestream until it is gone; a user without a
+//! socket is not in memory.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use prometheus::IntGaugeVec;
 
 use crate::broadcast::{LivestreamId, Role, UserId};
 
-/// See the module; cheap to clone.
+/// Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Users(Arc<Inner>);
 
@@ -19,7 +19,7 @@ struct Inner {
     max: u32,
     /// Users with a socket, by role; a user counts once in each livestream.
     gauge: IntGaugeVec,
-    // A lock: taken once when a socket comes and once when it goes.
+    // A lock: taken once when a socket is counted and once when it is gone.
     sockets: Mutex<HashMap<Key, u32>>,
 }
 
@@ -30,7 +30,7 @@ struct Key {
     livestream: LivestreamId,
 }
 
-/// A socket that is counted.
+/// A counted socket.
 pub(super) struct Counted {
     users: Users,
     key: Key,
@@ -50,8 +50,8 @@ impl Users {
         self.0.sockets.lock()
     }
 
-    /// Counts a socket; none if its user has as many as the limit. One that replaces another of the same user may always
-    /// come: the other goes.
+    /// Counts a socket; none if its user is at the limit. A socket that replaces another of the same user is always
+    /// counted: the other is disconnected.
     pub(super) fn count(
         &self,
         user: &UserId,

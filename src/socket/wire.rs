@@ -1,4 +1,4 @@
-//! The words on the wire: names of namespaces and events, and the texts of the contract, to the letter.
+//! The contract's names and texts on the wire, to the letter: namespaces, events and messages.
 
 use serde::Serialize;
 
@@ -13,15 +13,15 @@ pub(super) const LISTENER: &str = "/listener";
 pub(super) const UPLOAD: &str = "upload";
 /// A clip, to a listener.
 pub(super) const AUDIO: &str = "audio";
-/// Good news.
+/// A success.
 pub(super) const SUCCESS: &str = "success";
-/// Bad news.
+/// A failure.
 pub(super) const ERROR: &str = "error";
-/// How the livestream is going; clients that are older than it ignore it.
+/// The livestream's state; older clients ignore it.
 pub(super) const STATE: &str = "state";
 /// An acknowledgement, in metrics.
 pub(super) const ACK: &str = "ack";
-/// A fresh token, from a client whose old one runs out.
+/// A fresh token, from a client whose token is about to expire.
 pub(super) const TOKEN: &str = "token";
 
 pub(super) fn namespace(role: Role) -> &'static str {
@@ -63,7 +63,7 @@ pub(super) fn taken_over(livestream: &LivestreamId) -> String {
     format!("Livestream {livestream} was taken over by another connection.")
 }
 
-/// Why a socket is not let in.
+/// Reasons why a socket is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Refusal {
     NoToken,
@@ -75,13 +75,13 @@ pub(super) enum Refusal {
     NotStarted(LivestreamId),
     /// The client should try again.
     Unavailable,
-    /// As many listeners or livestreams as there may be; the client should try again.
+    /// The number of listeners or livestreams is at its limit; the client should try again.
     Full,
-    /// As many sockets of this user as there may be; the client should try again.
+    /// The number of the user's sockets is at its limit; the client should try again.
     TooMany,
-    /// A streamer that asked later has the livestream.
+    /// A socket that asked later is the streamer.
     TakenOver(LivestreamId),
-    /// The client went while it was checked: nobody is there to be told.
+    /// The client left during its check: nobody receives the refusal.
     Gone,
 }
 
@@ -122,7 +122,7 @@ impl Refusal {
         }
     }
 
-    /// Whether the client should be let in later: see [`super::parting`].
+    /// Whether the client should be admitted later: see [`super::parting`].
     pub(super) fn is_temporary(&self) -> bool {
         matches!(self, Self::Unavailable | Self::Full | Self::TooMany)
     }
@@ -144,7 +144,7 @@ impl StateMessage {
     }
 }
 
-/// What an ack says.
+/// The one argument of an acknowledgement.
 #[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Ack {

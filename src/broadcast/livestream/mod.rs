@@ -1,4 +1,4 @@
-//! The life of one livestream, as a state machine.
+//! The lifecycle of one livestream, as a state machine.
 //!
 //! ```text
 //!            start                 lost                    expire
@@ -8,10 +8,11 @@
 //!    └── expire ────────┼───┴──────────── end ───────────────────────────┘
 //! ```
 //!
-//! In a cluster the streamer may be on another node: `Elsewhere`, entered and left as the cluster says ([`Livestream::follow`]).
+//! In a cluster the streamer may be on another node: the phase is `Elsewhere` ([`Livestream::follow`],
+//! [`Livestream::yield_to_other`]).
 //!
-//! **Invariant**: at most one epoch is good at any time, and it is the newest: an older one can neither upload nor
-//! end anything. A listener that has joined is handed every later clip once and in order, after the history it got.
+//! **Invariant**: at most one epoch is current at any time, and it is the newest: an older one can neither upload nor
+//! end the livestream. A listener that has joined gets every later clip once and in order, after the history.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,42 +22,42 @@ use bytes::Bytes;
 
 use super::{Clip, History, UserId};
 
-/// The right of one socket to be the livestream's streamer: its epoch. A takeover raises it.
+/// A fencing token: the right of one socket to be the livestream's streamer. A takeover raises it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch(pub u64);
 
-/// A listener's place: unlike any other on this node, so that who leaves late takes nobody else's.
+/// A listener's id. It is unique on this node, so that a late departure removes no other listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ListenerId(pub u64);
 
-/// What a livestream may hold.
+/// Limits of a livestream.
 #[derive(Debug, Clone)]
 pub struct LivestreamLimits {
-    /// How long it stays live without its streamer.
+    /// The grace period: the time that it stays live without its streamer.
     pub grace: Duration,
-    /// Clips that a joining listener gets.
+    /// Clips of the history.
     pub history_clips: usize,
-    /// Bytes that those may weigh.
+    /// Bytes of the history.
     pub history_bytes: usize,
-    /// Listeners.
+    /// Listeners on this node.
     pub max_listeners: usize,
 }
 
-/// How a livestream is going.
+/// The state of a livestream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// Listeners are here, no streamer has come yet.
+    /// No streamer has come yet.
     Waiting,
     /// On air.
     Live,
-    /// Its streamer is gone for a moment.
+    /// In its grace period.
     Reconnecting,
     /// Over.
     Ended,
 }
 
 impl State {
-    /// The word on the wire and in logs.
+    /// The name on the wire and in logs.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Waiting => "waiting",
@@ -75,7 +76,7 @@ enum Phase {
     Live {
         epoch: Epoch,
     },
-    /// On air, its streamer on another node.
+    /// On air, with the streamer on another node.
     Elsewhere,
     Grace {
         until: Instant,
@@ -83,60 +84,60 @@ enum Phase {
     Ended,
 }
 
-/// How a livestream whose streamer is not here is going, as other nodes say.
+/// The cluster's state of a livestream whose streamer is not here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RemoteState {
     /// On air.
     Live,
-    /// Its streamer is awaited until then.
+    /// In its grace period until then.
     Grace(Instant),
     /// Over.
     Ended,
-    /// Nobody knows anything of it.
+    /// The cluster has no record of it.
     Unknown,
 }
 
-/// What a start did to what was before.
+/// The effect of a start.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Started {
-    /// The epoch that is good no more.
+    /// The epoch that is no longer current.
     pub replaced: Option<Epoch>,
-    /// Whether a show that was under way goes on.
+    /// Whether a livestream that had aired continues.
     pub resumed: bool,
 }
 
-/// What the loss of a streamer's transport means.
+/// The effect of the loss of a streamer's transport.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Loss {
-    /// Nothing: a newer epoch is good.
+    /// None: the epoch is no longer current.
     Stale,
-    /// The livestream waits for its streamer until then.
+    /// The grace period lasts until then.
     Grace(Instant),
-    /// It had never been on air: it is over.
+    /// The livestream had never been on air: it is over.
     Ended,
 }
 
-/// Why something cannot be.
+/// Reasons why a livestream refuses an operation.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LivestreamError {
     /// Another socket is the streamer now, or the livestream is over.
-    #[error("the epoch is good no more")]
+    #[error("the epoch is no longer current")]
     StaleEpoch,
     /// The livestream is over.
     #[error("the livestream has ended")]
     Ended,
-    /// As many listeners as may be.
-    #[error("the livestream has as many listeners as it may have")]
+    /// The number of listeners is at its limit.
+    #[error("the number of listeners is at its limit")]
     Full,
 }
 
-/// One livestream; `L` is whatever a clip is handed to.
+/// One livestream; `L` is a listener.
 #[derive(Debug)]
 pub struct Livestream<L> {
     phase: Phase,
     bounds: LivestreamLimits,
     streamer: Option<UserId>,
-    /// Whether a streamer has ever been told of its success: until then there is nothing to come back to.
+    /// Whether it was ever on air: until then a streamer has nothing to return to.
     aired: bool,
     next_sequence: u64,
     history: History,
@@ -144,7 +145,7 @@ pub struct Livestream<L> {
 }
 
 impl<L> Livestream<L> {
-    /// A livestream that waits for its streamer, for as long as a grace.
+    /// A livestream that waits for its streamer, for the length of a grace period.
     pub fn new(bounds: LivestreamLimits, now: Instant) -> Self {
         Self {
             phase: Phase::Waiting {
@@ -159,7 +160,7 @@ impl<L> Livestream<L> {
         }
     }
 
-    /// A livestream as another process left it: in its grace from `now` on, with its latest clips.
+    /// A livestream of the previous process: in its grace period from `now` on, with its latest clips.
     pub fn restored(
         bounds: LivestreamLimits,
         streamer: UserId,
@@ -181,7 +182,7 @@ impl<L> Livestream<L> {
         livestream
     }
 
-    /// Makes the socket with this epoch the streamer, unless one with a newer epoch is.
+    /// Makes the socket with this epoch the streamer, unless the current epoch is as new or newer.
     pub fn start(&mut self, user: UserId, epoch: Epoch) -> Result<Started, LivestreamError> {
         let replaced = match self.phase {
             Phase::Ended => return Err(LivestreamError::Ended),
@@ -197,19 +198,19 @@ impl<L> Livestream<L> {
         })
     }
 
-    /// Whether a streamer with a newer epoch is on air.
+    /// Whether a newer epoch is current.
     pub fn is_superseded(&self, epoch: Epoch) -> bool {
         matches!(self.phase, Phase::Live { epoch: newer } if newer > epoch)
     }
 
-    /// The streamer has been told: from here on a loss is followed by a grace. False if the epoch is stale.
+    /// Puts the livestream on air: from here on a loss starts the grace period. False if the epoch is stale.
     pub fn air(&mut self, epoch: Epoch) -> bool {
-        let good = self.is_current(epoch);
-        self.aired |= good;
-        good
+        let current = self.is_current(epoch);
+        self.aired |= current;
+        current
     }
 
-    /// Takes a clip in. The caller hands it to [`Self::listeners`] before anything else happens here.
+    /// Accepts a clip. The caller passes it to [`Self::listeners`] before any other change of the livestream.
     pub fn upload(
         &mut self,
         epoch: Epoch,
@@ -234,7 +235,7 @@ impl<L> Livestream<L> {
         clip
     }
 
-    /// The streamer's transport is gone.
+    /// Records the loss of the streamer's transport.
     pub fn lost(&mut self, epoch: Epoch, now: Instant) -> Loss {
         if !self.is_current(epoch) {
             return Loss::Stale;
@@ -248,16 +249,16 @@ impl<L> Livestream<L> {
         Loss::Grace(until)
     }
 
-    /// The streamer ends the show. False if the epoch is stale: nothing happens.
+    /// Ends the livestream for its streamer. False, without an effect, if the epoch is stale.
     pub fn end(&mut self, epoch: Epoch) -> bool {
-        let good = self.is_current(epoch);
-        if good {
+        let current = self.is_current(epoch);
+        if current {
             self.phase = Phase::Ended;
         }
-        good
+        current
     }
 
-    /// Ends what has waited too long; true if it is over now.
+    /// Ends the livestream if its deadline has passed; true if it is over now.
     pub fn expire(&mut self, now: Instant) -> bool {
         if self.deadline().is_some_and(|until| until <= now) {
             self.phase = Phase::Ended;
@@ -265,7 +266,7 @@ impl<L> Livestream<L> {
         matches!(self.phase, Phase::Ended)
     }
 
-    /// When the livestream ends by itself, if no streamer comes.
+    /// The time at which the livestream ends by itself, if no streamer comes.
     pub fn deadline(&self) -> Option<Instant> {
         match self.phase {
             Phase::Waiting { until } | Phase::Grace { until } => Some(until),
@@ -273,21 +274,21 @@ impl<L> Livestream<L> {
         }
     }
 
-    /// Goes by what other nodes say, while its streamer is not here. True if it is over now.
-    pub fn follow(&mut self, word: RemoteState, now: Instant) -> bool {
+    /// Applies the cluster's state, unless the streamer is here. True if the livestream is over now.
+    pub fn follow(&mut self, remote: RemoteState, now: Instant) -> bool {
         if self.is_live_here() {
             return false;
         }
-        self.phase = match (word, self.phase) {
-            // What waits has not begun.
+        self.phase = match (remote, self.phase) {
+            // A waiting livestream has not begun.
             (_, phase @ (Phase::Live { .. } | Phase::Ended))
             | (RemoteState::Ended | RemoteState::Unknown, phase @ Phase::Waiting { .. }) => phase,
             (RemoteState::Live, _) => Phase::Elsewhere,
             (RemoteState::Grace(until), _) => Phase::Grace { until },
             (RemoteState::Ended, _) => Phase::Ended,
-            // Forgotten by others, it is awaited as if it had just been lost.
             (RemoteState::Unknown, Phase::Grace { until }) if until <= now => Phase::Ended,
             (RemoteState::Unknown, phase @ Phase::Grace { .. }) => phase,
+            // Without a record in the cluster the grace period starts now, as if the streamer had just been lost.
             (RemoteState::Unknown, Phase::Elsewhere) => Phase::Grace {
                 until: now + self.bounds.grace,
             },
@@ -299,7 +300,7 @@ impl<L> Livestream<L> {
         matches!(self.phase, Phase::Ended)
     }
 
-    /// Takes in a clip that came from another node; none if its streamer is here, or it is over.
+    /// Accepts a clip from another node; none if the streamer is here, or the livestream is over.
     pub fn accept_remote_clip(&mut self, bytes: Bytes, now: Instant) -> Option<Arc<Clip>> {
         let here = matches!(self.phase, Phase::Live { .. } | Phase::Ended);
         (!here).then(|| {
@@ -308,7 +309,7 @@ impl<L> Livestream<L> {
         })
     }
 
-    /// Another node has it: whoever is the streamer here is one no more. False if nobody was.
+    /// Another node owns the livestream: a streamer here is no longer current. False if there was none.
     pub fn yield_to_other(&mut self) -> bool {
         let was_here = matches!(self.phase, Phase::Live { .. });
         if was_here {
@@ -318,7 +319,7 @@ impl<L> Livestream<L> {
         was_here
     }
 
-    /// Ends here alone what nobody listens to and whose streamer is not here. False if it is of use.
+    /// Ends, on this node only, a livestream without a listener or a streamer here. False if it has one.
     pub fn release(&mut self) -> bool {
         let idle = self.listeners.is_empty() && !matches!(self.phase, Phase::Live { .. });
         if idle {
@@ -327,7 +328,7 @@ impl<L> Livestream<L> {
         idle
     }
 
-    /// Lets a listener in. It gets [`Self::history`] first, then every clip that is uploaded from now on.
+    /// Adds a listener. It gets [`Self::history`] first, then every later clip.
     pub fn join(&mut self, id: ListenerId, listener: L) -> Result<(), LivestreamError> {
         if matches!(self.phase, Phase::Ended) {
             return Err(LivestreamError::Ended);
@@ -339,42 +340,42 @@ impl<L> Livestream<L> {
         Ok(())
     }
 
-    /// Lets a listener go.
+    /// Removes a listener.
     pub fn leave(&mut self, id: ListenerId) -> Option<L> {
         self.listeners.remove(&id)
     }
 
-    /// Whether a streamer has ever been told that it is on.
+    /// Whether it was ever on air.
     pub fn has_aired(&self) -> bool {
         self.aired
     }
 
-    /// Whether this listener is still here.
+    /// Whether the livestream still has this listener.
     pub fn has_listener(&self, id: ListenerId) -> bool {
         self.listeners.contains_key(&id)
     }
 
-    /// The clips for who joins now, oldest first.
+    /// The clips for a joining listener, oldest first.
     pub fn history(&self) -> impl Iterator<Item = &Arc<Clip>> {
         self.history.clips()
     }
 
-    /// Who is listening.
+    /// The listeners on this node.
     pub fn listeners(&self) -> impl ExactSizeIterator<Item = &L> {
         self.listeners.values()
     }
 
-    /// Lets everybody go, when it is over.
+    /// Removes all listeners, at the end.
     pub fn take_listeners(&mut self) -> Vec<L> {
         std::mem::take(&mut self.listeners).into_values().collect()
     }
 
-    /// Whether this epoch is the good one.
+    /// Whether this epoch is the current one.
     pub fn is_current(&self, epoch: Epoch) -> bool {
-        matches!(self.phase, Phase::Live { epoch: good } if good == epoch)
+        matches!(self.phase, Phase::Live { epoch: current } if current == epoch)
     }
 
-    /// The good epoch, while its streamer is here.
+    /// The current epoch, while its streamer is here.
     pub fn epoch(&self) -> Option<Epoch> {
         match self.phase {
             Phase::Live { epoch } => Some(epoch),
@@ -382,7 +383,7 @@ impl<L> Livestream<L> {
         }
     }
 
-    /// How it is going.
+    /// Its state.
     pub fn state(&self) -> State {
         match self.phase {
             Phase::Waiting { .. } => State::Waiting,
@@ -392,7 +393,7 @@ impl<L> Livestream<L> {
         }
     }
 
-    /// Whether it counts as started for a listener: on air, or in its grace.
+    /// Whether it counts as started for a listener: on air, or in its grace period.
     pub fn is_started(&self) -> bool {
         matches!(
             self.phase,
@@ -405,7 +406,7 @@ impl<L> Livestream<L> {
         matches!(self.phase, Phase::Live { .. })
     }
 
-    /// Whose show it is, if its streamer was here last, and the sequence of its next clip.
+    /// The streamer, if it was last on this node, and the sequence of the next clip.
     pub fn streamer_and_next_sequence(&self) -> Option<(&UserId, u64)> {
         self.streamer
             .as_ref()

@@ -31,13 +31,13 @@ enum Step {
     Join,
     Leave { listener: usize },
     Follow(u8),
-    HandOn,
+    RemoteClip,
     Yield,
     Release,
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    // Leases are picked from the newest backwards, so that most steps concern the holder and some a stale one.
+    // Epochs are picked from the newest backwards, so that most steps concern the current one and some a stale one.
     let epoch = prop_oneof![4 => Just(0_usize), 1 => 1..4_usize];
     prop_oneof![
         2 => Just(Step::Start),
@@ -49,17 +49,18 @@ fn step() -> impl Strategy<Value = Step> {
         3 => Just(Step::Join),
         2 => (0..4_usize).prop_map(|listener| Step::Leave { listener }),
         3 => (0..4_u8).prop_map(Step::Follow),
-        3 => Just(Step::HandOn),
+        3 => Just(Step::RemoteClip),
         1 => Just(Step::Yield),
         1 => Just(Step::Release),
     ]
 }
 
-/// What should be, written as plainly as can be.
+/// The expected state, in its simplest form.
 #[derive(Default)]
 struct Model {
-    holder: Option<u64>,
-    /// Its streamer is on another node.
+    /// The current epoch, while its streamer is here.
+    current: Option<u64>,
+    /// The streamer is on another node.
     elsewhere: bool,
     aired: bool,
     over: bool,
@@ -73,7 +74,7 @@ struct Member {
     expected: Vec<u64>,
 }
 
-/// Hands a clip to everybody who listens, as the relay does, and to the model's members.
+/// Passes a clip to every listener, as the relay does, and to the model's members.
 fn all_hear(livestream: &Livestream<Heard>, members: &mut [Member], sequence: u64) {
     for heard in livestream.listeners() {
         heard.borrow_mut().push(sequence);
@@ -85,7 +86,7 @@ fn all_hear(livestream: &Livestream<Heard>, members: &mut [Member], sequence: u6
 
 proptest! {
     #[test]
-    fn no_interleaving_breaks_the_life_of_a_livestream(steps in prop::collection::vec(step(), 1..120)) {
+    fn livestream_follows_its_model_in_any_interleaving(steps in prop::collection::vec(step(), 1..120)) {
         let mut now = Instant::now();
         let mut livestream: Livestream<Heard> = Livestream::new(bounds(), now);
         let mut model = Model { deadline: Some(now + GRACE), ..Model::default() };
@@ -97,25 +98,25 @@ proptest! {
             match step {
                 Step::Start => {
                     newest += 1;
-                    let started = livestream.start(UserId::new("host"), Epoch(newest));
+                    let started = livestream.start(UserId::new("streamer"), Epoch(newest));
                     if model.over {
                         prop_assert_eq!(started, Err(LivestreamError::Ended));
                     } else {
-                        let replaced = model.holder.map(Epoch);
+                        let replaced = model.current.map(Epoch);
                         prop_assert_eq!(started, Ok(Started { replaced, resumed: model.aired }));
-                        model.holder = Some(newest);
+                        model.current = Some(newest);
                         model.elsewhere = false;
                         model.deadline = None;
                     }
                 }
                 Step::Air { epoch } => {
-                    let good = model.holder == Some(pick(epoch).0);
+                    let good = model.current == Some(pick(epoch).0);
                     prop_assert_eq!(livestream.air(pick(epoch)), good);
                     model.aired |= good;
                 }
                 Step::Upload { epoch } => {
                     let clip = livestream.upload(pick(epoch), Bytes::from_static(b"clip"), now);
-                    if model.holder == Some(pick(epoch).0) {
+                    if model.current == Some(pick(epoch).0) {
                         model.aired = true;
                         model.uploaded += 1;
                         prop_assert_eq!(clip.unwrap().sequence, model.uploaded);
@@ -126,23 +127,23 @@ proptest! {
                 }
                 Step::Lost { epoch } => {
                     let loss = livestream.lost(pick(epoch), now);
-                    if model.holder != Some(pick(epoch).0) {
+                    if model.current != Some(pick(epoch).0) {
                         prop_assert_eq!(loss, Loss::Stale);
                     } else if model.aired {
                         prop_assert_eq!(loss, Loss::Grace(now + GRACE));
-                        model.holder = None;
+                        model.current = None;
                         model.deadline = Some(now + GRACE);
                     } else {
                         prop_assert_eq!(loss, Loss::Ended);
-                        model.holder = None;
+                        model.current = None;
                         model.over = true;
                     }
                 }
                 Step::End { epoch } => {
-                    let good = model.holder == Some(pick(epoch).0);
+                    let good = model.current == Some(pick(epoch).0);
                     prop_assert_eq!(livestream.end(pick(epoch)), good);
                     if good {
-                        model.holder = None;
+                        model.current = None;
                         model.over = true;
                     }
                 }
@@ -171,15 +172,15 @@ proptest! {
                     }
                 }
                 Step::Follow(kind) => {
-                    let word = match kind {
+                    let remote = match kind {
                         0 => RemoteState::Live,
                         1 => RemoteState::Grace(now + GRACE / 2),
                         2 => RemoteState::Ended,
                         _ => RemoteState::Unknown,
                     };
                     let waiting = livestream.state() == State::Waiting;
-                    if model.holder.is_none() && !model.over {
-                        match word {
+                    if model.current.is_none() && !model.over {
+                        match remote {
                             RemoteState::Live => {
                                 (model.elsewhere, model.aired, model.deadline) = (true, true, None);
                             }
@@ -190,17 +191,20 @@ proptest! {
                             RemoteState::Unknown if model.elsewhere => {
                                 (model.elsewhere, model.deadline) = (false, Some(now + GRACE));
                             }
-                            RemoteState::Unknown if !waiting => model.over = model.deadline.is_some_and(|until| until <= now),
+                            RemoteState::Unknown if !waiting => {
+                                model.over = model.deadline.is_some_and(|until| until <= now);
+                            }
                             RemoteState::Ended | RemoteState::Unknown => {}
                         }
-                        // What is on, or awaited, has been heard of.
-                        model.aired |= !model.over && (!waiting || matches!(word, RemoteState::Live | RemoteState::Grace(_)));
+                        // A livestream that is live, or in its grace period, has aired.
+                        let live = matches!(remote, RemoteState::Live | RemoteState::Grace(_));
+                        model.aired |= !model.over && (!waiting || live);
                     }
-                    prop_assert_eq!(livestream.follow(word, now), model.over);
+                    prop_assert_eq!(livestream.follow(remote, now), model.over);
                 }
-                Step::HandOn => {
+                Step::RemoteClip => {
                     let clip = livestream.accept_remote_clip(Bytes::from_static(b"clip"), now);
-                    if model.holder.is_some() || model.over {
+                    if model.current.is_some() || model.over {
                         prop_assert_eq!(clip, None);
                     } else {
                         model.aired = true;
@@ -210,11 +214,11 @@ proptest! {
                     }
                 }
                 Step::Yield => {
-                    prop_assert_eq!(livestream.yield_to_other(), model.holder.is_some());
-                    model.elsewhere |= model.holder.take().is_some();
+                    prop_assert_eq!(livestream.yield_to_other(), model.current.is_some());
+                    model.elsewhere |= model.current.take().is_some();
                 }
                 Step::Release => {
-                    let idle = members.is_empty() && model.holder.is_none();
+                    let idle = members.is_empty() && model.current.is_none();
                     prop_assert_eq!(livestream.release(), idle);
                     model.over |= idle;
                 }
@@ -234,23 +238,23 @@ proptest! {
             }
             prop_assert_eq!(livestream.listeners().len(), members.len());
             prop_assert_eq!(livestream.state() == State::Ended, model.over);
-            prop_assert_eq!(livestream.state() == State::Live, model.holder.is_some() || model.elsewhere);
-            prop_assert_eq!(livestream.is_live_here(), model.holder.is_some());
+            prop_assert_eq!(livestream.state() == State::Live, model.current.is_some() || model.elsewhere);
+            prop_assert_eq!(livestream.is_live_here(), model.current.is_some());
             for epoch in 0..=newest {
-                prop_assert_eq!(livestream.is_current(Epoch(epoch)), model.holder == Some(epoch));
+                prop_assert_eq!(livestream.is_current(Epoch(epoch)), model.current == Some(epoch));
             }
         }
     }
 }
 
 #[test]
-fn a_restored_livestream_goes_on_with_the_next_sequence() {
+fn restored_livestream_continues_with_the_next_sequence() {
     let now = Instant::now();
     let clips = [Bytes::from_static(b"six"), Bytes::from_static(b"seven")];
     let mut bounds = bounds();
     bounds.history_clips = 2;
     let mut livestream: Livestream<()> =
-        Livestream::restored(bounds, UserId::new("host"), 8, clips, now);
+        Livestream::restored(bounds, UserId::new("streamer"), 8, clips, now);
     assert_eq!(livestream.state(), State::Reconnecting);
     assert_eq!(
         livestream
@@ -259,7 +263,7 @@ fn a_restored_livestream_goes_on_with_the_next_sequence() {
             .collect::<Vec<_>>(),
         [6, 7]
     );
-    let started = livestream.start(UserId::new("host"), Epoch(9)).unwrap();
+    let started = livestream.start(UserId::new("streamer"), Epoch(9)).unwrap();
     assert!(started.resumed);
     let clip = livestream
         .upload(Epoch(9), Bytes::from_static(b"eight"), now)
@@ -268,18 +272,18 @@ fn a_restored_livestream_goes_on_with_the_next_sequence() {
 }
 
 #[test]
-fn an_older_lease_than_the_holders_cannot_start() {
+fn epoch_older_than_the_current_one_cannot_start() {
     let now = Instant::now();
     let mut livestream: Livestream<()> = Livestream::new(bounds(), now);
-    livestream.start(UserId::new("host"), Epoch(2)).unwrap();
+    livestream.start(UserId::new("streamer"), Epoch(2)).unwrap();
     assert_eq!(
-        livestream.start(UserId::new("host"), Epoch(1)),
+        livestream.start(UserId::new("streamer"), Epoch(1)),
         Err(LivestreamError::StaleEpoch)
     );
 }
 
 #[test]
-fn a_show_that_went_on_elsewhere_is_nobodys_here() {
+fn livestream_that_continues_elsewhere_has_no_streamer_here() {
     let now = Instant::now();
     let mut livestream: Livestream<()> = Livestream::new(bounds(), now);
     livestream
@@ -299,7 +303,7 @@ fn a_show_that_went_on_elsewhere_is_nobodys_here() {
 }
 
 #[test]
-fn a_show_that_is_resumed_from_elsewhere_waits_for_a_streamer_that_was_never_greeted() {
+fn loss_after_a_resumption_from_elsewhere_starts_grace() {
     let now = Instant::now();
     let mut livestream: Livestream<()> = Livestream::new(bounds(), now);
     livestream.follow(RemoteState::Live, now);
