@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
-/// Where the configuration is looked for when nobody says where.
+/// Path of the configuration file if none is given.
 pub const DEFAULT_FILE: &str = "/etc/castaway-media-server/config.toml";
 
 /// Relays a podcast host's clips to every listener of the livestream, at once.

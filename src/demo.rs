@@ -1,7 +1,7 @@
-//! The demo: a directory in memory and tokens of our own making, so that a newcomer needs nothing else.
+//! The demo: a directory in memory and tokens of its own, so that a new user needs nothing else.
 //!
-//! The tokens are signed by a key made at start and verified by the same code path as Google's. Whoever reaches the
-//! demo can have a token for any user: that is what it is for, and why it binds loopback only.
+//! The tokens are signed by a key created at start and verified by the same code path as Google's. Every client that
+//! reaches the demo can get a token for any user. This is its purpose, and the reason why it binds loopback only.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -21,15 +21,15 @@ use crate::config::{Config, Identity as IdentityConfig};
 use crate::directory::Directory;
 use crate::identity::{Identity, Signer};
 
-/// The livestream that is there from the start, and whose it is.
+/// The livestream that exists from the start, and its streamer's user.
 const LIVESTREAM: &str = "demo";
-const HOST: &str = "host";
+const STREAMER: &str = "host";
 const GUEST: &str = "guest";
 
-/// How long the demo's tokens are good.
+/// Lifetime of the demo's tokens.
 const LIFETIME: Duration = Duration::from_hours(24);
 
-/// See the module; cheap to clone.
+/// See the module documentation. Cheap to clone.
 #[derive(Clone)]
 pub struct Demo(Arc<Inner>);
 
@@ -38,26 +38,26 @@ struct Inner {
     directory: Directory,
 }
 
-/// What `POST /demo/token` takes.
+/// Body of `POST /demo/token`.
 #[derive(Deserialize)]
 struct Wanted {
     user: String,
-    /// Made for that user, if there is no such livestream yet.
+    /// Created for that user if it does not exist yet.
     livestream: Option<String>,
 }
 
 impl Demo {
-    /// A key pair, and one livestream.
+    /// Creates a key pair and one livestream.
     pub fn new() -> anyhow::Result<Self> {
         let signer = Signer::new("castaway-demo").context("the demo cannot sign tokens")?;
         let livestream =
             LivestreamId::new(LIVESTREAM).context("the demo's livestream has no name")?;
-        let directory = Directory::memory([(livestream, UserId::new(HOST))]);
+        let directory = Directory::memory([(livestream, UserId::new(STREAMER))]);
         Ok(Self(Arc::new(Inner { signer, directory })))
     }
 
-    /// The configuration of a demo: the defaults on these addresses, with pages and this log. Loopback only, unless exposed
-    /// twice.
+    /// The configuration of a demo: the defaults on these addresses, with pages and this log level. Loopback only,
+    /// unless exposed twice.
     pub fn config(
         listen: SocketAddr,
         health_listen: SocketAddr,
@@ -92,26 +92,26 @@ impl Demo {
         self.0.signer.mint(&UserId::new(user), LIFETIME)
     }
 
-    /// `POST /demo/token`: a token for any user, and a livestream of theirs.
+    /// `POST /demo/token`: a token for any user, and a livestream of that user.
     pub(crate) fn router(&self) -> Router {
         Router::new()
             .route("/demo/token", post(give_token))
             .with_state(self.clone())
     }
 
-    /// What a newcomer reads.
+    /// The text for a new user.
     pub fn welcome(&self, clients: SocketAddr, health: SocketAddr) -> String {
-        let (host, guest) = (self.token(HOST), self.token(GUEST));
+        let (streamer, guest) = (self.token(STREAMER), self.token(GUEST));
         let site = format!("http://{}", shown(clients));
         let mut text = String::new();
         writeln!(
             text,
             "Castaway media server, demo: everything is in memory and gone when this stops (Ctrl-C).\n\n\
-             Go live:   {site}/studio#livestream={LIVESTREAM}&token={host}&guest={guest}\n\n\
+             Go live:   {site}/studio#livestream={LIVESTREAM}&token={streamer}&guest={guest}\n\n\
              Listen:    {site}/listen#livestream={LIVESTREAM}&token={guest}\n\n\
              Or with a Socket.IO client, namespaces /streamer and /listener on {site}:\n\
              \x20 livestream-id: {LIVESTREAM}\n\
-             \x20 id-token (streamer): {host}\n\
+             \x20 id-token (streamer): {streamer}\n\
              \x20 id-token (listener): {guest}\n\n\
              Tokens for other users and livestreams:\n\
              \x20 curl -s {site}/demo/token --json '{{\"user\":\"ada\",\"livestream\":\"adas-show\"}}'\n\n\
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn the_demo_binds_others_only_when_told_twice() {
+    fn demo_is_exposed_only_on_double_request() {
         assert!(config("127.0.0.1:0", 0).is_ok());
         assert!(config("[::1]:0", 0).is_ok());
         assert!(config("0.0.0.0:0", 0).is_err());
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn demo_refuses_a_log_level_that_is_none() {
+    fn demo_refuses_an_invalid_log_level() {
         let address = "127.0.0.1:0".parse().expect("an address");
         assert!(Demo::config(address, address, 0, "debug").is_ok());
         assert!(Demo::config(address, address, 0, "verbose").is_err());

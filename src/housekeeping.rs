@@ -1,7 +1,7 @@
-//! What must be done every now and then: sessions are pinged, livestreams expire, changes are told, connections are looked
-//! through, credit that is whole again is forgotten, and a note is kept of what is on.
+//! Periodic work: pings sessions, expires livestreams, announces changes, checks connections, forgets full upload
+//! credit, and notes the live livestreams for the next process.
 //!
-//! **Invariant**: it runs from the first client to the stop; its end before that is a failure of the daemon.
+//! **Invariant**: it runs from the first client to the stop. If it ends earlier, the daemon fails.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -18,22 +18,22 @@ use crate::relay::Relay;
 use crate::socket::Sockets;
 use crate::transport::Connections;
 
-/// How often livestreams are looked after.
+/// How often livestreams are checked.
 const TICK: Duration = Duration::from_millis(250);
-/// How long clips that wait for room are left to wait together, so that all are looked through once for many.
+/// How long clips that wait for room are collected, so that one pass serves many of them.
 const TOGETHER: Duration = Duration::from_millis(10);
-/// How often, in ticks, connections are looked through and what is on is noted.
+/// How often, in ticks, connections are checked and live livestreams are noted.
 const SECOND: u64 = 4;
 /// How often, in ticks, idle quotas are forgotten.
 const MINUTE: u64 = 240;
 
-/// See the module.
+/// See the module documentation.
 pub(crate) struct Housekeeping {
     pub(crate) relay: Relay,
     pub(crate) sockets: Sockets,
-    /// Clients', and those of health checks.
+    /// Those of clients, and those of health checks.
     pub(crate) connections: [Arc<Connections>; 2],
-    /// Where it is noted what is on, and who may come back.
+    /// Where live livestreams and rights to return are noted.
     pub(crate) handover: Handover,
     /// Notes that could not be written.
     pub(crate) handover_errors: IntCounter,
@@ -43,7 +43,7 @@ pub(crate) struct Housekeeping {
 }
 
 impl Housekeeping {
-    /// Until the daemon stops.
+    /// Runs until the daemon stops.
     pub(crate) async fn run(self) -> std::io::Result<()> {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -66,7 +66,7 @@ impl Housekeeping {
                 }
                 () = self.stopping.cancelled() => break,
             }
-            self.look_after_livestreams().await;
+            self.check_livestreams().await;
             if count.is_multiple_of(SECOND) {
                 let now = Instant::now().into_std();
                 for connections in &self.connections {
@@ -84,7 +84,7 @@ impl Housekeeping {
         Ok(())
     }
 
-    async fn look_after_livestreams(&self) {
+    async fn check_livestreams(&self) {
         let now = Instant::now().into_std();
         self.flush_waiting();
         for ended in self.relay.expire(now) {
@@ -101,7 +101,7 @@ impl Housekeeping {
         }
     }
 
-    /// Perhaps a large file, on a disk: one at a time, and not on the runtime's threads.
+    /// May be a large file on a disk: writes one at a time, outside the runtime's threads.
     fn note_returns(&self, noting: &mut Option<JoinHandle<()>>) {
         let Some(path) = self.handover.returns.clone() else {
             return;
@@ -110,7 +110,7 @@ impl Housekeeping {
             return;
         }
         let returns = self.identity.hand_over();
-        // Nobody is here, and nobody was: nothing to write.
+        // There is no right to return, and there was none: nothing to write.
         if returns.is_empty() && noting.is_none() {
             return;
         }
@@ -121,8 +121,8 @@ impl Housekeeping {
                 errors.inc();
                 if complaint.is_due() {
                     tracing::warn!(
-                        "who may come back cannot be noted for the next process, after a crash clients with an expired \
-                         token are refused: {error}; make room in the state directory"
+                        "cannot note the rights to return for the next process; after a crash it refuses clients \
+                         with an expired token: {error}; make room in the state directory"
                     );
                 }
             }
@@ -130,7 +130,7 @@ impl Housekeeping {
         *noting = (!is_last).then_some(task);
     }
 
-    /// A small file in memory: no reason to leave the runtime for it.
+    /// A small file in memory, so it is written on the runtime's thread.
     fn note(&self) {
         if let Some(path) = &self.handover.livestreams
             && let Err(error) = handover::note(path, self.relay.snapshot(), SystemTime::now())
@@ -138,8 +138,8 @@ impl Housekeeping {
             self.handover_errors.inc();
             if self.complaint.is_due() {
                 tracing::warn!(
-                    "what is live cannot be noted for the next process, after a crash it is lost: {error}; make room in \
-                     the runtime directory"
+                    "cannot note the livestreams for the next process; after a crash they are lost: {error}; \
+                     make room in the runtime directory"
                 );
             }
         }

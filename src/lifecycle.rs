@@ -1,9 +1,9 @@
-//! From the start to the stop, as systemd and an operator see it: ready, watched, reloaded, stopped.
+//! The daemon's life from start to stop, as systemd and an operator see it: readiness, watchdog, reload, stop.
 //!
-//! Without systemd (`NOTIFY_SOCKET` unset) every notification is nothing, and a SIGTERM or Ctrl-C stops all the same.
+//! Without systemd (`NOTIFY_SOCKET` unset) notifications do nothing, and SIGTERM and Ctrl-C still stop the daemon.
 //!
-//! **Invariant**: READY is said only when both ports are served; after STOPPING no connection is accepted; the watchdog
-//! is fed by the runtime that serves clients, and only if the relay's locks can be had.
+//! **Invariant**: READY is sent only when both ports are served; after STOPPING no connection is accepted; the runtime
+//! that serves clients feeds the watchdog, and only if it can take the relay's locks.
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -20,20 +20,20 @@ use crate::google::{Emulators, GoogleError};
 use crate::preflight::Preflight;
 use crate::telemetry::LevelHandle;
 
-/// How often the words of STATUS are renewed.
+/// How often the text of STATUS is updated.
 const STATUS_INTERVAL: Duration = Duration::from_secs(5);
 
-/// What a reload needs: where the configuration came from, and what of it runs.
+/// State for a reload: the source of the configuration, and the running one.
 pub struct Reload {
-    /// The file that was named.
+    /// The file of the command line.
     pub file: Option<PathBuf>,
-    /// What runs.
+    /// The running configuration.
     pub running: Config,
-    /// The log's level.
+    /// Level of the log.
     pub level: LevelHandle,
 }
 
-/// Serves until a signal says stop, and stops in order.
+/// Serves until a signal requests a stop, then stops in order.
 pub async fn run(app: App, mut reload: Option<Reload>) -> anyhow::Result<()> {
     let mut terminate = listen(SignalKind::terminate())?;
     let mut interrupt = listen(SignalKind::interrupt())?;
@@ -56,7 +56,7 @@ pub async fn run(app: App, mut reload: Option<Reload>) -> anyhow::Result<()> {
             }
             _ = status.tick() => notify(&[NotifyState::Status(&app.status())]),
             _ = feed.tick(), if watchdog.is_some() => {
-                // Takes the locks that serving takes: a daemon that hangs on one is not fed.
+                // Takes the locks that serving takes: a daemon that is stuck on one does not feed the watchdog.
                 app.status();
                 notify(&[NotifyState::Watchdog]);
             }
@@ -68,7 +68,7 @@ pub async fn run(app: App, mut reload: Option<Reload>) -> anyhow::Result<()> {
         .saturating_add(5_000_000);
     notify(&[
         NotifyState::Stopping,
-        NotifyState::Status("stopping: telling clients to come back"),
+        NotifyState::Status("stopping: asking clients to reconnect"),
         NotifyState::ExtendTimeoutUsec(extend),
     ]);
     tracing::info!("stopping");
@@ -82,7 +82,7 @@ pub async fn run(app: App, mut reload: Option<Reload>) -> anyhow::Result<()> {
 async fn stop(app: App, timeout: Duration, again: impl Future<Output = ()>) {
     tokio::select! {
         () = app.stop(Instant::now() + timeout) => tracing::info!("stopped"),
-        () = again => tracing::warn!("told to stop twice: stopping at once"),
+        () = again => tracing::warn!("second stop signal: stopping at once"),
     }
 }
 
@@ -92,7 +92,7 @@ fn listen(kind: SignalKind) -> anyhow::Result<Signal> {
 
 fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        tracing::debug!(%error, "systemd cannot be told");
+        tracing::debug!(%error, "cannot notify systemd");
     }
 }
 
@@ -114,14 +114,14 @@ fn reload_now(app: &App, reload: Option<&mut Reload>) {
 }
 
 fn log_refused(error: &GoogleError) {
-    // In the message itself: `journalctl` shows no fields unless it is asked to.
-    tracing::error!("the new configuration is refused, the old one goes on: {error}");
+    // In the message itself: `journalctl` shows no fields unless asked to.
+    tracing::error!("the new configuration is refused, the old one stays in use: {error}");
 }
 
 fn apply(app: &App, reload: &mut Reload, new: Preflight) {
     let config = new.config().clone();
     if let Err(error) = reload.level.set(&config.log.level) {
-        tracing::error!(%error, "the log level stays as it was");
+        tracing::error!(%error, "cannot change the log level: the old one stays in use");
     }
     app.reload(new);
     let changed = config.changes_that_need_a_restart(&reload.running);
@@ -133,7 +133,7 @@ fn apply(app: &App, reload: &mut Reload, new: Preflight) {
             changed.join(", ")
         );
     }
-    // What needs a restart is compared with what runs, not with what was read last.
+    // Restarts are judged by the running configuration, not by the last one read.
     let max_clip_bytes = reload.running.upload.max_clip_bytes;
     reload.running.upload = config.upload;
     reload.running.upload.max_clip_bytes = max_clip_bytes;

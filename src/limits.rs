@@ -1,7 +1,7 @@
 //! Upload quotas: clips and bytes per streamer, with burst credit for the flush after an outage.
 //!
-//! **Invariant**: an upload that is refused for its bytes or its number is not relayed, and a streamer's quota is its
-//! own: nobody else's uploads count against it.
+//! **Invariant**: an upload that is refused for its bytes or for its clip is not relayed. Each streamer has its own
+//! quota.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use governor::{Quota, RateLimiter};
 use crate::broadcast::UserId;
 use crate::config::Upload;
 
-/// tokio's clock, so that tests can stop it.
+/// tokio's clock, so that tests can pause it.
 #[derive(Debug, Clone, Default)]
 struct TokioClock;
 
@@ -35,16 +35,16 @@ pub struct UploadQuota {
     bytes: Limiter,
 }
 
-/// Too much too fast: when the same upload would be accepted.
+/// The streamer exceeded a quota. Says when the same upload would be accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("upload rate limit exceeded, retry in {} ms", retry_after.as_millis())]
 pub struct Exceeded {
-    /// How long to wait.
+    /// Time until the same upload is accepted.
     pub retry_after: Duration,
 }
 
 impl UploadQuota {
-    /// Quotas as configured; no key of [`Upload`] that counts may be zero (the configuration sees to that).
+    /// Creates the quotas of the configuration, which ensures that every counted key of [`Upload`] is above zero.
     pub fn new(upload: &Upload) -> Self {
         let counted = |value: u32| NonZeroU32::new(value).unwrap_or(NonZeroU32::MIN);
         let clips = Quota::per_minute(counted(upload.clips_per_minute))
@@ -58,19 +58,19 @@ impl UploadQuota {
         }
     }
 
-    /// Takes an upload of so many bytes from the streamer's credit, or says when to try again.
+    /// Takes an upload of `bytes` bytes from the streamer's credit, or returns the time until it would be accepted.
     pub fn take(&self, streamer: &UserId, bytes: usize) -> Result<(), Exceeded> {
         let exceeded = |wait: Duration| Exceeded {
             retry_after: wait.max(Duration::from_millis(1)),
         };
-        // Bytes first: they run out more often, and what is refused for its bytes takes nothing of the clips.
+        // Bytes first: they run out more often, and an upload that is refused for its bytes takes no clip credit.
         if let Some(bytes) = u32::try_from(bytes).ok().and_then(NonZeroU32::new) {
             match self.bytes.check_key_n(streamer, bytes) {
                 Ok(Ok(())) => {}
                 Ok(Err(not_until)) => {
                     return Err(exceeded(not_until.wait_time_from(TokioClock.now())));
                 }
-                // More than the whole burst: the configuration sees to it that a clip never is.
+                // Larger than the whole burst: the configuration ensures that no accepted clip is.
                 Err(_) => return Err(exceeded(Duration::from_mins(1))),
             }
         }
@@ -79,7 +79,7 @@ impl UploadQuota {
             .map_err(|not_until| exceeded(not_until.wait_time_from(TokioClock.now())))
     }
 
-    /// Forgets the streamers whose credit is whole again.
+    /// Forgets the streamers whose credit is full again.
     pub fn reclaim(&self) {
         for limiter in [&self.clips, &self.bytes] {
             limiter.retain_recent();
@@ -87,13 +87,13 @@ impl UploadQuota {
         }
     }
 
-    /// How many streamers are remembered.
+    /// Number of remembered streamers.
     pub fn remembered(&self) -> usize {
         self.clips.len().max(self.bytes.len())
     }
 }
 
-/// Whole milliseconds, rounded up, so that a client that waits so long is not early.
+/// Whole milliseconds, rounded up, so that a client that waits this long is not early.
 pub fn whole_millis(wait: Duration) -> u64 {
     u64::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
@@ -113,50 +113,51 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_burst_is_let_through_and_what_comes_after_waits_as_long_as_is_said() {
+    async fn upload_beyond_the_burst_waits_the_stated_time() {
         let quota = UploadQuota::new(&upload());
-        let host = UserId::new("host");
+        let streamer = UserId::new("ada");
         for _ in 0..3 {
-            quota.take(&host, 10).unwrap();
+            quota.take(&streamer, 10).unwrap();
         }
-        let exceeded = quota.take(&host, 10).unwrap_err();
+        let exceeded = quota.take(&streamer, 10).unwrap_err();
         assert!(
             exceeded.retry_after <= Duration::from_secs(1),
             "{exceeded:?}"
         );
         let wait = Duration::from_millis(whole_millis(exceeded.retry_after));
         tokio::time::advance(wait.saturating_sub(Duration::from_millis(2))).await;
-        assert!(quota.take(&host, 10).is_err());
+        assert!(quota.take(&streamer, 10).is_err());
         tokio::time::advance(Duration::from_millis(2)).await;
-        quota.take(&host, 10).unwrap();
+        quota.take(&streamer, 10).unwrap();
     }
 
     #[tokio::test(start_paused = true)]
-    async fn bytes_are_counted_as_well_as_clips() {
+    async fn bytes_count_as_well_as_clips() {
         let quota = UploadQuota::new(&upload());
-        let host = UserId::new("host");
-        quota.take(&host, 1000).unwrap();
-        let exceeded = quota.take(&host, 500).unwrap_err();
+        let streamer = UserId::new("ada");
+        quota.take(&streamer, 1000).unwrap();
+        let exceeded = quota.take(&streamer, 500).unwrap_err();
         assert_eq!(whole_millis(exceeded.retry_after), 5000);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_streamers_quota_is_its_own() {
+    async fn quota_is_per_streamer() {
         let quota = UploadQuota::new(&upload());
         while quota.take(&UserId::new("greedy"), 10).is_ok() {}
-        quota.take(&UserId::new("host"), 10).unwrap();
+        quota.take(&UserId::new("ada"), 10).unwrap();
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_defaults_let_the_app_flush_an_outage_of_a_minute_at_once() {
+    async fn defaults_allow_the_flush_of_a_minutes_outage() {
         let quota = UploadQuota::new(&Upload::default());
-        let host = UserId::new("host");
-        // Sixty clips of a second at 320 kbit/s, and twelve of five seconds at the largest size the original took.
+        let streamer = UserId::new("ada");
+        // Sixty clips of one second at 320 kbit/s, and twelve of five seconds at the largest size of the original
+        // server.
         for _ in 0..60 {
-            quota.take(&host, 40_000).unwrap();
+            quota.take(&streamer, 40_000).unwrap();
         }
         for _ in 0..12 {
-            quota.take(&host, 1_000_000).unwrap();
+            quota.take(&streamer, 1_000_000).unwrap();
         }
     }
 

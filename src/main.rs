@@ -1,4 +1,4 @@
-//! The command line's side of the daemon: arguments, log, configuration, and then `lifecycle`.
+//! The command line of the daemon: arguments, log and configuration, then `lifecycle`.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ fn main() -> ExitCode {
     match run(Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // The log may not be set up yet, and the reason must be seen.
+            // The log may not be set up yet, and the reason must be visible.
             writeln!(std::io::stderr(), "castaway-media-server: {error:#}").ok();
             ExitCode::FAILURE
         }
@@ -61,7 +61,7 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .context("no runtime")
 }
 
-/// One line for whoever started it, and for scripts.
+/// Prints the addresses on one line, for people and scripts.
 fn say_addresses(app: &App) -> anyhow::Result<()> {
     let (clients, health) = app.addresses();
     print(&format!(
@@ -81,7 +81,7 @@ fn demo(config: Config) -> anyhow::Result<()> {
     })
 }
 
-/// Does what `serve` does before it needs a network, and says what is only absent here.
+/// Does the steps of `serve` that need no network, and reports settings that are absent only here.
 fn check(file: Option<PathBuf>) -> anyhow::Result<()> {
     let read = file.as_ref().map_or_else(
         || "the environment alone".into(),
@@ -124,7 +124,7 @@ fn serve(file: Option<PathBuf>) -> anyhow::Result<()> {
 }
 
 async fn build(preflight: Preflight, inherited: Inherited) -> anyhow::Result<App> {
-    // systemd may give several, separated by colons.
+    // systemd may give several directories, separated by colons.
     let first = |name| std::env::split_paths(&std::env::var_os(name)?).next();
     let directories = Directories {
         state: first("STATE_DIRECTORY"),

@@ -1,10 +1,10 @@
-//! What `/readyz` and `systemctl status` say of a daemon that serves, but not all of it.
+//! The failures of a daemon that still serves, for `/readyz` and `systemctl status`.
 
 use crate::cluster::Cluster;
 use crate::directory::Directory;
 use crate::google::{Access, Health};
 
-/// What does not work although clients are served, in words.
+/// The failures of a daemon that still serves clients.
 pub(super) fn reasons(
     google: Option<Access>,
     directory: Directory,
@@ -27,7 +27,7 @@ pub(super) fn reasons(
     }
 }
 
-/// Why another node serves new clients better.
+/// The reason for which another node serves new clients better.
 pub(super) fn unfit(
     cluster: Option<Cluster>,
 ) -> impl Fn() -> Option<String> + Send + Sync + 'static {

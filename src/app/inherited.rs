@@ -1,4 +1,4 @@
-//! The sockets of both ports: systemd's, or our own.
+//! The sockets of both ports: inherited from systemd, or opened here.
 
 use std::net::{SocketAddr, TcpListener};
 
@@ -6,7 +6,7 @@ use anyhow::Context as _;
 
 use crate::transport::bind;
 
-/// Sockets that were opened by somebody else: systemd.
+/// Sockets that systemd opened.
 #[derive(Debug, Default)]
 pub struct Inherited {
     /// The client port.

@@ -1,11 +1,12 @@
-//! Flags that an earlier run of a node of a cluster left set.
+//! Flags that an earlier run of a cluster node left set.
 
 use std::time::Duration;
 
 use crate::cluster::{Cluster, Phase};
 use crate::directory::Directory;
 
-/// Clears what an earlier run of this node left set, except for livestreams that went on elsewhere; waits for Redis.
+/// Clears the flags that an earlier run of this node left set, except of livestreams that continue elsewhere. Waits for
+/// Redis.
 pub(super) async fn clear(cluster: Cluster, directory: Directory) {
     for id in directory.left_behind() {
         loop {

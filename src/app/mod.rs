@@ -1,4 +1,4 @@
-//! The whole daemon, put together: [`App::demo`] or [`App::serve_google`] builds it, `lifecycle` runs it.
+//! The complete daemon: [`App::demo`] or [`App::serve_google`] builds it, `lifecycle` runs it.
 //!
 //! **Invariant**: when a build returns, both ports are bound (port 0 took a free one), and nothing is served yet.
 
@@ -43,16 +43,16 @@ pub use inherited::Inherited;
 /// Connections on the health port.
 const HEALTH_CONNECTIONS: usize = 256;
 
-/// Directories that systemd gives.
+/// Directories that systemd creates.
 #[derive(Debug, Clone, Default)]
 pub struct Directories {
-    /// What outlives a crash: `STATE_DIRECTORY`.
+    /// `STATE_DIRECTORY`: survives a stop and a reboot.
     pub state: Option<PathBuf>,
-    /// What outlives a restart alone: `RUNTIME_DIRECTORY`.
+    /// `RUNTIME_DIRECTORY`: survives only a restart of the daemon.
     pub runtime: Option<PathBuf>,
 }
 
-/// See the module.
+/// See the module documentation.
 pub struct App {
     config: Config,
     handover: Handover,
@@ -67,7 +67,7 @@ pub struct App {
     connections: Arc<Connections>,
     health_connections: Arc<Connections>,
     readiness: Readiness,
-    // Taken when serving begins.
+    // Taken when serving starts.
     ports: Mutex<Option<Ports>>,
     addresses: (SocketAddr, SocketAddr),
     stopping: CancellationToken,
@@ -75,7 +75,7 @@ pub struct App {
     failure: Mutex<Option<mpsc::Receiver<String>>>,
 }
 
-/// What the rooms of clients are built upon.
+/// Dependencies of the client port.
 struct Backends {
     identity: Identity,
     directory: Directory,
@@ -91,7 +91,7 @@ struct Ports {
 }
 
 impl App {
-    /// The daemon against a Firebase project.
+    /// The daemon for a Firebase project.
     pub async fn serve_google(
         preflight: Preflight,
         directories: &Directories,
@@ -123,14 +123,14 @@ impl App {
             metrics,
         };
         let mut app = Self::build(config, backends, Router::new(), inherited)?;
-        // In a cluster the other nodes and Redis know what is on.
+        // In a cluster the other nodes and Redis know the running livestreams.
         if app.cluster.is_none() {
             app.handover = Handover::in_directories(directories);
         }
         Ok(app)
     }
 
-    /// The daemon with everything in memory.
+    /// The daemon with all data in memory.
     pub fn demo(config: Config, demo: &Demo) -> anyhow::Result<Self> {
         let backends = Backends {
             identity: demo.identity(&config.identity)?,
@@ -174,7 +174,7 @@ impl App {
             user_timeout: server.tcp_user_timeout,
         };
         let connections = Connections::new(&limits, metrics.clone());
-        // Health checks cannot use up what clients need; their connections are not counted among clients'.
+        // Health checks cannot use up the clients' limits, and their connections are not counted as clients'.
         let few = ConnectionLimits {
             max: HEALTH_CONNECTIONS,
             max_per_address: HEALTH_CONNECTIONS,
@@ -242,17 +242,17 @@ impl App {
         })
     }
 
-    /// Where clients and health checks are answered.
+    /// Addresses of the client port and the health port.
     pub fn addresses(&self) -> (SocketAddr, SocketAddr) {
         self.addresses
     }
 
-    /// Whether it may be sent clients.
+    /// Whether the daemon may be sent clients.
     pub fn readiness(&self) -> &Readiness {
         &self.readiness
     }
 
-    /// What is counted.
+    /// The daemon's metrics.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
     }
@@ -262,13 +262,13 @@ impl App {
         self.config.server.shutdown_timeout
     }
 
-    /// Tells when a server task ended that should not have. Taken once.
+    /// Receives the name of a server task that ended too early. Taken once.
     pub fn failure(&self) -> mpsc::Receiver<String> {
         let taken = self.failure.lock().take();
         taken.unwrap_or_else(|| mpsc::channel(1).1)
     }
 
-    /// How it is going, in a sentence.
+    /// The daemon's state in one sentence.
     pub fn status(&self) -> String {
         let (livestreams, listeners) = self.relay.count();
         let count = |number: usize, noun: &str| {
@@ -307,7 +307,7 @@ impl App {
         let routes = health::router(self.readiness.clone(), self.metrics.clone(), timeout);
         let routes =
             client::watched(routes).into_make_service_with_connect_info::<RequestConnection>();
-        // Health is answered to the very end: only the process's exit ends it.
+        // Health checks are answered until the process exits.
         self.spawn("health port", axum::serve(health, routes));
         let connections = [self.connections.clone(), self.health_connections.clone()];
         let care = Housekeeping {
@@ -333,7 +333,7 @@ impl App {
         self.spawn("recheck", recheck.run());
     }
 
-    /// Runs a part of the daemon; its end before the stop, or its panic, is a failure of the whole.
+    /// Runs a part of the daemon. If it ends before the stop, or panics, the daemon fails.
     fn spawn<T, F>(&self, name: &'static str, part: T)
     where
         T: IntoFuture<Output = std::io::Result<()>, IntoFuture = F>,
@@ -352,8 +352,8 @@ impl App {
         });
     }
 
-    /// What must be done before a client is let in: what the process before left is taken up, flags that it left stale
-    /// are about to be cleared, and the signing keys are tried.
+    /// Prepares the daemon for the first client: takes over the state of the previous process, schedules the clearing
+    /// of stale flags, and fetches the signing keys.
     pub async fn prepare(&self) {
         let grace = self.config.livestream.grace;
         self.handover.take_over(&self.relay, &self.identity, grace);
@@ -377,12 +377,12 @@ impl App {
         if let Err(error) = self.identity.ready().await {
             tracing::warn!(
                 error,
-                "the signing keys cannot be had yet; clients are told to try again until they can"
+                "the signing keys cannot be fetched yet; clients are asked to retry until they can"
             );
         }
     }
 
-    /// Takes up what can be changed while it runs: quotas and credentials.
+    /// Applies the settings that can change while the daemon runs: quotas and credentials.
     pub fn reload(&self, new: Preflight) {
         let Preflight {
             config,
@@ -397,8 +397,8 @@ impl App {
         }
     }
 
-    /// Stops in order, by `deadline`: no more clients and clips, flags are cleared, what is live is left to the next
-    /// process, what was taken is delivered, and everybody's transport is closed so that clients come back by themselves.
+    /// Stops in order, by `deadline`: refuses new clients and clips, clears flags, hands live livestreams over to the
+    /// next process, delivers accepted clips, and closes every transport so that clients reconnect by themselves.
     pub async fn stop(self, deadline: Instant) {
         self.readiness.stopping();
         self.stopping.cancel();
@@ -411,7 +411,7 @@ impl App {
         if others > 0 {
             tracing::info!(
                 nodes = others,
-                "what is live here is left to the other nodes"
+                "the other nodes take over the livestreams of this one"
             );
         } else {
             self.relay.clear_flags();
@@ -424,7 +424,7 @@ impl App {
         if unwritten > 0 {
             tracing::error!(
                 livestreams = unwritten,
-                "streamerConnected could not be cleared in time; it will be at the next start"
+                "streamerConnected could not be cleared in time; the next start clears it"
             );
         }
     }

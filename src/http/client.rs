@@ -1,4 +1,4 @@
-//! What every request on the client port goes through: CORS, a time limit, and word to its connection that it came.
+//! Layers of every request on the client port: CORS, a time limit, and its registration with its connection.
 
 use axum::Router;
 use axum::extract::{ConnectInfo, Request};
@@ -11,8 +11,8 @@ use tower_http::timeout::TimeoutLayer;
 use crate::config::{ConfigError, Server};
 use crate::transport::RequestConnection;
 
-/// Puts the layers around the client port's routes, CORS outermost. Socket.IO's requests have no time limit here: a poll
-/// ends with the next ping, and an upload may take as long as its bytes come.
+/// Puts the layers around the client port's routes, CORS outermost. Socket.IO's requests have no time limit here: a
+/// poll ends with the next ping, and an upload may last as long as its bytes arrive.
 pub fn layered(socket_io: Router, routes: Router, server: &Server) -> Result<Router, ConfigError> {
     let limit = TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, server.request_timeout);
     let routes = socket_io.merge(routes.layer(limit));
@@ -21,7 +21,7 @@ pub fn layered(socket_io: Router, routes: Router, server: &Server) -> Result<Rou
         .layer(middleware::map_request(join_lines)))
 }
 
-/// Joins the lines of the list that CORS reads as one line: a list may stand in several (RFC 9110, 5.3).
+/// Joins repeated list headers into one line, since CORS reads one line and a list may have several (RFC 9110, 5.3).
 async fn join_lines(mut request: Request) -> Request {
     let name = header::ACCESS_CONTROL_REQUEST_HEADERS;
     let headers = request.headers_mut();
@@ -35,9 +35,9 @@ async fn join_lines(mut request: Request) -> Request {
     request
 }
 
-/// Tells a request's connection when it is served, so that an idle one can be told from a busy one.
+/// Registers requests with their connections, which distinguishes an idle connection from a busy one.
 pub fn watched(routes: Router) -> Router {
-    routes.layer(middleware::from_fn(tell_connection))
+    routes.layer(middleware::from_fn(notify_connection))
 }
 
 fn cors(server: &Server) -> Result<CorsLayer, ConfigError> {
@@ -63,20 +63,20 @@ fn cors(server: &Server) -> Result<CorsLayer, ConfigError> {
     Ok(CorsLayer::new()
         .allow_origin(origin)
         .allow_methods([Method::GET, Method::POST])
-        // Whatever a browser asks for, `id-token` and `livestream-id` among it.
+        // All requested headers, including `id-token` and `livestream-id`.
         .allow_headers(AllowHeaders::mirror_request()))
 }
 
-async fn tell_connection(request: Request, next: Next) -> Response {
-    let via = request
+async fn notify_connection(request: Request, next: Next) -> Response {
+    let connection = request
         .extensions()
         .get::<ConnectInfo<RequestConnection>>()
-        .map(|ConnectInfo(RequestConnection(via))| via.clone());
-    if let Some(connection) = &via {
+        .map(|ConnectInfo(RequestConnection(connection))| connection.clone());
+    if let Some(connection) = &connection {
         connection.request_begins();
     }
     let answer = next.run(request).await;
-    if let Some(connection) = via {
+    if let Some(connection) = connection {
         connection.request_ends(tokio::time::Instant::now().into_std());
     }
     answer

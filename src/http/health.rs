@@ -1,4 +1,4 @@
-//! The health port: is it up, is it ready, how is it going.
+//! The health port: liveness, readiness and metrics.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use tower_http::timeout::TimeoutLayer;
 
 use crate::metrics::Metrics;
 
-/// Whether the daemon may be sent clients; cheap to clone.
+/// Whether the daemon may be sent clients. Cheap to clone.
 #[derive(Clone)]
 pub struct Readiness(Arc<Inner>);
 
@@ -33,8 +33,8 @@ enum Phase {
 }
 
 impl Readiness {
-    /// Not ready yet. `degraded` says in words what does not work although clients are served, `unfit` why another node
-    /// serves new clients better.
+    /// Not ready yet. `degraded` names the failures of a daemon that still serves clients, `unfit` the reason for which
+    /// another node serves new clients better.
     pub fn new(
         degraded: impl Fn() -> Vec<String> + Send + Sync + 'static,
         unfit: impl Fn() -> Option<String> + Send + Sync + 'static,
@@ -55,12 +55,12 @@ impl Readiness {
         self.set(Phase::Ready);
     }
 
-    /// No more clients, please.
+    /// No further clients should be sent.
     pub fn stopping(&self) {
         self.set(Phase::Stopping);
     }
 
-    /// What does not work, in words.
+    /// The failures of a daemon that still serves clients.
     pub fn degraded(&self) -> Vec<String> {
         (self.0.degraded)()
     }
@@ -85,7 +85,7 @@ impl Readiness {
                 }
                 let mut text = "ready\n".to_owned();
                 for reason in self.degraded() {
-                    // Running livestreams go on, and no other machine would fare better: so it stays ready.
+                    // Running livestreams continue, and no other machine would work better, so the daemon stays ready.
                     writeln!(text, "degraded: {reason}").ok();
                 }
                 (StatusCode::OK, text)
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_root_answers_as_the_original_did() {
+    async fn root_answers_as_the_original_server_did() {
         let readiness = Readiness::new(Vec::new, || None);
         assert_eq!(
             get(&readiness, "/").await,
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn readiness_follows_the_daemons_life_and_says_why_not() {
+    async fn readiness_follows_the_daemons_life() {
         let readiness = Readiness::new(|| vec!["firestore is down".into()], || None);
         assert_eq!(
             get(&readiness, "/readyz").await,
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn node_that_is_unfit_is_not_ready() {
+    async fn unfit_node_is_not_ready() {
         let readiness = Readiness::new(Vec::new, || Some("cut off".into()));
         readiness.ready();
         assert_eq!(

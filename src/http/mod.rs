@@ -1,6 +1,6 @@
-//! Plain HTTP: the health port, and what is served beside Socket.IO on the client port.
+//! Plain HTTP: the health port, and the routes beside Socket.IO on the client port.
 //!
-//! **Invariant**: nothing here knows a livestream or a socket.
+//! **Invariant**: no code here knows a livestream or a socket.
 
 pub mod client;
 pub mod health;

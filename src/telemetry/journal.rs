@@ -1,6 +1,6 @@
 //! journald's native protocol: an event is an entry of named fields, and an entry is one datagram.
 //!
-//! **Invariant**: formatting an event touches no socket; [`Socket::send`] may block, and is called by the log's thread.
+//! **Invariant**: formatting an event touches no socket; [`Socket::send`] may block, so only the log's thread calls it.
 
 use std::fmt::{Debug, Write as _};
 use std::fs::File;
@@ -19,7 +19,7 @@ use tracing_subscriber::layer::Context;
 
 use super::queue::Queue;
 
-/// Where journald listens.
+/// Path of journald's socket.
 pub(super) const PATH: &str = "/run/systemd/journal/socket";
 
 const IDENTIFIER: &str = "castaway-media-server";
@@ -45,7 +45,7 @@ impl<S: Subscriber> Layer<S> for JournalLayer {
     }
 }
 
-/// From 3, error, to 7, debug: journald has no trace, and `journalctl -p notice` shows `info` and above.
+/// From 3, error, to 7, debug. journald has no trace level, and `journalctl -p notice` shows `info` and above.
 fn priority(level: Level) -> &'static str {
     match level {
         Level::ERROR => "3",
@@ -60,7 +60,7 @@ fn priority(level: Level) -> &'static str {
 struct Entry(Vec<u8>);
 
 impl Entry {
-    /// In the form with a length, so that a value may hold line breaks.
+    /// In the form with a length, so that a value may contain line breaks.
     fn field(&mut self, name: &str, value: &str) {
         let name = name
             .bytes()
@@ -76,7 +76,7 @@ impl Entry {
     }
 }
 
-/// A field is what an operator would query: `LIVESTREAM_ID=`, `USER_ID=`, `CLIENT_ADDRESS=`, and `MESSAGE=`.
+/// Fields that an operator queries: `LIVESTREAM_ID=`, `USER_ID=`, `CLIENT_ADDRESS=`, and `MESSAGE=`.
 impl Visit for Entry {
     fn record_str(&mut self, field: &Field, value: &str) {
         self.field(field.name(), value);
@@ -91,16 +91,16 @@ impl Visit for Entry {
     }
 }
 
-/// Not connected: a journald that was restarted has another socket at the same path.
+/// Not connected: a restarted journald has another socket at the same path.
 pub(super) struct Socket {
     socket: UnixDatagram,
     path: PathBuf,
 }
 
 impl Socket {
-    /// Fails where nobody listens.
+    /// Fails if nobody listens.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        // On a socket of its own: a connected one would stay with the journald of now.
+        // On a separate socket: a connected one would stay with the present journald.
         UnixDatagram::unbound()?.connect(path)?;
         Ok(Self {
             socket: UnixDatagram::unbound()?,
@@ -108,7 +108,7 @@ impl Socket {
         })
     }
 
-    /// Waits while journald is not reading.
+    /// Waits while journald does not read.
     pub(super) fn send(&self, entry: &[u8]) -> io::Result<()> {
         match self.socket.send_to(entry, &self.path) {
             Err(error) if Errno::from_io_error(&error) == Some(Errno::MSGSIZE) => {
@@ -118,7 +118,7 @@ impl Socket {
         }
     }
 
-    /// Too large for a datagram: sealed memory, whose descriptor is sent.
+    /// Too large for a datagram: sends the descriptor of sealed memory instead.
     fn send_in_a_file(&self, entry: &[u8]) -> io::Result<()> {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let mut file = File::from(rustix::fs::memfd_create("log-entry", flags)?);

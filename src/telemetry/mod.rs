@@ -1,10 +1,10 @@
-//! Where log lines go: the journal by its own protocol, or stderr as text or JSON.
+//! The outputs of the log: the journal by its own protocol, or stderr as text or JSON.
 //!
-//! A reader of the log may stop reading: journald is stopped, a pipe is full. So a line is formatted by its caller, and
-//! written by a thread of its own.
+//! A reader of the log may stop reading: journald is stopped, or a pipe is full. So the caller formats a line, and a
+//! separate thread writes it.
 //!
-//! **Invariant**: logging never waits for a reader. A line's fields are what code here names (`livestream.id`,
-//! `user.id`, …); no token, key or URL with a key in it is ever among them.
+//! **Invariant**: logging never waits for a reader. Only code here names a line's fields (`livestream.id`, `user.id`,
+//! …); they never contain a token, a key or a URL with a key.
 
 mod journal;
 mod queue;
@@ -25,10 +25,10 @@ use self::queue::Queue;
 use crate::config::{Log, LogFormat};
 use crate::metrics;
 
-/// How long the process waits at its end until the last lines are written.
+/// How long the process waits at its end for the last lines.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Lets the level be changed while the daemon runs.
+/// Changes the level while the daemon runs.
 #[derive(Clone)]
 pub struct LevelHandle(reload::Handle<EnvFilter, Registry>);
 
@@ -42,18 +42,20 @@ impl LevelHandle {
 }
 
 fn filter(level: &str) -> anyhow::Result<EnvFilter> {
-    EnvFilter::try_new(level)
-        .context("log.level: must be error, warn, info, debug or trace, or directives such as info,castaway_media_server=debug")
+    EnvFilter::try_new(level).context(
+        "log.level: must be error, warn, info, debug or trace, or directives such as \
+         info,castaway_media_server=debug",
+    )
 }
 
-/// The log of the process; when it is dropped, the last lines are written.
+/// The log of the process. Its drop writes the last lines.
 pub struct Logging {
     level: LevelHandle,
     queue: Queue,
 }
 
 impl Logging {
-    /// For a reload.
+    /// Handle for a reload.
     pub fn level(&self) -> LevelHandle {
         self.level.clone()
     }
@@ -65,7 +67,7 @@ impl Drop for Logging {
     }
 }
 
-/// Starts logging. Once a process.
+/// Starts logging. Called once per process.
 pub fn init(log: &Log) -> anyhow::Result<Logging> {
     let (filter, handle) = reload::Layer::new(filter(&log.level)?);
     let (queue, writer) = writer(log)?;
@@ -84,7 +86,7 @@ type Writer = Box<dyn Layer<Filtered> + Send + Sync>;
 fn writer(log: &Log) -> anyhow::Result<(Queue, Writer)> {
     let socket = || journal::Socket::open(Path::new(journal::PATH));
     let socket = match log.format {
-        // Without the socket stderr leads there as well, as text.
+        // Without the socket stderr leads to the journal as well, as text.
         LogFormat::Auto if stderr_is_journal() => socket().ok(),
         LogFormat::Journald => {
             Some(socket().context("log.format is journald, and the journal cannot be reached")?)
@@ -114,20 +116,20 @@ fn start(
         .context("the log has no thread")
 }
 
-/// In the message itself: `journalctl` shows no fields unless it is asked to.
+/// In the message itself: `journalctl` shows no fields unless asked to.
 fn report(dropped: u64) {
     tracing::warn!(
         "{dropped} log lines were dropped, because the log was read too slowly or not at all"
     );
 }
 
-/// systemd says which device and inode the journal's stream has: stderr may have been redirected since.
+/// systemd names the device and inode of the journal's stream: stderr may have been redirected since.
 fn stderr_is_journal() -> bool {
-    let Ok(told) = std::env::var("JOURNAL_STREAM") else {
+    let Ok(stream) = std::env::var("JOURNAL_STREAM") else {
         return false;
     };
     let Ok(stat) = rustix::fs::fstat(std::io::stderr()) else {
         return false;
     };
-    told == format!("{}:{}", stat.st_dev, stat.st_ino)
+    stream == format!("{}:{}", stat.st_dev, stat.st_ino)
 }

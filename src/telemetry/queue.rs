@@ -1,6 +1,6 @@
-//! Log lines on their way to a reader that may stop reading: a bounded queue, and a thread of its own that writes.
+//! Queue of log lines for a reader that may stop reading: bounded, with a separate thread that writes.
 //!
-//! **Invariant**: [`Queue::push`] never waits for the reader. The queue holds at most its bound and one line more.
+//! **Invariant**: [`Queue::push`] never waits for the reader. The queue has at most one line above its bound.
 
 use std::collections::VecDeque;
 use std::io;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use prometheus::IntCounter;
 
-/// Cheap to clone: every handle feeds the same thread, which lives as long as the process.
+/// Cheap to clone. All handles feed the same thread, which lives as long as the process.
 #[derive(Clone)]
 pub(super) struct Queue(Arc<Shared>);
 
@@ -28,12 +28,12 @@ struct State {
     lines: VecDeque<Vec<u8>>,
     bytes: usize,
     writing: bool,
-    /// Lines dropped since the log last said so.
+    /// Lines dropped since the last report.
     unreported: u64,
 }
 
 impl Queue {
-    /// `report` is called with the number of dropped lines, as soon as lines are written again.
+    /// `report` is called with the number of dropped lines as soon as lines are written again.
     pub(super) fn start(
         max_bytes: usize,
         dropped: IntCounter,
@@ -53,7 +53,7 @@ impl Queue {
         Ok(queue)
     }
 
-    /// Queues a line, or drops and counts it where the queue is full.
+    /// Queues a line; drops and counts it if the queue is full.
     pub(super) fn push(&self, line: Vec<u8>) {
         let mut state = self.state();
         if state.bytes >= self.0.max_bytes {
@@ -69,14 +69,14 @@ impl Queue {
     /// Waits until all lines are written, but no longer than `timeout`.
     pub(super) fn flush(&self, timeout: Duration) {
         let busy = |state: &mut State| state.writing || !state.lines.is_empty();
-        // Late or not: the caller goes on.
+        // In time or not, the caller continues.
         let _late = (self.0.changed).wait_while_for(&mut self.state(), busy, timeout);
     }
 
     fn run(&self, mut write: impl FnMut(&[u8]) -> io::Result<()>, report: impl Fn(u64)) -> ! {
         loop {
             let line = self.next();
-            // The failure itself cannot be logged, for the log is what fails.
+            // The failure cannot be logged, since the log itself fails.
             let failed = write(&line).is_err();
             let unreported = self.written(failed);
             if unreported > 0 {
@@ -97,12 +97,12 @@ impl Queue {
         }
     }
 
-    /// Returns the number of dropped lines if now is the time to report it: the reader keeps up again.
+    /// Returns the number of dropped lines if it is time to report them: the reader keeps up again.
     fn written(&self, failed: bool) -> u64 {
         let mut state = self.state();
         state.writing = false;
         if failed {
-            // Not reported before a line is written: a report that fails as well would be followed by the next.
+            // Not reported before a line is written: if the report failed too, another one would follow.
             self.drop_line(&mut state);
         }
         let drained = state.lines.is_empty();
@@ -125,7 +125,7 @@ impl Queue {
     }
 }
 
-/// One write is one line: `fmt`'s layer writes an event whole.
+/// One write is one line: `fmt`'s layer writes an event as a whole.
 impl io::Write for Queue {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.push(line.to_vec());

@@ -1,4 +1,4 @@
-//! A reader that does not read, and what it gets when it does.
+//! Readers that stop reading, and the lines that they get later.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use super::*;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 struct Journald {
     socket: UnixDatagram,
@@ -27,7 +27,7 @@ impl Journald {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("socket");
         let socket = UnixDatagram::bind(&path).expect("a socket");
-        socket.set_read_timeout(Some(PATIENCE)).expect("an option");
+        socket.set_read_timeout(Some(TIMEOUT)).expect("an option");
         Self {
             socket,
             path,
@@ -35,7 +35,7 @@ impl Journald {
         }
     }
 
-    /// An entry with a descriptor instead of bytes comes from a file.
+    /// An entry with a descriptor instead of bytes is read from the file.
     fn read(&self) -> BTreeMap<String, String> {
         let mut bytes = vec![0; 1 << 18];
         let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -74,7 +74,7 @@ fn fields(mut entry: &[u8]) -> BTreeMap<String, String> {
     fields
 }
 
-/// A queue whose reports come out of the receiver.
+/// A queue that sends its reports to the receiver.
 fn queue(
     max_bytes: usize,
     write: impl FnMut(&[u8]) -> io::Result<()> + Send + 'static,
@@ -91,7 +91,7 @@ fn journal_queue(journald: &Journald, max_bytes: usize) -> (Queue, IntCounter, R
     queue(max_bytes, move |entry| socket.send(entry))
 }
 
-/// Runs what logs on a thread of its own, and fails where it does not come back.
+/// Logs on a separate thread, and fails if the call does not return.
 fn logging(queue: &Queue, log: impl FnOnce() + Send + 'static) {
     let registry = Registry::default().with(JournalLayer(queue.clone()));
     let (done, is_done) = channel();
@@ -99,11 +99,11 @@ fn logging(queue: &Queue, log: impl FnOnce() + Send + 'static) {
         tracing::subscriber::with_default(registry, log);
         done.send(()).expect("the test");
     });
-    is_done.recv_timeout(PATIENCE).expect("logging blocks");
+    is_done.recv_timeout(TIMEOUT).expect("logging blocks");
 }
 
 #[test]
-fn journal_that_is_not_read_blocks_nobody() {
+fn journal_that_is_not_read_blocks_no_caller() {
     const LINES: u64 = 5_000;
     let journald = Journald::new();
     let (queue, dropped, reported) = journal_queue(&journald, 1 << 16);
@@ -114,14 +114,14 @@ fn journal_that_is_not_read_blocks_nobody() {
     });
     let lost = dropped.get();
     assert!(lost > 0, "the socket took {LINES} lines");
-    // Any line may be lost while the writer's thread gets no time, but none comes twice or out of turn.
+    // Any line may be lost while the writer's thread gets no time, but none comes twice or out of order.
     let mut next = 0;
     for _ in 0..LINES - lost {
         let number: u64 = journald.read()["NUMBER"].parse().expect("a number");
         assert!((next..LINES).contains(&number), "{number} after {next}");
         next = number + 1;
     }
-    assert_eq!(reported.recv_timeout(PATIENCE), Ok(lost));
+    assert_eq!(reported.recv_timeout(TIMEOUT), Ok(lost));
     logging(&queue, || tracing::info!("again"));
     assert_eq!(journald.read()["MESSAGE"], "again");
     assert_eq!(dropped.get(), lost);
@@ -132,7 +132,7 @@ fn journal_entry_has_the_fields_operators_query() {
     let journald = Journald::new();
     let (queue, ..) = journal_queue(&journald, 1 << 16);
     logging(&queue, || {
-        tracing::warn!(livestream.id = "show", user.id = %"ada", count = 7, "two\nlines");
+        tracing::warn!(livestream.id = "live-1", user.id = %"ada", count = 7, "two\nlines");
     });
     let entry = journald.read();
     for (name, value) in [
@@ -141,7 +141,7 @@ fn journal_entry_has_the_fields_operators_query() {
         ("SYSLOG_IDENTIFIER", "castaway-media-server"),
         ("TARGET", "castaway_media_server::telemetry::tests"),
         ("CODE_FILE", "src/telemetry/tests.rs"),
-        ("LIVESTREAM_ID", "show"),
+        ("LIVESTREAM_ID", "live-1"),
         ("USER_ID", "ada"),
         ("COUNT", "7"),
     ] {
@@ -167,7 +167,7 @@ fn journal_that_nobody_serves_is_an_error() {
     assert!(journal::Socket::open(&nowhere.path().join("socket")).is_err());
 }
 
-/// A reader that takes a line for each word that is sent here.
+/// A reader that reads one line for each message that is sent here.
 fn stepped() -> (
     Sender<()>,
     impl FnMut(&[u8]) -> io::Result<()> + Send + 'static,
@@ -182,7 +182,7 @@ fn stepped() -> (
 }
 
 #[test]
-fn plain_lines_wait_for_no_reader_either() {
+fn plain_lines_do_not_wait_for_the_reader() {
     let (step, write) = stepped();
     let (queue, dropped, reported) = queue(1 << 12, write);
     let lines = queue.clone();
@@ -198,7 +198,7 @@ fn plain_lines_wait_for_no_reader_either() {
     for _ in dropped.get()..logged {
         step.send(()).expect("the log");
     }
-    assert_eq!(reported.recv_timeout(PATIENCE), Ok(dropped.get()));
+    assert_eq!(reported.recv_timeout(TIMEOUT), Ok(dropped.get()));
 }
 
 #[test]
@@ -208,7 +208,7 @@ fn failed_lines_are_counted_and_reported_once() {
     let (broken, dropped, reported) = queue(1 << 12, write);
     for _ in 0..3 {
         broken.push(b"line".to_vec());
-        broken.flush(PATIENCE);
+        broken.flush(TIMEOUT);
     }
     assert_eq!(dropped.get(), 3);
     assert!(
@@ -227,11 +227,11 @@ fn flush_waits_for_lines_and_gives_up_in_time() {
     let (flushed, is_flushed) = channel();
     let waiting = queue.clone();
     std::thread::spawn(move || {
-        waiting.flush(PATIENCE);
+        waiting.flush(TIMEOUT);
         flushed.send(()).expect("the test");
     });
     step.send(()).expect("the log");
     assert!(is_flushed.recv_timeout(Duration::from_millis(50)).is_err());
     step.send(()).expect("the log");
-    is_flushed.recv_timeout(PATIENCE / 2).expect("flushed");
+    is_flushed.recv_timeout(TIMEOUT / 2).expect("flushed");
 }

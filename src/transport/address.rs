@@ -1,13 +1,14 @@
-//! Who a client is behind proxies.
+//! A client's address behind proxies.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use http::HeaderMap;
 use ipnet::IpNet;
 
-/// The client's address: the peer's, or, while that is a trusted proxy, the last of `X-Forwarded-For` that is none.
+/// The client's address: the peer's, or, if the peer is a trusted proxy, the last untrusted entry of `X-Forwarded-For`.
 ///
-/// Read from the right, since each proxy appends whom it saw: what stands further left a client may have made up.
+/// The list is read from the right, since each proxy appends the address of its peer. A client can forge the entries
+/// further left.
 pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let peer = peer.to_canonical();
     let is_proxy = |address: &IpAddr| trusted.iter().any(|net| net.contains(address));
@@ -44,7 +45,7 @@ fn hop_address(hop: &str) -> Option<IpAddr> {
     inside.parse::<Ipv6Addr>().ok().map(IpAddr::V6)
 }
 
-/// What limits per address count: of IPv6 the /64 network, since one host can use all of it.
+/// The address that per-address limits count: of IPv6 the /64 network, since one client can use all of it.
 pub fn counted_address(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         v4 @ IpAddr::V4(_) => v4,
@@ -66,12 +67,12 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_is_itself_whatever_it_forwards() {
+    fn untrusted_peer_cannot_forward_an_address() {
         assert_eq!(client("1.2.3.4", &["5.6.7.8"]), "1.2.3.4");
     }
 
     #[test]
-    fn behind_trusted_proxies_it_is_the_last_that_is_none() {
+    fn client_is_the_last_untrusted_address() {
         assert_eq!(client("10.0.0.1", &["5.6.7.8"]), "5.6.7.8");
         assert_eq!(
             client("10.0.0.1", &["6.6.6.6, 5.6.7.8, 10.0.0.2"]),
@@ -83,14 +84,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_not_believed() {
+    fn malformed_addresses_are_ignored() {
         assert_eq!(client("10.0.0.1", &[]), "10.0.0.1");
         assert_eq!(client("10.0.0.1", &["unknown"]), "10.0.0.1");
         assert_eq!(client("10.0.0.1", &["5.6.7.8, junk, 10.0.0.2"]), "10.0.0.2");
     }
 
     #[test]
-    fn port_is_no_part_of_a_forwarded_address() {
+    fn port_of_a_forwarded_address_is_ignored() {
         assert_eq!(client("10.0.0.1", &["5.6.7.8:4711"]), "5.6.7.8");
         assert_eq!(client("10.0.0.1", &["[2001:db8::1]:4711"]), "2001:db8::1");
         assert_eq!(client("10.0.0.1", &["[2001:db8::1]"]), "2001:db8::1");

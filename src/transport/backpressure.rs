@@ -1,36 +1,37 @@
-//! Stops reading from a client that does not take its answers.
+//! Stops reading from a client that does not read its answers.
 //!
-//! Whatever a client sends may cost an answer, and the Socket.IO library refuses one when its buffer is full. So answers
-//! are counted when the library is given one and when it lets one out, and the client is not read while too many wait.
+//! Every packet of a client may cost an answer, and the Socket.IO library refuses an answer when its buffer is full. So
+//! answers are counted when the library receives one and when it writes one, and the client is not read while too many
+//! are queued.
 //!
-//! **Invariant**: of one session at most `limit` answers wait, and those to what had been read before: [`READ_AT_ONCE`]
-//! bytes at the most.
+//! **Invariant**: a session has at most `limit` queued answers, plus those to packets that were already read: at most
+//! [`READ_AT_ONCE`] bytes.
 
 use std::future::poll_fn;
 use std::task::{Context, Poll, Waker};
 
 use parking_lot::{Mutex, MutexGuard};
 
-/// Bytes of a client that are handled before it is asked again whether to read on.
+/// Bytes of a client that are handled before the backpressure is checked again.
 pub const READ_AT_ONCE: usize = 16 << 10;
 
-/// See the module.
+/// See the module documentation.
 pub struct Backpressure(Mutex<State>);
 
 struct State {
     limit: u64,
-    /// Answers that the library was given, and those that it let out.
+    /// Answers given to the library, and answers that it has written.
     given: u64,
     let_out: u64,
-    /// Answers that are still to be found out.
+    /// Answers that are not known yet.
     owed: u64,
-    holds: u32,
+    pauses: u32,
     readers: Vec<Waker>,
 }
 
 impl State {
     fn is_open(&self) -> bool {
-        self.holds == 0 && self.given.saturating_sub(self.let_out) + self.owed < self.limit
+        self.pauses == 0 && self.given.saturating_sub(self.let_out) + self.owed < self.limit
     }
 
     fn wake(&mut self) {
@@ -41,14 +42,14 @@ impl State {
 }
 
 impl Backpressure {
-    /// Nothing waits, and so many answers may.
+    /// Creates a state without queued answers that allows `limit` of them.
     pub fn new(limit: usize) -> Self {
         Self(Mutex::new(State {
             limit: limit as u64,
             given: 0,
             let_out: 0,
             owed: 0,
-            holds: 0,
+            pauses: 0,
             readers: Vec::new(),
         }))
     }
@@ -57,19 +58,19 @@ impl Backpressure {
         self.0.lock()
     }
 
-    /// Sets how many answers may wait.
+    /// Sets the limit of queued answers.
     pub fn set_limit(&self, limit: usize) {
         let mut state = self.lock();
         state.limit = limit as u64;
         state.wake();
     }
 
-    /// The library was given an answer.
+    /// Counts an answer that was given to the library.
     pub fn give(&self) {
         self.lock().given += 1;
     }
 
-    /// The library let so many answers out.
+    /// Counts answers that the library has written.
     pub fn let_out(&self, answers: u64) {
         if answers > 0 {
             let mut state = self.lock();
@@ -78,27 +79,27 @@ impl Backpressure {
         }
     }
 
-    /// So many answers are to come later.
+    /// Counts answers that will come later.
     pub fn owe(&self, answers: u64) {
         self.lock().owed += answers;
     }
 
-    /// They have come, or never will.
+    /// Ends [`Self::owe`] for answers that came or that never will.
     pub fn settle(&self, answers: u64) {
         let mut state = self.lock();
         state.owed = state.owed.saturating_sub(answers);
         state.wake();
     }
 
-    /// Stops reading altogether, until [`Self::release`].
+    /// Stops reading until [`Self::release`].
     pub fn hold(&self) {
-        self.lock().holds += 1;
+        self.lock().pauses += 1;
     }
 
-    /// Ends a [`Self::hold`].
+    /// Ends one [`Self::hold`].
     pub fn release(&self) {
         let mut state = self.lock();
-        state.holds = state.holds.saturating_sub(1);
+        state.pauses = state.pauses.saturating_sub(1);
         state.wake();
     }
 
@@ -120,36 +121,36 @@ impl Backpressure {
     }
 }
 
-/// How many of the packets in a poll's answer are answers of ours (Engine.IO 4: packets are set apart by 0x1e).
+/// Number of answers among the packets in a poll's answer (Engine.IO 4 separates packets with 0x1e).
 pub fn answers_in(payload: &[u8]) -> u64 {
     let packets = payload.split(|byte| *byte == 0x1e);
     packets.filter(|packet| is_answer(packet)).count() as u64
 }
 
-/// Whether a text message is an event or an acknowledgement, and no packet that the library makes by itself.
+/// Whether a text message is an event or an acknowledgement, rather than a packet that the library creates.
 pub(super) fn is_answer(message: &[u8]) -> bool {
     message.starts_with(b"42") || message.starts_with(b"43")
 }
 
-/// Counts the answers in the library's stream of WebSocket messages, which comes in pieces.
+/// Counts the answers in the library's stream of WebSocket messages, which arrives in pieces.
 #[derive(Default)]
 pub(super) struct AnswerCounter {
     leading: Leading,
     count: u64,
 }
 
-/// The first two bytes of a text message: they tell what it is.
+/// The first two bytes of a text message, which give its type.
 #[derive(Clone, Copy, Default)]
 enum Leading {
     Awaited,
     First(u8),
-    /// Or no text message passes.
+    /// No text message passes, or its type is known.
     #[default]
     Known,
 }
 
 impl AnswerCounter {
-    /// How many answers have begun to pass.
+    /// Number of answers that have begun to pass.
     pub(super) fn count(&self) -> u64 {
         self.count
     }
@@ -183,7 +184,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn reading_goes_on_when_an_answer_is_let_out() {
+    async fn reading_resumes_when_an_answer_is_written() {
         let pressure = Backpressure::new(2);
         pressure.open().await;
         pressure.give();

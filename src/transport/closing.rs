@@ -1,26 +1,26 @@
-//! Why this side closes a WebSocket, as its Close frame says it (RFC 6455, 7.4).
+//! The reason for which the server closes a WebSocket, as its Close frame gives it (RFC 6455, 7.4).
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 
 /// A Close frame's code and reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Closing {
-    /// The client asked for it.
+    /// The client asked to close.
     Normal,
     /// The server stops.
     GoingAway,
     /// A frame that the WebSocket protocol forbids.
     Protocol(&'static str),
-    /// Text that is no UTF-8.
+    /// Text that is not UTF-8.
     NotUtf8,
-    /// What the server does not put up with.
+    /// A violation of the server's policy.
     Policy(&'static str),
     /// A message above the limit.
     TooLarge,
 }
 
 impl Closing {
-    /// The Socket.IO library has ended the session by itself: it does so for packets that it cannot read.
+    /// The Socket.IO library ended the session by itself, as it does for a packet that it cannot read.
     pub(super) const MALFORMED: Self = Self::Policy("malformed Socket.IO packet");
 
     pub(super) fn code(self) -> u16 {
@@ -44,7 +44,7 @@ impl Closing {
         }
     }
 
-    /// The label among what clients sent that makes no sense; none if it was no fault of the client's.
+    /// The label in `castaway_bad_input_total`; none if the client is not at fault.
     pub(super) fn bad_input(self) -> Option<&'static str> {
         match self {
             Self::Protocol(_) => Some("protocol_error"),
@@ -54,7 +54,7 @@ impl Closing {
         }
     }
 
-    /// The whole Close frame.
+    /// The complete Close frame.
     pub(super) fn frame(self) -> Bytes {
         const CLOSE: u8 = 0x88;
         let reason = self.reason();

@@ -1,7 +1,7 @@
-//! All open connections: how many there may be, and which have kept others waiting for too long.
+//! All open connections: their limits, and the timeouts that close them.
 //!
-//! **Invariant**: every [`Connection`] that exists is counted, once in all and once for its address, and discounted
-//! when it is dropped.
+//! **Invariant**: every [`Connection`] that exists is counted, once in total and once for its address, until it is
+//! dropped.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -21,11 +21,11 @@ use super::sent::Sent;
 use super::timeouts::{Overdue, Timeouts};
 use crate::metrics::Metrics;
 
-/// See the module.
+/// See the module documentation.
 pub struct Connections {
     /// Opens the gate of a WebSocket: see [`Mark`].
     pub mark: Mark,
-    /// Bounds of what waits for one listener.
+    /// Bounds of one listener's outbox.
     pub bounds: QueueBounds,
     pub(super) metrics: Metrics,
     max: usize,
@@ -35,11 +35,11 @@ pub struct Connections {
     pub(super) max_header_bytes: usize,
     /// How long bytes sent to a WebSocket may stay unacknowledged.
     pub(super) user_timeout: Duration,
-    /// Whether clips wait for room in the Socket.IO library, anywhere.
+    /// Whether any clips wait for room in the Socket.IO library.
     waiting: AtomicBool,
-    /// Told when the library has let out clips while others wait.
+    /// Notified when the library has written clips while others wait.
     room: Notify,
-    // A lock: taken once when a connection comes and once when it goes.
+    // A lock, taken once when a connection opens and once when it closes.
     open: Mutex<Open>,
 }
 
@@ -50,15 +50,15 @@ struct Open {
     count: usize,
 }
 
-/// What [`Connections`] needs to know.
+/// Limits of [`Connections`].
 pub struct ConnectionLimits {
-    /// Connections in all.
+    /// Connections in total.
     pub max: usize,
     /// Connections from one address.
     pub max_per_address: usize,
-    /// How long one may keep others waiting.
+    /// How long a connection may make others wait.
     pub timeouts: Timeouts,
-    /// Bounds of what waits for one listener.
+    /// Bounds of one listener's outbox.
     pub bounds: QueueBounds,
     /// The largest head of a request, in bytes.
     pub max_header_bytes: usize,
@@ -66,16 +66,16 @@ pub struct ConnectionLimits {
     pub user_timeout: Duration,
 }
 
-/// Why a connection or a session is not taken.
+/// Why a connection or a session is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TooMany {
-    /// As many as may be in all.
+    /// The total limit is reached.
     #[error("there are as many as may be in all")]
     InAll,
-    /// As many as may be from one address.
+    /// The limit of the address is reached.
     #[error("there are as many as may be from one address")]
     FromAddress,
-    /// As many as may be on one connection.
+    /// The limit of the connection is reached.
     #[error("there are as many as may be on one connection")]
     OnConnection,
 }
@@ -92,7 +92,7 @@ impl TooMany {
 }
 
 impl Connections {
-    /// None yet.
+    /// Creates an empty registry.
     pub fn new(limits: &ConnectionLimits, metrics: Metrics) -> Arc<Self> {
         let ConnectionLimits {
             max,
@@ -121,7 +121,7 @@ impl Connections {
         self.open.lock()
     }
 
-    /// Takes a connection in, if there may be one more. A trusted proxy's is counted for its client later.
+    /// Admits a connection unless a limit is reached. A trusted proxy's is counted for its client later.
     pub fn admit(
         self: &Arc<Self>,
         tcp: TcpStream,
@@ -191,7 +191,7 @@ impl Connections {
         }
     }
 
-    /// Counts what was handed to the kernel: once for many writes where it can be, since all cores count here.
+    /// Counts bytes and clips handed to the kernel: once for many writes where possible, since all cores count here.
     pub fn count_sent(&self, sent: Sent) {
         if sent.clips > 0 {
             self.metrics.clips_out.inc_by(sent.clips);
@@ -199,24 +199,24 @@ impl Connections {
         }
     }
 
-    /// Clips wait for room in the Socket.IO library.
+    /// Records that clips wait for room in the Socket.IO library.
     pub(super) fn wait_for_room(&self) {
         self.waiting.store(true, Ordering::SeqCst);
     }
 
-    /// Whether clips have begun to wait for room in the Socket.IO library since it was asked last.
+    /// Whether clips have begun to wait for room in the Socket.IO library since the last call.
     pub fn take_waiting(&self) -> bool {
         self.waiting.swap(false, Ordering::SeqCst)
     }
 
-    /// The Socket.IO library has let out a clip.
+    /// Records that the Socket.IO library has written a clip.
     pub fn made_room(&self) {
         if self.waiting.load(Ordering::SeqCst) {
             self.room.notify_one();
         }
     }
 
-    /// Waits until the Socket.IO library has let out a clip while others wait.
+    /// Waits until the Socket.IO library has written a clip while others wait.
     pub async fn has_room(&self) {
         self.room.notified().await;
     }
@@ -234,12 +234,12 @@ impl Connections {
         closed.with_label_values(&[reason]).inc();
     }
 
-    /// How many are open.
+    /// Number of open connections.
     pub fn count_open(&self) -> usize {
         self.lock().count
     }
 
-    /// Closes those that have kept others waiting for too long. Called every second or so.
+    /// Closes the connections that are overdue. Called about once a second.
     pub fn sweep(&self, now: Instant) {
         let all: Vec<Arc<Connection>> = {
             let mut open = self.lock();
@@ -256,7 +256,7 @@ impl Connections {
                     tracing::debug!(
                         reason = overdue.as_str(),
                         dropped,
-                        "dropping a streamer's own listener's clips"
+                        "dropping clips of a listener that shares a streamer's connection"
                     );
                     continue;
                 }
@@ -268,7 +268,7 @@ impl Connections {
         }
     }
 
-    /// Closes every WebSocket once what waits for it is written; its client comes back by itself.
+    /// Closes every WebSocket after its queued bytes are written; its client reconnects by itself.
     pub fn finish_all(&self) {
         let all: Vec<_> = self.lock().all.iter().filter_map(Weak::upgrade).collect();
         for connection in all {
@@ -276,7 +276,7 @@ impl Connections {
         }
     }
 
-    /// Closes all of them at once; their clients come back by themselves.
+    /// Closes all connections at once; their clients reconnect by themselves.
     pub fn abort_all(&self) {
         let all: Vec<_> = self.lock().all.iter().filter_map(Weak::upgrade).collect();
         for connection in all {

@@ -1,7 +1,7 @@
-//! A clip as it stands on a listener's wire, made once and shared by all of them.
+//! A clip in its wire format, encoded once and shared by all listeners.
 //!
-//! Socket.IO sends a binary event as two WebSocket messages: the event as text with a placeholder, then the bytes.
-//! Both WebSocket headers and the text are the same for every listener, since a server does not mask (RFC 6455, 5.1).
+//! Socket.IO sends a binary event as two WebSocket messages: the event as text with a placeholder, then the bytes. Both
+//! WebSocket headers and the text are the same for every listener, since a server does not mask (RFC 6455, 5.1).
 
 use std::time::Instant;
 
@@ -22,17 +22,17 @@ pub struct ClipFrame {
     pub head: Bytes,
     /// The clip's own bytes, as they were uploaded.
     pub payload: Bytes,
-    /// Both in one piece, where that is cheap: one buffer costs the kernel less than two.
+    /// Both in one buffer for small clips: one buffer costs the kernel less than two.
     whole: Option<Bytes>,
-    /// When it began to wait for listeners.
+    /// Time at which the clip was queued for listeners.
     pub queued_at: Instant,
 }
 
-/// The largest clip that is copied once to stand behind its head.
+/// The largest clip that is copied once into one buffer with its head.
 const WHOLE: usize = 16 << 10;
 
 impl ClipFrame {
-    /// The frames of `clip`, which waits from now on.
+    /// Encodes `clip`, queued at `now`.
     pub fn new(clip: &Clip, now: Instant) -> Self {
         let copied = Some(&clip.bytes).filter(|bytes| bytes.len() <= WHOLE);
         let mut wire = BytesMut::with_capacity(EVENT.len() + 12 + copied.map_or(0, Bytes::len));
@@ -50,7 +50,7 @@ impl ClipFrame {
         }
     }
 
-    /// All of it, in as few pieces as there are; the second may be empty.
+    /// The frames in as few pieces as possible; the second may be empty.
     pub(super) fn pieces(&self) -> [&[u8]; 2] {
         match &self.whole {
             Some(whole) => [whole, &[]],
@@ -58,7 +58,7 @@ impl ClipFrame {
         }
     }
 
-    /// What it takes on the wire, in bytes.
+    /// Bytes on the wire.
     pub fn len(&self) -> usize {
         self.head.len() + self.payload.len()
     }
@@ -85,9 +85,9 @@ fn put_header(out: &mut BytesMut, opcode: u8, length: usize) {
     }
 }
 
-/// Follows the frames in a stream of a server's own bytes, however it is cut up.
+/// Follows the frames in a server's own byte stream, independent of how it is split.
 ///
-/// **Invariant**: `at_boundary` is true exactly when everything fed so far is a number of whole frames.
+/// **Invariant**: `at_boundary` is true exactly if the bytes fed so far are a number of complete frames.
 #[derive(Debug, Default)]
 pub(super) struct FrameTracker {
     header: [u8; 10],
@@ -95,21 +95,21 @@ pub(super) struct FrameTracker {
     remaining: u64,
 }
 
-/// What stands at the front of a buffer.
+/// The piece at the front of a buffer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Piece {
-    /// So many bytes of a header that is not whole yet.
+    /// Number of bytes of a header that is still incomplete.
     Part(usize),
-    /// So many bytes made a header whole.
+    /// The bytes that complete a header.
     Header {
-        /// Bytes of the buffer that belong to it.
+        /// Number of bytes of the buffer that belong to it.
         taken: usize,
-        /// The whole header, with what came before.
+        /// The complete header, with earlier bytes.
         header: Header,
-        /// For a text message in one piece, its length in bytes.
+        /// Length in bytes of a text message in one frame.
         text: Option<u64>,
     },
-    /// So many bytes of a payload.
+    /// Number of bytes of a payload.
     Payload(usize),
 }
 
@@ -121,19 +121,19 @@ pub(super) struct Header {
 }
 
 impl Header {
-    /// As it is on the wire.
+    /// The header in wire format.
     pub(super) fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.length]
     }
 }
 
 impl FrameTracker {
-    /// Whether the stream stands between two frames.
+    /// Whether the stream is between two frames.
     pub(super) fn at_boundary(&self) -> bool {
         self.have == 0 && self.remaining == 0
     }
 
-    /// Looks at the front of `bytes`, which must not be empty, and moves past the piece it returns.
+    /// Reads the piece at the front of `bytes`, which must not be empty, and moves past it.
     pub(super) fn next(&mut self, bytes: &[u8]) -> Piece {
         if self.remaining > 0 {
             let taken = usize::try_from(self.remaining)
@@ -163,7 +163,7 @@ impl FrameTracker {
         Piece::Part(bytes.len())
     }
 
-    /// The payload's length, once the header is whole.
+    /// The payload's length, once the header is complete.
     fn length(&self) -> Option<u64> {
         let header = &self.header[..self.have];
         match (header.get(1)? & 0x7f, header.get(2..)?) {
@@ -185,7 +185,7 @@ mod tests {
     const LENGTHS: [usize; 8] = [0, 1, 125, 126, 127, 65_535, 65_536, 70_000];
 
     #[test]
-    fn a_clip_is_an_event_with_a_placeholder_and_then_its_bytes() {
+    fn clip_is_an_event_and_then_its_bytes() {
         for length in LENGTHS {
             let bytes = Bytes::from(vec![7; length]);
             let clip = Clip {
@@ -226,7 +226,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_tracker_stands_at_a_boundary_exactly_between_frames(
+        fn tracker_is_at_a_boundary_between_frames_only(
             lengths in prop::collection::vec(prop::sample::select(LENGTHS.to_vec()), 1..6),
             cut in 1..2000_usize,
         ) {

@@ -1,18 +1,18 @@
 //! A namespace that every session joins first, and that no client knows.
 //!
-//! The Socket.IO library waits for a session's first namespace, and until then, or for its whole connect timeout, keeps
-//! what it has of the session, even if that has ended meanwhile: a stranger could make it keep thousands. So a CONNECT of
-//! ours stands before all that a client sends, and ends that wait; its answers are swallowed. How long a session may last
-//! without a namespace is judged by [`super::Session`].
+//! The Socket.IO library waits for a session's first namespace. Until then, or until its whole connect timeout is over,
+//! it keeps the session's state, even if the session has ended meanwhile: an anonymous client could make it keep
+//! thousands. So the server puts a CONNECT of its own before all that a client sends, which ends that wait, and
+//! swallows the answers. [`super::Session`] decides how long a session may last without a namespace.
 
 use std::sync::Arc;
 
-/// See the module. Made at start, and cloned for each session.
+/// See the module documentation. Created at start, and cloned for each session.
 #[derive(Debug, Clone)]
 pub struct Greeting {
-    /// The namespace, and the comma behind it.
+    /// The namespace and the comma after it.
     name: Arc<str>,
-    /// Answers to come: CONNECT, and DISCONNECT.
+    /// Missing answers: CONNECT, and DISCONNECT.
     left: u8,
 }
 
@@ -20,7 +20,7 @@ impl Greeting {
     /// The longest answer, in bytes.
     pub(super) const LONGEST: usize = 125;
 
-    /// A namespace that nobody can guess.
+    /// Creates a namespace that nobody can guess.
     pub fn random() -> Self {
         Self {
             name: format!("/{:032x},", rand::random::<u128>()).into(),
@@ -28,7 +28,7 @@ impl Greeting {
         }
     }
 
-    /// The namespace: whoever joins it must be disconnected at once.
+    /// The namespace. A socket that joins it must be disconnected at once.
     pub fn namespace(&self) -> &str {
         self.name.trim_end_matches(',')
     }
@@ -38,12 +38,12 @@ impl Greeting {
         format!("40{}", self.name)
     }
 
-    /// The same as a client's frame, with a mask of zeros.
+    /// [`Self::connect`] as a client's frame, with a mask of zeros.
     pub(super) fn connect_frame(&self) -> Vec<u8> {
         client_text(&self.connect())
     }
 
-    /// Whether a packet of the library's is an answer.
+    /// Whether a packet of the library is an answer.
     pub fn is_answered(&mut self, packet: &[u8]) -> bool {
         let name = packet.strip_prefix(b"40").or(packet.strip_prefix(b"41"));
         let answers = name.is_some_and(|rest| rest.starts_with(self.name.as_bytes()));

@@ -1,38 +1,38 @@
-//! When a session is pinged, and when it is taken for dead. Pure.
+//! When a session is pinged, and when it counts as dead. Pure.
 //!
-//! The Socket.IO library judges by pongs alone. A pong waits behind the clips that its client is sending, so over a slow
-//! uplink a streamer would be cut off in the middle of its upload. Here every received byte is a sign of life.
+//! The Socket.IO library counts pongs alone. A pong waits behind the clips that its client sends, so on a slow uplink a
+//! streamer would be disconnected in the middle of its upload. Here every received byte is a sign of life.
 //!
-//! **Invariant**: a session is dead at the latest `interval + timeout` after the last byte arrived. One whose message
-//! stays unfinished is dead earlier, if its bytes come at less than the minimum rate.
+//! **Invariant**: a session is dead at most `interval + timeout` after its last byte arrived, and earlier if an
+//! unfinished message arrives below the minimum rate.
 
 use std::time::{Duration, Instant};
 
 /// How often a session is pinged, and what keeps it alive.
 #[derive(Debug, Clone, Copy)]
 pub struct HeartbeatTimes {
-    /// From one ping to the next.
+    /// Time from one ping to the next.
     pub interval: Duration,
-    /// How long after a ping's time nothing at all may arrive.
+    /// How long after a ping is due a session may stay silent.
     pub timeout: Duration,
     /// The rate at which an unfinished message must arrive.
     pub min_bytes_per_second: u32,
 }
 
 impl HeartbeatTimes {
-    /// How long a session without a sign of life is believed to be alive.
+    /// How long a session without a sign of life counts as alive.
     fn window(&self) -> Duration {
         self.interval + self.timeout
     }
 
-    /// How often sessions must be looked through, so that pings and ends come in time.
+    /// How often sessions must be checked, so that pings and ends are on time.
     pub fn tick(&self) -> Duration {
         (self.interval.min(self.timeout) / 4)
             .clamp(Duration::from_millis(20), Duration::from_secs(1))
     }
 }
 
-/// See the module.
+/// See the module documentation.
 #[derive(Debug)]
 pub(super) struct Heartbeat {
     alive_until: Instant,
@@ -47,12 +47,12 @@ impl Heartbeat {
         }
     }
 
-    /// A whole message or request has arrived, a pong for example.
+    /// Records a complete message or request, a pong for example.
     pub(super) fn heard_message(&mut self, times: &HeartbeatTimes, now: Instant) {
         self.alive_until = now + times.window();
     }
 
-    /// Bytes of an unfinished message have arrived. They prolong life by the time they take at the minimum rate.
+    /// Records bytes of an unfinished message. They prolong the life by the time they take at the minimum rate.
     pub(super) fn heard_bytes(&mut self, bytes: usize, times: &HeartbeatTimes, now: Instant) {
         #[expect(clippy::cast_precision_loss, reason = "a read is far below 2^52 bytes")]
         let seconds = bytes as f64 / f64::from(times.min_bytes_per_second.max(1));
@@ -68,12 +68,12 @@ impl Heartbeat {
         self.next_ping
     }
 
-    /// Whether a ping is due; if so, the next one is an interval later.
+    /// Whether a ping is due; if so, schedules the next one.
     pub(super) fn take_ping(&mut self, times: &HeartbeatTimes, now: Instant) -> bool {
         if now < self.next_ping {
             return false;
         }
-        // A late one does not delay the next, and many late ones are not made up for.
+        // A delayed ping does not delay the next, and missed pings are not repeated.
         self.next_ping = (self.next_ping + times.interval).max(now + times.interval / 2);
         true
     }
@@ -110,7 +110,7 @@ mod tests {
             beat.heard_bytes(1000, &TIMES, start + seconds(second));
             assert!(!beat.is_dead(start + seconds(second)), "{second}");
         }
-        // What it sent before buys no more than the window.
+        // Earlier bytes prolong the life by no more than the window.
         assert!(beat.is_dead(start + seconds(599 + 21)));
     }
 

@@ -1,4 +1,4 @@
-//! The two faces of a [`Connection`]: to the HTTP server, and, after the upgrade, to the Socket.IO library.
+//! The two interfaces of a [`Connection`]: for the HTTP server and, after the upgrade, for the Socket.IO library.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -68,31 +68,31 @@ impl AsyncWrite for HttpIo {
 
 /// A connection as the Socket.IO library reads and writes it once it is a WebSocket.
 ///
-/// **Invariant**: the library reads the client's frames up to the first that is refused, behind what we say in the
-/// client's name; it never learns of the client before its answers to the greeting are swallowed.
+/// **Invariant**: the library reads the server's own packets in the client's name, and then the client's frames up to
+/// the first that is refused. It does not learn of the client before its answers to the greeting are swallowed.
 pub struct WebSocketIo {
     connection: Arc<Connection>,
-    // Held, so that the session lasts as long as its transport.
+    // Owned, so that the session lives as long as its transport.
     session: Arc<Session>,
     inbound: Inbound,
-    /// What we say in the client's name.
+    /// Packets of the server in the client's name.
     said_for_client: Bytes,
-    /// What was read and followed, but not yet asked for: by the HTTP server, or of a clip that comes.
+    /// Bytes that were read and followed, but not requested yet: by the HTTP server, or of an arriving clip.
     read_ahead: Bytes,
     first_write: FirstWrite,
-    /// Whether answers to the greeting are awaited, and who waits to read on.
+    /// Whether answers to the greeting are missing, and the reader that waits for them.
     greets: bool,
     reader: Option<Waker>,
 }
 
-/// What the library writes first.
+/// The library's first writes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum FirstWrite {
     /// OPEN, which is corrected.
     Open,
-    /// The answer to the probe, which the client has already.
+    /// The answer to the probe, which the client already has.
     ProbeAnswer,
-    /// It was written.
+    /// All of them are written.
     Done,
 }
 
@@ -100,11 +100,11 @@ enum FirstWrite {
 pub(super) const PROBE_ANSWER: &[u8] = b"\x81\x063probe";
 
 impl WebSocketIo {
-    /// The read buffer that the library keeps for each WebSocket: enough for what a listener says, since a large
+    /// The read buffer that the library keeps for each WebSocket: enough for a listener's packets, since a large
     /// message is [read ahead](Connection::read_ahead).
     pub const LIBRARY_BUFFER: usize = 256;
 
-    /// A session that begins on a WebSocket; `read` came behind its handshake.
+    /// A session that begins on a WebSocket; `read` followed its handshake.
     pub fn begin(io: HttpIo, read: &[u8], session: Arc<Session>, greeting: Greeting) -> Self {
         io.0.upgrade();
         session.moves_to(&io.0);
@@ -116,7 +116,7 @@ impl WebSocketIo {
         begun
     }
 
-    /// A session that has moved to a WebSocket; `read` came behind its `upgrade`.
+    /// A session that has moved to a WebSocket; `read` followed its `upgrade`.
     pub(super) fn upgraded(
         connection: Arc<Connection>,
         read: &[u8],
@@ -149,11 +149,11 @@ impl WebSocketIo {
 
     fn reads(&mut self, read: &[u8]) {
         let length = self.hears(read);
-        // A copy, or it would keep the HTTP server's whole read buffer.
+        // A copy, since a slice would keep the HTTP server's whole read buffer.
         self.read_ahead = Bytes::copy_from_slice(&read[..length]);
     }
 
-    /// Follows what was read; how much of it may be handed on.
+    /// Follows the bytes of a read and returns how many of them may be passed on.
     fn hears(&mut self, bytes: &[u8]) -> usize {
         let limit = self.session.message_limit();
         match self.inbound.follow(bytes, limit) {
@@ -176,13 +176,13 @@ impl WebSocketIo {
     }
 }
 
-/// Gives out as much as there is room for.
+/// Moves as many bytes as `out` has room for.
 fn give(from: &mut Bytes, out: &mut ReadBuf<'_>) {
     let length = from.len().min(out.remaining());
     out.put_slice(&from[..length]);
     from.advance(length);
     if from.is_empty() {
-        // An empty `Bytes` keeps its buffer.
+        // An empty `Bytes` slice keeps its buffer.
         *from = Bytes::new();
     }
 }
@@ -245,10 +245,12 @@ impl AsyncWrite for WebSocketIo {
             FirstWrite::Open => {
                 let times = &this.session.home().limits.heartbeat;
                 let Some((id, open)) = corrected_frame(bytes, times) else {
-                    tracing::error!("the Socket.IO library does not begin with OPEN");
+                    tracing::error!(
+                        "the Socket.IO library did not begin with OPEN: check its version"
+                    );
                     return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
                 };
-                // The queue is empty, and takes it whole.
+                // The queue is empty, so it takes the whole packet.
                 ready!(this.connection.poll_write_queued(cx, &open))?;
                 this.session.is_named(&id);
                 this.first_write = FirstWrite::Done;

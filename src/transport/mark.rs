@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-/// A text that opens the gate: random, made at start, and never sent to anybody.
+/// A text that opens the gate: random, created at start, and never sent to a client.
 #[derive(Clone)]
 pub struct Mark {
     argument: Arc<str>,
-    /// The whole text message, as the library writes it.
+    /// The complete text message, as the library writes it.
     pub(super) message: Arc<str>,
 }
 
@@ -14,7 +14,7 @@ impl Mark {
     /// The event that carries the mark.
     pub const EVENT: &str = "mark";
 
-    /// A mark that nobody can guess.
+    /// Creates a mark that nobody can guess.
     pub fn random() -> Self {
         let argument = format!("{:032x}", rand::random::<u128>());
         let message = format!("42/listener,[\"{}\",\"{argument}\"]", Self::EVENT).into();

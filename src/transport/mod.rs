@@ -1,12 +1,12 @@
-//! Our own TCP and WebSocket IO under the Socket.IO library: the one place that knows a client's connection.
+//! The server's own TCP and WebSocket IO under the Socket.IO library: the only module that knows a client's connection.
 //!
-//! The library serves each WebSocket with tasks and copies of its own: fine for words, dear for clips. So a clip's two
-//! frames are made once ([`ClipFrame`]) and written by whoever fans it out, straight to each connection's socket, in
-//! between the library's own frames ([`SendQueue`]); the library never sees it.
+//! The library serves each WebSocket with tasks and copies of its own, which is cheap for small packets and expensive
+//! for clips. So a clip's two frames are encoded once ([`ClipFrame`]). The fan-out writes them directly to each
+//! connection's socket, between the library's own frames ([`SendQueue`]). The library never sees them.
 //!
 //! ```text
 //! TcpAcceptor ─▶ Connection ◀─ HttpIo ◀─ axum          a request, a poll
-//!                     ▲    ▲  ◀─ WebSocketIo ◀─ library   words: success, error, ping …
+//!                     ▲    ▲  ◀─ WebSocketIo ◀─ library   packets: success, error, ping …
 //!                     │    └──── Outbox ◀─ relay          clips
 //!                  Session: heartbeat, and the same client across polling and WebSocket
 //! ```

@@ -1,5 +1,5 @@
-//! Engine.IO's OPEN packet. The heartbeat is ours, so the library is told never to ping, and what its OPEN says of pings
-//! is put right here.
+//! Engine.IO's OPEN packet. The heartbeat is the server's own, so the library is configured never to ping, and its OPEN
+//! is corrected here to give the real ping times.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::heartbeat::HeartbeatTimes;
 
-/// For the Socket.IO library's own heartbeat: longer than any session lasts.
+/// Interval of the Socket.IO library's own heartbeat: longer than any session.
 pub const NEVER: Duration = Duration::from_hours(365 * 24);
 
-/// OPEN's fields.
+/// Fields of OPEN.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Open {
@@ -21,7 +21,7 @@ struct Open {
     max_payload: u64,
 }
 
-/// The session's id, and the OPEN packet as clients get it; none if `packet` is no OPEN.
+/// The session's id, and the OPEN packet for the client; none if `packet` is not OPEN.
 pub fn corrected(packet: &[u8], times: &HeartbeatTimes) -> Option<(String, String)> {
     let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let mut open: Open = serde_json::from_slice(packet.strip_prefix(b"0")?).ok()?;
@@ -31,7 +31,7 @@ pub fn corrected(packet: &[u8], times: &HeartbeatTimes) -> Option<(String, Strin
     Some((open.sid, format!("0{packet}")))
 }
 
-/// The same for the library's first WebSocket frame.
+/// [`corrected`] for the library's first WebSocket frame.
 pub(super) fn corrected_frame(frame: &[u8], times: &HeartbeatTimes) -> Option<(String, Vec<u8>)> {
     let packet = match frame {
         [0x81, 126, a, b, packet @ ..]
@@ -66,7 +66,7 @@ mod tests {
     };
 
     #[test]
-    fn open_tells_the_times_of_our_heartbeat() {
+    fn open_has_the_times_of_our_heartbeat() {
         let packet =
             br#"0{"sid":"abc","upgrades":[],"pingInterval":1,"pingTimeout":2,"maxPayload":3}"#;
         let right = r#"0{"sid":"abc","upgrades":[],"pingInterval":10000,"pingTimeout":7500,"maxPayload":3}"#;

@@ -1,13 +1,14 @@
-//! Where a listener's clips go: straight to its WebSocket connection, or, for a polling client and where shared writes
-//! are off, through the Socket.IO library.
+//! A listener's queue of clips. It writes directly to the WebSocket connection; for a polling client, or without shared
+//! writes, it writes through the Socket.IO library.
 //!
-//! An outbox begins shut. It opens when the listener has been told that it was let in, so that no clip comes before
-//! that; a polling client's moves to the WebSocket once its upgrade is done.
+//! An outbox starts shut. It opens after the listener was sent its admission, so that no clip arrives before. A polling
+//! client's outbox moves to the WebSocket when the upgrade is complete.
 //!
-//! The library's own queue knows no bounds of ours: it is given a few clips at a time, the next when it has let one out.
+//! The library's own queue has no configurable bound: it is given a few clips at a time, the next when it has written
+//! one.
 //!
-//! **Invariant**: clips leave in the order they were pushed, each once or counted as dropped, whichever way and across
-//! the move: the move's mark goes through the library behind the clips that went that way.
+//! **Invariant**: clips leave in the order they were pushed, each once or counted as dropped, on either path and across
+//! the move. The move's mark passes through the library behind the clips that went that way.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -24,34 +25,34 @@ use super::sent::Sent;
 use super::session::Session;
 use super::timeouts::Overdue;
 
-/// What an outbox can say through the Socket.IO library. False: there is no room now.
+/// Emits through the Socket.IO library. False if it has no room now.
 pub type Emit = Box<dyn Fn(Emission<'_>) -> bool + Send + Sync>;
 
-/// Clips that the Socket.IO library may hold of one listener.
+/// Clips of one listener that the Socket.IO library may queue.
 const IN_LIBRARY: u64 = 4;
 
 /// See [`Emit`].
 pub enum Emission<'a> {
     /// The event `audio`.
     Clip(&'a Bytes),
-    /// The event that opens the gate, if the socket runs on a WebSocket by now; else false.
+    /// The event that opens the gate. Emitted only if the socket already runs on a WebSocket.
     Mark(&'a str),
 }
 
-/// See the module.
+/// See the module documentation.
 pub struct Outbox {
     connections: Arc<Connections>,
     session: Arc<Session>,
     emit: Emit,
     shared_writes: bool,
-    /// Clips that it was owed and did not get.
+    /// Clips that the listener should have received and did not.
     missed: AtomicU64,
     // A lock: the fan-out pushes while the socket's own task opens.
     way: Mutex<Way>,
 }
 
 enum Way {
-    /// Clips wait here until the outbox opens, or until the library has room.
+    /// Clips are queued here until the outbox opens, or until the library has room.
     Library {
         open: bool,
         waiting: VecDeque<Arc<ClipFrame>>,
@@ -63,12 +64,12 @@ enum Way {
     Shut,
 }
 
-/// What the Socket.IO library was given.
+/// Clips given to the Socket.IO library.
 struct Given {
-    /// How many clips it had let out when it was given none yet.
+    /// Number of clips that it had written before it was given the first.
     before: u64,
     clips: u64,
-    /// How many it had let out when that was looked at last, and when it became so many.
+    /// Number of clips that it had written at the last check, and the time at which it reached that number.
     let_out: u64,
     progress: Option<Instant>,
 }
@@ -80,7 +81,7 @@ impl Given {
 }
 
 impl Outbox {
-    /// A shut outbox for the socket that runs on `session`.
+    /// Creates a shut outbox for the socket that runs on `session`.
     pub fn new(
         connections: Arc<Connections>,
         session: Arc<Session>,
@@ -113,7 +114,7 @@ impl Outbox {
         self.way.lock()
     }
 
-    /// Where it counts.
+    /// The registry that counts its clips.
     pub fn connections(&self) -> &Connections {
         &self.connections
     }
@@ -152,12 +153,12 @@ impl Outbox {
         if self.missed.fetch_add(dropped, Ordering::SeqCst) == 0 {
             tracing::debug!(
                 socket.id = self.session.id(),
-                "clips are dropped for a listener"
+                "dropping clips of a slow listener"
             );
         }
     }
 
-    /// How many clips were dropped for this listener.
+    /// Number of clips dropped for this listener.
     pub fn missed(&self) -> u64 {
         let lost = match &*self.lock() {
             Way::Connection(connection) => connection.lost(),
@@ -166,7 +167,7 @@ impl Outbox {
         self.missed.load(Ordering::SeqCst) + lost
     }
 
-    /// Lets the clips out from now on: the listener has been told that it was let in.
+    /// Releases the clips: the listener was sent its admission.
     pub fn open(&self) {
         if let Way::Library { open, .. } = &mut *self.lock() {
             *open = true;
@@ -174,17 +175,17 @@ impl Outbox {
         self.flush();
     }
 
-    /// Whether clips wait for room in the Socket.IO library, which tells nobody when it has some again.
+    /// Whether clips wait for room in the Socket.IO library, which does not notify when it has room again.
     pub fn waits_for_room(&self) -> bool {
         matches!(&*self.lock(), Way::Library { open: true, waiting, .. } if !waiting.is_empty())
     }
 
-    /// Writes what can be written now, and counts it.
+    /// Writes the clips that can be written now, and counts them.
     pub fn flush(&self) {
         self.connections.count_sent(self.write());
     }
 
-    /// Writes what can be written now, for the caller to count.
+    /// Writes the clips that can be written now and returns them for the caller to count.
     pub fn write(&self) -> Sent {
         let mut sent = Sent::default();
         let mut way = self.lock();
@@ -205,7 +206,7 @@ impl Outbox {
                 *way = Way::Connection(connection);
             } else {
                 if !waiting.is_empty() {
-                    // Said before it is looked at, so that who makes room meanwhile tells.
+                    // Announced before the check, so that a writer that makes room meanwhile notifies.
                     self.connections.wait_for_room();
                     let let_out = self.session.let_out();
                     if let_out > given.let_out || given.progress.is_none() {
@@ -236,8 +237,9 @@ impl Outbox {
         sent
     }
 
-    /// Closes the transport of a listener that takes too little of what waits for the Socket.IO library; if it carries a
-    /// streamer as well, drops what waits instead. A connection that is written to directly is looked after by [`Connections::sweep`].
+    /// Closes the transport of a listener that takes too few clips from the Socket.IO library. If the transport also
+    /// carries a streamer, drops the queued clips instead. [`Connections::sweep`] checks the connections that are
+    /// written to directly.
     pub fn close_if_overdue(&self, now: Instant) {
         let timeouts = self.connections.timeouts();
         let longer = |since: Instant, most| now.saturating_duration_since(since) > most;
@@ -276,7 +278,7 @@ impl Outbox {
         }
     }
 
-    /// The connection, if from now on clips may go there.
+    /// The connection, if clips may be written to it from now on.
     fn move_over(&self) -> Option<Arc<Connection>> {
         let connection = self
             .shared_writes
@@ -286,7 +288,7 @@ impl Outbox {
         (self.emit)(Emission::Mark(self.connections.mark.as_str())).then_some(connection)
     }
 
-    /// Takes nothing any more: the listener has left. What waits is no loss to who left by itself.
+    /// Closes the outbox. Clips still queued count as dropped only if the server closed the session.
     pub fn shut(&self) {
         let before = std::mem::replace(&mut *self.lock(), Way::Shut);
         match before {

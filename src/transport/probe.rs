@@ -1,10 +1,10 @@
-//! The move from polling to a WebSocket, up to the point of no return.
+//! The move from polling to a WebSocket, up to the point at which it can no longer be undone.
 //!
-//! Something on the way may let the handshake pass and break the WebSocket then. The Socket.IO library takes a session's
-//! polls away as soon as the handshake is there, and never gives them back. So it is told of the WebSocket only when the
-//! client has probed it, and has said `upgrade` over it.
+//! A proxy may pass the handshake and break the WebSocket afterwards. The Socket.IO library ends a session's polls as
+//! soon as the handshake is complete, and never resumes them. So the library does not learn of the WebSocket before the
+//! client has probed it and has sent `upgrade` over it.
 //!
-//! **Invariant**: until then the session is polled as before, whatever becomes of the WebSocket.
+//! **Invariant**: until then the session is polled as before, even if the WebSocket fails.
 
 use std::future::poll_fn;
 use std::sync::{Arc, Weak};
@@ -19,7 +19,7 @@ use super::connection::Connection;
 use super::io::{HttpIo, PROBE_ANSWER, WebSocketIo};
 use super::session::Session;
 
-/// Waits until the client of `session` has proved the WebSocket, at most for so long; `read` came behind its handshake.
+/// Waits until the client of `session` has proved the WebSocket, with a time limit; `read` followed its handshake.
 pub async fn prove(
     io: HttpIo,
     read: &[u8],
@@ -34,8 +34,8 @@ pub async fn prove(
         read: BytesMut::from(read),
     };
     let proved = tokio::time::timeout(most, probe.run(&session)).await;
-    let late = Err(Closing::Policy("the upgrade was not completed in time"));
-    match proved.unwrap_or(late) {
+    let timed_out = Err(Closing::Policy("the upgrade was not completed in time"));
+    match proved.unwrap_or(timed_out) {
         Ok(session) => Some(WebSocketIo::upgraded(connection, &probe.read, session)),
         Err(why) => {
             connection.close(why);
@@ -49,7 +49,7 @@ struct Probe {
     read: BytesMut,
 }
 
-/// Polls of the session are answered soon for as long as this is there.
+/// Polls of the session are answered soon until this is dropped.
 struct Upgrading(Arc<Session>);
 
 impl Drop for Upgrading {
@@ -109,16 +109,16 @@ impl Probe {
     }
 }
 
-/// A client's frame of at most 125 bytes, in one piece.
+/// A client's frame of at most 125 bytes, not fragmented.
 struct SmallFrame {
     opcode: u8,
     payload: Vec<u8>,
-    /// With its header.
+    /// Length with the header.
     length: usize,
 }
 
 impl SmallFrame {
-    /// The frame at the front of `bytes`, once it is whole.
+    /// The frame at the front of `bytes`, once it is complete.
     fn of(bytes: &[u8]) -> Result<Option<Self>, Closing> {
         let [first, second, rest @ ..] = bytes else {
             return Ok(None);

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-/// How long the next line of a kind is held back.
+/// Minimum time between two lines of a kind.
 const PAUSE: Duration = Duration::from_mins(1);
 
-/// Lets one line a minute pass, and counts the others.
+/// Passes one line a minute, and counts the suppressed ones.
 #[derive(Debug, Default)]
 pub(super) struct Seldom {
     last: Option<Instant>,
@@ -13,7 +13,7 @@ pub(super) struct Seldom {
 }
 
 impl Seldom {
-    /// Whether a line may be logged now, and how many were held back since the one before.
+    /// Whether a line may be logged now, with the number of lines suppressed since the last one.
     pub(super) fn pass(&mut self, now: Instant) -> Option<u64> {
         if self
             .last

@@ -1,13 +1,13 @@
-//! What a write has handed to the kernel.
+//! The result of a write.
 
 use std::ops::AddAssign;
 
-/// What left with a write.
+/// Clips handed to the kernel.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sent {
-    /// Clips that are gone whole.
+    /// Clips that left whole.
     pub clips: u64,
-    /// Their own bytes.
+    /// Payload bytes of these clips.
     pub clip_bytes: u64,
 }
 

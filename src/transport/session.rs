@@ -1,8 +1,8 @@
-//! An Engine.IO session over its transports: what of it must survive the upgrade from polling to WebSocket, its
+//! An Engine.IO session across its transports: the state that survives the upgrade from polling to WebSocket, its
 //! heartbeat, and a way to close it on either transport. The Socket.IO library offers none of these.
 //!
-//! **Invariant**: a session lives as long as the library or a WebSocket of it; it owns no connection. A closed one answers
-//! no poll, and its connection, if it has one of its own, is closed.
+//! **Invariant**: a session lives as long as the library or a WebSocket of its own; it owns no connection. A closed
+//! session answers no poll, and its WebSocket connection, if it has one, is closed.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -20,13 +20,13 @@ use super::sessions::Sessions;
 use super::timeouts::Overdue;
 use crate::broadcast::Role;
 
-/// How long a poll waits while its client moves to a WebSocket: it must end so that the client can go on.
+/// How long a poll waits while its client moves to a WebSocket. It must end so that the client can continue.
 const UPGRADE_POLL: Duration = Duration::from_millis(100);
 
-/// Answers that may wait for a client that is in no livestream.
+/// Answers that may be queued for a client that is in no livestream.
 const ANSWERS: usize = 64;
 
-/// See the module.
+/// See the module documentation.
 pub struct Session {
     id: OnceLock<Box<str>>,
     /// Stops the reading of a client that does not take its answers.
@@ -34,14 +34,14 @@ pub struct Session {
     /// The address that it counts for; none for a trusted proxy that names no client.
     address: Option<IpAddr>,
     home: Arc<Sessions>,
-    /// Counts it for the connection that it was opened on.
+    /// Counts it for the connection on which it was opened.
     _opened: Option<Arc<()>>,
-    // A lock, since it changes once: with the upgrade. Weak: a connection ends when its TCP connection does.
+    // A lock, since it changes once: with the upgrade. Weak: a connection ends with its TCP connection.
     connection: Mutex<Option<Weak<Connection>>>,
-    // A lock that is taken for every read; of all others only that of the sessions is taken under it.
+    // A lock, taken for every read. Of all other locks only that of the sessions is taken under it.
     life: Mutex<Life>,
     joined_before: AtomicBool,
-    /// The same as `joined > 0`, for the sessions' lock, under which no life can be locked.
+    /// Equal to `joined > 0`, for the sessions' lock, under which `life` cannot be locked.
     joined_now: AtomicBool,
     posting: AtomicBool,
     upgrading: AtomicBool,
@@ -49,15 +49,15 @@ pub struct Session {
     closed: AtomicBool,
     closing: Notify,
     refusals: AtomicU32,
-    /// Sockets that are let in, or are being checked.
+    /// Sockets that are admitted or being checked.
     occupants: AtomicUsize,
-    /// The streamers among those.
+    /// The streamers among these.
     streamers: AtomicUsize,
     /// Clips that left with polls.
     polled: AtomicU64,
 }
 
-/// A socket of a session that is let in, or is being checked: for its sake the transport stays open.
+/// A socket of a session that is admitted or being checked. It keeps the transport open.
 pub struct Occupancy {
     session: Arc<Session>,
     role: Role,
@@ -74,19 +74,19 @@ impl Drop for Occupancy {
 
 struct Life {
     heartbeat: Heartbeat,
-    /// Namespaces that it has joined.
+    /// Number of joined namespaces.
     joined: usize,
-    /// Since when it has joined none.
+    /// Time since which it has joined none.
     unjoined_since: Instant,
 }
 
-/// Keeps a session counted as joined; dropped when its socket is gone.
+/// Counts a session as joined until it is dropped with its socket.
 pub struct Member(Arc<Session>);
 
-/// What a client posts is being taken, until this is dropped.
+/// A client's POST in progress, until it is dropped.
 pub struct Posting(Arc<Session>);
 
-/// Why a poll is answered though the library has nothing to say.
+/// The reason to answer a poll although the library has nothing to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Turn {
     /// A ping is due.
@@ -95,8 +95,8 @@ pub enum Turn {
     Noop,
 }
 
-/// What a look at a session finds.
-pub(super) enum Look {
+/// Result of a check of a session.
+pub(super) enum Check {
     Fine,
     PingIsDue(Arc<Connection>),
     Overdue(Overdue),
@@ -144,7 +144,7 @@ impl Session {
         self.life.lock()
     }
 
-    /// The id that Engine.IO gave it; empty until that is known.
+    /// Engine.IO's id; empty until it is known.
     pub fn id(&self) -> &str {
         self.id.get().map_or("", |id| id)
     }
@@ -153,26 +153,26 @@ impl Session {
         self.address
     }
 
-    /// All sessions.
+    /// The registry of all sessions.
     pub fn home(&self) -> &Arc<Sessions> {
         &self.home
     }
 
-    /// The library has given it an id: it can be found by that from now on.
+    /// Records the id that the library gave it, by which it can be found from now on.
     pub fn is_named(self: &Arc<Self>, id: &str) {
         if self.id.set(id.into()).is_ok() {
             self.home.name(self, id);
         }
     }
 
-    /// Runs on this connection alone from now on; false if it has one already.
+    /// Binds the session to this connection alone; false if it is already bound to one.
     pub fn moves_to(self: &Arc<Self>, connection: &Arc<Connection>) -> bool {
         {
-            let mut place = self.connection.lock();
-            if place.is_some() {
+            let mut current = self.connection.lock();
+            if current.is_some() {
                 return false;
             }
-            *place = Some(Arc::downgrade(connection));
+            *current = Some(Arc::downgrade(connection));
         }
         connection.serves(self);
         if self.is_closed() {
@@ -181,7 +181,7 @@ impl Session {
         true
     }
 
-    /// The WebSocket connection that it runs on, while that exists.
+    /// Its WebSocket connection, while that exists.
     pub fn connection(&self) -> Option<Arc<Connection>> {
         self.connection.lock().as_ref().and_then(Weak::upgrade)
     }
@@ -191,13 +191,13 @@ impl Session {
         self.connection.lock().is_some()
     }
 
-    /// A whole message or request of its client has come.
+    /// Records a complete message or request of its client.
     pub fn heard_message(&self) {
         let (times, now) = (&self.home.limits.heartbeat, now());
         self.life().heartbeat.heard_message(times, now);
     }
 
-    /// Bytes of an unfinished message have come.
+    /// Records bytes of an unfinished message.
     pub(super) fn heard_bytes(&self, bytes: usize) {
         let (times, now) = (&self.home.limits.heartbeat, now());
         self.life().heartbeat.heard_bytes(bytes, times, now);
@@ -213,7 +213,7 @@ impl Session {
         }
     }
 
-    /// One of its sockets was let in, and is until the returned value is dropped.
+    /// Counts one of its sockets as admitted until the returned value is dropped.
     pub fn join(self: &Arc<Self>) -> Member {
         self.joined_before.store(true, Ordering::SeqCst);
         let mut life = self.life();
@@ -231,34 +231,34 @@ impl Session {
         self.joined_now.load(Ordering::SeqCst)
     }
 
-    pub(super) fn look(&self, now: Instant) -> Look {
+    pub(super) fn check(&self, now: Instant) -> Check {
         if self.is_closed() {
-            return Look::Fine;
+            return Check::Fine;
         }
         let connection = self.connection();
         let limits = &self.home.limits;
         let mut life = self.life();
         let unjoined = now.saturating_duration_since(life.unjoined_since);
         if life.heartbeat.is_dead(now) {
-            Look::Overdue(Overdue::Silent)
+            Check::Overdue(Overdue::Silent)
         } else if life.joined == 0 && unjoined > limits.join_timeout {
-            Look::Overdue(Overdue::Unjoined)
+            Check::Overdue(Overdue::Unjoined)
         } else if let Some(connection) = connection
             && life.heartbeat.take_ping(&limits.heartbeat, now)
         {
-            Look::PingIsDue(connection)
+            Check::PingIsDue(connection)
         } else {
-            Look::Fine
+            Check::Fine
         }
     }
 
-    /// Whether an answer to a poll should hold a ping.
+    /// Whether an answer to a poll should contain a ping.
     pub fn takes_ping(&self) -> bool {
         let (times, now) = (&self.home.limits.heartbeat, now());
         self.life().heartbeat.take_ping(times, now)
     }
 
-    /// Resolves when a poll must be answered though the library has nothing to say.
+    /// Resolves when a poll must be answered although the library has nothing to send.
     pub async fn turn(&self) -> Turn {
         loop {
             let upgrade_begins = self.upgrade_begins.notified();
@@ -278,7 +278,7 @@ impl Session {
         }
     }
 
-    /// A WebSocket has been probed, and may take over: polls are answered soon. Until `false` is said.
+    /// Records whether a probed WebSocket may take over. While it may, polls are answered soon.
     pub(super) fn set_upgrading(&self, upgrading: bool) {
         self.upgrading.store(upgrading, Ordering::SeqCst);
         if upgrading {
@@ -286,13 +286,13 @@ impl Session {
         }
     }
 
-    /// Begins to take what its client posts; none if it posts already, since the order would be lost.
+    /// Starts a POST of its client; none during another POST, since the order would be lost.
     pub fn posts(self: &Arc<Self>) -> Option<Posting> {
         let free = !self.posting.swap(true, Ordering::SeqCst);
         free.then(|| Posting(self.clone()))
     }
 
-    /// Counts a refusal; how many that makes.
+    /// Counts a refusal and returns the number of refusals.
     pub fn refused(self: &Arc<Self>) -> u32 {
         let before = self.refusals.fetch_add(1, Ordering::SeqCst);
         if before == 0 {
@@ -311,33 +311,33 @@ impl Session {
         Occupancy { session, role }
     }
 
-    /// Whether a socket is let in or is being checked.
+    /// Whether a socket is admitted or being checked.
     pub fn is_occupied(&self) -> bool {
         self.occupants.load(Ordering::SeqCst) > 0
     }
 
-    /// Whether one of those is a streamer: a listener beside it loses clips rather than the transport.
+    /// Whether one of these is a streamer. A listener beside it then loses clips rather than the transport.
     pub fn carries_streamer(&self) -> bool {
         self.streamers.load(Ordering::SeqCst) > 0
     }
 
-    /// A poll was answered with so many clips.
+    /// Counts the clips in the answer to a poll.
     pub fn polled(&self, clips: u64) {
         self.polled.fetch_add(clips, Ordering::SeqCst);
     }
 
-    /// How many clips the Socket.IO library has let out so far, with polls and to a WebSocket.
+    /// Number of clips that the Socket.IO library has written so far, with polls and to a WebSocket.
     pub fn let_out(&self) -> u64 {
         let connection = self.connection();
         self.polled.load(Ordering::SeqCst) + connection.map_or(0, |it| it.binaries())
     }
 
-    /// Closes the transport under it: the client comes back by itself. What waits for a WebSocket is lost.
+    /// Closes its transport: the client reconnects by itself. Bytes queued for a WebSocket are lost.
     pub fn close(&self) {
         self.close_saying(Closing::Policy("the session was closed, connect again"));
     }
 
-    /// As [`Self::close`], with this in the Close frame where it can be sent at once.
+    /// [`Self::close`] with this reason in the Close frame, where it can be sent at once.
     pub(super) fn close_saying(&self, closing: Closing) {
         if self.closed.swap(true, Ordering::SeqCst) {
             return;
@@ -350,7 +350,7 @@ impl Session {
         }
     }
 
-    /// Whether this side has closed it.
+    /// Whether the server has closed it.
     pub fn is_closed(&self) -> bool {
         self.closed.load(Ordering::SeqCst)
     }

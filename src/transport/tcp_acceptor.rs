@@ -1,9 +1,9 @@
-//! The client port: sockets set up so that a stalled peer costs little, and connections taken up to their limits.
+//! The client port: sets sockets up so that a stalled peer costs little, and accepts connections up to their limits.
 //!
-//! **Invariant**: two kernel timeouts, never at once. An HTTP connection is idle for long: it is probed, and closed after
-//! [`KEEPALIVE_PROBES`] lost probes. A WebSocket is never idle, since it is pinged: it has no probes, and is closed when
-//! sent bytes stay unacknowledged. (With `TCP_USER_TIMEOUT` shorter than the keepalive time, Linux closes a connection
-//! after a single lost probe, `tcp_keepalive_timer`.)
+//! **Invariant**: two kernel timeouts, never both. An HTTP connection is idle for long: it is probed, and closed after
+//! [`KEEPALIVE_PROBES`] lost probes. A WebSocket is never idle, since it is pinged: it has no probes, and is closed
+//! when sent bytes stay unacknowledged. (With `TCP_USER_TIMEOUT` shorter than the keepalive time, Linux closes a
+//! connection after a single lost probe, `tcp_keepalive_timer`.)
 
 use std::io;
 use std::net::SocketAddr;
@@ -23,13 +23,13 @@ use super::seldom::Seldom;
 
 /// Lost probes that close an idle HTTP connection.
 const KEEPALIVE_PROBES: u32 = 5;
-/// How far apart they are.
+/// Time between two probes.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How a client's socket is set up.
+/// Options of a client's socket.
 #[derive(Debug, Clone)]
 pub struct SocketOptions {
-    /// `SO_SNDBUF`: what a peer that reads nothing pins in the kernel. Set before `listen`, so that it is inherited.
+    /// `SO_SNDBUF`: kernel memory that a peer can pin by not reading. Set before `listen`, so that it is inherited.
     pub send_buffer_bytes: u32,
     /// `TCP_KEEPIDLE`: how long an HTTP connection may be idle before it is probed.
     pub keepalive_time: Duration,
@@ -37,7 +37,7 @@ pub struct SocketOptions {
     pub trusted_proxies: Vec<IpNet>,
 }
 
-/// Listens on `address` with room for a crowd that comes all at once.
+/// Listens on `address` with room for many simultaneous connects.
 pub fn bind(address: SocketAddr, send_buffer_bytes: u32) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(
         Domain::for_address(address),
@@ -52,7 +52,7 @@ pub fn bind(address: SocketAddr, send_buffer_bytes: u32) -> io::Result<std::net:
     Ok(socket.into())
 }
 
-/// See the module.
+/// See the module documentation.
 pub struct TcpAcceptor {
     tcp: TcpListener,
     options: SocketOptions,
@@ -61,7 +61,7 @@ pub struct TcpAcceptor {
 }
 
 impl TcpAcceptor {
-    /// Takes connections from a socket that listens already.
+    /// Accepts connections from a listening socket.
     pub fn new(
         tcp: std::net::TcpListener,
         options: SocketOptions,
@@ -85,7 +85,7 @@ impl TcpAcceptor {
             .with_interval(KEEPALIVE_INTERVAL)
             .with_retries(KEEPALIVE_PROBES);
         socket.set_tcp_keepalive(&keepalive)?;
-        // Bounds what is sent, too; longer than the probes take, or it would cut them short.
+        // Bounds sent bytes, too. Longer than all probes take, since it would cut them short.
         let probed = self.options.keepalive_time + KEEPALIVE_INTERVAL * KEEPALIVE_PROBES;
         socket.set_tcp_user_timeout(Some(probed))
     }
@@ -104,7 +104,7 @@ impl TcpAcceptor {
     }
 }
 
-/// Has a WebSocket closed by the kernel when sent bytes stay unacknowledged for `user_timeout`, and no longer probed.
+/// Makes the kernel close a WebSocket whose sent bytes stay unacknowledged for `user_timeout`, and stops the probes.
 pub(super) fn set_up_web_socket(tcp: &TcpStream, user_timeout: Duration) -> io::Result<()> {
     let socket = SockRef::from(tcp);
     socket.set_keepalive(false)?;
@@ -118,7 +118,7 @@ impl axum::serve::Listener for TcpAcceptor {
     async fn accept(&mut self) -> (HttpIo, SocketAddr) {
         loop {
             let (tcp, peer) = match self.tcp.accept().await {
-                // A socket for both families shows IPv4 peers as `::ffff:a.b.c.d`.
+                // A socket for both families reports IPv4 peers as `::ffff:a.b.c.d`.
                 Ok((tcp, peer)) => (tcp, SocketAddr::new(peer.ip().to_canonical(), peer.port())),
                 Err(error)
                     if matches!(
@@ -129,7 +129,7 @@ impl axum::serve::Listener for TcpAcceptor {
                     continue;
                 }
                 Err(error) => {
-                    // Out of file descriptors, most likely: pause rather than spin, and go on.
+                    // Most likely no file descriptors are left: pauses rather than spins, and continues.
                     self.failed("accept", &error);
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     continue;
@@ -176,7 +176,7 @@ mod tests {
     use crate::transport::{ConnectionLimits, QueueBounds, Timeouts};
 
     #[tokio::test]
-    async fn web_socket_is_not_probed_and_http_is_probed_often() {
+    async fn http_alone_is_probed_by_the_kernel() {
         let time = Duration::from_mins(1);
         let limits = ConnectionLimits {
             max: 1,

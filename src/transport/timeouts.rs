@@ -1,19 +1,19 @@
-//! How long a connection may keep others waiting, and what it is called when it does so for longer.
+//! How long a connection may make others wait, and the reasons to close one that is overdue.
 
 use std::time::Duration;
 
-/// Why a connection should be closed.
+/// The reason to close a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Overdue {
-    /// Its request does not come.
+    /// Its request does not arrive in time.
     Headers,
-    /// No request comes any more.
+    /// No further request arrives.
     Idle,
-    /// It takes nothing.
+    /// The client reads nothing.
     Stalled,
-    /// It takes too little.
+    /// The client reads too little.
     Lagging,
-    /// Nothing is heard from it.
+    /// Nothing is received from it.
     Silent,
     /// It has joined no namespace.
     Unjoined,
@@ -32,13 +32,13 @@ impl Overdue {
         }
     }
 
-    /// Whether it is clips that are not taken.
+    /// Whether the cause is a listener that does not read its clips.
     pub fn is_a_listeners(self) -> bool {
         matches!(self, Self::Stalled | Self::Lagging)
     }
 }
 
-/// How long a connection may keep others waiting.
+/// How long a connection may make others wait.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
     /// For a request's headers.
@@ -47,6 +47,6 @@ pub struct Timeouts {
     pub idle: Duration,
     /// For any progress, while something waits.
     pub stall: Duration,
-    /// For the oldest clip that waits.
+    /// For the oldest queued clip.
     pub lag: Duration,
 }

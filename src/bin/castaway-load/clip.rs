@@ -1,7 +1,7 @@
-//! The clips that a run sends: each stamped with its run, its streamer, its sequence number and its time, and
-//! checked byte for byte by whoever hears it, while it passes.
+//! The clips of a run: each is stamped with its run, its streamer, its sequence number and its time, and checked byte
+//! for byte by its listeners while it passes.
 //!
-//! **Invariant**: a [`Check`] finds a clip whole exactly when its bytes are those that [`Clips::make`] made.
+//! **Invariant**: a [`Check`] finds a clip whole exactly if its bytes are those of [`Clips::make`].
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,14 +11,14 @@ pub(crate) const STAMP_BYTES: usize = 32;
 /// Bodies of neighbouring clips differ by a shift, so that a mixture of two is noticed.
 const SHIFTS: u64 = 64;
 
-/// What a clip says of itself.
+/// Stamp of a clip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stamp {
     run: u64,
-    /// Which streamer sent it.
+    /// The streamer that sent it.
     pub(crate) streamer: u32,
     length: u32,
-    /// Its place in what that streamer sent, from 0.
+    /// Its number among the clips of that streamer, from 0.
     pub(crate) sequence: u64,
     sent: u64,
 }
@@ -51,18 +51,18 @@ impl Stamp {
     }
 }
 
-/// Makes a run's clips, and knows them again.
+/// Creates a run's clips, and recognizes them.
 #[derive(Debug, Clone)]
 pub(crate) struct Clips {
     run: u64,
     began: Instant,
     body: Arc<[u8]>,
-    /// Length of a body, in bytes; what `body` has beyond is room for the shifts.
+    /// Length of a body, in bytes; `body` is longer, to leave room for the shifts.
     length: usize,
 }
 
 impl Clips {
-    /// Clips of `bytes` bytes of noise, which no compression on the way makes cheaper.
+    /// Clips of `bytes` bytes of noise, which no compression on the path makes cheaper.
     pub(crate) fn generated(bytes: usize, run: u64) -> Self {
         let length = bytes.max(STAMP_BYTES) - STAMP_BYTES;
         let mut noise = run | 1;
@@ -122,18 +122,18 @@ impl Clips {
     }
 }
 
-/// What became of a clip.
+/// Result of the check of a clip.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// It is whole, and took so long.
+    /// It is whole, and took this long.
     Whole(Stamp, Duration),
-    /// Some byte, or its length, is not what was sent.
+    /// A byte, or its length, differs from the sent clip.
     Corrupt,
     /// It is not of this run.
     Foreign,
 }
 
-/// Checks one clip after the other, piece by piece.
+/// Checks one clip after another, piece by piece.
 #[derive(Debug)]
 pub(crate) struct Check {
     head: [u8; STAMP_BYTES],
@@ -153,7 +153,7 @@ impl Check {
         }
     }
 
-    /// Takes the clip's next bytes.
+    /// Checks the clip's next bytes.
     pub(crate) fn feed(&mut self, clips: &Clips, mut piece: &[u8]) {
         if self.seen < STAMP_BYTES {
             let take = piece.len().min(STAMP_BYTES - self.seen);
@@ -173,7 +173,7 @@ impl Check {
         self.seen += piece.len();
     }
 
-    /// The clip is over: what was it? The next one begins.
+    /// Ends the clip and returns its verdict. The next clip begins.
     pub(crate) fn end(&mut self, clips: &Clips) -> Verdict {
         let check = std::mem::replace(self, Self::new());
         match check.stamp {
@@ -202,7 +202,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_whole_clip_is_known_again_under_any_split(
+        fn whole_clip_is_recognized_under_any_split(
             bytes in 32_usize..5_000,
             sequence: u64,
             cut: prop::sample::Index,
@@ -217,7 +217,7 @@ mod tests {
         }
 
         #[test]
-        fn one_wrong_byte_of_the_body_is_noticed(at in 32_usize..1_000, sequence: u64) {
+        fn wrong_byte_of_the_body_is_detected(at in 32_usize..1_000, sequence: u64) {
             let clips = Clips::generated(1_000, 7);
             let mut clip = clips.make(0, sequence);
             clip[at] ^= 0x10;
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clip_that_is_cut_or_too_long_or_mixed_is_noticed() {
+    fn cut_long_or_mixed_clip_is_detected() {
         let clips = Clips::generated(1_000, 7);
         let (one, two) = (clips.make(0, 1), clips.make(0, 2));
         assert_eq!(verdict(&clips, &[&one[..999]]), Verdict::Corrupt);
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clip_of_another_run_is_foreign() {
+    fn clip_of_another_run_is_foreign() {
         let clip = Clips::generated(1_000, 8).make(0, 0);
         assert_eq!(
             verdict(&Clips::generated(1_000, 7), &[&clip]),
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_sent_as_it_is_behind_its_stamp() {
+    fn file_is_sent_unchanged_behind_its_stamp() {
         let clips = Clips::from_file(b"audio".to_vec(), 7);
         let clip = clips.make(0, 5);
         assert_eq!(&clip[STAMP_BYTES..], b"audio");

@@ -1,4 +1,4 @@
-//! Which livestreams a run uses, and with whose tokens.
+//! The livestreams of a run, and the tokens for them.
 
 use std::net::SocketAddr;
 
@@ -66,10 +66,10 @@ pub(crate) async fn doors(options: &Options) -> anyhow::Result<Vec<Door>> {
         .collect())
 }
 
-/// Listeners of one audience that connect as the same user: with two audiences no more than a server lets in by default.
+/// Listeners of one audience that connect as the same user: two audiences stay within the default limit of the server.
 pub(crate) const LISTENERS_PER_USER: usize = 4;
 
-/// Tokens for the listeners of a demo server; none elsewhere, where listeners use their streamer's.
+/// Tokens for the listeners of a demo server; none elsewhere, where listeners use their streamer's token.
 pub(crate) async fn guests(options: &Options) -> anyhow::Result<Vec<String>> {
     let mut tokens = Vec::new();
     if options.demo {
@@ -109,7 +109,7 @@ async fn demo_token(
     let url = format!("{}/demo/token", options.server.trim_end_matches('/'));
     let asked = reqwest::Client::builder()
         .no_proxy()
-        // The server's URL is http://, so certificate authorities are not asked for: there may be none.
+        // The server's URL is http://, so no certificate authorities are loaded: there may be none.
         .tls_certs_only([])
         .build()?
         .post(&url)

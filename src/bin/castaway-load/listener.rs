@@ -1,7 +1,7 @@
-//! A listener: joins, and checks what it hears; or stalls, or is slow, to see what that does to others.
+//! A listener: joins, and checks the clips that it receives. Or stalls, or is slow, to measure the effect on others.
 //!
-//! **Invariant**: a clip counts as received only when it is whole, of this listener's streamer, and later than all
-//! that it heard before.
+//! **Invariant**: a clip counts as received only if it is whole, of this listener's streamer, and later than all
+//! earlier ones.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -15,49 +15,49 @@ use crate::packet::{Packet, connect};
 use crate::socket::{Door, Heard, Socket, SocketError};
 use crate::tally::{Ear, Latencies, count};
 
-/// What the kernel takes in for a stalled or slow listener, in bytes: little, so that the server feels it soon.
+/// Receive buffer of a stalled or slow listener, in bytes: small, so that the server notices soon.
 const SMALL_RECEIVE_BUFFER: u32 = 64 << 10;
-/// How often a slow listener reads, and a stalled one looks whether it was closed.
-const LOOK: Duration = Duration::from_millis(100);
+/// How often a slow listener reads, and a stalled one checks whether it was closed.
+const READ_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How a listener behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Manner {
-    /// Reads all, at once.
+    /// Reads everything at once.
     Healthy,
-    /// Reads so many bytes a second.
+    /// Reads this many bytes a second.
     Slow(usize),
     /// Reads nothing once it has joined.
     Stalled,
 }
 
-/// How a join ended: how long it took, or why it failed.
+/// Result of a join: its duration, or the reason for its failure.
 pub(crate) type Joined = Result<Duration, String>;
 
-/// A listener to be.
+/// A listener before its join.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    /// Where it joins.
+    /// The livestream and its token.
     pub(crate) door: Door,
-    /// Whom it wants to hear.
+    /// The streamer whose clips it expects.
     pub(crate) streamer: u32,
     /// The run's clips.
     pub(crate) clips: Clips,
-    /// What it counts.
+    /// Its counters.
     pub(crate) ear: Arc<Ear>,
     /// Where latencies are recorded.
     pub(crate) latencies: Arc<Latencies>,
-    /// How it behaves.
+    /// Its behaviour.
     pub(crate) manner: Manner,
 }
 
-/// What a listener knows while it listens.
+/// State of a joined listener.
 struct Listening {
     listener: Listener,
     check: Check,
     /// The next binary message is a clip.
     audio: bool,
-    /// The first sequence number that was not heard yet.
+    /// The first sequence number that was not received yet.
     next: u64,
     verdict: Option<Result<(), String>>,
     open: bool,
@@ -65,7 +65,7 @@ struct Listening {
 }
 
 impl Listener {
-    /// Joins, says so on `joined`, and listens until the server ends it or the task is aborted.
+    /// Joins, reports on `joined`, and listens until the server ends it or the task is aborted.
     pub(crate) async fn run(self, joined: mpsc::Sender<Joined>) {
         let ear = Arc::clone(&self.ear);
         let manner = self.manner;
@@ -177,7 +177,7 @@ impl Listening {
     }
 
     async fn slow(mut self, mut socket: Socket, rate: usize) {
-        let mut ticks = interval(LOOK);
+        let mut ticks = interval(READ_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let share = (rate / 10).max(1);
         loop {
@@ -190,7 +190,7 @@ impl Listening {
 
     async fn stalled(self, socket: Socket) {
         while !socket.closed_unread().await {
-            sleep(LOOK).await;
+            sleep(READ_INTERVAL).await;
         }
     }
 }

@@ -1,10 +1,10 @@
 //! `castaway-load`: how many listeners does this machine carry?
 //!
-//! Listeners and streamers in one process, cheap enough that the server is what is measured: no buffer for each
-//! socket, clips checked while they pass. The way of a clip: [`streamer`] stamps and sends it, the server relays it,
-//! each [`listener`] checks it ([`clip`]) as [`frame`] hands it on, and counts it ([`tally`]); [`run`] adds up.
+//! Listeners and streamers in one process, cheap enough that the measured cost is the server's: no buffer for each
+//! socket, clips checked while they pass. The path of a clip: [`streamer`] stamps and sends it, the server relays it,
+//! each [`listener`] checks it ([`clip`]) as [`frame`] passes it on, and counts it ([`tally`]); [`run`] adds up.
 //!
-//! **Invariant**: a run ends by itself: clips are counted, waits have limits.
+//! **Invariant**: a run ends by itself: the number of clips is fixed, and waits have limits.
 
 mod clip;
 mod doors;
@@ -35,14 +35,14 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(FLAWED),
         Err(error) => {
-            // Without the backtrace that `{error:?}` would bring: the chain says it.
+            // Without the backtrace that `{error:?}` would print: the chain of causes is enough.
             let _ = writeln!(std::io::stderr(), "castaway-load: {error:#}");
             ExitCode::from(FAILED)
         }
     }
 }
 
-/// Runs the load and prints its report; was every clip heard as it should be?
+/// Runs the load and prints its report. Returns whether every clip was received correctly.
 fn load(options: Options) -> anyhow::Result<bool> {
     let json = options.json;
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -1,9 +1,10 @@
-//! What an operator may ask for.
+//! The options of the command line.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
+use humantime_serde::re::humantime::parse_duration;
 
 /// Loads a Castaway media server with listeners and streamers, and checks every clip that they hear.
 ///
@@ -19,7 +20,7 @@ use clap::Parser;
 ///
 /// Latency is the time from the upload's first byte to the listener's last. Where server and
 /// load share a machine, CPU per delivery is the server's own, but latency is not. The server's
-/// limits hold for a load too: raise its upload.* quotas and connections per address.
+/// limits apply to a load, too: raise its upload.* quotas and connections per address.
 #[derive(Debug, Clone, Parser)]
 #[command(version, verbatim_doc_comment, max_term_width = 110)]
 pub(crate) struct Options {
@@ -53,7 +54,7 @@ pub(crate) struct Options {
     pub(crate) clips: u64,
 
     /// The time from one clip to the next.
-    #[arg(short, long, default_value = "500ms", value_name = "TIME", value_parser = humantime_serde::re::humantime::parse_duration,
+    #[arg(short, long, default_value = "500ms", value_name = "TIME", value_parser = parse_duration,
           help_heading = "Load")]
     pub(crate) pace: Duration,
 
@@ -82,7 +83,7 @@ pub(crate) struct Options {
     pub(crate) joining: u32,
 
     /// How long listeners may take to hear the last clip.
-    #[arg(long, default_value = "10s", value_name = "TIME", value_parser = humantime_serde::re::humantime::parse_duration,
+    #[arg(long, default_value = "10s", value_name = "TIME", value_parser = parse_duration,
           help_heading = "Load")]
     pub(crate) drain: Duration,
 
@@ -143,7 +144,7 @@ mod tests {
     use clap::CommandFactory;
 
     #[test]
-    fn the_options_agree_with_each_other() {
+    fn options_are_consistent() {
         Options::command().debug_assert();
     }
 }

@@ -1,17 +1,17 @@
-//! The texts of Engine.IO and Socket.IO, as far as a Castaway server sends them.
+//! The subset of Engine.IO's and Socket.IO's text packets that a Castaway server sends.
 
 use serde_json::Value;
 
-/// What a text from the server says.
+/// A text packet of the server.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Packet {
     /// Engine.IO is open: a namespace may be joined.
     Open,
-    /// To be answered with [`PONG`].
+    /// A ping, which requires [`PONG`].
     Ping,
     /// The namespace was joined; `success` or `error` follows.
     Connected,
-    /// The namespace was refused, or left by the server, with what it said.
+    /// The server refused the namespace or left it, with its reason.
     Gone(String),
     /// `success`, with its text.
     Success(String),
@@ -19,7 +19,7 @@ pub(crate) enum Packet {
     Error(String),
     /// `audio`: the next binary message is a clip.
     Audio,
-    /// The answer to upload number `.0`: was it taken?
+    /// The answer to upload number `.0`: whether it was accepted.
     Ack(u64, bool),
     /// Anything else.
     Other,
@@ -29,7 +29,7 @@ pub(crate) enum Packet {
 pub(crate) const PONG: &str = "3";
 
 impl Packet {
-    /// Reads one text.
+    /// Parses one text.
     pub(crate) fn read(text: &str) -> Self {
         match (text.as_bytes(), text.get(2..).map(after_namespace)) {
             ([b'0', ..], _) => Self::Open,
@@ -67,7 +67,7 @@ impl Packet {
     }
 }
 
-/// What follows `/namespace,`.
+/// The text after `/namespace,`.
 fn after_namespace(body: &str) -> &str {
     match body.find('/') {
         Some(start)
@@ -81,12 +81,12 @@ fn after_namespace(body: &str) -> &str {
     }
 }
 
-/// The text that announces upload number `sequence`, whose clip follows, and asks for an answer.
+/// The text that announces upload number `sequence`, whose clip follows, and requests an ack.
 pub(crate) fn upload(sequence: u64) -> String {
     format!(r#"451-/streamer,{sequence}["upload",{{"_placeholder":true,"num":0}}]"#)
 }
 
-/// The text that joins `namespace`, and brings what a browser would bring.
+/// The text that joins `namespace`, with the data that a browser would send.
 pub(crate) fn connect(namespace: &str) -> String {
     format!("40/{namespace},")
 }
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_castaway_server_says_is_understood() {
+    fn packets_of_a_server_are_parsed() {
         let texts = [
             (r#"0{"sid":"x","upgrades":[]}"#, Packet::Open),
             ("2", Packet::Ping),
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn any_other_text_is_something_else() {
+    fn unknown_texts_are_other_packets() {
         for text in ["", "4", "9", "42", "42/", "43/streamer,x", "45", "é", "4é"] {
             assert_eq!(Packet::read(text), Packet::Other, "{text}");
         }

@@ -1,4 +1,4 @@
-//! What a run found, for people and for programs.
+//! The result of a run, for people and for programs.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,7 +12,7 @@ pub(crate) struct Report {
     pub(crate) listeners: u64,
     /// Listeners that could not join.
     pub(crate) not_joined: u64,
-    /// Why, for the first of them.
+    /// The reason for the first of them.
     pub(crate) first_refusal: Option<String>,
     /// Streamers.
     pub(crate) streamers: u32,
@@ -22,13 +22,13 @@ pub(crate) struct Report {
     pub(crate) clips_sent: u64,
     /// Clips that the server refused.
     pub(crate) clips_refused: u64,
-    /// Clips of which the server said that it has them.
+    /// Clips that the server acknowledged.
     pub(crate) clips_confirmed: u64,
-    /// The first thing that went wrong with a streamer.
+    /// The first failure of a streamer.
     pub(crate) first_trouble: Option<String>,
-    /// Clips heard whole and in order.
+    /// Clips received whole and in order.
     pub(crate) deliveries: u64,
-    /// Clips that should have been heard and were not.
+    /// Clips that should have been received and were not.
     pub(crate) lost: u64,
     /// Clips with a wrong byte.
     pub(crate) corrupt: u64,
@@ -46,66 +46,66 @@ pub(crate) struct Report {
     pub(crate) latency_ms: Quantiles,
     /// From connect to `success`.
     pub(crate) join_ms: Quantiles,
-    /// What it cost the server.
+    /// Cost for the server.
     pub(crate) server: Option<Cost>,
-    /// What became of stalled listeners.
+    /// Result of the stalled listeners.
     pub(crate) stalled: Option<Impaired>,
-    /// What became of slow listeners.
+    /// Result of the slow listeners.
     pub(crate) slow: Option<Impaired>,
 }
 
-/// How long things took.
+/// Quantiles of durations.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub(crate) struct Quantiles {
-    /// Half of all stayed within.
+    /// Upper bound of 50 of 100.
     pub(crate) p50: f64,
-    /// 95 of 100 stayed within.
+    /// Upper bound of 95 of 100.
     pub(crate) p95: f64,
-    /// 99 of 100 stayed within.
+    /// Upper bound of 99 of 100.
     pub(crate) p99: f64,
-    /// All stayed within.
+    /// Maximum.
     pub(crate) max: f64,
 }
 
-/// What a run cost the server.
+/// Cost of a run for the server.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct Cost {
     /// Processor time per delivery, in microseconds.
     pub(crate) cpu_us_per_delivery: f64,
     /// Processor time per join, in microseconds.
     pub(crate) cpu_us_per_join: f64,
-    /// Resident memory before anybody joined.
+    /// Resident memory before the first join.
     pub(crate) rss_before: u64,
-    /// Resident memory per listener, all joined and nothing sent.
+    /// Resident memory per listener, after all joins and before the first clip.
     pub(crate) rss_per_listener_idle: i64,
     /// Resident memory per listener after the last clip.
     pub(crate) rss_per_listener_after: i64,
 }
 
-/// What became of listeners that do not keep up.
+/// Result of the listeners that do not keep up.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct Impaired {
-    /// How many there were.
+    /// Number of these listeners.
     pub(crate) listeners: u64,
-    /// How many of them the server had closed by the end.
+    /// Number of them that the server had closed by the end.
     pub(crate) closed: u64,
-    /// Seconds from the first clip until the last of these was closed, as far as a client sees it.
+    /// Seconds from the first clip until the last of these was closed, as the client sees it.
     pub(crate) closed_after_seconds: Option<f64>,
-    /// Clips that they heard.
+    /// Clips that they received.
     pub(crate) received: u64,
     /// Clips that came damaged or out of order.
     pub(crate) damaged: u64,
 }
 
 impl Report {
-    /// Was every clip heard as it should be?
+    /// Whether every clip was received correctly.
     pub(crate) fn flawless(&self) -> bool {
         let damaged = self.lost + self.corrupt + self.disordered + self.mixed;
         damaged + self.not_joined + self.closed == 0 && self.first_trouble.is_none()
     }
 }
 
-/// Milliseconds, as a report gives them.
+/// Milliseconds for a report.
 pub(crate) fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }
@@ -200,7 +200,7 @@ fn kib(bytes: i64) -> f64 {
     bytes as f64 / 1024.0
 }
 
-/// `one` by `other`, rounded; zero where there is nothing to divide by.
+/// `one` by `other`, rounded; zero for a divisor of zero.
 #[expect(clippy::cast_precision_loss, reason = "a report's numbers are rounded")]
 pub(crate) fn ratio(one: u64, other: u64) -> f64 {
     if other == 0 {

@@ -1,4 +1,4 @@
-//! A run: streamers connect, listeners join, clips go out, and what came of it is counted.
+//! A run: streamers connect, listeners join, streamers send clips, and the results are counted.
 
 use std::io::Write as _;
 use std::sync::Arc;
@@ -20,14 +20,14 @@ use crate::socket::Door;
 use crate::streamer::Streamer;
 use crate::tally::{Ear, Latencies, Mouth};
 
-/// How long one client may take to be let in.
+/// How long the admission of one client may take.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(30);
-/// Quiet before memory is measured, for what a join leaves behind.
+/// Idle time before memory is measured, so that the temporary memory of joins is released.
 const SETTLE: Duration = Duration::from_millis(500);
-/// How often it is looked whether all is heard.
-const LOOK: Duration = Duration::from_millis(20);
+/// How often the run checks whether all clips are received.
+const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
-/// The listeners of one manner, and what they count.
+/// The listeners of one manner, and their counters.
 struct Audience {
     manner: Manner,
     ears: Vec<Arc<Ear>>,
@@ -48,7 +48,7 @@ impl Audience {
     }
 }
 
-/// What a run holds while it goes on.
+/// State of a run.
 struct Run {
     options: Options,
     clips: Clips,
@@ -61,7 +61,7 @@ struct Run {
     report: Report,
 }
 
-/// Runs what `options` ask for.
+/// Runs the load of `options`.
 pub(crate) async fn run(options: Options) -> anyhow::Result<Report> {
     let clients = [
         options.listeners,
@@ -106,10 +106,10 @@ impl Run {
         let stalled = Audience::new(self.options.stalled, Manner::Stalled);
 
         let (start, started) = watch::channel(false);
-        self.put_on_air(&started).await?;
+        self.connect_streamers(&started).await?;
         let before = self.usage()?;
         for audience in [&healthy, &slow, &stalled] {
-            self.seat(audience).await;
+            self.join_listeners(audience).await;
         }
         let joined = self.usage()?;
         if self.options.pid.is_some() {
@@ -148,7 +148,7 @@ impl Run {
         self.options.pid.map(Usage::of).transpose()
     }
 
-    async fn put_on_air(&mut self, started: &watch::Receiver<bool>) -> anyhow::Result<()> {
+    async fn connect_streamers(&mut self, started: &watch::Receiver<bool>) -> anyhow::Result<()> {
         for (number, door) in (0..).zip(&self.doors) {
             let streamer = Streamer {
                 door: door.clone(),
@@ -163,16 +163,16 @@ impl Run {
                 .await
                 .context("a streamer heard neither success nor error")?
                 .map_err(anyhow::Error::msg)
-                .with_context(|| format!("streamer {} was not let in", number + 1))?;
+                .with_context(|| format!("streamer {} was not admitted", number + 1))?;
             self.tasks.spawn(on_air.run(started.clone()));
         }
         Ok(())
     }
 
-    async fn seat(&mut self, audience: &Audience) {
+    async fn join_listeners(&mut self, audience: &Audience) {
         let permits = self.options.joining.try_into().unwrap_or(usize::MAX);
         let permits = Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)));
-        let (tell, mut told) = mpsc::channel::<Joined>(64);
+        let (results, mut joins) = mpsc::channel::<Joined>(64);
         for (index, (ear, number)) in audience
             .ears
             .iter()
@@ -191,7 +191,7 @@ impl Run {
                 latencies: Arc::clone(&self.latencies),
                 manner: audience.manner,
             };
-            let (permits, tell) = (Arc::clone(&permits), tell.clone());
+            let (permits, results) = (Arc::clone(&permits), results.clone());
             self.tasks.spawn(async move {
                 let Ok(permit) = permits.acquire_owned().await else {
                     return;
@@ -199,20 +199,22 @@ impl Run {
                 let (one, mut joined) = mpsc::channel(1);
                 let pass_on = async {
                     let outcome = timeout(JOIN_TIMEOUT, joined.recv()).await;
-                    let late = Err("neither success nor error in time".into());
-                    let _ = tell.send(outcome.ok().flatten().unwrap_or(late)).await;
-                    drop((permit, tell));
+                    let timed_out = Err("neither success nor error in time".into());
+                    let _ = results
+                        .send(outcome.ok().flatten().unwrap_or(timed_out))
+                        .await;
+                    drop((permit, results));
                 };
                 tokio::join!(listener.run(one), pass_on);
             });
         }
-        drop(tell);
+        drop(results);
         let mut ticks = interval(Duration::from_secs(1));
         ticks.tick().await;
         let mut done = 0;
         loop {
             tokio::select! {
-                joined = told.recv() => match joined {
+                joined = joins.recv() => match joined {
                     None => break,
                     Some(Ok(took)) => { done += 1; self.joins.record(took); }
                     Some(Err(why)) => {
@@ -228,7 +230,8 @@ impl Run {
         }
     }
 
-    /// Waits until all is heard that can be; gives the time at which the last stalled listener was closed.
+    /// Waits until all clips that can arrive are received. Returns the time at which the last stalled listener was
+    /// closed.
     async fn watch(
         &self,
         healthy: &Audience,
@@ -237,15 +240,15 @@ impl Run {
     ) -> Option<Duration> {
         let mut last_sent = None;
         let mut all_closed = None;
-        let mut said = Instant::now();
+        let mut reported = Instant::now();
         let mut before = 0;
         loop {
-            sleep(LOOK).await;
+            sleep(CHECK_INTERVAL).await;
             if all_closed.is_none() && stalled.closed() == stalled.ears.len() as u64 {
                 all_closed = Some(began.elapsed());
             }
             let sending = self.mouths.iter().any(|mouth| !mouth.done.load(Relaxed));
-            if said.elapsed() >= Duration::from_secs(1) {
+            if reported.elapsed() >= Duration::from_secs(1) {
                 let heard = healthy.sum(|ear| ear.received.load(Relaxed));
                 let sent: u64 = self
                     .mouths
@@ -255,33 +258,34 @@ impl Run {
                 self.say(&format!(
                     "{:>4.0} s  {sent} clips sent, {heard} deliveries, {:.0} a second",
                     began.elapsed().as_secs_f64(),
-                    ratio(heard - before, 1) / said.elapsed().as_secs_f64()
+                    ratio(heard - before, 1) / reported.elapsed().as_secs_f64()
                 ));
-                (before, said) = (heard, Instant::now());
+                (before, reported) = (heard, Instant::now());
             }
             if sending {
                 continue;
             }
             let since = *last_sent.get_or_insert_with(Instant::now);
-            if since.elapsed() >= self.options.drain || self.all_heard(healthy) {
+            if since.elapsed() >= self.options.drain || self.all_received(healthy) {
                 return all_closed.filter(|_| !stalled.ears.is_empty());
             }
         }
     }
 
-    fn all_heard(&self, healthy: &Audience) -> bool {
-        let told = self.mouths.iter().all(|mouth| {
+    fn all_received(&self, healthy: &Audience) -> bool {
+        let answered = self.mouths.iter().all(|mouth| {
             let answers = mouth.refused.load(Relaxed) + mouth.confirmed.load(Relaxed);
             answers >= mouth.sent.load(Relaxed)
         });
         let heard = |(ear, mouth): (&Arc<Ear>, &Arc<Mouth>)| {
             ear.closed.load(Relaxed) || ear.received.load(Relaxed) >= mouth.owed()
         };
-        told && healthy
-            .ears
-            .iter()
-            .zip(self.mouths.iter().cycle())
-            .all(heard)
+        answered
+            && healthy
+                .ears
+                .iter()
+                .zip(self.mouths.iter().cycle())
+                .all(heard)
     }
 
     fn count(&mut self, healthy: &Audience, took: Duration) {
@@ -299,11 +303,11 @@ impl Run {
         report.disordered = healthy.sum(|ear| ear.disordered.load(Relaxed));
         report.mixed = healthy.sum(|ear| ear.mixed.load(Relaxed));
         report.closed = healthy.closed().saturating_sub(report.not_joined);
-        let seats = healthy.ears.iter().zip(self.mouths.iter().cycle());
-        let missed = |(ear, mouth): (&Arc<Ear>, &Arc<Mouth>)| {
+        let pairs = healthy.ears.iter().zip(self.mouths.iter().cycle());
+        let lost = |(ear, mouth): (&Arc<Ear>, &Arc<Mouth>)| {
             mouth.owed().saturating_sub(ear.received.load(Relaxed))
         };
-        report.lost = seats.map(missed).sum();
+        report.lost = pairs.map(lost).sum();
         report.seconds = took.as_secs_f64();
         let bytes = report.deliveries * report.clip_bytes as u64;
         report.megabytes_per_second = ratio(bytes, 1_000_000) / report.seconds;

@@ -1,7 +1,7 @@
-//! One WebSocket to a Castaway server: the handshake, and reads that need no buffer of their own.
+//! One WebSocket to a Castaway server: the handshake, and reads without a buffer for each socket.
 //!
-//! **Invariant**: what is written is whole frames only, whatever was cancelled in between: [`Socket::readable`] may
-//! be dropped at any point, all else runs to its end.
+//! **Invariant**: only whole frames are written, even after a cancellation: [`Socket::readable`] may be dropped at any
+//! point, all other calls run to their end.
 
 use std::cell::RefCell;
 use std::io;
@@ -14,7 +14,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use crate::frame::{self, FrameError, Opcode, Piece, Reader};
 use crate::packet::{PONG, Packet};
 
-/// What one read may take, in bytes; one buffer a thread, not one a socket.
+/// Bound of one read, in bytes; one buffer per thread, not one per socket.
 const READ_BYTES: usize = 256 << 10;
 /// The longest answer to the handshake, in bytes.
 const MAX_ANSWER_BYTES: usize = 16 << 10;
@@ -26,21 +26,21 @@ thread_local! {
 /// A connection failed.
 #[derive(Debug, Error)]
 pub(crate) enum SocketError {
-    /// The network, or the server's end, failed.
+    /// The network failed, or the server ended the connection.
     #[error("connection failed: {0}")]
     Io(#[from] io::Error),
     /// The server closed it.
     #[error("the server closed the connection")]
     Closed,
-    /// The server is no WebSocket server, or takes no more.
+    /// The server is no WebSocket server, or accepts no further connection.
     #[error("the server does not open a WebSocket: {0}")]
     Handshake(String),
-    /// The server sent nonsense.
+    /// The server violated the protocol.
     #[error(transparent)]
     Frame(#[from] FrameError),
 }
 
-/// Where and as whom to connect.
+/// The server to connect to, and the identity to use.
 #[derive(Debug, Clone)]
 pub(crate) struct Door {
     /// The server's address.
@@ -53,7 +53,7 @@ pub(crate) struct Door {
     pub(crate) livestream: String,
 }
 
-/// What was heard.
+/// Result of a read.
 #[derive(Debug)]
 pub(crate) enum Heard<'a> {
     /// A text.
@@ -69,12 +69,12 @@ pub(crate) enum Heard<'a> {
 pub(crate) struct Socket {
     stream: TcpStream,
     reader: Reader,
-    /// What came together with the answer to the handshake.
+    /// Bytes that came with the answer to the handshake.
     early: Vec<u8>,
 }
 
 impl Socket {
-    /// Connects and opens the WebSocket; `receive_buffer` limits what the kernel takes in for it, in bytes.
+    /// Connects and opens the WebSocket; `receive_buffer` limits the kernel's receive buffer, in bytes.
     pub(crate) async fn open(
         door: &Door,
         receive_buffer: Option<u32>,
@@ -120,7 +120,7 @@ impl Socket {
         })
     }
 
-    /// Waits until there may be something to read.
+    /// Waits until the socket may be readable.
     pub(crate) async fn readable(&self) -> Result<(), SocketError> {
         if self.early.is_empty() {
             self.stream.readable().await?;
@@ -128,7 +128,7 @@ impl Socket {
         Ok(())
     }
 
-    /// Reads once, at most `limit` bytes, hands on what was heard, and answers pings. Gives the bytes read.
+    /// Reads once, at most `limit` bytes, passes the results on, and answers pings. Returns the number of bytes read.
     pub(crate) async fn read(
         &mut self,
         limit: usize,
@@ -193,7 +193,7 @@ impl Socket {
         Ok(self.stream.write_all(&bytes).await?)
     }
 
-    /// Has the server closed, though nothing is read any more?
+    /// Whether the server has closed the connection, although nothing is read any longer.
     pub(crate) async fn closed_unread(&self) -> bool {
         use tokio::io::Interest;
         match self

@@ -1,6 +1,6 @@
-//! A streamer: takes a livestream, and sends clips at a steady pace.
+//! A streamer: claims a livestream, and sends clips at a steady pace.
 //!
-//! **Invariant**: every clip that was sent is counted once, and once more when the server refuses it.
+//! **Invariant**: every sent clip is counted once, and once more if the server refuses it.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -14,7 +14,7 @@ use crate::packet::{Packet, connect, upload};
 use crate::socket::{Door, Heard, Socket, SocketError};
 use crate::tally::{Mouth, count};
 
-/// A streamer to be.
+/// A streamer before its connect.
 #[derive(Debug)]
 pub(crate) struct Streamer {
     /// Where it connects.
@@ -23,17 +23,17 @@ pub(crate) struct Streamer {
     pub(crate) number: u32,
     /// The run's clips.
     pub(crate) clips: Clips,
-    /// What it counts.
+    /// Its counters.
     pub(crate) mouth: Arc<Mouth>,
-    /// How many clips it sends.
+    /// Number of clips to send.
     pub(crate) count: u64,
-    /// The time from one clip to the next.
+    /// Time from one clip to the next.
     pub(crate) pace: Duration,
-    /// How long after the start its first clip goes out.
+    /// Time from the start to its first clip.
     pub(crate) offset: Duration,
 }
 
-/// A streamer that was let in.
+/// An admitted streamer.
 #[derive(Debug)]
 pub(crate) struct OnAir {
     streamer: Streamer,
@@ -83,7 +83,7 @@ impl Streamer {
 }
 
 impl OnAir {
-    /// Waits for the start, sends its clips, and stays on air until the task is aborted.
+    /// Waits for the start, sends its clips, and stays connected until the task is aborted.
     pub(crate) async fn run(mut self, mut start: watch::Receiver<bool>) {
         let mouth = Arc::clone(&self.streamer.mouth);
         if let Err(error) = self.send_all(&mut start).await {

@@ -1,43 +1,43 @@
-//! What is counted while a run goes on, and the distribution of latencies.
+//! Counters of a run, and the distribution of latencies.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
-/// What one listener heard. Atomics, since the progress line reads them while the listener counts.
+/// Counters of one listener. Atomics, since the progress line reads them while the listener counts.
 #[derive(Debug, Default)]
 pub(crate) struct Ear {
-    /// Whole clips in their order.
+    /// Whole clips in order.
     pub(crate) received: AtomicU64,
     /// Clips with a wrong byte.
     pub(crate) corrupt: AtomicU64,
-    /// Clips that came again, or after a later one.
+    /// Clips that came twice, or after a later one.
     pub(crate) disordered: AtomicU64,
     /// Clips of another livestream of this run.
     pub(crate) mixed: AtomicU64,
     /// Clips of no streamer of this run.
     pub(crate) foreign: AtomicU64,
-    /// The server ended it.
+    /// Whether the server ended it.
     pub(crate) closed: AtomicBool,
 }
 
-/// What one streamer sent.
+/// Counters of one streamer.
 #[derive(Debug, Default)]
 pub(crate) struct Mouth {
     /// Clips sent.
     pub(crate) sent: AtomicU64,
     /// Clips that the server refused.
     pub(crate) refused: AtomicU64,
-    /// Clips of which the server said that it has them.
+    /// Clips that the server acknowledged.
     pub(crate) confirmed: AtomicU64,
-    /// All clips are sent.
+    /// Whether all clips are sent.
     pub(crate) done: AtomicBool,
-    /// The first thing that went wrong.
+    /// The first failure.
     pub(crate) trouble: OnceLock<String>,
 }
 
 impl Mouth {
-    /// Clips that every listener should hear.
+    /// Clips that every listener should receive.
     pub(crate) fn owed(&self) -> u64 {
         self.sent
             .load(Relaxed)
@@ -53,7 +53,7 @@ pub(crate) fn count(counter: &AtomicU64) {
 /// Steps within one power of two; an entry is exact to one part in as many.
 const STEPS: u64 = 64;
 
-/// How long things took, exact to 2 %. A lock, since each record is a few nanoseconds long.
+/// Distribution of durations, exact to 2 %. A lock, since each record takes a few nanoseconds.
 #[derive(Debug, Default)]
 pub(crate) struct Latencies(Mutex<Vec<u64>>);
 
@@ -71,7 +71,7 @@ impl Latencies {
         slots[slot] += 1;
     }
 
-    /// The duration that `thousandths` of all stayed within; zero when there were none.
+    /// The duration that is not exceeded by `thousandths` of all records; zero without records.
     pub(crate) fn quantile(&self, thousandths: u64) -> Duration {
         let Ok(slots) = self.0.lock() else {
             return Duration::ZERO;
@@ -119,27 +119,30 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_latency_is_kept_to_two_parts_in_a_hundred(micros: u64) {
-            let kept = value(slot(micros));
-            prop_assert!(kept >= micros);
-            prop_assert!(kept - micros <= micros / 50);
+        fn latency_is_exact_to_two_percent(micros: u64) {
+            let recorded = value(slot(micros));
+            prop_assert!(recorded >= micros);
+            prop_assert!(recorded - micros <= micros / 50);
         }
     }
 
     #[test]
-    fn quantiles_are_those_of_what_was_recorded() {
+    fn quantiles_are_those_of_the_records() {
         let latencies = Latencies::default();
         for micros in 1..=1000 {
             latencies.record(Duration::from_micros(micros));
         }
         for (thousandths, exact) in [(500, 500), (950, 950), (1000, 1000)] {
-            let kept = u64::try_from(latencies.quantile(thousandths).as_micros()).unwrap();
-            assert!(kept >= exact && kept - exact <= exact / 50, "{kept}");
+            let recorded = u64::try_from(latencies.quantile(thousandths).as_micros()).unwrap();
+            assert!(
+                recorded >= exact && recorded - exact <= exact / 50,
+                "{recorded}"
+            );
         }
     }
 
     #[test]
-    fn nothing_recorded_took_no_time() {
+    fn quantile_of_no_records_is_zero() {
         assert_eq!(Latencies::default().quantile(500), Duration::ZERO);
     }
 }

@@ -1,9 +1,9 @@
 //! The studio and the listening page: static files inside the binary, served on the client port.
 //!
-//! They need no build step and nothing from elsewhere, so that a fresh server is enough to go live and to listen.
+//! They need no build step and no other server, so that a new server is enough to stream and to listen.
 //!
-//! **Invariant**: every answer carries the same strict policy headers, so that no page ever runs a script, opens a
-//! connection or is framed by anything but this server.
+//! **Invariant**: every answer carries the same strict policy headers, so that no page runs a script, opens a
+//! connection or is framed except by this server.
 
 use std::fmt::Write as _;
 
@@ -23,8 +23,8 @@ const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 const TEXT: &str = "text/plain; charset=utf-8";
 
-/// What every answer says to the browser. The token is in the fragment, which is never sent; the referrer is kept to
-/// ourselves all the same. `blob:` is the audio file that a streamer picked, and the silence behind the lock screen.
+/// Policy headers of every answer. The token is in the fragment, which is never sent; the referrer is restricted all
+/// the same. `blob:` is the audio file that a streamer picked, and the silence behind the lock screen.
 const POLICY: [(HeaderName, &str); 6] = [
     (
         CONTENT_SECURITY_POLICY,
@@ -41,7 +41,7 @@ const POLICY: [(HeaderName, &str); 6] = [
         HeaderName::from_static("cross-origin-opener-policy"),
         "same-origin",
     ),
-    // Browsers may keep the files, and ask whether they still hold: a new server is seen at the next load.
+    // Browsers may store the files and revalidate them: a new server is seen at the next load.
     (CACHE_CONTROL, "no-cache"),
 ];
 
@@ -127,15 +127,15 @@ pub fn router() -> Router {
     })
 }
 
-/// The file, or the word that the browser's copy still holds.
+/// The file, or 304 if the browser's copy is current.
 fn answer(&(_, content_type, bytes): &File, tag: &HeaderValue, headers: &HeaderMap) -> Response {
-    let held = headers
+    let current = headers
         .get_all(IF_NONE_MATCH)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
-        .any(|held| held.trim().trim_start_matches("W/").as_bytes() == tag.as_bytes());
-    let mut response = if held {
+        .any(|current| current.trim().trim_start_matches("W/").as_bytes() == tag.as_bytes());
+    let mut response = if current {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
         ([(CONTENT_TYPE, content_type)], bytes).into_response()

@@ -7,10 +7,10 @@ use tower::ServiceExt as _;
 
 use super::*;
 
-async fn ask(method: &str, path: &str, held: Option<&str>) -> Response {
+async fn ask(method: &str, path: &str, cached: Option<&str>) -> Response {
     let mut request = Request::builder().method(method).uri(path);
-    if let Some(held) = held {
-        request = request.header(IF_NONE_MATCH, held);
+    if let Some(cached) = cached {
+        request = request.header(IF_NONE_MATCH, cached);
     }
     let request = request.body(Body::empty()).expect("a request");
     router().oneshot(request).await.expect("an answer")
@@ -27,7 +27,7 @@ fn header<'a>(response: &'a Response, name: &str) -> &'a str {
 }
 
 #[tokio::test]
-async fn the_three_pages_are_html() {
+async fn all_pages_are_html() {
     for path in ["/", "/studio", "/listen"] {
         let response = ask("GET", path, None).await;
         assert_eq!(response.status(), StatusCode::OK, "{path}");
@@ -52,7 +52,7 @@ async fn every_answer_carries_the_policy() {
 }
 
 #[tokio::test]
-async fn no_page_may_run_inline_script_or_style_and_none_tries() {
+async fn pages_have_no_inline_script_or_style() {
     let policy = POLICY[0].1;
     assert!(!policy.contains("unsafe") && !policy.contains("http:") && !policy.contains('*'));
     for (path, content_type, bytes) in FILES {
@@ -71,13 +71,13 @@ async fn no_page_may_run_inline_script_or_style_and_none_tries() {
 }
 
 #[tokio::test]
-async fn a_copy_that_still_holds_is_not_sent_again() {
+async fn current_copy_is_not_sent_again() {
     let first = ask("GET", "/studio", None).await;
     let tag = header(&first, "etag").to_owned();
     assert!(tag.starts_with('"') && tag.len() == 34, "{tag}");
-    for held in [tag.clone(), format!("W/{tag}"), format!("\"old\", {tag}")] {
-        let again = ask("GET", "/studio", Some(&held)).await;
-        assert_eq!(again.status(), StatusCode::NOT_MODIFIED, "{held}");
+    for cached in [tag.clone(), format!("W/{tag}"), format!("\"old\", {tag}")] {
+        let again = ask("GET", "/studio", Some(&cached)).await;
+        assert_eq!(again.status(), StatusCode::NOT_MODIFIED, "{cached}");
         assert_eq!(header(&again, "etag"), tag);
         assert_eq!(header(&again, "content-security-policy"), POLICY[0].1);
         assert!(body(again).await.is_empty());
@@ -89,7 +89,7 @@ async fn a_copy_that_still_holds_is_not_sent_again() {
 }
 
 #[tokio::test]
-async fn two_files_never_share_a_tag() {
+async fn tags_of_files_differ() {
     let tags: BTreeSet<_> = FILES
         .iter()
         .map(|file| tag(file.2).as_bytes().to_vec())
@@ -98,17 +98,17 @@ async fn two_files_never_share_a_tag() {
 }
 
 #[tokio::test]
-async fn whatever_a_page_loads_is_served() {
+async fn files_that_pages_load_are_served() {
     let served: BTreeSet<&str> = FILES.iter().map(|file| file.0).collect();
     for (path, content_type, bytes) in FILES {
         if ![HTML, JAVASCRIPT].contains(content_type) || path.contains("lame.min") {
             continue;
         }
         let text = String::from_utf8_lossy(bytes);
-        for word in text.split(['"', '\'']) {
-            let wanted = match word.strip_prefix("./") {
+        for text_part in text.split(['"', '\'']) {
+            let wanted = match text_part.strip_prefix("./") {
                 Some(name) if !name.contains(char::is_whitespace) => format!("/pages/{name}"),
-                _ if word.starts_with("/pages/") => word.to_owned(),
+                _ if text_part.starts_with("/pages/") => text_part.to_owned(),
                 _ => continue,
             };
             assert!(served.contains(wanted.as_str()), "{path} loads {wanted}");
@@ -117,7 +117,7 @@ async fn whatever_a_page_loads_is_served() {
 }
 
 #[tokio::test]
-async fn nothing_else_is_served_and_nothing_is_taken() {
+async fn other_paths_and_methods_are_refused() {
     for path in [
         "/pages/",
         "/pages/nothing.js",

@@ -1,10 +1,11 @@
-//! One TCP connection, from its acceptance to its end: HTTP first, a WebSocket perhaps later.
+//! One TCP connection, from its acceptance to its end: first HTTP, later perhaps a WebSocket.
 //!
-//! Every handle shares one [`Connection`], so that the fan-out writes a clip directly, without waking the task that serves
-//! the connection. Only the bytes that the kernel does not take at once are left to a task, the *pump*.
+//! All handles share one [`Connection`], so that a fan-out can write a clip immediately, without waking the task that
+//! serves the connection. Only the bytes that the kernel does not take at once are left to a task, the *pump*, which
+//! exists while bytes are queued.
 //!
-//! **Invariant**: all that is written to a WebSocket goes through its [`SendQueue`], under one lock; whoever leaves
-//! something in the queue has seen to it that a pump runs. An aborted connection takes and gives nothing more.
+//! **Invariant**: all bytes to a WebSocket pass through its [`SendQueue`], under one lock. A caller that leaves bytes
+//! in the queue ensures that a pump runs. An aborted connection reads and writes nothing.
 
 use std::io;
 use std::net::{IpAddr, Shutdown, SocketAddr};
@@ -32,49 +33,49 @@ mod reading;
 mod serving;
 mod writing;
 
-/// How long a client has to read why it is closed, while what it still sends is thrown away.
+/// Time for a client to read the Close frame, while the bytes that it still sends are discarded.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// See the module.
+/// See the module documentation.
 pub struct Connection {
     tcp: TcpStream,
     peer: SocketAddr,
     home: Arc<Connections>,
-    /// Held by each session that was opened on it, so that they can be counted.
+    /// Cloned by each session that was opened on this connection, so that they can be counted.
     opened: Arc<()>,
     /// Whether the kernel had no room for an HTTP answer.
     blocked: AtomicBool,
-    // A lock, since the fan-out, the serving task and the pump all write: held for one vectored write at the most.
+    // A lock, since the fan-out, the serving task and the pump all write. It is held for at most one vectored write.
     state: Mutex<State>,
 }
 
 struct State {
     phase: Phase,
-    /// The address that it counts for; of a trusted proxy's connection, none until it is known.
+    /// The address that the connection counts for; of a trusted proxy's connection, none until the client is known.
     counted_for: Option<IpAddr>,
     pumping: bool,
     closing: bool,
     aborted: bool,
-    /// Clips that waited for too long, or when it was aborted.
+    /// Clips dropped because they were too old or because the connection was aborted.
     lost: u64,
     /// Bytes that the kernel has taken.
     written: u64,
-    /// Bytes of requests that have come.
+    /// Bytes of requests that have arrived.
     read: u64,
-    /// A writer above that must wait for room.
+    /// A writer that waits for room.
     waiting: Option<Waker>,
-    /// A reader above that waits for bytes.
+    /// A reader that waits for bytes.
     reader: Option<Waker>,
-    /// The session that it serves; of an HTTP connection, the latest.
+    /// The session that the connection serves; for HTTP, the latest.
     session: Weak<Session>,
-    /// How much of HTTP/2's preface its first bytes have been so far.
+    /// Number of its first bytes that match HTTP/2's preface.
     preface: usize,
-    /// When something was written last, or began to wait.
+    /// Time of the last write, or of the first byte queued since.
     progress: Instant,
 }
 
 impl State {
-    /// The other end has shown that it is there.
+    /// Records a sign of life of the other end.
     fn is_heard(&self) {
         if let Some(session) = self.session.upgrade() {
             session.heard_message();
@@ -83,20 +84,18 @@ impl State {
 }
 
 enum Phase {
-    /// Of requests and answers.
     Http(Wait),
-    /// Upgraded.
     WebSocket(Box<SendQueue>),
 }
 
 /// What an HTTP connection waits for, and since when.
 #[derive(Clone, Copy)]
 enum Wait {
-    /// A request's headers, from its first byte or from the connection's begin, and how many bytes of them have come.
+    /// A request's headers: since their first byte or the start of the connection, and the number of bytes received.
     Headers(Instant, usize),
-    /// An answer of ours.
+    /// An answer of the server.
     Nothing,
-    /// The next request, or the end of the answer's way to the client.
+    /// The next request, or the delivery of the answer to the client.
     Next(Instant),
 }
 
@@ -134,30 +133,29 @@ impl Connection {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing under this lock panics half-way through a change that matters more than the connection itself.
         self.state.lock()
     }
 
-    /// Who is at the other end: the client, or the proxy before it.
+    /// Address of the other end: the client, or the proxy before it.
     pub fn peer(&self) -> SocketAddr {
         self.peer
     }
 
-    /// A request begins: its headers are here.
+    /// Records that a request's headers are complete.
     pub fn request_begins(&self) {
         if let Phase::Http(wait) = &mut self.lock().phase {
             *wait = Wait::Nothing;
         }
     }
 
-    /// A request is answered.
+    /// Records that a request is answered.
     pub fn request_ends(&self, now: Instant) {
         if let Phase::Http(wait) = &mut self.lock().phase {
             *wait = Wait::Next(now);
         }
     }
 
-    /// Counts the connection for the client behind a proxy; false if that address has as many as it may.
+    /// Counts the connection for the client behind a proxy; false if the address is at its limit.
     pub fn count_for(&self, address: IpAddr) -> bool {
         let address = counted_address(address);
         let mut state = self.lock();
@@ -173,23 +171,23 @@ impl Connection {
         true
     }
 
-    /// Becomes a WebSocket: from here on all that is written goes through its queue.
+    /// Becomes a WebSocket: from now on all bytes pass through its queue.
     pub(super) fn upgrade(&self) {
         if let Err(error) = set_up_web_socket(&self.tcp, self.home.user_timeout) {
-            // It may be gone; else it has the timeouts of HTTP, which are longer.
+            // The connection may be closed; otherwise it keeps the timeouts of HTTP, which are longer.
             tracing::debug!(%error, "a WebSocket keeps the timeouts of HTTP");
         }
         let mut state = self.lock();
         state.phase = Phase::WebSocket(Box::new(SendQueue::new(&self.home.mark)));
     }
 
-    /// To be held by a session that is opened on it, unless `most` are open already.
+    /// Token for a session that is opened on this connection; none if `most` are open already.
     pub(super) fn opens(&self, most: usize) -> Option<Arc<()>> {
         let opened = self.opened.clone();
         (Arc::strong_count(&opened) - 2 < most).then_some(opened)
     }
 
-    /// What it reads and writes are signs of life of this session.
+    /// Counts its reads and writes as signs of life of this session.
     pub fn serves(&self, session: &Arc<Session>) {
         self.lock().session = Arc::downgrade(session);
     }
@@ -211,12 +209,12 @@ impl Connection {
         self.queue(|queue| queue.greets(greeting));
     }
 
-    /// Whether answers to the greeting are still to come.
+    /// Whether answers to the greeting are still missing.
     pub(super) fn is_greeting(&self) -> bool {
         self.queue(|queue| queue.is_greeting()).unwrap_or(false)
     }
 
-    /// What the library's own Close frame will say.
+    /// Sets the code and reason of the library's own Close frame.
     pub(super) fn says_goodbye(&self, closing: Closing) {
         self.queue(|queue| queue.says_goodbye(closing));
     }
@@ -227,13 +225,13 @@ impl Connection {
         self.home.count_sent(self.flush());
     }
 
-    /// Sends a frame in the library's place.
+    /// Sends a frame on behalf of the library.
     pub(super) fn says(self: &Arc<Self>, frame: &[u8]) {
         self.queue(|queue| queue.accept(frame));
         self.home.count_sent(self.flush());
     }
 
-    /// Resolves when a request's body comes at less than the minimum rate, however alive its session is otherwise.
+    /// Resolves when a request's body arrives below the minimum rate, even if its session is alive otherwise.
     pub async fn falls_behind(&self, times: &HeartbeatTimes) {
         let now = || tokio::time::Instant::now().into_std();
         let mut life = Heartbeat::new(times, now());
@@ -250,12 +248,12 @@ impl Connection {
         }
     }
 
-    /// Whether nothing waits to be written.
+    /// Whether nothing is queued for writing.
     pub(super) fn is_drained(&self) -> bool {
         self.queue(|queue| queue.is_empty()).unwrap_or(true)
     }
 
-    /// Ends a WebSocket with a Close frame; nothing more is read. An HTTP connection is aborted.
+    /// Ends a WebSocket with a Close frame and stops reading. Aborts an HTTP connection.
     pub(super) fn close(self: &Arc<Self>, closing: Closing) {
         {
             let mut state = self.lock();
@@ -282,21 +280,21 @@ impl Connection {
         self.linger();
     }
 
-    /// Throws away what still comes until the other end closes too: closed with unread bytes, the kernel would reset the
-    /// connection, and the other end might never read why.
+    /// Discards incoming bytes until the other end closes too. If the connection were closed with unread bytes, the
+    /// kernel would reset it, and the other end might never read the Close frame.
     fn linger(self: &Arc<Self>) {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             return self.abort();
         };
         let connection = self.clone();
         runtime.spawn(async move {
-            // Late or not, it is over.
+            // In time or not, the connection is closed now.
             let _late = tokio::time::timeout(LINGER, connection.discard()).await;
             connection.abort();
         });
     }
 
-    /// The other end of a WebSocket has closed its side: nothing that waits can be read there, and that is no drop.
+    /// The other end of a WebSocket closed its side. It cannot read the queued clips, so they do not count as dropped.
     pub(super) fn has_ended(&self) {
         let mut state = self.lock();
         if !state.aborted && !state.closing {
@@ -307,7 +305,8 @@ impl Connection {
         }
     }
 
-    /// Counts it if it was the kernel that ended the connection: the other end did not answer. Linux tells so once.
+    /// Counts the close if the kernel ended the connection because the other end did not answer. Linux reports this
+    /// once.
     fn count_kernel_close(&self, error: &io::Error) {
         let reason = match error.kind() {
             io::ErrorKind::TimedOut => "kernel_timeout",
@@ -324,7 +323,8 @@ impl Connection {
         }
     }
 
-    /// Queues a clip without writing; how many clips were dropped for it: this one, if the connection is aborted.
+    /// Queues a clip without writing it. Returns the number of clips dropped for it: this one, if the connection is
+    /// aborted.
     pub fn push(&self, frame: Arc<ClipFrame>, bounds: QueueBounds, now: Instant) -> usize {
         let mut state = self.lock();
         let State {
@@ -342,7 +342,7 @@ impl Connection {
         queue.push_clip(frame, bounds)
     }
 
-    /// Ends the connection at once: what waits is lost, and the kernel forgets what it holds.
+    /// Ends the connection at once: queued clips are lost, and the kernel discards its buffers.
     pub fn abort(&self) {
         let mut state = self.lock();
         if !std::mem::replace(&mut state.aborted, true) {
@@ -368,12 +368,12 @@ impl Connection {
         }
     }
 
-    /// How many bytes the kernel has taken for it.
+    /// Number of bytes that the kernel has taken.
     pub fn written(&self) -> u64 {
         self.lock().written
     }
 
-    /// How many clips the Socket.IO library has begun to write here by itself.
+    /// Number of clips that the Socket.IO library has begun to write by itself.
     pub fn binaries(&self) -> u64 {
         match &self.lock().phase {
             Phase::Http(_) => 0,
@@ -381,17 +381,17 @@ impl Connection {
         }
     }
 
-    /// How many clips were dropped here: because they were too old, or when it was aborted.
+    /// Number of clips dropped because they were too old or because the connection was aborted.
     pub fn lost(&self) -> u64 {
         self.lock().lost
     }
 
-    /// Whether it was aborted.
+    /// Whether the connection was aborted.
     pub fn is_aborted(&self) -> bool {
         self.lock().aborted
     }
 
-    /// Whether, and why, the connection should be closed now.
+    /// The reason to close the connection now, if there is one.
     pub fn overdue(&self, timeouts: Timeouts, now: Instant) -> Option<Overdue> {
         let state = self.lock();
         let longer = |since: Instant, most: Duration| now.saturating_duration_since(since) > most;
@@ -413,7 +413,7 @@ impl Connection {
         }
     }
 
-    /// Fails if the connection was aborted. What is queued is on its way and needs no waiting for.
+    /// Fails if the connection was aborted. Queued bytes are on their way and need no waiting.
     pub(super) fn check(&self) -> io::Result<()> {
         if self.lock().aborted {
             Err(io::ErrorKind::BrokenPipe.into())
@@ -422,13 +422,13 @@ impl Connection {
         }
     }
 
-    /// Nothing comes after what is queued: once that is written, the other end is told so.
+    /// Ends the stream behind the queued bytes.
     pub(super) fn finish(self: &Arc<Self>) {
         self.lock().closing = true;
         self.home.count_sent(self.flush());
     }
 
-    /// Closes a WebSocket once what waits for it is written.
+    /// Closes a WebSocket after its queued bytes are written.
     pub(super) fn finish_if_upgraded(self: &Arc<Self>) {
         let last = self.queue(|queue| queue.close_after_clips(Closing::GoingAway));
         if last.is_some() {
@@ -436,7 +436,7 @@ impl Connection {
         }
     }
 
-    /// As [`Self::finish`], for HTTP.
+    /// [`Self::finish`] for HTTP.
     pub(super) fn shut_down_writing(&self) {
         SockRef::from(&self.tcp).shutdown(Shutdown::Write).ok();
     }

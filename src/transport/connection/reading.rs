@@ -1,4 +1,4 @@
-//! How a connection is read.
+//! The reading side of a connection.
 
 use std::io;
 use std::net::Shutdown;
@@ -12,24 +12,25 @@ use tokio::io::{Interest, ReadBuf};
 
 use super::{Connection, Phase, Wait};
 
-/// How HTTP/2 begins (RFC 9113, 3.4), and no request that is served here: many requests on one connection would count as
-/// one, and as idle when the first of them is answered.
+/// The first bytes of HTTP/2 (RFC 9113, 3.4), which is not served: many requests on one connection would count as one,
+/// and as idle when the first of them is answered.
 const HTTP2: &[u8] = b"PRI * HTTP/2";
 
-/// The most that one read of HTTP takes: as little as the HTTP server's buffer begins with, so that it never grows.
+/// Bound of one HTTP read: the initial buffer size of the HTTP server, so that this buffer never grows.
 const HTTP_READ: usize = (8 << 10) - 1;
 
-const TOO_LARGE: &[u8] = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+const TOO_LARGE: &[u8] =
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
 impl Connection {
-    /// Reads a request: its first byte begins the time that its headers may take.
+    /// Reads a request. Its first byte starts the time limit for its headers.
     pub(in crate::transport) fn poll_read_http(
         self: &Arc<Self>,
         cx: &mut Context<'_>,
         out: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let most = match self.lock().phase {
-            // The HTTP server asks for more because the headers are not complete.
+            // The HTTP server reads again because the headers are incomplete.
             Phase::Http(Wait::Headers(_, come)) => self.home.max_header_bytes.saturating_sub(come),
             _ => HTTP_READ,
         };
@@ -65,7 +66,7 @@ impl Connection {
         Poll::Ready(read)
     }
 
-    /// Whether the connection has begun with HTTP/2's preface. Later the same bytes mean nothing.
+    /// Whether the connection began with HTTP/2's preface. Later the same bytes have no meaning.
     fn follows_preface(&self, bytes: &[u8]) -> bool {
         let mut state = self.lock();
         let rest = HTTP2.get(state.preface..).unwrap_or_default();
@@ -83,7 +84,7 @@ impl Connection {
 
     fn refuse_headers(self: &Arc<Self>) {
         self.home.count_closed_as("large_headers");
-        // To an empty kernel buffer; where an answer still waits there, the client has more to read than this.
+        // The kernel's buffer is empty; if it contains an answer, the client already has more to read than this one.
         if self.tcp.try_write(TOO_LARGE).is_err() {
             self.abort();
             return;
@@ -95,7 +96,7 @@ impl Connection {
         self.linger();
     }
 
-    /// Reads a WebSocket; its end is that of the connection.
+    /// Reads a WebSocket. The end of its stream is the end of the connection.
     pub(in crate::transport) fn poll_read_web_socket(
         &self,
         cx: &mut Context<'_>,
@@ -134,8 +135,8 @@ impl Connection {
             let mut read = 0;
             let tried = self.tcp.try_io(Interest::READABLE, || {
                 (read, _) = rustix::net::recv(&self.tcp, &mut *room, RecvFlags::empty())?;
-                // Less than there was room for: no more is there, and what comes later is an event of its own
-                // (epoll(7)). So the read that would only say so is spared.
+                // A short read means that nothing more is there, and later bytes are a new event (epoll(7)), so the
+                // read that would only find this out is skipped.
                 if (1..room.len()).contains(&read) {
                     return Err(io::ErrorKind::WouldBlock.into());
                 }
@@ -155,8 +156,8 @@ impl Connection {
         }
     }
 
-    /// What is there already beyond a small buffer that is full: a clip is read in few pieces, for which a listener's
-    /// connection keeps no room. An end or a failure is for the next read to find.
+    /// Reads what is available beyond a small, full buffer: a clip is read in few pieces, while a listener's connection
+    /// needs no large buffer. The next read reports an end or a failure.
     pub(in crate::transport) fn read_ahead(&self) -> Bytes {
         const MOST: usize = 32 << 10;
         let mut read = BytesMut::with_capacity(MOST);
@@ -166,7 +167,7 @@ impl Connection {
         }
     }
 
-    /// Reads and forgets until the other end closes its side.
+    /// Reads and discards until the other end closes its side.
     pub(super) async fn discard(&self) {
         let mut forgotten = vec![0; 16 << 10];
         while self.tcp.readable().await.is_ok() {

@@ -1,4 +1,4 @@
-//! What a WebSocket connection knows of the session that it serves.
+//! What a WebSocket connection knows of its session.
 
 use std::sync::Arc;
 
@@ -10,13 +10,13 @@ impl Connection {
         self.lock().session.upgrade()
     }
 
-    /// Whether the client is gone, or nothing more can be said to it.
+    /// Whether the client is gone, or can no longer be sent anything.
     pub fn is_over(&self) -> bool {
         let state = self.lock();
         state.aborted || state.closing
     }
 
-    /// Drops the clips that wait; how many there were.
+    /// Drops the queued clips and returns their number.
     pub(in crate::transport) fn drop_waiting(&self) -> usize {
         let mut state = self.lock();
         let Phase::WebSocket(queue) = &mut state.phase else {

@@ -1,4 +1,4 @@
-//! How a connection is written.
+//! The writing side of a connection.
 
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
@@ -19,7 +19,7 @@ enum Flushed {
 }
 
 impl Connection {
-    /// Writes what the kernel takes now, for the caller to count; the pump writes the rest.
+    /// Writes what the kernel takes now and returns it for the caller to count; the pump writes the rest.
     pub fn flush(self: &Arc<Self>) -> Sent {
         let mut sent = Sent::default();
         let mut state = self.lock();
@@ -49,7 +49,7 @@ impl Connection {
                 Ok(written) => {
                     *sent += queue.advance(written);
                     state.written += written as u64;
-                    // Of no interest while nothing waits.
+                    // Irrelevant while nothing is queued.
                     if !queue.is_empty() {
                         state.progress = tokio::time::Instant::now().into_std();
                     }
@@ -72,7 +72,7 @@ impl Connection {
     }
 
     fn spawn_pump(self: &Arc<Self>, state: &mut State) {
-        // None while the runtime is being torn down: then the connection goes with it.
+        // There is none while the runtime shuts down: then the connection ends with it.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             state.pumping = true;
             runtime.spawn(self.clone().pump());
@@ -91,7 +91,7 @@ impl Connection {
             let flushed = self.write_out(&mut state, &mut sent);
             self.home.count_sent(sent);
             if state.written > before {
-                // The kernel's buffer was full: room in it is an acknowledgement.
+                // The kernel's buffer was full: room in it proves an acknowledgement.
                 state.is_heard();
             }
             if !matches!(flushed, Flushed::Blocked) {
@@ -104,7 +104,7 @@ impl Connection {
         }
     }
 
-    /// Writes past the queue: for HTTP, before there is one.
+    /// Writes past the queue: for HTTP, which has none.
     pub(in crate::transport) fn poll_write_http(
         &self,
         cx: &mut Context<'_>,
@@ -117,7 +117,7 @@ impl Connection {
                     self.blocked.store(true, Ordering::Relaxed);
                 }
                 done => {
-                    // An answer on its way is no idleness: a slow phone takes a while for a clip.
+                    // An answer on its way is not idle: a slow phone needs time for a clip.
                     let mut state = self.lock();
                     if let Err(error) = &done {
                         self.count_kernel_close(error);
@@ -134,7 +134,7 @@ impl Connection {
         }
     }
 
-    /// Takes the Socket.IO library's bytes into the queue.
+    /// Queues the Socket.IO library's bytes.
     pub(in crate::transport) fn poll_write_queued(
         self: &Arc<Self>,
         cx: &mut Context<'_>,

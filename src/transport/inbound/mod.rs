@@ -1,9 +1,9 @@
-//! A client's frames, followed as they are read: what RFC 6455 forbids and what is too large is found here, before the
-//! Socket.IO library sees it, since the library names no reason when it closes a WebSocket.
+//! Follows a client's frames as they are read. Violations of RFC 6455 and messages that are too large are found here,
+//! before the Socket.IO library sees them, since the library gives no reason when it closes a WebSocket.
 //!
-//! Payloads pass through unchanged. Only text is unmasked, in pieces, to see that it is UTF-8.
+//! Payloads pass through unchanged. Only text is unmasked, in pieces, to check that it is UTF-8.
 //!
-//! **Invariant**: nothing of a frame that is refused is handed on, but perhaps a part of its header.
+//! **Invariant**: of a refused frame nothing is passed on, except perhaps a part of its header.
 
 use super::closing::Closing;
 
@@ -16,13 +16,13 @@ const PONG: u8 = 10;
 /// Engine.IO's packet `close`.
 const GOODBYE: u8 = b'1';
 
-/// See the module.
+/// See the module documentation.
 #[derive(Debug, Default)]
 pub(super) struct Inbound {
     header: [u8; 14],
     have: usize,
     frame: Option<Frame>,
-    /// The kind of the data message that is not finished, and its length so far.
+    /// Opcode of the unfinished data message, and its length so far.
     message: Option<(u8, u64)>,
     text: Utf8,
     goodbye: bool,
@@ -35,18 +35,18 @@ struct Frame {
     opcode: u8,
     mask: [u8; 4],
     length: u64,
-    /// How much of the payload has come.
+    /// Payload bytes received.
     come: u64,
 }
 
-/// What a read held.
+/// Result of following a read.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Heard {
-    /// Whether a message has ended in it.
+    /// Whether a message ended in it.
     pub(super) message: bool,
 }
 
-/// Why the connection must be closed, and how many bytes of the read come before the frame that is the reason.
+/// The reason to close the connection, and the number of bytes of the read before the frame that is the reason.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Refused {
     pub(super) why: Closing,
@@ -54,7 +54,7 @@ pub(super) struct Refused {
 }
 
 impl Inbound {
-    /// Follows the bytes of a read; no message may be longer than `limit`.
+    /// Follows the bytes of a read. A message longer than `limit` is refused.
     pub(super) fn follow(&mut self, bytes: &[u8], limit: usize) -> Result<Heard, Refused> {
         let (mut at, mut begin) = (0, 0);
         let mut heard = Heard::default();
@@ -81,7 +81,7 @@ impl Inbound {
             if let Some(frame) = self.frame.filter(|frame| frame.come == frame.length) {
                 self.frame = None;
                 self.ends(&frame).map_err(refused)?;
-                // A control frame inside an unfinished message is no end of it.
+                // A control frame inside an unfinished message does not end that message.
                 heard.message |= self.message.is_none();
                 begin = at;
             }
@@ -89,7 +89,7 @@ impl Inbound {
         Ok(heard)
     }
 
-    /// Whether the client has said that it closes the session, in Engine.IO's words or with a Close frame.
+    /// Whether the client has closed the session, with Engine.IO's packet or with a Close frame.
     pub(super) fn said_goodbye(&self) -> bool {
         self.goodbye
     }
@@ -193,15 +193,15 @@ impl Inbound {
     }
 }
 
-/// Whether a Close frame has half a code.
+/// Whether a Close frame has only half a code.
 fn close_is_cut(frame: &Frame) -> bool {
     frame.opcode == CLOSE && frame.length == 1
 }
 
-/// Sees whether bytes are UTF-8, however they are cut up.
+/// Checks whether bytes are UTF-8, independent of how they are split.
 #[derive(Debug, Default)]
 struct Utf8 {
-    /// The beginning of a character.
+    /// The first bytes of an unfinished character.
     begun: [u8; 4],
     have: usize,
 }
@@ -226,7 +226,7 @@ impl Utf8 {
             Ok(_) => true,
             Err(error) if error.error_len().is_some() => false,
             Err(error) => {
-                // At most three bytes, or the character would be complete.
+                // At most three bytes, since four would complete the character.
                 let begun = &rest[error.valid_up_to()..];
                 self.begun[..begun.len()].copy_from_slice(begun);
                 self.have = begun.len();

@@ -1,4 +1,4 @@
-//! Frames of clients, good and bad, cut up in every way.
+//! Valid and invalid client frames, split in every way.
 
 use proptest::prelude::*;
 
@@ -26,7 +26,8 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// How the stream ends when it is read in pieces of `cut` bytes; how many messages, and how many bytes were handed on.
+/// Follows the stream in pieces of `cut` bytes. Returns the number of messages, the number of bytes passed on, and the
+/// reason for a refusal.
 fn follow(stream: &[u8], cut: usize) -> (usize, usize, Option<Closing>) {
     let (mut inbound, mut messages, mut passed) = (Inbound::default(), 0, 0);
     for piece in stream.chunks(cut) {
@@ -48,7 +49,7 @@ fn end(stream: &[u8]) -> Option<Closing> {
 }
 
 #[test]
-fn violations_are_named_by_their_code() {
+fn violations_have_their_close_code() {
     let good = frame(0x81, "ünï🎧".as_bytes());
     let with = |bad: Vec<u8>| end(&[good.clone(), bad, good.clone()].concat());
     let code = |closing: Option<Closing>| closing.map(Closing::code);
@@ -109,7 +110,7 @@ fn unfinished_message_is_no_message() {
 
 proptest! {
     #[test]
-    fn good_frames_pass_and_the_bad_one_does_not(
+    fn valid_frames_pass_and_an_invalid_one_not(
         lengths in prop::collection::vec(prop::sample::select(vec![0, 1, 125, 126, 65_535, 65_536]), 0..4),
         cut in 1..3000_usize,
     ) {
@@ -117,12 +118,12 @@ proptest! {
         let stream = [good.clone(), frame(0xff, b"bad"), good.clone()].concat();
         let (_, passed, end) = follow(&stream, cut);
         prop_assert!(matches!(end, Some(Closing::Protocol(_))));
-        // Of the bad frame, at most the part of its header that came with an earlier read.
+        // Of the refused frame, at most the part of its header that came with an earlier read.
         prop_assert!((good.len()..good.len() + 2).contains(&passed), "{} {}", passed, good.len());
     }
 
     #[test]
-    fn bytes_of_any_kind_do_no_harm(bytes in prop::collection::vec(any::<u8>(), 0..500), cut in 1..50_usize) {
+    fn arbitrary_bytes_do_no_harm(bytes in prop::collection::vec(any::<u8>(), 0..500), cut in 1..50_usize) {
         follow(&bytes, cut);
     }
 }

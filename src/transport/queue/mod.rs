@@ -1,14 +1,14 @@
-//! What waits for one connection: clips that are shared with other connections, between the frames that the
+//! The send queue of one connection: clips that are shared with other connections, between the frames that the
 //! Socket.IO library writes. Pure: bytes in, slices out.
 //!
-//! The library's bytes pass through in the order they come, but for pings, which overtake clips that wait. A clip goes to
-//! the end of the queue, but never into the middle of a frame of the library's, and not before the *gate* is open: the
-//! gate opens when the library writes a certain text, the [`Mark`], which is swallowed here. So a clip can never overtake
-//! the words that let a listener in.
+//! The library's bytes pass through in order, except pings, which overtake queued clips. A clip goes to the end of the
+//! queue, but never into the middle of a frame of the library, and not before the *gate* is open. The gate opens when
+//! the library writes a certain text, the [`Mark`], which is swallowed here. So a clip can never overtake the packets
+//! that admit a listener.
 //!
-//! **Invariant**: the frames that leave are the library's, in order (pings aside) and unchanged, but for its empty Close
-//! frame, which gets a code; whole clips and pings of our own stand between whole frames. Clips leave in the order they
-//! came; those that never leave were dropped oldest first, whole, and counted. Nothing follows a Close frame.
+//! **Invariant**: the frames that leave are the library's, in order (except pings) and unchanged, except that its empty
+//! Close frame gets a code. Whole clips and the server's own pings stand between whole frames. Clips leave in the order
+//! they came; all others were dropped oldest first, whole, and counted. Nothing follows a Close frame.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -24,7 +24,7 @@ use super::greeting::Greeting;
 use super::mark::Mark;
 use super::sent::Sent;
 
-/// The bounds of what waits for one listener.
+/// Bounds of one listener's queue.
 #[derive(Debug, Clone, Copy)]
 pub struct QueueBounds {
     /// Clips.
@@ -35,15 +35,15 @@ pub struct QueueBounds {
 
 /// Engine.IO's ping.
 const PING: &[u8] = b"2";
-/// The same as a whole frame.
+/// [`PING`] as a complete frame.
 const PING_FRAME: &[u8] = b"\x81\x012";
 /// A Close frame without a code, as the library writes it.
 const EMPTY_CLOSE: &[u8] = b"\x88\x00";
 
-/// Slices of one write at the most.
+/// Maximum number of slices of one write.
 pub const SLICES: usize = 16;
 
-/// Bytes of the library's that may wait before it is told to wait itself.
+/// Bytes of the library that may be queued before the library must wait.
 const PASSING_BYTES: usize = 64 << 10;
 
 enum Item {
@@ -60,45 +60,45 @@ impl Item {
     }
 }
 
-/// See the module.
+/// See the module documentation.
 pub struct SendQueue {
     items: VecDeque<Item>,
-    /// How much of the first item is written.
+    /// Number of bytes of the first item that are written.
     written: usize,
-    /// Clips that wait for the gate, or for the end of a frame of the library's.
-    held: VecDeque<Arc<ClipFrame>>,
+    /// Clips that wait for the gate, or for the end of a frame of the library.
+    deferred: VecDeque<Arc<ClipFrame>>,
     tracker: FrameTracker,
-    /// A text frame that may be the mark or a ping, as far as it has come.
+    /// The received part of a text frame that may be the mark or a ping.
     suspect: Option<BytesMut>,
-    /// How much of the suspect is still to come.
+    /// Missing bytes of the suspect.
     suspect_missing: usize,
     mark: Arc<str>,
     open: bool,
     clips: usize,
     clip_bytes: usize,
     passing: usize,
-    /// Binary messages of the library's that have begun to pass: clips that were not shared.
+    /// Number of the library's binary messages that have begun to pass: clips that were not shared.
     binaries: u64,
     answers: AnswerCounter,
-    /// A ping of ours that waits for the end of a frame of the library's.
+    /// Whether a ping of the server waits for the end of a frame of the library.
     ping: bool,
-    /// Answers to the greeting that are still to be swallowed.
+    /// The greeting whose answers are still to be swallowed.
     greeting: Option<Greeting>,
-    /// What the library's Close frame will say.
+    /// Code and reason of the library's Close frame.
     goodbye: Closing,
-    /// A Close frame of ours that waits for the end of a frame of the library's.
+    /// A Close frame of the server that waits for the end of a frame of the library.
     closing: Option<Closing>,
     /// Whether the Close frame is queued.
     closed: bool,
 }
 
 impl SendQueue {
-    /// An empty queue with the gate shut.
+    /// Creates an empty queue with the gate shut.
     pub fn new(mark: &Mark) -> Self {
         Self {
             items: VecDeque::new(),
             written: 0,
-            held: VecDeque::new(),
+            deferred: VecDeque::new(),
             tracker: FrameTracker::default(),
             suspect: None,
             suspect_missing: 0,
@@ -122,12 +122,12 @@ impl SendQueue {
         self.greeting = Some(greeting);
     }
 
-    /// Whether some are still to come.
+    /// Whether answers to the greeting are still missing.
     pub fn is_greeting(&self) -> bool {
         self.greeting.is_some()
     }
 
-    /// Queues Engine.IO's ping before the clips that wait.
+    /// Queues Engine.IO's ping before the queued clips.
     pub fn ping(&mut self) {
         if self.closed {
             return;
@@ -139,12 +139,12 @@ impl SendQueue {
         }
     }
 
-    /// What the library's Close frame will say, since that frame itself has no code.
+    /// Sets the code and reason of the library's Close frame, which has none itself.
     pub fn says_goodbye(&mut self, closing: Closing) {
         self.goodbye = closing;
     }
 
-    /// Ends the stream with a Close frame, instead of the clips that wait; how many those were.
+    /// Ends the stream with a Close frame instead of the queued clips. Returns their number.
     pub fn close(&mut self, closing: Closing) -> usize {
         let before = self.clips;
         if !self.closed {
@@ -154,7 +154,7 @@ impl SendQueue {
         before - self.clips
     }
 
-    /// Ends the stream with a Close frame, behind the clips that may leave already.
+    /// Ends the stream with a Close frame, behind the clips that may already leave.
     pub fn close_after_clips(&mut self, closing: Closing) {
         if self.closed {
             return;
@@ -171,17 +171,17 @@ impl SendQueue {
         self.pass(&closing.frame());
     }
 
-    /// Whether the library's stream stands between two frames.
+    /// Whether the library's stream is between two frames.
     fn at_boundary(&self) -> bool {
         self.tracker.at_boundary() && self.suspect.is_none()
     }
 
-    /// How many binary messages of the library's have begun to pass.
+    /// Number of the library's binary messages that have begun to pass.
     pub fn binaries(&self) -> u64 {
         self.binaries
     }
 
-    /// How many answers have begun to pass: see [`super::backpressure`].
+    /// Number of answers that have begun to pass: see [`super::backpressure`].
     pub fn answers(&self) -> u64 {
         self.answers.count()
     }
@@ -191,26 +191,26 @@ impl SendQueue {
         self.open = false;
     }
 
-    /// Whether nothing waits that may leave.
+    /// Whether nothing is queued that may leave.
     pub fn is_drained(&self) -> bool {
         self.items.is_empty()
     }
 
-    /// Whether nothing waits at all.
+    /// Whether nothing is queued at all.
     pub fn is_empty(&self) -> bool {
-        self.items.is_empty() && self.held.is_empty()
+        self.items.is_empty() && self.deferred.is_empty()
     }
 
-    /// Since when the oldest clip waits.
+    /// Time at which the oldest clip was queued.
     pub fn oldest(&self) -> Option<Instant> {
-        let waiting = self.items.iter().find_map(|item| match item {
+        let ready = self.items.iter().find_map(|item| match item {
             Item::Clip(frame) => Some(frame),
             Item::Passing(_) => None,
         });
-        waiting.or(self.held.front()).map(|frame| frame.queued_at)
+        ready.or(self.deferred.front()).map(|frame| frame.queued_at)
     }
 
-    /// Takes in a clip, and drops the oldest where a bound asks for it; how many were dropped.
+    /// Queues a clip, and drops the oldest clips above a bound. Returns the number of dropped clips.
     pub fn push_clip(&mut self, frame: Arc<ClipFrame>, bounds: QueueBounds) -> usize {
         if self.closed {
             return 1;
@@ -220,7 +220,7 @@ impl SendQueue {
         if self.open && self.at_boundary() {
             self.items.push_back(Item::Clip(frame));
         } else {
-            self.held.push_back(frame);
+            self.deferred.push_back(frame);
         }
         let mut dropped = 0;
         while self.clips > bounds.clips || self.clip_bytes > bounds.bytes {
@@ -232,14 +232,14 @@ impl SendQueue {
         dropped
     }
 
-    /// Drops the oldest clip of which nothing is written yet, unless there are only `least` left.
+    /// Drops the oldest clip of which nothing is written yet, unless only `least` are left.
     fn drop_oldest(&mut self, least: usize) -> bool {
         if self.clips <= least {
             return false;
         }
         let length = match self.first_untouched_clip() {
             Some(index) => self.items.remove(index).map(|item| item.len()),
-            None => self.held.pop_front().map(|frame| frame.len()),
+            None => self.deferred.pop_front().map(|frame| frame.len()),
         };
         let Some(length) = length else { return false };
         self.clips -= 1;
@@ -247,12 +247,12 @@ impl SendQueue {
         true
     }
 
-    /// Drops every clip of which nothing is written yet; how many there were.
+    /// Drops every clip of which nothing is written yet, and returns their number.
     pub fn drop_waiting(&mut self) -> usize {
         let (before, touched) = (self.clips, self.written > 0);
         let first = self.items.pop_front_if(|_| touched);
         self.items.retain(|item| matches!(item, Item::Passing(_)));
-        self.held.clear();
+        self.deferred.clear();
         if let Some(first) = first {
             self.items.push_front(first);
         }
@@ -264,7 +264,7 @@ impl SendQueue {
         before - self.clips
     }
 
-    /// Takes in what the library writes; how many bytes of it (0: it must wait).
+    /// Queues the library's bytes, and returns their number; at 0 the library must wait.
     pub fn accept(&mut self, bytes: &[u8]) -> usize {
         let room = PASSING_BYTES.saturating_sub(self.passing).min(bytes.len());
         let mut rest = &bytes[..room];
@@ -283,7 +283,7 @@ impl SendQueue {
 
     fn between_frames(&mut self) {
         if self.open {
-            self.items.extend(self.held.drain(..).map(Item::Clip));
+            self.items.extend(self.deferred.drain(..).map(Item::Clip));
         }
         if std::mem::take(&mut self.ping) {
             self.pass_before_clips(PING_FRAME);
@@ -303,7 +303,7 @@ impl SendQueue {
                 self.suspect = Some(frame);
                 return taken;
             }
-            // Short: its header has two bytes.
+            // A short message: its header has two bytes.
             self.answers.message_goes_on(&frame[2..]);
             if self
                 .greeting
@@ -353,13 +353,13 @@ impl SendQueue {
         }
     }
 
-    /// Lets a frame overtake the clips that wait: a ping that waits behind them comes too late for a slow listener,
-    /// which would be taken for dead. Before a clip there is always a boundary.
+    /// Lets a frame overtake the queued clips: a ping behind them would reach a slow listener too late, and the
+    /// listener would count as dead. There is always a boundary before a clip.
     fn pass_before_clips(&mut self, frame: &[u8]) {
-        let place = self.first_untouched_clip().unwrap_or(self.items.len());
+        let index = self.first_untouched_clip().unwrap_or(self.items.len());
         self.passing += frame.len();
         let item = Item::Passing(Bytes::copy_from_slice(frame));
-        self.items.insert(place, item);
+        self.items.insert(index, item);
     }
 
     /// The first clip of which nothing is written yet.
@@ -374,7 +374,7 @@ impl SendQueue {
             .push_back(Item::Passing(Bytes::copy_from_slice(bytes)));
     }
 
-    /// All that may be written now, if that is one piece: the most common case, and the cheapest to write.
+    /// All bytes that may be written now, if they are one piece: the most common case, and the cheapest to write.
     pub fn only(&self) -> Option<&[u8]> {
         let first = self.items.front().filter(|_| self.items.len() == 1)?;
         let whole = match first {
@@ -387,7 +387,7 @@ impl SendQueue {
         whole.get(self.written..)
     }
 
-    /// What may be written now, as slices for one vectored write; how many there are.
+    /// The bytes that may be written now, as slices for one vectored write. Returns the number of slices.
     pub fn slices<'a>(&'a self, out: &mut [IoSlice<'a>; SLICES]) -> usize {
         let mut filled = 0;
         let mut skip = self.written;
@@ -408,7 +408,7 @@ impl SendQueue {
         filled
     }
 
-    /// So many bytes of the slices were written.
+    /// Removes this number of written bytes.
     pub fn advance(&mut self, written: usize) -> Sent {
         let mut sent = Sent::default();
         self.written += written;
@@ -429,16 +429,16 @@ impl SendQueue {
             }
         }
         if self.items.is_empty() {
-            // A queue that was long once must not stay large: there are many of them.
+            // A queue that was long once must not stay large: there are many queues.
             self.items.shrink_to(4);
         }
         sent
     }
 
-    /// Lets go of everything; how many clips that were.
+    /// Drops everything and returns the number of clips.
     pub fn clear(&mut self) -> usize {
         self.items = VecDeque::new();
-        self.held = VecDeque::new();
+        self.deferred = VecDeque::new();
         self.suspect = None;
         (self.written, self.clip_bytes, self.passing) = (0, 0, 0);
         std::mem::take(&mut self.clips)

@@ -1,4 +1,4 @@
-//! The queue against a plain writer, under every split of writes above and below.
+//! The queue compared with a plain writer, under every split of writes above and below.
 
 use proptest::prelude::*;
 
@@ -10,22 +10,22 @@ const BOUNDS: QueueBounds = QueueBounds {
     bytes: 200_000,
 };
 
-/// A frame of the library's, or a clip, or a write below.
+/// A frame of the library, a clip, or a write to the kernel.
 #[derive(Debug, Clone)]
 enum Step {
     /// A frame with this opcode and length.
     Frame { opcode: u8, length: usize },
-    /// A text frame that is as long as the mark, but is not it.
+    /// A text frame as long as the mark, but with another text.
     Lookalike,
     /// The mark.
     Mark,
     /// The library's ping.
     Ping,
-    /// A ping of ours, in the middle of the library's next frame.
+    /// A ping of the server, in the middle of the library's next frame.
     OurPing,
     /// A clip of this size.
     Clip { size: usize },
-    /// The kernel takes so many bytes.
+    /// The kernel takes this many bytes.
     Write { most: usize },
 }
 
@@ -61,7 +61,7 @@ fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 fn clip(sequence: u64, size: usize) -> Arc<ClipFrame> {
-    // Each clip's bytes tell which it is.
+    // Each clip's bytes identify it.
     let bytes: Bytes = sequence
         .to_be_bytes()
         .into_iter()
@@ -82,7 +82,7 @@ fn wire(frame: &ClipFrame) -> Vec<u8> {
     [&frame.head[..], &frame.payload].concat()
 }
 
-/// Writes at most `most` bytes of what may leave.
+/// Writes at most `most` of the bytes that may leave.
 fn write(queue: &mut SendQueue, most: usize, out: &mut Vec<u8>) {
     let mut slices = [IoSlice::new(&[]); SLICES];
     let filled = queue.slices(&mut slices);
@@ -96,9 +96,9 @@ fn write(queue: &mut SendQueue, most: usize, out: &mut Vec<u8>) {
     queue.advance(bytes.len());
 }
 
-/// The wire without the library's pings, and how many those were.
+/// The wire without the library's pings, and the number of pings.
 fn without_pings(wire: &[u8]) -> (Vec<u8>, usize) {
-    let (mut rest, mut kept, mut pings) = (wire, Vec::new(), 0);
+    let (mut rest, mut frames, mut pings) = (wire, Vec::new(), 0);
     while !rest.is_empty() {
         let (header, length) = match rest[1] {
             127 => (
@@ -112,14 +112,14 @@ fn without_pings(wire: &[u8]) -> (Vec<u8>, usize) {
         if whole == frame(0x81, PING) {
             pings += 1;
         } else {
-            kept.extend(whole);
+            frames.extend(whole);
         }
         rest = after;
     }
-    (kept, pings)
+    (frames, pings)
 }
 
-/// Cuts `wire` into the units it must be made of: the library's frames and the clips, or says what is left over.
+/// Splits `wire` into its units, the library's frames and the clips, or returns the rest that is neither.
 fn units(
     mut wire: &[u8],
     passing: &[Vec<u8>],
@@ -153,7 +153,7 @@ fn units(
 
 proptest! {
     #[test]
-    fn whole_clips_leave_in_order_between_the_librarys_frames_and_each_other_is_counted(
+    fn clips_leave_whole_in_order_or_are_counted(
         steps in prop::collection::vec(step(), 1..60),
         cut in prop_oneof![1..40_usize, 1000..200_000_usize],
     ) {
@@ -172,7 +172,7 @@ proptest! {
                     frame(0x81, PING)
                 }
                 Step::Lookalike => frame(0x81, &vec![b'4'; mark.message.len()]),
-                // Once the gate is open a mark would be a frame like any other; the library sends none.
+                // Once the gate is open a mark would pass like any other frame; the library sends none.
                 Step::Mark if opened => continue,
                 Step::Mark => frame(0x81, mark.message.as_bytes()),
                 Step::Clip { size } => {
@@ -204,7 +204,7 @@ proptest! {
                     write(&mut queue, 50_000, &mut out);
                 }
                 rest = &rest[taken..];
-                // A second one while the first waits is the same one.
+                // A second ping while the first waits is the same ping.
                 if std::mem::take(&mut our_ping) {
                     queue.ping();
                     pings += 1;
@@ -229,7 +229,7 @@ proptest! {
 }
 
 #[test]
-fn the_oldest_clips_are_dropped_whole_and_never_one_that_is_half_written() {
+fn oldest_clips_are_dropped_unless_half_written() {
     let mut queue = SendQueue::new(&Mark::random());
     queue.open = true;
     let clips: Vec<_> = (0..6).map(|sequence| clip(sequence, 1000)).collect();
@@ -246,7 +246,7 @@ fn the_oldest_clips_are_dropped_whole_and_never_one_that_is_half_written() {
 }
 
 #[test]
-fn a_ping_overtakes_the_clips_that_wait_but_for_the_one_on_its_way() {
+fn ping_overtakes_clips_that_are_not_begun() {
     let mut queue = SendQueue::new(&Mark::random());
     queue.open = true;
     let clips: Vec<_> = (0..3).map(|sequence| clip(sequence, 1000)).collect();
@@ -267,7 +267,7 @@ fn a_ping_overtakes_the_clips_that_wait_but_for_the_one_on_its_way() {
 }
 
 #[test]
-fn close_frame_of_the_library_gets_a_code_and_ends_the_stream() {
+fn close_frame_of_the_library_gets_a_code() {
     for (goodbye, closing) in [(false, Closing::MALFORMED), (true, Closing::Normal)] {
         let mut queue = SendQueue::new(&Mark::random());
         queue.open = true;
@@ -286,23 +286,23 @@ fn close_frame_of_the_library_gets_a_code_and_ends_the_stream() {
 }
 
 #[test]
-fn close_frame_of_ours_waits_for_the_end_of_a_frame() {
+fn close_frame_waits_for_the_frames_end() {
     let mut queue = SendQueue::new(&Mark::random());
     queue.open = true;
-    let (mut out, begun, words) = (Vec::new(), clip(1, 1000), frame(0x81, b"words"));
+    let (mut out, begun, text) = (Vec::new(), clip(1, 1000), frame(0x81, b"text"));
     queue.push_clip(begun.clone(), BOUNDS);
     queue.push_clip(clip(2, 1000), BOUNDS);
     write(&mut queue, 10, &mut out);
-    queue.accept(&words[..3]);
+    queue.accept(&text[..3]);
     assert_eq!(
         queue.close(Closing::GoingAway),
         1,
         "the clip that had not begun"
     );
-    queue.accept(&words[3..]);
+    queue.accept(&text[3..]);
     queue.accept(&frame(0x81, b"more"));
     write(&mut queue, usize::MAX, &mut out);
-    let expected = [wire(&begun), words, Closing::GoingAway.frame().to_vec()];
+    let expected = [wire(&begun), text, Closing::GoingAway.frame().to_vec()];
     assert_eq!(out, expected.concat());
 }
 
@@ -329,7 +329,7 @@ fn answers_to_the_greeting_are_swallowed() {
 }
 
 #[test]
-fn a_clip_that_looks_like_the_mark_is_a_clip() {
+fn clip_equal_to_the_mark_is_a_clip() {
     let mark = Mark::random();
     let mut queue = SendQueue::new(&mark);
     queue.open = true;
@@ -349,7 +349,7 @@ fn a_clip_that_looks_like_the_mark_is_a_clip() {
 }
 
 #[test]
-fn the_library_waits_when_the_connection_takes_nothing() {
+fn library_waits_while_the_connection_is_full() {
     let mut queue = SendQueue::new(&Mark::random());
     let text = frame(0x82, &vec![0; 100_000]);
     let taken = queue.accept(&text);
@@ -357,7 +357,7 @@ fn the_library_waits_when_the_connection_takes_nothing() {
     assert_eq!(queue.accept(&text[taken..]), 0);
     let mut out = Vec::new();
     write(&mut queue, 1000, &mut out);
-    // Room is made piece by piece, when a piece is gone whole.
+    // Room is made piece by piece, when a whole piece has left.
     write(&mut queue, usize::MAX, &mut out);
     assert_eq!(queue.accept(&text[taken..]), text.len() - taken);
 }

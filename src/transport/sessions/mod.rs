@@ -1,9 +1,9 @@
-//! All sessions: how many there may be, and which are dead, or have joined no namespace for too long.
+//! All sessions: their limits, and the end of those that are dead or have joined no namespace in time.
 //!
-//! One connection can hold many sessions by polling, so they are counted apart from connections.
+//! One connection can carry many polling sessions, so sessions are counted separately from connections.
 //!
-//! **Invariant**: every [`Session`] that exists is counted, once in all and once for its address, and discounted when it
-//! is dropped.
+//! **Invariant**: every [`Session`] that exists is counted, once in total and once for its address, until it is
+//! dropped.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -17,14 +17,14 @@ use super::closing::Closing;
 use super::connection::Connection;
 use super::connections::TooMany;
 use super::heartbeat::HeartbeatTimes;
-use super::session::{Look, Session};
+use super::session::{Check, Session};
 use super::timeouts::Overdue;
 use crate::metrics::Metrics;
 
-/// What [`Sessions`] needs to know.
+/// Limits of [`Sessions`].
 #[derive(Debug, Clone, Copy)]
 pub struct SessionLimits {
-    /// Sessions in all.
+    /// Sessions in total.
     pub max: usize,
     /// Sessions from one address.
     pub max_per_address: usize,
@@ -32,26 +32,26 @@ pub struct SessionLimits {
     pub max_unjoined_per_address: usize,
     /// Sessions that were opened on one connection.
     pub max_per_connection: usize,
-    /// How long one may have joined no namespace.
+    /// How long a session may stay without a namespace.
     pub join_timeout: Duration,
-    /// What keeps one alive.
+    /// Heartbeat of a session.
     pub heartbeat: HeartbeatTimes,
     /// The largest message, in bytes.
     pub message_bytes: usize,
-    /// The same before a namespace was joined.
+    /// The largest message before a namespace was joined, in bytes.
     pub message_bytes_before_join: usize,
 }
 
-/// Has the Socket.IO library forget a polled session, by its id.
+/// Makes the Socket.IO library forget a polled session, by its id.
 pub type Evict = Box<dyn Fn(&str) + Send + Sync>;
 
-/// See the module.
+/// See the module documentation.
 pub struct Sessions {
     pub(super) limits: SessionLimits,
     metrics: Metrics,
-    // Set once, when the library is there.
+    // Set once, when the library exists.
     evict: OnceLock<Evict>,
-    // A lock: taken when a session begins, is looked for, or ends.
+    // A lock, taken when a session begins, is looked up, or ends.
     open: Mutex<Open>,
 }
 
@@ -63,7 +63,7 @@ struct Open {
     all: Vec<Weak<Session>>,
 }
 
-/// Who asks for a session.
+/// The client that requests a session.
 #[derive(Debug, Clone, Copy)]
 pub enum Client {
     /// The other end of the connection.
@@ -79,13 +79,13 @@ pub enum Client {
 struct Counts {
     all: usize,
     unjoined: usize,
-    /// Sessions that were refused, the oldest refusal first.
+    /// Sessions that were refused, the earliest first.
     refused: VecDeque<Weak<Session>>,
 }
 
 impl Counts {
-    /// The session that was refused first, of those that have joined nothing: the last of `seen`. The others are there to
-    /// be dropped without the lock, which their end takes.
+    /// Finds the earliest refused session that has joined no namespace: the last of `seen`. The caller drops the others
+    /// without the lock, since their drop takes it.
     fn least_wanted(&mut self, seen: &mut Vec<Arc<Session>>) -> bool {
         while let Some(refused) = self.refused.pop_front() {
             let Some(session) = refused.upgrade() else {
@@ -102,7 +102,7 @@ impl Counts {
 }
 
 impl Sessions {
-    /// None yet.
+    /// Creates an empty registry.
     pub fn new(limits: SessionLimits, metrics: Metrics) -> Arc<Self> {
         Arc::new(Self {
             limits,
@@ -112,7 +112,7 @@ impl Sessions {
         })
     }
 
-    /// How the library is made to forget a polled session. The first one counts.
+    /// Sets the function that makes the library forget a polled session. Only the first call counts.
     pub fn evict_with(&self, evict: Evict) {
         self.evict.get_or_init(|| evict);
     }
@@ -127,8 +127,8 @@ impl Sessions {
         self.open.lock()
     }
 
-    /// A new session for the client that asks on `connection`, if there may be one more. `address` is the client's; none for
-    /// a trusted proxy's own, which may also open any number of sessions on one connection.
+    /// Opens a session for the client that asks on `connection`, unless a limit is reached. `address` is the client's;
+    /// none for a trusted proxy's own, which may also open any number of sessions on one connection.
     pub fn open(
         self: &Arc<Self>,
         connection: &Connection,
@@ -170,9 +170,9 @@ impl Sessions {
         Ok(session)
     }
 
-    /// Counts a new session; the one that is to be closed for it.
+    /// Counts a new session, and returns the one to close in exchange.
     fn count(&self, address: Option<IpAddr>) -> Result<Option<Arc<Session>>, TooMany> {
-        // Declared before the lock is taken, so that it is dropped after.
+        // Declared before the lock is taken, so that it is dropped after it.
         let mut seen = Vec::new();
         let mut found = false;
         let open = &mut *self.lock();
@@ -202,7 +202,7 @@ impl Sessions {
         self.lock().by_id.insert(id.into(), session);
     }
 
-    /// A session of this address has joined its first namespace, or left its last.
+    /// Counts that a session of this address has joined its first namespace, or left its last.
     pub(super) fn joined(&self, address: Option<IpAddr>, joined: bool) {
         let open = &mut *self.lock();
         let counts = address.and_then(|address| open.by_address.get_mut(&address));
@@ -212,12 +212,12 @@ impl Sessions {
         }
     }
 
-    /// A session has been refused for the first time.
+    /// Records the first refusal of a session.
     pub(super) fn refused(&self, session: &Arc<Session>) {
         let open = &mut *self.lock();
         let address = session.address();
         if let Some(counts) = address.and_then(|address| open.by_address.get_mut(&address)) {
-            // No more of them than there are sessions, but for a few that have ended.
+            // Bounded by the number of sessions, apart from a few that have ended.
             if counts.refused.len() > counts.all {
                 counts.refused.retain(|session| session.strong_count() > 0);
             }
@@ -235,20 +235,20 @@ impl Sessions {
         if let Some(address) = address
             && let Some(counts) = open.by_address.get_mut(&address)
         {
-            // It has joined none, since nobody holds it.
+            // It has joined none, since every member owns the session.
             counts.unjoined -= 1;
             counts.all -= 1;
             if counts.all == 0 {
                 open.by_address.remove(&address);
             }
         }
-        // Between two sweeps many may come and go.
+        // Many sessions may begin and end between two sweeps.
         if open.all.len() > 2 * open.count + 64 {
             open.all.retain(|session| session.strong_count() > 0);
         }
     }
 
-    /// The session with this id, if there is one.
+    /// The session with this id.
     pub fn find(&self, id: &str) -> Option<Arc<Session>> {
         self.lock().by_id.get(id).and_then(Weak::upgrade)
     }
@@ -259,14 +259,14 @@ impl Sessions {
         open.all.iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// Pings those that it is time for, and closes those that are dead or have joined no namespace for too long. Called
+    /// Pings the sessions whose ping is due, and closes those that are dead or have joined no namespace in time. Called
     /// every [`HeartbeatTimes::tick`].
     pub fn sweep(&self, now: Instant) {
         for session in self.all() {
-            match session.look(now) {
-                Look::Fine => {}
-                Look::PingIsDue(connection) => connection.ping(),
-                Look::Overdue(overdue) => self.close(&session, overdue),
+            match session.check(now) {
+                Check::Fine => {}
+                Check::PingIsDue(connection) => connection.ping(),
+                Check::Overdue(overdue) => self.close(&session, overdue),
             }
         }
     }
@@ -287,12 +287,12 @@ impl Sessions {
         session.close_saying(Closing::Policy(closing));
     }
 
-    /// What keeps a session alive.
+    /// Heartbeat of a session.
     pub fn heartbeat(&self) -> HeartbeatTimes {
         self.limits.heartbeat
     }
 
-    /// Closes those that are polled: they have no connection of their own.
+    /// Closes the polled sessions, which have no connection of their own.
     pub fn close_polled(&self) {
         for session in self.all() {
             if !session.is_on_web_socket() {
@@ -301,12 +301,12 @@ impl Sessions {
         }
     }
 
-    /// How many there are.
+    /// Number of sessions.
     pub fn len(&self) -> usize {
         self.lock().count
     }
 
-    /// Whether there is none.
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -1,4 +1,4 @@
-//! Counting, pinging and closing sessions, on a stopped clock.
+//! Counts, pings and ends of sessions, on a paused clock.
 
 use super::*;
 use crate::transport::Turn;
@@ -27,7 +27,7 @@ fn now() -> Instant {
 }
 
 #[tokio::test]
-async fn session_is_known_as_long_as_it_is_held() {
+async fn session_is_known_as_long_as_it_lives() {
     let sessions = sessions(10, 10);
     let session = sessions.admit(None, None, now()).unwrap();
     assert!(sessions.find("a").is_none());
@@ -38,7 +38,7 @@ async fn session_is_known_as_long_as_it_is_held() {
 }
 
 #[tokio::test]
-async fn sessions_are_counted_in_all_and_per_address() {
+async fn sessions_are_counted_in_total_and_per_address() {
     let sessions = sessions(3, 2);
     let address = |text: &str| Some(text.parse().unwrap());
     let open = |text: &str| sessions.admit(address(text), None, now());

@@ -1,20 +1,20 @@
-//! WebSocket frames (RFC 6455) as a load generator wants them: thousands of sockets, no buffer of their own.
+//! WebSocket frames (RFC 6455) for a load generator: thousands of sockets without a buffer for each.
 //!
-//! A [`Reader`] is fed whatever one read gave and hands on whole texts, and binary messages piece by piece, so that
-//! a clip is checked while it passes and is never put together.
+//! A [`Reader`] receives the bytes of each read and passes on whole texts, and binary messages piece by piece, so that
+//! a clip is checked while it passes and is never assembled.
 //!
-//! **Invariant**: how the stream was cut into reads changes nothing but the number of [`Piece::Binary`] pieces.
+//! **Invariant**: the split of the stream into reads changes nothing but the number of [`Piece::Binary`] pieces.
 
 use thiserror::Error;
 
-/// A text longer than this is no packet that a relay sends, in bytes.
+/// Length in bytes of the longest text packet that a relay sends.
 const MAX_TEXT_BYTES: usize = 1 << 20;
 const CONTROL: u8 = 0x8;
-/// In place of a length: it follows in two bytes, or in eight.
+/// In the field of the length: the length follows in two bytes, or in eight.
 const LENGTH_16: u8 = 126;
 const LENGTH_64: u8 = 127;
 
-/// What the other side sent is no stream of frames.
+/// The other side did not send a stream of frames.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub(crate) enum FrameError {
     /// A masked frame: only clients mask.
@@ -31,7 +31,7 @@ pub(crate) enum FrameError {
     TooLong(u64),
 }
 
-/// What a reader found.
+/// A result of a reader.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Piece<'a> {
     /// A whole text message.
@@ -42,7 +42,7 @@ pub(crate) enum Piece<'a> {
     BinaryEnd,
     /// A WebSocket ping with its payload.
     Ping(&'a [u8]),
-    /// The server says goodbye.
+    /// The server's Close frame.
     Close,
 }
 
@@ -54,9 +54,9 @@ enum Kind {
 
 #[derive(Debug)]
 enum State {
-    /// The header, as far as it has come.
+    /// The received part of the header.
     Header { bytes: [u8; 10], have: usize },
-    /// The payload of a frame with this first byte; `left` is still to come.
+    /// The payload of a frame with this first byte, of which `left` bytes are missing.
     Payload { first: u8, left: u64 },
 }
 
@@ -65,8 +65,8 @@ enum State {
 pub(crate) struct Reader {
     state: State,
     message: Option<Kind>,
-    /// A text or a control payload that is not whole yet.
-    held: Vec<u8>,
+    /// A text or a control payload that is still incomplete.
+    unfinished: Vec<u8>,
     control: Vec<u8>,
 }
 
@@ -81,12 +81,12 @@ impl Reader {
         Self {
             state: START,
             message: None,
-            held: Vec::new(),
+            unfinished: Vec::new(),
             control: Vec::new(),
         }
     }
 
-    /// Takes what one read gave and hands each piece to `found`.
+    /// Parses the bytes of one read and passes each piece to `found`.
     pub(crate) fn feed(
         &mut self,
         mut input: &[u8],
@@ -170,15 +170,15 @@ impl Reader {
         let message_ends = frame_ends && first & 0x80 != 0;
         match self.message {
             Some(Kind::Text) => {
-                if self.held.len() + payload.len() > MAX_TEXT_BYTES {
-                    return Err(FrameError::TooLong(self.held.len() as u64));
+                if self.unfinished.len() + payload.len() > MAX_TEXT_BYTES {
+                    return Err(FrameError::TooLong(self.unfinished.len() as u64));
                 }
-                self.held.extend_from_slice(payload);
+                self.unfinished.extend_from_slice(payload);
                 if message_ends {
                     found(Piece::Text(
-                        std::str::from_utf8(&self.held).map_err(|_| FrameError::NotText)?,
+                        std::str::from_utf8(&self.unfinished).map_err(|_| FrameError::NotText)?,
                     ));
-                    self.held = Vec::new();
+                    self.unfinished = Vec::new();
                 }
             }
             Some(Kind::Binary) => {
@@ -198,7 +198,7 @@ impl Reader {
     }
 }
 
-/// How many bytes the header has of which these are the first ones.
+/// Length of the header that begins with these bytes.
 fn header_length(have: &[u8]) -> usize {
     match have.get(1).map(|byte| byte & 0x7f) {
         Some(LENGTH_16) => 4,
@@ -216,7 +216,7 @@ fn payload_length(header: &[u8]) -> u64 {
     }
 }
 
-/// What a client's frame holds.
+/// Type of a client's frame.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Opcode {
     /// A text.

@@ -57,7 +57,7 @@ fn message() -> impl Strategy<Value = Message> {
 
 proptest! {
     #[test]
-    fn any_split_of_the_stream_gives_the_same_messages(
+    fn messages_are_independent_of_the_split(
         messages in prop::collection::vec(message(), 0..8),
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..12),
     ) {
@@ -75,13 +75,13 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_make_the_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn reader_survives_arbitrary_bytes(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         let _ = decode(&[&bytes]);
     }
 }
 
 #[test]
-fn a_message_in_fragments_with_a_ping_between_is_one_message() {
+fn fragments_around_a_ping_are_one_message() {
     let mut stream = Vec::new();
     server_frame(&mut stream, 0x02, b"one ");
     server_frame(&mut stream, 0x89, b"ping");
@@ -96,14 +96,14 @@ fn a_message_in_fragments_with_a_ping_between_is_one_message() {
 }
 
 #[test]
-fn a_masked_frame_is_refused() {
+fn masked_frame_is_refused() {
     let mut stream = Vec::new();
     write(&mut stream, Opcode::Text, b"x", [1, 2, 3, 4]);
     assert_eq!(decode(&[&stream]), Err(FrameError::Masked));
 }
 
 #[test]
-fn a_client_frame_is_masked_with_its_key() {
+fn client_frame_is_masked_with_its_key() {
     let mut frame = Vec::new();
     write(&mut frame, Opcode::Text, b"abcde", [1, 2, 3, 4]);
     assert_eq!(
