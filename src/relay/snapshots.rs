@@ -26,15 +26,15 @@ pub struct Snapshot {
 }
 
 impl Relay {
-    /// Snapshots of all started livestreams whose streamer was last on this node.
+    /// Snapshots of all livestreams that have been on air and whose streamer was last on this node.
     pub fn snapshot(&self) -> Vec<Snapshot> {
         let of = |(id, found): (LivestreamId, Arc<Mutex<ActiveLivestream>>)| {
             let active = lock(&found);
-            let started = active.livestream.is_started();
+            let on_air = active.livestream.is_started() && active.livestream.has_aired();
             let (streamer, next_sequence) = active
                 .livestream
                 .streamer_and_next_sequence()
-                .filter(|_| started)?;
+                .filter(|_| on_air)?;
             Some(Snapshot {
                 livestream: id,
                 streamer: streamer.clone(),

@@ -20,9 +20,7 @@ impl Sockets {
             streamer.and_then(|id| Some((id, self.find(Role::Streamer, id)?)))
         {
             let message = StateMessage::new(State::Ended, 0);
-            if let Err(error) = socket.emit(wire::STATE, &message) {
-                tracing::debug!(%error, "streamer disconnected without a `state` message: its buffer is full");
-            }
+            self.emit(&socket, wire::STATE, &message);
             self.disconnect(Role::Streamer, id);
         }
         self.conclude(ended).await;
