@@ -1,8 +1,8 @@
-//! Everything that can be built and checked without a network: what `check-config` does, what `serve` begins with, and
-//! what a reload does before anything of it is taken up.
+//! Everything that is built and checked without a network: all of `check-config`, and the first step of `serve` and
+//! of a reload.
 //!
-//! **Invariant**: `serve` refuses a configuration that `check-config` refuses. What is only absent (a credential at a
-//! build, a key file of another machine) `check-config` names, and `serve` refuses.
+//! **Invariant**: `serve` refuses every configuration that `check-config` refuses. If a value is only absent (a
+//! credential at build time, a key file of another machine), `check-config` reports it and `serve` refuses it.
 
 use crate::cluster::Cluster;
 use crate::config::{Config, LookupPolicy, Problems, Sources};
@@ -22,7 +22,7 @@ pub struct Preflight {
 }
 
 impl Preflight {
-    /// Loads the configuration and builds from it. An error names all that is wrong, not only the first of it.
+    /// Loads the configuration and builds from it. An error lists every problem, not only the first.
     pub fn load(sources: &Sources, emulators: Emulators) -> Result<Self, GoogleError> {
         let (config, problems) = Config::read(sources);
         Self::build(config, problems, emulators)
@@ -63,11 +63,11 @@ impl Preflight {
         &self.config
     }
 
-    /// What an operator should know, though it may be meant so.
+    /// Notes for the operator: settings that may be intended, but have consequences.
     pub fn notes(&self) -> Vec<String> {
         let mut notes: Vec<String> = self
             .credentials
-            .left_to_metadata(&self.emulators)
+            .needs_from_metadata(&self.emulators)
             .into_iter()
             .collect();
         if self.api_key.is_none() && self.config.identity.lookup != LookupPolicy::Off {

@@ -1,36 +1,36 @@
-//! Which clips of another node are passed on: each once, in order. Pure.
+//! The order in which clips of another node are passed on: each once, in order. Pure.
 //!
-//! Clips are ordered by epoch, then sequence. Within an epoch sequences go on without a gap; so what is missing is seen,
-//! and fetched from the history. With a new epoch that is due in any case: another livestream may have begun.
+//! Clips are ordered by epoch, then sequence. Within an epoch the sequences have no gap, so a missing clip is detected
+//! and fetched from the history. A new epoch always requires the history: another livestream may have begun.
 //!
-//! **Invariant**: what is taken is later than all that was taken before, whatever came, how often and in which order.
+//! **Invariant**: each taken clip is later than every clip taken before, for any order and repetition of messages.
 
-/// What to do with a clip.
+/// The verdict on a clip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is the next one: take it.
+    /// It is the next clip: take it.
     Next,
-    /// Some before it have not come: the history comes first.
+    /// Earlier clips are missing: read the history first.
     Gap,
-    /// It came before, or one after it did.
+    /// It, or a later clip, was already taken.
     Duplicate,
     /// Its owner has been replaced.
     Stale,
 }
 
-/// How far a livestream has been followed.
+/// The progress in one livestream.
 #[derive(Debug, Default)]
 pub struct Follower {
     last: Option<Position>,
-    /// What the record said when the whole history had been fetched.
+    /// The record's position when the whole history had been fetched.
     caught_up: Option<Position>,
 }
 
-/// A clip's place: its epoch and its sequence.
+/// The epoch and sequence of a clip.
 pub type Position = (u64, u64);
 
 impl Follower {
-    /// Goes on after this place; none: from the next clip that comes.
+    /// Continues after `last`; none: with the next clip that arrives.
     pub fn restart(&mut self, last: Option<Position>) {
         *self = Self {
             last,
@@ -38,12 +38,12 @@ impl Follower {
         };
     }
 
-    /// The place of the latest clip that was taken.
+    /// The position of the latest clip taken.
     pub fn last(&self) -> Option<Position> {
         self.last
     }
 
-    /// What to do with the clip at this place.
+    /// The verdict on the clip at this position.
     pub fn judge(&self, (epoch, sequence): Position) -> Verdict {
         match self.last {
             None => Verdict::Next,
@@ -54,24 +54,24 @@ impl Follower {
         }
     }
 
-    /// Takes the clip at this place, if it is later than all before; how many before it are missed for good.
-    pub fn take(&mut self, place: Position) -> Option<u64> {
+    /// Takes the clip if it is later than all before; returns how many clips before it are lost.
+    pub fn take(&mut self, position: Position) -> Option<u64> {
         let missed = match self.last {
-            Some(last) if place <= last => return None,
-            Some((_, last)) => place.1.saturating_sub(last + 1),
+            Some(last) if position <= last => return None,
+            Some((_, last)) => position.1.saturating_sub(last + 1),
             None => 0,
         };
-        self.last = Some(place);
+        self.last = Some(position);
         Some(missed)
     }
 
-    /// Whether Redis may have clips that have not come; `record` is the record's epoch and latest sequence.
+    /// Whether Redis may have clips that did not arrive; `record` is the record's epoch and latest sequence.
     pub fn is_behind(&self, record: Position) -> bool {
-        // Without a clip there is none to miss.
+        // Without a clip none can be missing.
         record.1 > 0 && Some(record) > self.last && Some(record) != self.caught_up
     }
 
-    /// The whole history was fetched after the record said so.
+    /// Records that the whole history was fetched after the record said so.
     pub fn caught_up(&mut self, record: Position) {
         self.caught_up = Some(record);
     }
@@ -83,20 +83,20 @@ mod tests {
 
     use super::*;
 
-    /// What owners publish: epochs rise, sequences go on, or begin again with another livestream.
+    /// The clips of random owners: epochs rise; sequences continue, or restart with another livestream.
     fn history() -> impl Strategy<Value = Vec<Position>> {
         prop::collection::vec((1..6_u64, any::<bool>()), 1..6).prop_map(|spans| {
-            let (mut places, mut sequence) = (Vec::new(), 0);
-            for (epoch, (clips, anew)) in (1..).zip(spans) {
-                if anew {
+            let (mut positions, mut sequence) = (Vec::new(), 0);
+            for (epoch, (clips, restarts)) in (1..).zip(spans) {
+                if restarts {
                     sequence = 0;
                 }
                 for _ in 0..clips {
                     sequence += 1;
-                    places.push((epoch, sequence));
+                    positions.push((epoch, sequence));
                 }
             }
-            places
+            positions
         })
     }
 
@@ -108,12 +108,12 @@ mod tests {
             let mut follower = Follower::default();
             let mut taken = Vec::new();
             for pick in picks {
-                let place = *pick.get(&history);
-                if matches!(follower.judge(place), Verdict::Next | Verdict::Gap) {
-                    prop_assert!(follower.take(place).is_some());
-                    taken.push(place);
+                let position = *pick.get(&history);
+                if matches!(follower.judge(position), Verdict::Next | Verdict::Gap) {
+                    prop_assert!(follower.take(position).is_some());
+                    taken.push(position);
                 } else {
-                    prop_assert_eq!(follower.take(place), None);
+                    prop_assert_eq!(follower.take(position), None);
                 }
             }
             prop_assert!(taken.windows(2).all(|pair| pair[0] < pair[1]), "{:?}", taken);
@@ -125,23 +125,23 @@ mod tests {
         ) {
             let mut follower = Follower::default();
             let mut taken = Vec::new();
-            for (at, place) in history.iter().enumerate() {
-                // The first comes: before it there is nothing to go by.
+            for (at, position) in history.iter().enumerate() {
+                // The first clip arrives: no clip before it is known.
                 if at > 0 && lost[at % lost.len()] {
                     continue;
                 }
-                if follower.judge(*place) == Verdict::Gap {
-                    for kept in &history[..at] {
-                        taken.extend(follower.take(*kept).map(|_| *kept));
+                if follower.judge(*position) == Verdict::Gap {
+                    for clip in &history[..at] {
+                        taken.extend(follower.take(*clip).map(|_| *clip));
                     }
                 }
-                taken.extend(follower.take(*place).map(|_| *place));
+                taken.extend(follower.take(*position).map(|_| *position));
             }
-            // A loss after the last that came is seen by the next heartbeat.
+            // The next heartbeat detects a loss after the last arrival.
             let latest = *history.last().expect("not empty");
             if follower.is_behind(latest) {
-                for kept in &history {
-                    taken.extend(follower.take(*kept).map(|_| *kept));
+                for clip in &history {
+                    taken.extend(follower.take(*clip).map(|_| *clip));
                 }
             }
             prop_assert_eq!(taken, history);

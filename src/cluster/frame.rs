@@ -1,4 +1,4 @@
-//! What goes over a channel: a clip with its place in the livestream, or that the record has changed.
+//! The messages of a channel: a clip with its position in the livestream, or a change of the record.
 //!
 //! ```text
 //! version 1 │ kind 1 │ epoch 8 │ sequence 8 │ length of the node's name 1 │ the name │ the clip's own bytes
@@ -19,12 +19,12 @@ const CHANGED_KIND: u8 = 2;
 /// Version, kind, epoch, sequence, length of the name.
 const FIXED: usize = 1 + 1 + 8 + 8 + 1;
 
-/// A clip as another node had it from its streamer.
+/// A clip that another node received from its streamer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RemoteClip {
-    /// The epoch in which it was published.
+    /// The epoch of its publication.
     pub epoch: u64,
-    /// Its place in the livestream.
+    /// Its number in the livestream.
     pub sequence: u64,
     /// The node that published it.
     pub node: String,
@@ -32,7 +32,7 @@ pub struct RemoteClip {
     pub bytes: Bytes,
 }
 
-/// What came over a channel.
+/// A message of a channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
     /// A clip.
@@ -41,7 +41,7 @@ pub enum Message {
     Changed,
 }
 
-/// A clip as a message. `node` has at most 255 bytes: a longer name is cut.
+/// Encodes a clip. `node` has at most 255 bytes: a longer name is cut.
 pub(super) fn encode((epoch, sequence): Position, node: &str, clip: &[u8]) -> Bytes {
     let name = &node.as_bytes()[..node.len().min(255)];
     let mut message = BytesMut::with_capacity(FIXED + name.len() + clip.len());
@@ -56,10 +56,10 @@ pub(super) fn encode((epoch, sequence): Position, node: &str, clip: &[u8]) -> By
     message.freeze()
 }
 
-/// The message that a record has changed.
+/// The message that the record has changed.
 pub(super) const CHANGED: [u8; 2] = [VERSION, CHANGED_KIND];
 
-/// Reads a message; none if it is not one of ours.
+/// Decodes a message; none if it is not one of ours.
 pub fn decode(mut bytes: Bytes) -> Option<Message> {
     if bytes.len() < 2 || bytes.get_u8() != VERSION {
         return None;

@@ -1,7 +1,7 @@
-//! What the relay and a [`super::livestream_task::LivestreamTask`] share: the clips that wait to be published.
+//! The state shared by the relay and a [`super::livestream_task::LivestreamTask`]: the clips queued for publication.
 //!
-//! **Invariant**: the queue is bounded in clips, in bytes and in time; the oldest clip goes first, counted. Every ticket is
-//! answered, in the order of the clips.
+//! **Invariant**: the queue is bounded in clips, in bytes and in time. The oldest clip is dropped first, and counted.
+//! Every ticket is answered, in the order of the clips.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use tokio::time::Instant;
 
 use super::metrics::Metrics;
 
-/// Why a clip was not published.
+/// The reason why a clip was not published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unpublished {
-    /// Redis did not take it in time. Nobody knows whether it was published.
+    /// Redis did not confirm it in time. It may have been published.
     #[error("Redis did not take the clip in time")]
     Away,
     /// Another node is the livestream's owner.
@@ -26,23 +26,23 @@ pub enum Unpublished {
     Superseded,
 }
 
-/// Tells the clip's sequence once every node has it or can have it.
+/// Receives the clip's sequence when every node has it or can fetch it.
 pub type Ticket = oneshot::Receiver<Result<u64, Unpublished>>;
 
-/// Asks for a livestream; answered once its streamer may be let in.
+/// A request for a livestream; answered when its streamer may be admitted.
 pub(super) type Request = oneshot::Sender<()>;
 
-/// Streamers that may wait for one livestream at a time.
+/// The most streamers that wait for one livestream.
 const REQUESTS: usize = 16;
 
-/// What may wait for Redis.
+/// The limits of the queue.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LinkBounds {
     pub(super) clips: usize,
     pub(super) bytes: usize,
 }
 
-/// A clip that waits.
+/// A queued clip.
 pub(super) struct Waiting {
     pub(super) clip: Bytes,
     since: Instant,
@@ -52,12 +52,12 @@ pub(super) struct Waiting {
 impl Waiting {
     pub(super) fn answer(&mut self, answer: Result<u64, Unpublished>) {
         if let Some(ticket) = self.ticket.take() {
-            // The streamer may be gone: then nobody waits for the answer.
+            // The streamer may be gone: then no task waits for the answer.
             ticket.send(answer).ok();
         }
     }
 
-    /// Whether it has waited too long for an answer; true once.
+    /// Whether it has waited for longer than `limit` and is still unanswered.
     pub(super) fn is_overdue(&self, limit: Duration) -> bool {
         self.ticket.is_some() && self.since.elapsed() >= limit
     }
@@ -69,11 +69,11 @@ pub struct Link {
     metrics: Metrics,
     /// A lock: the relay pushes while the task takes.
     state: Mutex<State>,
-    /// Something is to be done.
+    /// Notified when there is work.
     work: Notify,
-    /// The record has changed.
+    /// Notified when the record has changed.
     changed: Notify,
-    /// For the metrics: whether this node is the owner, and how many listen on other nodes.
+    /// For the metrics: whether this node is the owner, and the number of listeners on other nodes.
     owner: AtomicBool,
     remote_listeners: AtomicUsize,
     requests: mpsc::Sender<Request>,
@@ -85,12 +85,12 @@ struct State {
     bytes: usize,
     /// The streamer has ended the livestream, or it never went on air.
     ended: bool,
-    /// The sequence at which the first of several listeners joined: every later clip is due to it.
+    /// The lowest sequence at which a listener joined: every later clip must be delivered to it.
     joined_at: Option<u64>,
 }
 
 impl Link {
-    /// A link, and where its task gets requests for the livestream.
+    /// A link, and the receiver of its requests.
     pub(super) fn new(
         bounds: LinkBounds,
         metrics: Metrics,
@@ -113,8 +113,8 @@ impl Link {
         self.state.lock()
     }
 
-    /// Makes this node the livestream's owner, or lets a streamer in unconfirmed while Redis is away. None if too many
-    /// want it at once.
+    /// Makes this node the livestream's owner, or admits a streamer unconfirmed while Redis is away. None if too many
+    /// streamers request it at once.
     pub async fn acquire(&self) -> Option<()> {
         let (reply, granted) = oneshot::channel();
         self.requests.try_send(reply).ok()?;
@@ -149,7 +149,7 @@ impl Link {
         }
     }
 
-    /// Lets go of what has waited for longer than `limit`.
+    /// Drops clips queued for longer than `limit`.
     pub(super) fn drop_overdue(&self, limit: Duration) {
         let mut state = self.lock();
         while state.clips.front().is_some_and(|it| it.is_overdue(limit)) {
@@ -157,12 +157,12 @@ impl Link {
         }
     }
 
-    /// The livestream's standing here has changed: its streamer is gone, or it went on air.
+    /// Wakes the task: the streamer is gone, or the livestream went on air.
     pub fn wake(&self) {
         self.work.notify_one();
     }
 
-    /// The livestream is over; clips that wait are still published.
+    /// Ends the livestream; queued clips are still published.
     pub fn end(&self) {
         self.lock().ended = true;
         self.work.notify_one();
@@ -178,7 +178,7 @@ impl Link {
         self.lock().joined_at.take()
     }
 
-    /// The record is to be read at once.
+    /// Requests a read of the record.
     pub fn look(&self) {
         self.changed.notify_one();
     }
@@ -191,7 +191,7 @@ impl Link {
         self.owner.store(owner, Ordering::Relaxed);
     }
 
-    /// Whether this node is the owner, or has not said yet that it no longer is.
+    /// Whether this node is the owner, or has not yet reported that it no longer is.
     pub(super) fn is_owner(&self) -> bool {
         self.owner.load(Ordering::Relaxed)
     }
@@ -219,7 +219,7 @@ impl Link {
         Some(clip)
     }
 
-    /// Refuses every clip that waits.
+    /// Refuses every queued clip.
     pub(super) fn refuse_all(&self, why: Unpublished) {
         let mut state = self.lock();
         let refused = std::mem::take(&mut state.clips);
@@ -231,7 +231,7 @@ impl Link {
         }
     }
 
-    /// Whether the livestream was ended; the task is told once.
+    /// Whether the livestream was ended since the latest call.
     pub(super) fn take_ended(&self) -> bool {
         std::mem::take(&mut self.lock().ended)
     }
@@ -258,19 +258,19 @@ mod tests {
                 .iter()
                 .map(|size| link.publish(vec![0; *size].into()))
                 .collect();
-            let mut kept = Vec::new();
+            let mut taken = Vec::new();
             while let Some(mut waiting) = link.take() {
-                kept.push(waiting.clip.len());
-                waiting.answer(Ok(kept.len() as u64));
+                taken.push(waiting.clip.len());
+                waiting.answer(Ok(taken.len() as u64));
             }
-            prop_assert!(kept.len() <= clips);
-            prop_assert!(kept.len() == 1 || kept.iter().sum::<usize>() <= bytes);
-            prop_assert_eq!(&kept[..], &sizes[sizes.len() - kept.len()..]);
-            let dropped = sizes.len() - kept.len();
+            prop_assert!(taken.len() <= clips);
+            prop_assert!(taken.len() == 1 || taken.iter().sum::<usize>() <= bytes);
+            prop_assert_eq!(&taken[..], &sizes[sizes.len() - taken.len()..]);
+            let dropped = sizes.len() - taken.len();
             for (at, mut ticket) in tickets.into_iter().enumerate() {
                 let expected = match at.checked_sub(dropped) {
                     None => Err(Unpublished::Away),
-                    Some(place) => Ok(place as u64 + 1),
+                    Some(index) => Ok(index as u64 + 1),
                 };
                 prop_assert_eq!(ticket.try_recv(), Ok(expected));
             }
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn every_ticket_is_answered_when_the_owner_changes() {
+    fn change_of_owner_answers_every_ticket() {
         let link = link(8, 100);
         let mut ticket = link.publish(Bytes::from_static(b"clip"));
         link.refuse_all(Unpublished::Superseded);

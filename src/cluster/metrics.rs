@@ -6,7 +6,7 @@ use prometheus::{
 
 use crate::metrics::preset;
 
-/// Every reason for which a clip is not passed on.
+/// Every reason why a clip is not passed on.
 const DROPS: &[&str] = &[
     "queue_full",
     "redis_away",
@@ -17,32 +17,32 @@ const DROPS: &[&str] = &[
     "stale_epoch",
 ];
 
-/// Cheap to clone.
+/// The metrics; cheap to clone.
 #[derive(Clone)]
 pub(super) struct Metrics {
     /// 1 while Redis answers.
     pub(super) up: IntGauge,
-    /// Nodes that were heard of lately.
+    /// Live nodes.
     pub(super) nodes: IntGauge,
-    /// Livestreams by what this node is to them.
+    /// Livestreams by the role of this node.
     pub(super) livestreams: IntGaugeVec,
     /// Listeners of this node's livestreams on other nodes.
     pub(super) remote_listeners: IntGauge,
-    /// Clips that other nodes can have.
+    /// Clips published to Redis.
     pub(super) published: IntCounter,
-    /// Clips that came from other nodes.
+    /// Clips received from other nodes.
     pub(super) received: IntCounter,
-    /// Clips of these that had to be fetched.
+    /// Clips of those that had to be fetched.
     pub(super) fetched: IntCounter,
-    /// Clips that were published again, for Redis had lost them.
+    /// Clips published again after Redis had lost them.
     pub(super) republished: IntCounter,
-    /// Clips that were not handed on, by reason.
+    /// Clips not passed on, by reason.
     pub(super) dropped: IntCounterVec,
-    /// Leases that ran out since Redis was away.
+    /// Leases that ran out while Redis was away.
     pub(super) leases_lost: IntCounter,
-    /// How long commands took, in seconds.
+    /// Duration of commands, in seconds.
     pub(super) commands: Histogram,
-    /// Commands that failed, by reason.
+    /// Failed commands, by reason.
     pub(super) failures: IntCounterVec,
 }
 

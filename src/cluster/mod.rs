@@ -1,10 +1,10 @@
-//! Many nodes, one livestream: its listeners on every node, its streamer on one.
+//! Several nodes share a livestream: its listeners are on every node, its streamer on one.
 //!
-//! Nodes share a Redis or Valkey. Each livestream has a *record* there ([`records`]): which node is its owner, in which
-//! *epoch*, and how it is going. A clip goes from the owner to one channel per livestream, which a node subscribes to with
-//! its first listener; Redis keeps the latest clips, the *history*, from which a node fetches what it missed. At every
-//! *heartbeat* (a second) each node compares each of its livestreams with the record; everything else is a short cut.
-//! What follows from that is decided by [`crate::broadcast::ownership`].
+//! Nodes share a Redis or Valkey. Each livestream has a *record* there ([`records`]): its owner, its *epoch*, and its
+//! phase. A clip goes from the owner to one channel per livestream; a node subscribes to the channel with its first
+//! listener. Redis stores the latest clips, the *history*, and a node fetches missed clips from it. At every
+//! *heartbeat* (a second) each node compares each of its livestreams with the record; every other message is only a
+//! short cut. [`crate::broadcast::ownership`] decides what follows from a record.
 //!
 //! ```text
 //! relay ─▶ Link ─▶ LivestreamTask ─▶ Records ─▶ Redis
@@ -12,11 +12,11 @@
 //!   └──── Node ◀─────┘  └────── channel ◀────────┘
 //! ```
 //!
-//! **Invariant**: of two nodes that think they own a livestream, only the one with the newer epoch can publish, and the
-//! other learns of it with its next command. Local listeners never wait for Redis. Without `cluster.url` nothing of this
-//! runs.
+//! **Invariant**: of two nodes that both consider themselves owner of a livestream, only the one with the newer epoch
+//! can publish, and the other one learns this with its next command. Local listeners never wait for Redis. Without
+//! `cluster.url` nothing of this runs.
 
-/// A script of these pieces in `scripts/`, one after the other.
+/// A script of these files in `scripts/`, concatenated.
 macro_rules! script {
     ($($piece:literal),+) => {
         Script::new(concat!($(include_str!(concat!("scripts/", $piece, ".lua"))),+))
@@ -61,61 +61,61 @@ pub use link::{Link, Ticket, Unpublished};
 pub use records::Phase;
 pub use returns::ReturnKey;
 
-/// How a livestream stands on this node.
+/// The state of a livestream on this node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    /// Its streamer is not here.
+    /// Its streamer is not connected here.
     Elsewhere,
-    /// Its streamer is here, and has been told so or not.
+    /// Its streamer is connected here.
     Live {
-        /// Whether it has been told.
+        /// Whether its streamer has been admitted.
         aired: bool,
     },
-    /// Its streamer was here and is awaited.
+    /// Its streamer was connected here, and its grace period runs.
     Grace,
 }
 
-/// What a heartbeat told of a livestream.
+/// The result of a heartbeat for the relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RemoteStatus {
-    /// How it is going, unless a streamer here decides that.
+    /// The phase in the record, unless a streamer here decides it.
     pub phase: Option<Phase>,
-    /// How many listen on other nodes.
+    /// The number of listeners on other nodes.
     pub elsewhere: usize,
 }
 
-/// How a livestream was going when its record was read.
+/// The state of a livestream in its record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecordSummary {
-    /// How it was going.
+    /// Its phase.
     pub phase: Phase,
     /// The sequence of its latest clip.
     pub sequence: u64,
 }
 
-/// What the cluster asks of its node, and tells it. Nothing here may wait.
+/// The cluster's requests and notifications to its node. No method may wait.
 pub trait Node: Send + Sync + 'static {
-    /// How a livestream stands here.
+    /// The state of a livestream on this node.
     fn standing(&self, id: &LivestreamId) -> Standing;
-    /// How many listen here.
+    /// The number of its listeners on this node.
     fn listeners(&self, id: &LivestreamId) -> usize;
-    /// The next clip of a livestream whose streamer is elsewhere.
+    /// Passes on the next clip of a livestream with a streamer on another node.
     fn clip(&self, id: &LivestreamId, clip: Bytes);
-    /// How a livestream is going.
+    /// Passes on the result of a heartbeat.
     fn seen(&self, id: &LivestreamId, seen: RemoteStatus);
-    /// Another node owns the livestream: the streamer here has been replaced.
+    /// Another node owns the livestream: disconnects the streamer here.
     fn superseded(&self, id: &LivestreamId);
-    /// Another node has a streamer, too, and nobody knows which is newer: the one here is to connect again.
+    /// Another node has a streamer too, and it is unknown which is newer: makes the one here connect again.
     fn come_again(&self, id: &LivestreamId);
-    /// The livestream is over, and this node clears its flag.
+    /// The livestream is over: clears its flag.
     fn over(&self, id: &LivestreamId);
-    /// The livestream is live here: another node may have cleared its flag since it was set.
+    /// The livestream is live here: sets its flag again, since another node may have cleared it.
     fn still_live(&self, id: &LivestreamId);
-    /// Forgets a livestream that nobody here has to do with. False if somebody has come.
+    /// Forgets a livestream that no client on this node uses. False if a client uses it.
     fn release(&self, id: &LivestreamId) -> bool;
 }
 
-/// Redis cannot be asked now.
+/// Redis is not available now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("Redis cannot be asked now")]
 pub struct Away;
@@ -133,23 +133,23 @@ struct Inner {
     lease: Duration,
     heartbeat: Duration,
     linger: Duration,
-    /// Clips of the history that a joining listener gets.
+    /// Clips of the history for a listener that joins.
     joiners_clips: usize,
     history_clips: usize,
     history_bytes: usize,
-    /// Clips that may be on their way from or to the history, over all livestreams.
+    /// Clips in transfer from or to the history, over all livestreams.
     bulk: Semaphore,
     bulk_clips: usize,
     // A lock: taken when a livestream comes or goes.
     links: Mutex<HashMap<LivestreamId, Arc<Link>>>,
-    /// Set once: this node stops, and no longer says that it is there.
+    /// Set once: this node stops, and is no longer in the registry.
     leaving: AtomicBool,
     // Set once, when it starts.
     node: OnceLock<Arc<dyn Node>>,
 }
 
 impl Cluster {
-    /// The cluster that is configured, if one is.
+    /// The configured cluster, if any.
     pub fn new(config: &Config, registry: &Registry) -> Result<Option<Self>, ConfigError> {
         let Some(url) = &config.cluster.url else {
             return Ok(None);
@@ -165,7 +165,7 @@ impl Cluster {
                 .into_owned()
         };
         let name = config.cluster.node.clone().unwrap_or_else(host);
-        // Unlike any other process's, also of this node's next.
+        // Unique among all processes, including later ones of this node.
         let node = format!("{name}-{:08x}", rand::random::<u32>());
         let redis = Arc::new(redis);
         let bulk_clips = (config.cluster.fetch_bytes / config.upload.max_clip_bytes).max(PIECE);
@@ -192,7 +192,7 @@ impl Cluster {
         }))))
     }
 
-    /// Connects, and works for `node` from now on.
+    /// Connects to Redis, and works for `node` from now on.
     pub fn start(&self, node: Arc<dyn Node>) {
         if self.0.node.set(node).is_err() {
             return;
@@ -202,7 +202,7 @@ impl Cluster {
         tokio::spawn(orphans::run(self.0.clone()));
     }
 
-    /// What ties a livestream of this node to the others; must be called on the runtime, after [`Self::start`].
+    /// The link of a livestream of this node to the cluster; must be called on the runtime, after [`Self::start`].
     pub fn link(&self, id: &LivestreamId) -> Arc<Link> {
         let mut links = self.0.links();
         if let Some(link) = links.get(id) {
@@ -215,7 +215,7 @@ impl Cluster {
         link
     }
 
-    /// How a livestream is going over all nodes.
+    /// The state of a livestream over all nodes.
     pub async fn look(&self, id: &LivestreamId) -> Result<RecordSummary, Away> {
         let keys = self.0.records.keys(id);
         let record = self.0.records.read(&keys).await.map_err(|_| Away)?;
@@ -225,23 +225,23 @@ impl Cluster {
         })
     }
 
-    /// Whether a client may come back on an expired token, for all that Redis knows.
+    /// Whether Redis has the right of a client to come back with an expired token.
     pub async fn may_return(&self, user: &UserId, key: &ReturnKey) -> Result<bool, Away> {
         let returns = &self.0.returns;
         returns.may_return(user, key).await.map_err(|_| Away)
     }
 
-    /// Has Redis remember that these clients may come back; a failure is counted.
+    /// Stores these rights to come back in Redis; a failure is counted.
     pub async fn remember_returns(&self, user: &UserId, keys: &[ReturnKey]) {
         if let Err(error) = self.0.returns.remember(user, keys).await {
-            tracing::debug!(%error, "who may come back cannot be remembered now");
+            tracing::debug!(%error, "rights to come back cannot be stored in Redis now");
         }
     }
 
-    /// Has Redis forget that a client may come back; a failure is counted.
+    /// Removes a right to come back from Redis; a failure is counted.
     pub async fn forget_return(&self, user: &UserId, key: &ReturnKey) {
         if let Err(error) = self.0.returns.forget(user, key).await {
-            tracing::debug!(%error, "who may come back cannot be forgotten now");
+            tracing::debug!(%error, "a right to come back cannot be removed from Redis now");
         }
     }
 
@@ -250,7 +250,7 @@ impl Cluster {
         self.0.records.redis.is_up()
     }
 
-    /// Whether Redis has not answered for as long as the lease: nothing that a streamer sends here reaches other nodes.
+    /// Whether Redis has not answered for a whole lease, so that no clip from here reaches other nodes.
     pub fn is_cut_off(&self) -> bool {
         self.0.records.redis.silence() >= self.0.lease
     }
@@ -261,8 +261,8 @@ impl Cluster {
         while !self.is_up() && generation.changed().await.is_ok() {}
     }
 
-    /// This node stops: once every clip is published, its livestreams are in their grace period. How many nodes are left to
-    /// await their streamers; none if nobody knows. The last node ends what nobody else will.
+    /// Leaves the cluster: waits at most `limit` until every clip is published and the grace periods run. Returns the
+    /// number of remaining nodes, which await the streamers; none if it is unknown. The last node ends all livestreams.
     pub async fn leave(&self, limit: Duration) -> Option<usize> {
         let links: Vec<Arc<Link>> = self.0.links().values().cloned().collect();
         let handed_on = async {
@@ -279,25 +279,25 @@ impl Cluster {
         if left == Some(0)
             && let Err(error) = orphans::end_all(&self.0).await
         {
-            tracing::error!(%error, "flags of other nodes may be left set; a node that starts clears its own");
+            tracing::error!(%error, "flags of other nodes may stay set; each node clears its own at its next start");
         }
         left
     }
 
-    /// How many other nodes are there: they said so lately, and Redis still has their connection.
+    /// The number of other live nodes: recently registered, and still connected to Redis.
     async fn left_after_this(&self) -> Option<usize> {
         let records = &self.0.records;
         let nodes = self.0.registry.sign(&records.node, false).await.ok()?;
         let mut left = 0;
         for node in &nodes {
-            left += records.tell(node, "").await.ok()?.min(1);
+            left += records.notify(node, "").await.ok()?.min(1);
         }
         Some(left)
     }
 }
 
 impl Inner {
-    /// Waits until so many clips may be on their way; none never happens, for the semaphore is never closed.
+    /// Waits for a permit to transfer so many clips; never none, for the semaphore is never closed.
     async fn bulk_permit(&self, clips: usize) -> Option<SemaphorePermit<'_>> {
         let clips = u32::try_from(clips.min(self.bulk_clips)).unwrap_or(u32::MAX);
         self.bulk.acquire_many(clips).await.ok()
@@ -312,10 +312,10 @@ impl Inner {
         self.node.get().map_or(&Nobody, |node| &**node)
     }
 
-    /// Forgets a livestream, unless somebody here has to do with it.
+    /// Forgets a livestream, unless a client on this node uses it.
     fn forget(&self, id: &LivestreamId, channel: &Bytes) -> bool {
         let mut links = self.links();
-        // Under the lock: who comes now finds the livestream here, or makes a new link.
+        // Under the lock: a new client finds the livestream here, or makes a new link.
         if !self.node().release(id) {
             return false;
         }

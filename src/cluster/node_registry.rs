@@ -1,7 +1,7 @@
-//! What all nodes keep together besides the records: which nodes there are, and which livestreams are to be looked at,
-//! and when.
+//! The state of the cluster as a whole, besides the records: the live nodes, and the livestreams to check, each with
+//! the time of its check.
 //!
-//! **Invariant**: times are those of Redis's clock, by scripts: no node's clock matters to another.
+//! **Invariant**: all times are those of Redis's clock, by scripts: a node's own clock affects no other node.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,13 +13,13 @@ use crate::config;
 /// See the module.
 pub(super) struct NodeRegistry {
     redis: Arc<Redis>,
-    /// The key of the nodes, by when they gave a sign last.
+    /// The key of the nodes, by the time of their latest registration.
     nodes: String,
-    /// The key of the livestreams, by when they are to be looked at.
+    /// The key of the livestreams, by the time of their next check.
     due: String,
-    /// After how long a silence a node no longer counts.
+    /// A silent node is no longer live after this time.
     silence: String,
-    /// After how long a livestream is looked at by others, if the node that was told it is due does not.
+    /// Another node checks a livestream after this time if the first node does not.
     retry: String,
     sign: Script,
     enrol: Script,
@@ -43,7 +43,7 @@ impl NodeRegistry {
         }
     }
 
-    /// Says that `node` is there, or that it goes; the nodes that are there then.
+    /// Registers or removes `node`; returns the live nodes.
     pub(super) async fn sign(
         &self,
         node: &str,
@@ -59,7 +59,7 @@ impl NodeRegistry {
             .await
     }
 
-    /// Has one of the nodes look at a livestream after a time.
+    /// Schedules a check of a livestream after a time.
     pub(super) async fn enrol(
         &self,
         id: &LivestreamId,
@@ -76,7 +76,7 @@ impl NodeRegistry {
             .map(drop)
     }
 
-    /// Nobody need look at a livestream any longer, if it was not enrolled since it was due.
+    /// Removes a livestream from the schedule, unless it was enrolled since it was due.
     pub(super) async fn unenrol(&self, id: &LivestreamId, due: u64) -> Result<(), CommandError> {
         let due = due.to_string();
         self.redis
@@ -89,7 +89,7 @@ impl NodeRegistry {
             .map(drop)
     }
 
-    /// Livestreams that are to be looked at by now, at most so many; this node alone is told, others only later.
+    /// At most `most` livestreams that are due now. Only this node gets them; other nodes get them later.
     pub(super) async fn due(&self, most: usize) -> Result<(u64, Vec<LivestreamId>), CommandError> {
         let most = most.to_string();
         let arguments = [most.as_bytes(), self.retry.as_bytes()];
@@ -101,7 +101,7 @@ impl NodeRegistry {
         Ok((later, ids))
     }
 
-    /// Every livestream that is ever to be looked at.
+    /// Every scheduled livestream.
     pub(super) async fn enrolled(&self) -> Result<Vec<LivestreamId>, CommandError> {
         let mut command = redis::cmd("ZRANGE");
         let ids: Vec<String> = self

@@ -1,9 +1,8 @@
-//! What a node does for the cluster as a whole: it says that it is there, hears when a livestream is taken from it, and
-//! ends livestreams whose owner is gone.
+//! The duties of a node for the whole cluster: it registers itself, learns of livestreams that another node has taken
+//! over, and ends livestreams whose owner is gone.
 //!
-//! **Invariant**: a livestream with an owner is due for a look until it was found over; all that is due is looked at at
-//! once. A node that has just found Redis ends nothing for as long as a lease, in which owners that were away renew
-//! theirs.
+//! **Invariant**: a livestream with an owner stays scheduled for a check until it is over. Checks that are due run at
+//! once. A node that has just reached Redis ends nothing for one lease, in which owners that were away renew theirs.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,14 +16,14 @@ use super::client::CommandError;
 use super::records::Expired;
 use crate::broadcast::LivestreamId;
 
-/// Livestreams that one script names.
+/// Livestreams in one script.
 const BATCH: usize = 1000;
-/// Commands on their way at the same time.
+/// Concurrent commands.
 const AT_ONCE: usize = 64;
-/// How much later than the end of its time a livestream is looked at.
+/// The check comes this much later than the end of the livestream's time.
 const MARGIN: Duration = Duration::from_millis(100);
 
-/// For as long as the process lives.
+/// Runs for as long as the process lives.
 pub(super) async fn run(cluster: Arc<Inner>) {
     let redis = cluster.records.redis.clone();
     let channel = cluster.records.channel_of(&cluster.records.node);
@@ -38,7 +37,7 @@ pub(super) async fn run(cluster: Arc<Inner>) {
             Some(id) = inbox.recv() => poke(&cluster, &id),
             Ok(()) = generation.changed() => {
                 connected = Instant::now();
-                // A failure is counted; then others tell this node nothing, and its heartbeats find the same later.
+                // Failures are counted. Heartbeats find later what this subscription misses.
                 drop(redis.subscribe(&channel, true).await);
                 sign(&cluster).await;
             }
@@ -46,14 +45,14 @@ pub(super) async fn run(cluster: Arc<Inner>) {
                 count_links(&cluster);
                 sign(&cluster).await;
                 if connected.elapsed() >= cluster.lease {
-                    look_at_due(&cluster).await;
+                    check_due(&cluster).await;
                 }
             }
         }
     }
 }
 
-/// Says that this node is there, and counts all.
+/// Registers this node, and updates the counts.
 async fn sign(cluster: &Inner) {
     if cluster.leaving.load(Ordering::SeqCst) {
         return;
@@ -87,7 +86,7 @@ fn count_links(cluster: &Inner) {
     cluster.metrics.remote_listeners.set(remote);
 }
 
-/// A livestream was taken from this node: its task compares it at once.
+/// Another node has taken over a livestream: its task compares it at once.
 fn poke(cluster: &Inner, id: &[u8]) {
     let Some(id) = std::str::from_utf8(id).ok().and_then(LivestreamId::new) else {
         return;
@@ -97,8 +96,8 @@ fn poke(cluster: &Inner, id: &[u8]) {
     }
 }
 
-/// Looks at all that is due, and writes down what is over.
-async fn look_at_due(cluster: &Inner) {
+/// Checks every livestream that is due, and ends those whose time is over.
+async fn check_due(cluster: &Inner) {
     loop {
         let Ok((later, due)) = cluster.registry.due(BATCH).await else {
             return;
@@ -111,24 +110,24 @@ async fn look_at_due(cluster: &Inner) {
     }
 }
 
-/// Ends everything that any node left, as the last node.
+/// Ends every livestream, as the last node.
 pub(super) async fn end_all(cluster: &Inner) -> Result<(), CommandError> {
     let left = cluster.registry.enrolled().await?;
     end_those_that_are_over(cluster, left, None).await;
     Ok(())
 }
 
-/// `due`: by when others look at them; none: they are ended whether their time is over or not.
+/// `due`: the time when other nodes check them; none: they are ended even if their time is not over.
 async fn end_those_that_are_over(cluster: &Inner, ids: Vec<LivestreamId>, due: Option<u64>) {
     stream::iter(ids)
         .for_each_concurrent(AT_ONCE, |id| async move {
-            // Where Redis does not answer, it is due again after a lease.
-            drop(look(cluster, &id, due).await);
+            // If Redis does not answer, the check is due again after a lease.
+            drop(check(cluster, &id, due).await);
         })
         .await;
 }
 
-async fn look(cluster: &Inner, id: &LivestreamId, due: Option<u64>) -> Result<(), CommandError> {
+async fn check(cluster: &Inner, id: &LivestreamId, due: Option<u64>) -> Result<(), CommandError> {
     match cluster.records.expire(id, due.is_none()).await? {
         Expired::NotYet(left) => cluster.registry.enrol(id, left + MARGIN).await,
         Expired::Ended | Expired::Missing => {

@@ -1,10 +1,10 @@
-//! What Redis knows of a livestream, and the scripts that change it.
+//! A livestream's state in Redis, and the scripts that change it.
 //!
-//! All keys of a livestream lie in one slot (`{L…}`, the `L` so that no id can empty the braces). The Lua in `scripts/` is
-//! the truth; each script is atomic.
+//! All keys of a livestream are in one slot (`{L…}`, the `L` so that no id can empty the braces). The Lua in `scripts/`
+//! defines the state; each script is atomic.
 //!
-//! **Invariant**: an epoch is given to one node alone and never twice, and only the epoch that is in the record can
-//! publish. A claim is done within the timeout of its command or never.
+//! **Invariant**: each epoch is granted to one node and never again, and only the epoch in the record can publish. A
+//! claim takes effect within the timeout of its command or never.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,21 +19,21 @@ use crate::broadcast::LivestreamId;
 use crate::broadcast::ownership::{Release, Renewal};
 use crate::config::Config;
 
-/// How a livestream is going, over all nodes.
+/// The phase of a livestream, over all nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// Redis knows nothing of it.
+    /// Redis has no record of it.
     Unknown,
     /// On air.
     Live,
-    /// Its streamer is gone, and awaited for so long yet.
+    /// Its streamer is gone; this is left of its grace period.
     Grace(Duration),
     /// Over.
     Ended,
 }
 
 impl Phase {
-    /// On air, or in its grace period.
+    /// Whether it is on air or in its grace period.
     pub fn is_started(self) -> bool {
         matches!(self, Self::Live | Self::Grace(_))
     }
@@ -50,14 +50,14 @@ pub(super) struct Record {
     pub(super) read_at: (u64, Instant),
 }
 
-/// What a heartbeat led to.
+/// The result of a heartbeat.
 pub(super) struct Heartbeat {
     pub(super) record: Record,
     pub(super) remote_listeners: usize,
     pub(super) is_restored: bool,
 }
 
-/// What a claim led to.
+/// The result of a claim.
 pub(super) enum Claimed {
     Granted {
         epoch: u64,
@@ -67,30 +67,30 @@ pub(super) enum Claimed {
     Refused(Record),
 }
 
-/// What a look at a livestream that is due led to.
+/// The result of a check of a livestream that is due.
 pub(super) enum Expired {
     /// It is over, by this call or an earlier one.
     Ended,
     /// There is no record.
     Missing,
-    /// It is to be looked at again after this time.
+    /// It must be checked again after this time.
     NotYet(Duration),
 }
 
-/// A clip for the history: where it belongs, and what goes over the channel.
+/// A clip for the history: its position and its message.
 pub(super) struct Publication<'a> {
-    pub(super) place: Position,
+    pub(super) position: Position,
     pub(super) message: &'a [u8],
-    /// What the history must have reached before.
+    /// The sequence that the history must have reached before.
     pub(super) after: u64,
-    /// It was published before, and Redis lost it: other nodes fetch it if they lack it.
+    /// It was published before and Redis lost it: other nodes fetch it if they miss it.
     pub(super) is_again: bool,
 }
 
 /// See the module.
 pub(super) struct Records {
     pub(super) redis: Arc<Redis>,
-    /// Unlike any other process's.
+    /// Unique among all processes.
     pub(super) node: String,
     prefix: String,
     lease: Duration,
@@ -104,8 +104,8 @@ pub(super) struct Records {
     expire: Script,
 }
 
-/// What scripts return of a record.
-type Told = (u64, u64, String, String, u64, u64);
+/// The fields of a record in a script's answer.
+type RecordFields = (u64, u64, String, String, u64, u64);
 
 /// The keys of one livestream.
 pub(super) struct Keys {
@@ -123,7 +123,7 @@ fn flag(value: bool) -> &'static [u8] {
     if value { b"1" } else { b"0" }
 }
 
-fn record((now, epoch, node, phase, left, sequence): Told) -> Record {
+fn record((now, epoch, node, phase, left, sequence): RecordFields) -> Record {
     let phase = match phase.as_str() {
         "live" => Phase::Live,
         "grace" | "expired" => Phase::Grace(Duration::from_millis(left)),
@@ -168,7 +168,7 @@ impl Records {
         }
     }
 
-    /// The keys that scripts share which change a record and say so.
+    /// The keys of every script that changes a record and publishes the change.
     fn written(keys: &Keys) -> [&[u8]; 3] {
         [
             keys.record.as_bytes(),
@@ -177,7 +177,7 @@ impl Records {
         ]
     }
 
-    /// Makes this node the owner, if `seen` is still the newest record. `sequence` is what this node knows itself.
+    /// Makes this node the owner if `seen` is still the newest record. `sequence` is the latest one known to this node.
     pub(super) async fn claim(
         &self,
         keys: &Keys,
@@ -185,11 +185,11 @@ impl Records {
         sequence: u64,
         is_fresh: bool,
     ) -> Result<Claimed, CommandError> {
-        // By Redis's own clock: later than this, the answer is no longer waited for, and the claim must do nothing.
+        // By Redis's own clock: later than this the caller no longer waits, so the claim must have no effect.
         let (then, read) = seen.read_at;
         let passed = u64::try_from((read.elapsed() + self.redis.timeout).as_millis());
         let deadline = then.saturating_add(passed.unwrap_or(u64::MAX));
-        let (epoch, sequence, before): (u64, u64, Told) = self
+        let (epoch, sequence, before): (u64, u64, RecordFields) = self
             .redis
             .run_script(
                 &self.claim,
@@ -219,7 +219,7 @@ impl Records {
         })
     }
 
-    /// Reads a record, says how many listen here, and renews the lease of what it owns.
+    /// Reads a record, reports the number of listeners here, and renews the lease if this node is the owner.
     pub(super) async fn heartbeat(
         &self,
         keys: &Keys,
@@ -240,10 +240,11 @@ impl Records {
         listeners: &str,
         renewal: Option<Renewal>,
     ) -> Result<Heartbeat, CommandError> {
-        let held = renewal.map(|renewal| renewal.held);
-        let (epoch, sequence) = held.map_or((0, 0), |held| (held.epoch, held.sequence));
+        let progress = renewal.map(|renewal| renewal.progress);
+        let (epoch, sequence) =
+            progress.map_or((0, 0), |progress| (progress.epoch, progress.sequence));
         let may_restore = renewal.is_some_and(|renewal| renewal.may_restore);
-        let (told, remote_listeners, is_restored): (Told, usize, String) = self
+        let (fields, remote_listeners, is_restored): (RecordFields, usize, String) = self
             .redis
             .run_script(
                 &self.heartbeat_script,
@@ -265,14 +266,14 @@ impl Records {
             )
             .await?;
         Ok(Heartbeat {
-            record: record(told),
+            record: record(fields),
             remote_listeners,
             is_restored: is_restored == "1",
         })
     }
 
-    /// Hands a clip to every node that wants it, and adds it to the history; the record then. At most `most` clips are
-    /// kept.
+    /// Publishes a clip to the subscribed nodes and adds it to the history of at most `most` clips; returns the record
+    /// afterwards.
     pub(super) async fn publish(
         &self,
         keys: &Keys,
@@ -285,7 +286,7 @@ impl Records {
         } else {
             self.redis.publish_command()
         };
-        let (placed_in, sequence) = clip.place;
+        let (placed_in, sequence) = clip.position;
         let (epoch, sequence, after) = (
             epoch.to_string(),
             sequence.to_string(),
@@ -306,7 +307,7 @@ impl Records {
                 placed_in.as_bytes(),
             ],
         );
-        let told = if clip.is_again {
+        let fields = if clip.is_again {
             self.redis
                 .run_bulk_script(&self.publish, &keys, &arguments)
                 .await
@@ -315,10 +316,10 @@ impl Records {
                 .run_script(&self.publish, &keys, &arguments)
                 .await
         };
-        told.map(record)
+        fields.map(record)
     }
 
-    /// The livestream has no streamer under this epoch any longer.
+    /// Ends the epoch: the livestream has no streamer under it any longer.
     pub(super) async fn release(
         &self,
         keys: &Keys,
@@ -326,7 +327,7 @@ impl Records {
         is_ended: bool,
     ) -> Result<Release, CommandError> {
         let phase: &[u8] = if is_ended { b"ended" } else { b"grace" };
-        let word: String = self
+        let outcome: String = self
             .redis
             .run_script(
                 &self.release,
@@ -339,14 +340,14 @@ impl Records {
                 ],
             )
             .await?;
-        Ok(match word.as_str() {
+        Ok(match outcome.as_str() {
             "done" => Release::Done,
             "missing" => Release::Missing,
             _ => Release::Stale,
         })
     }
 
-    /// Ends a livestream whose time is over; `by_force`, whether it is or not.
+    /// Ends a livestream if its time is over, or in any case if `by_force`.
     pub(super) async fn expire(
         &self,
         id: &LivestreamId,
@@ -371,7 +372,7 @@ impl Records {
         })
     }
 
-    /// At most so many clips of the history after a place, oldest first.
+    /// At most `most` clips of the history after a position, oldest first.
     pub(super) async fn history_after(
         &self,
         keys: &Keys,
@@ -384,7 +385,7 @@ impl Records {
         self.fetch(command.arg("COUNT").arg(most)).await
     }
 
-    /// The clips of the history up to a place, at most so many, oldest first.
+    /// At most `most` clips of the history up to a position, oldest first.
     pub(super) async fn history_until(
         &self,
         keys: &Keys,
@@ -411,24 +412,24 @@ impl Records {
         Ok(messages.filter_map(clip).collect())
     }
 
-    /// Where a node is told that another took a livestream from it.
+    /// The channel that notifies a node of livestreams taken over by others.
     pub(super) fn channel_of(&self, node: &str) -> Bytes {
         format!("{}:{{N{node}}}:node", self.prefix).into()
     }
 
-    /// Tells a node that a livestream has another owner; how many heard it, one or none.
-    pub(super) async fn tell(&self, node: &str, id: &str) -> Result<usize, CommandError> {
+    /// Notifies a node that a livestream has another owner; returns the number of receivers, one or none.
+    pub(super) async fn notify(&self, node: &str, id: &str) -> Result<usize, CommandError> {
         let mut command = redis::cmd(self.redis.publish_command());
         command.arg(&self.channel_of(node)[..]).arg(id);
         self.redis.call(&command).await
     }
 
-    /// How long an owner that gives no sign is believed, and then awaited.
+    /// How long a silent owner stays live, and its streamer is then awaited.
     pub(super) fn longest_silence(&self) -> Duration {
         self.lease + self.grace
     }
 
-    /// How long a streamer is awaited.
+    /// The grace period.
     pub(super) fn grace(&self) -> Duration {
         self.grace
     }

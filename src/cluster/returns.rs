@@ -1,7 +1,7 @@
-//! Who may come back on an expired token, to whichever node: so that the loss of a node, or of the way to it, sends nobody
-//! away for good.
+//! Rights to come back with an expired token, valid at every node: the loss of a node, or of the network to it,
+//! disconnects no client for good.
 //!
-//! **Invariant**: Redis keeps hashes, so many for each user, each for no longer than the return window.
+//! **Invariant**: Redis stores hashes, a bounded number for each user, none for longer than the return window.
 
 use std::sync::Arc;
 

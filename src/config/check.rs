@@ -1,7 +1,7 @@
-//! What the types cannot say: the range of every number and duration, and values that only make sense together.
+//! The checks that types cannot make: the range of every number and duration, and combinations of values.
 //!
-//! **Invariant**: every key that is a number or a duration has a range here (a test sees to it), so that no sum of two
-//! of them and a point in time overflows.
+//! **Invariant**: every key with a number or a duration has a range here (a test checks this), so that no sum of two of
+//! them and a point in time overflows.
 
 use std::time::Duration;
 
@@ -16,16 +16,16 @@ const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
 
-/// The most bytes that may be kept anywhere: 64 GiB.
+/// The most bytes of any buffer: 64 GiB.
 const MEMORY: u64 = 64 << 30;
-/// The most of anything that is counted.
+/// The largest count.
 const COUNT: u64 = 10_000_000;
 
 /// The range of one key.
 type Range<T> = (&'static str, T, T, T);
 
 impl Config {
-    /// All that is wrong with the values.
+    /// The problems of the values.
     pub(super) fn check(&self) -> Problems {
         let mut problems = Problems::default();
         for (key, value, least, most) in self.numbers() {
@@ -71,7 +71,7 @@ impl Config {
             ("server.send_buffer_bytes", server.send_buffer_bytes.into(), 1, 1 << 30),
             ("upload.max_clip_bytes", upload.max_clip_bytes as u64, 1, 256 << 20),
             ("upload.clips_per_minute", upload.clips_per_minute.into(), 1, COUNT),
-            // The product of a burst and the longest time that one may take has to fit 64 bits of nanoseconds.
+            // The product of a burst and the longest time for one of it has to fit 64 bits of nanoseconds.
             ("upload.clips_burst", upload.clips_burst.into(), 1, COUNT),
             ("upload.bytes_per_second", upload.bytes_per_second.into(), 1, u32::MAX.into()),
             ("upload.bytes_burst", upload.bytes_burst.into(), 1, u32::MAX.into()),
@@ -212,7 +212,7 @@ impl Config {
             problems.push_if(!is_url(url), key, example);
         }
         let sound = |url: &SecretString| {
-            // Its own error would quote the URL, and so the password.
+            // Its own error would quote the URL, including the password.
             redis::IntoConnectionInfo::into_connection_info(url.expose_secret()).is_ok()
         };
         problems.push_if(
@@ -242,7 +242,7 @@ fn at_least(least: u64) -> String {
     }
 }
 
-/// Whether a browser may send this as `Origin`, or it stands for any. Apps have schemes of their own
+/// Whether a browser may send this as `Origin`, or it matches any. Apps have their own schemes
 /// (`capacitor://localhost`).
 fn is_origin(text: &str) -> bool {
     if ["*", "null"].contains(&text) {
@@ -281,7 +281,7 @@ fn is_url(text: &str) -> bool {
 }
 
 impl Log {
-    /// Whether the level is one: a misspelt word would be taken for a module's name, and nothing of ours be logged.
+    /// Whether the level is valid: a misspelt level would count as a module's name, and disable our logs.
     fn check_level(&self, problems: &mut Problems) {
         let bare = |directive: &str| {
             directive
@@ -324,7 +324,7 @@ mod tests {
     #[test]
     fn every_number_and_duration_has_a_range() {
         let mut config = Config::default();
-        // Unset, they show no type.
+        // Unset, they have no type.
         config.server.max_sessions = Some(1);
         config.server.max_sessions_per_address = Some(1);
         config.server.max_unjoined_sessions_per_address = Some(1);
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn values_at_both_ends_of_a_range_are_told_apart() {
+    fn values_outside_a_range_are_refused() {
         for (key, _, least, most) in Config::default().durations() {
             let beyond = most + MILLISECOND;
             let below = least.checked_sub(MILLISECOND);
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn an_origin_is_what_a_browser_sends() {
+    fn origin_is_read_as_browsers_send_it() {
         for good in [
             "*",
             "null",
@@ -398,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn values_that_contradict_are_all_named() {
+    fn contradictory_values_are_all_named() {
         let said = problems(|config| {
             config.listener.queue_clips = 119;
             config.identity.return_window = Duration::from_secs(29);

@@ -1,12 +1,12 @@
-//! What is wrong with a configuration, in words for its author.
+//! The problems of a configuration, described for its author.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// What every environment variable of ours begins with.
+/// The prefix of our environment variables.
 pub(super) const PREFIX: &str = "CASTAWAY_";
 
-/// One thing that is wrong.
+/// One problem.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
@@ -14,7 +14,7 @@ pub enum ConfigError {
     File {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
     /// A credential cannot be read.
@@ -22,55 +22,55 @@ pub enum ConfigError {
     Credential {
         /// The credential's file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
-    /// A name that stands for no key.
-    #[error("{place} names no key of the configuration; {hint}")]
+    /// An unknown key.
+    #[error("{origin} names no key of the configuration; {hint}")]
     Unknown {
         /// Where the name was found.
-        place: String,
-        /// What would be right.
+        origin: String,
+        /// A suggestion.
         hint: String,
     },
-    /// A value that cannot be read.
-    #[error("{key} (from {place}): {problem}")]
+    /// An unreadable value.
+    #[error("{key} (from {origin}): {problem}")]
     Shape {
         /// The key.
         key: String,
         /// Where the value was found.
-        place: String,
-        /// What would be right.
+        origin: String,
+        /// The expected value.
         problem: String,
     },
-    /// A value that makes no sense.
+    /// An invalid value.
     #[error("{key} {problem}; {}", where_to_set(key))]
     Value {
         /// The key.
         key: &'static str,
-        /// What it must be.
+        /// The requirement.
         problem: String,
     },
-    /// Something that is needed is not there. It may be on another machine, as credentials are when a package is built.
+    /// A required value is absent. It may exist on another machine, as credentials do when a package is built.
     #[error("{key} {problem}; {}", where_to_set(key))]
     Absent {
         /// The key.
         key: &'static str,
-        /// What is missing.
+        /// The missing value.
         problem: String,
     },
-    /// An environment variable that is no key of ours has a value that makes no sense.
+    /// An environment variable that is no key of ours has an invalid value.
     #[error("{name} in the environment {problem}")]
     Variable {
         /// The variable.
         name: &'static str,
-        /// What it must be.
+        /// The requirement.
         problem: String,
     },
 }
 
 impl ConfigError {
-    /// The value of `key` makes no sense: `problem` reads on after the key's name.
+    /// The value of `key` is invalid: `problem` continues the sentence after the key's name.
     pub fn value(key: &'static str, problem: impl Into<String>) -> Self {
         Self::Value {
             key,
@@ -78,7 +78,7 @@ impl ConfigError {
         }
     }
 
-    /// `key` needs something that is not there: `problem` reads on after the key's name.
+    /// A value that `key` needs is absent: `problem` continues the sentence after the key's name.
     pub fn absent(key: &'static str, problem: impl Into<String>) -> Self {
         Self::Absent {
             key,
@@ -98,28 +98,28 @@ fn where_to_set(key: &str) -> String {
     )
 }
 
-/// All that is wrong with a configuration; nothing, if it is empty.
+/// All problems of a configuration; empty if there are none.
 #[derive(Debug, Default)]
 pub struct Problems(Vec<ConfigError>);
 
 impl Problems {
-    /// Nothing is wrong: `Ok`.
+    /// `Ok` if there is no problem.
     pub fn into_result(self) -> Result<(), Self> {
         if self.0.is_empty() { Ok(()) } else { Err(self) }
     }
 
-    /// Whether nothing is wrong.
+    /// Whether there is no problem.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether all that is wrong is that something is not there.
+    /// Whether every problem is an absent value.
     pub fn is_only_absent(&self) -> bool {
         let absent = |error: &ConfigError| matches!(error, ConfigError::Absent { .. });
         self.0.iter().all(absent)
     }
 
-    /// Each by itself.
+    /// Each problem.
     pub fn iter(&self) -> impl Iterator<Item = &ConfigError> {
         self.0.iter()
     }
@@ -136,7 +136,7 @@ impl Problems {
         }
     }
 
-    /// Hands a good result on, and keeps the problem of another.
+    /// Passes a good result to `good`, and adds the problem of another.
     pub fn take<T>(&mut self, result: Result<T, ConfigError>, good: impl FnOnce(T)) {
         match result {
             Ok(value) => good(value),
@@ -166,7 +166,7 @@ impl From<ConfigError> for Problems {
     }
 }
 
-/// One alone in a sentence, several as a list.
+/// Writes a single problem as a sentence, several as a list.
 impl fmt::Display for Problems {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.0 {

@@ -1,10 +1,10 @@
-//! What can be set, and its defaults: the one place that names every key.
+//! The configuration: every key and its default.
 //!
-//! [`Config::load`] layers the sources (defaults, file, environment, credentials: see [`load`]), and
-//! [`Config::validate`] checks what types cannot say ([`check`]).
+//! [`Config::load`] merges the sources (defaults, file, environment, credentials: see [`load`]). [`Config::validate`]
+//! makes the checks that types cannot make ([`check`]).
 //!
 //! **Invariant**: a [`Config`] that exists has been validated, and no secret in it can be printed: secrets are
-//! `SecretString`s, whose `Debug` shows nothing.
+//! `SecretString`s, whose `Debug` prints no content.
 
 mod check;
 mod error;
@@ -23,7 +23,7 @@ pub use server::Server;
 use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 
-/// Keys that a reload takes up. Credentials are re-read as well.
+/// Keys that a reload applies. Credentials are re-read as well.
 const RELOADED: [&str; 5] = [
     "upload.clips_per_minute",
     "upload.clips_burst",
@@ -39,45 +39,45 @@ const RELOADED: [&str; 5] = [
 pub struct Config {
     /// Ports, connections and timeouts.
     pub server: Server,
-    /// What a streamer may send.
+    /// Limits of a streamer's uploads.
     pub upload: Upload,
-    /// How long a livestream lives, and how many there may be.
+    /// Lifetime and number of livestreams.
     pub livestream: Livestream,
-    /// What a slow listener gets.
+    /// Limits for slow listeners.
     pub listener: Listener,
-    /// How a client proves who it is.
+    /// Checks of clients' identities.
     pub identity: Identity,
     /// The Firebase project.
     pub google: Google,
     /// The pages served on the client port.
     pub http: Http,
-    /// Many nodes that share their livestreams.
+    /// Several nodes that share their livestreams.
     pub cluster: Cluster,
-    /// What is logged, and how.
+    /// Level and format of the log.
     pub log: Log,
 }
 
 impl Config {
-    /// Loads and validates the configuration from `sources`; an error names all that is wrong.
+    /// Loads and validates the configuration from `sources`. An error lists every problem.
     pub fn load(sources: &Sources) -> Result<Self, Problems> {
         let (config, problems) = Self::read(sources);
         problems.into_result().map(|()| config)
     }
 
-    /// The configuration, and all that is wrong with it. A key whose value cannot be read has its default.
+    /// The configuration and all its problems. A key with an unreadable value has its default.
     pub fn read(sources: &Sources) -> (Self, Problems) {
         let (config, mut problems) = load::load(sources);
         problems.extend(config.check());
         (config, problems)
     }
 
-    /// Checks what the types cannot: ranges, and values that only make sense together.
+    /// Makes the checks that types cannot make: ranges, and combinations of values.
     pub fn validate(&self) -> Result<(), Problems> {
         self.check().into_result()
     }
 
-    /// Which keys differ from what runs and cannot be changed while it runs. Google's secrets are not compared: they are
-    /// re-read.
+    /// The keys that differ from the running configuration and need a restart. Google's secrets are not compared: they
+    /// are re-read.
     pub fn changes_that_need_a_restart(&self, running: &Self) -> Vec<String> {
         let url = |config: &Self| {
             let url = config.cluster.url.as_ref();

@@ -1,4 +1,4 @@
-//! Keys that had other names before: deployments that still use those keep working.
+//! Renamed keys: existing deployments may use the old names.
 
 /// Old and new names.
 const RENAMED: [(&str, &str); 5] = [
@@ -9,7 +9,7 @@ const RENAMED: [(&str, &str); 5] = [
     ("cluster.replay_bytes", "cluster.history_bytes"),
 ];
 
-/// The name that `key` has now.
+/// The current name of `key`.
 pub(super) fn current(key: &str) -> &str {
     let renamed = RENAMED.iter().find(|(old, _)| *old == key);
     renamed.map_or(key, |(_, new)| new)
@@ -21,7 +21,7 @@ mod tests {
     use std::io::Write as _;
 
     #[test]
-    fn old_names_of_keys_still_count() {
+    fn old_names_of_keys_are_accepted() {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         writeln!(file, "[cluster]\npulse = \"2s\"\nreplay_clips = 3").unwrap();
         let environment = [("CASTAWAY_CLUSTER__REPLAY_BYTES".to_owned(), "77".to_owned())];

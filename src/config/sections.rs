@@ -7,13 +7,13 @@ use std::time::Duration;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-/// `[upload]`: limits of what a streamer sends. The defaults let the app flush an outage of 60 s at once.
+/// `[upload]`: limits of a streamer's uploads. The defaults let the app flush an outage of 60 s at once.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Upload {
     /// The largest clip. A message more than four times as large closes the transport.
     pub max_clip_bytes: usize,
-    /// Sustained clips per minute of one streamer.
+    /// Sustained clips per minute from one streamer.
     pub clips_per_minute: u32,
     /// Clips of one streamer that may arrive at once.
     pub clips_burst: u32,
@@ -36,7 +36,7 @@ impl Default for Upload {
 }
 
 impl Upload {
-    /// The hard ceiling of one message, in bytes: above it the transport is closed without a word.
+    /// The hard limit of one message, in bytes: above it the transport is closed without a close message.
     pub fn max_message_bytes(&self) -> usize {
         self.max_clip_bytes * 4
     }
@@ -88,11 +88,11 @@ pub struct Listener {
     /// reconnects.
     #[serde(with = "humantime_serde")]
     pub stall_timeout: Duration,
-    /// A listener whose outbox holds a clip older than this is disconnected so that it reconnects.
+    /// A listener with a clip older than this in its outbox is disconnected so that it reconnects.
     #[serde(with = "humantime_serde")]
     pub max_lag: Duration,
-    /// Write one shared copy of a clip to all WebSocket listeners. Off: the Socket.IO library makes a copy for each, and
-    /// holds up to four beyond `queue_*`. Polling listeners always get a copy each.
+    /// Write one shared copy of a clip to all WebSocket listeners. Off: the Socket.IO library makes a copy for each,
+    /// and queues up to four beyond `queue_*`. Polling listeners always get a copy each.
     pub shared_writes: bool,
 }
 
@@ -108,7 +108,7 @@ impl Default for Listener {
     }
 }
 
-/// Whose account is looked up at Google besides the local check of the token.
+/// The accounts that are looked up at Google, besides the local check of the token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LookupPolicy {
@@ -125,8 +125,8 @@ pub enum LookupPolicy {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Identity {
-    /// Whose account is looked up, besides the local check of the token, to find disabled, deleted and revoked users.
-    /// Needs `google.api_key`; to look an account up after its token has expired, `roles/firebaseauth.viewer` as well.
+    /// The accounts that are looked up, besides the local check of the token, to find disabled, deleted and revoked
+    /// users. Needs `google.api_key`; for a look-up after the token has expired, `roles/firebaseauth.viewer` as well.
     pub lookup: LookupPolicy,
     /// The largest accepted difference between this machine's clock and the token's.
     #[serde(with = "humantime_serde")]
@@ -138,12 +138,12 @@ pub struct Identity {
     pub max_returns: usize,
     /// The most of those that one user has.
     pub max_returns_per_user: usize,
-    /// Look-ups of livestreams by one user in a minute that may find none; beyond, the user is told to try again.
+    /// Look-ups by one user in a minute that find no livestream; beyond, the user is asked to try again later.
     pub failed_lookups_per_user: u32,
     /// The same for all users of one address together.
     pub failed_lookups_per_address: u32,
-    /// Tokens with an unknown signing key from one address in a minute that are refused as temporary, since the key may be
-    /// new; beyond, they are refused as invalid.
+    /// Tokens with an unknown signing key from one address in a minute that are refused as temporary, since the key may
+    /// be new; beyond, they are refused as invalid.
     pub unknown_keys_per_address: u32,
 }
 
@@ -162,7 +162,7 @@ impl Default for Identity {
     }
 }
 
-/// `[google]`: the Firebase project and how to reach it. Without a service account the daemon asks the GCE metadata server.
+/// `[google]`: the Firebase project and its access. Without a service account the daemon asks the GCE metadata server.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Google {
@@ -241,7 +241,7 @@ pub struct Http {
     pub pages: bool,
 }
 
-/// `[cluster]`: several nodes that share their livestreams through Redis (or Valkey). Without a `url` this node is alone.
+/// `[cluster]`: several nodes that share their livestreams through Redis (or Valkey). Without a `url` it is one node.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Cluster {
@@ -254,8 +254,8 @@ pub struct Cluster {
     pub node: Option<String>,
     /// Prefix of all keys and channels: a different one for each deployment on the same Redis.
     pub prefix: String,
-    /// How long a silent node stays owner of its livestreams, and an upload waits for its ack at most: at least twice the
-    /// heartbeat and `timeout`.
+    /// How long a silent node stays owner of its livestreams, and the most time from an upload to its ack: at least
+    /// twice the heartbeat and `timeout`.
     #[serde(with = "humantime_serde")]
     pub lease: Duration,
     /// The interval of the heartbeat, with which a node compares each of its livestreams with Redis.
@@ -274,9 +274,9 @@ pub struct Cluster {
     /// The most bytes of history that a node fetches or publishes again at the same time, counted in clips of
     /// `upload.max_clip_bytes`.
     pub fetch_bytes: usize,
-    /// Clips of one livestream that may wait for Redis; beyond, other nodes do not get the oldest.
+    /// Clips of one livestream queued for Redis; beyond, other nodes do not get the oldest.
     pub queue_clips: usize,
-    /// Bytes of one livestream that may wait for Redis.
+    /// Bytes of one livestream queued for Redis.
     pub queue_bytes: usize,
 }
 
@@ -299,7 +299,7 @@ impl Default for Cluster {
     }
 }
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
@@ -324,9 +324,9 @@ pub struct Log {
     pub format: LogFormat,
     /// Log clients' addresses.
     pub client_address: bool,
-    /// Refusals logged in a minute, for each role; the others are only counted.
+    /// Refusals logged in a minute, for each role; further refusals are only counted.
     pub refusals_per_minute: u32,
-    /// The most bytes of lines that wait for a slow reader of the log; further lines are dropped.
+    /// The most bytes of log lines queued for a slow reader; further lines are dropped.
     pub queue_bytes: usize,
 }
 

@@ -10,19 +10,19 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Server {
-    /// Where clients connect. Port 0 takes a free one.
+    /// The address for clients. Port 0 takes a free port.
     pub listen: SocketAddr,
-    /// Where health checks and metrics are answered. Port 0 takes a free one.
+    /// The address for health checks and metrics. Port 0 takes a free port.
     pub health_listen: SocketAddr,
-    /// How often a client is pinged.
+    /// The interval of pings to a client.
     #[serde(with = "humantime_serde")]
     pub ping_interval: Duration,
-    /// How long after a ping a client may stay silent. Any received byte is a sign of life, not only a pong.
+    /// The time for a sign of life after a ping. Any received byte is one, not only a pong.
     #[serde(with = "humantime_serde")]
     pub ping_timeout: Duration,
     /// The rate at which an unfinished message must arrive for its bytes to be signs of life.
     pub min_bytes_per_second: u32,
-    /// How long a session may stay without joining a namespace, also after a refusal; covers the check of its token.
+    /// How long a session may stay without joining a namespace, also after a refusal; includes the check of its token.
     #[serde(with = "humantime_serde")]
     pub connect_timeout: Duration,
     /// How long a request's headers may take to arrive.
@@ -44,19 +44,19 @@ pub struct Server {
     /// How long an orderly stop may take.
     #[serde(with = "humantime_serde")]
     pub shutdown_timeout: Duration,
-    /// Kernel send buffer of a connection: the kernel memory that a stalled listener holds.
+    /// Kernel send buffer of a connection: the kernel memory that a stalled listener uses.
     pub send_buffer_bytes: u32,
     /// The most connections in total.
     pub max_connections: usize,
-    /// The most connections from one address; through a trusted proxy, of one client. An IPv6 /64 network is one address.
+    /// The most connections from one address (an IPv6 /64 network is one); through a trusted proxy, of one client.
     pub max_connections_per_address: usize,
-    /// The most sessions in total; one connection can hold many by polling. Unset: as many as `max_connections`.
+    /// The most sessions in total; one connection can carry many by polling. Unset: as many as `max_connections`.
     /// Example: `20000`.
     pub max_sessions: Option<usize>,
     /// The most sessions from one address. Unset: as many as `max_connections_per_address`. Example: `2000`.
     pub max_sessions_per_address: Option<usize>,
-    /// The most of those that have joined no namespace: what a client without a token can hold. Beyond, the oldest that
-    /// was refused makes room. Unset: a quarter of `max_sessions_per_address`, at least 500. Example: `500`.
+    /// The most of those that have joined no namespace: the limit for clients without a token. Beyond, the oldest
+    /// refused session makes room. Unset: a quarter of `max_sessions_per_address`, at least 500. Example: `500`.
     pub max_unjoined_sessions_per_address: Option<usize>,
     /// The most sessions opened on one connection, unless it is a trusted proxy's.
     pub max_sessions_per_connection: usize,
@@ -66,9 +66,9 @@ pub struct Server {
     pub max_message_bytes_before_join: usize,
     /// The most sockets of one user in each role of one livestream, on this node.
     pub max_sockets_per_user: u32,
-    /// Refusals on one connection; with the last of them it is closed, unless it carries an admitted socket.
+    /// Refusals on one connection; the last of them closes it, unless it carries an admitted socket.
     pub max_refusals: u32,
-    /// Networks of proxies whose `X-Forwarded-For` is believed, for example `["10.0.0.0/8"]`.
+    /// Networks of proxies whose `X-Forwarded-For` is trusted, for example `["10.0.0.0/8"]`.
     pub trusted_proxies: Vec<IpNet>,
     /// Web origins that browsers may connect from; `["*"]` is any.
     pub cors_origins: Vec<String>,
@@ -107,18 +107,18 @@ impl Default for Server {
 }
 
 impl Server {
-    /// Sessions in all.
+    /// The limit of sessions in total.
     pub fn session_limit(&self) -> usize {
         self.max_sessions.unwrap_or(self.max_connections)
     }
 
-    /// Sessions from one address.
+    /// The limit of sessions from one address.
     pub fn session_limit_per_address(&self) -> usize {
         let connections = self.max_connections_per_address;
         self.max_sessions_per_address.unwrap_or(connections)
     }
 
-    /// Sessions from one address that have joined no namespace.
+    /// The limit of sessions from one address that have joined no namespace.
     pub fn unjoined_limit_per_address(&self) -> usize {
         let quarter = self.session_limit_per_address() / 4;
         let limit = self.max_unjoined_sessions_per_address;

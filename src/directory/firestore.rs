@@ -4,7 +4,7 @@
 //! `documents:batchGet`, writes through `documents:commit` with `currentDocument.exists`: a plain PATCH creates a
 //! document that is missing. Both name the document in the body, where nothing needs encoding.
 //!
-//! **Invariant**: one cached read per livestream is under way at a time; a fresh read begins after it was asked for.
+//! **Invariant**: at most one cached read per livestream is in flight; a fresh read begins after its request.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -72,7 +72,7 @@ impl Firestore {
 #[derive(Clone)]
 pub(super) struct Documents {
     inner: Arc<Inner>,
-    /// Missing documents are remembered too; failures are not.
+    /// Missing documents are cached too; failures are not.
     cache: Cache<LivestreamId, Option<Entry>>,
 }
 
@@ -84,16 +84,16 @@ struct Inner {
     complaint: Complaint,
 }
 
-/// How an attempt to write ended.
+/// The result of an attempt to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Written {
-    /// As intended.
+    /// The write took effect.
     Done,
-    /// There is no such document (any more).
+    /// The document does not exist, or no longer exists.
     Gone,
-    /// Firestore will never take this.
+    /// Firestore refuses the write for good.
     Refused(Failure),
-    /// Not, or nobody knows.
+    /// The write failed, or its result is unknown.
     Failed(Failure),
 }
 
@@ -157,7 +157,7 @@ impl Documents {
         })
     }
 
-    /// Reads the document, past the cache.
+    /// Reads the document without the cache.
     pub(super) async fn read(
         &self,
         id: &LivestreamId,
@@ -177,13 +177,13 @@ impl Documents {
                     None => Ok(None),
                 }
             }
-            // An id that Firestore takes for none names no document.
+            // An id that Firestore refuses names no document.
             Err(failure) if failure.code() == Some("INVALID_ARGUMENT") => Ok(None),
             Err(failure) => Err(failure),
         }
     }
 
-    /// Those of `ids` of which Firestore says that there is no such document.
+    /// The subset of `ids` without a document in Firestore.
     async fn missing(&self, ids: &[LivestreamId]) -> Result<Vec<LivestreamId>, Failure> {
         let documents: Vec<String> = ids.iter().map(|id| self.document(id)).collect();
         let body = json!({ "documents": documents, "mask": { "fieldPaths": ["artistId"] } });
@@ -216,7 +216,7 @@ impl Documents {
                 _ => Written::Failed(failure),
             },
         };
-        // What was read before is not true any more, or may not be.
+        // An earlier read is no longer true, or may no longer be true.
         self.cache.invalidate(id).await;
         written
     }

@@ -1,6 +1,6 @@
-//! A directory in memory, for the demo and for tests of other rooms.
+//! A directory in memory, for the demo and for tests of other modules.
 //!
-//! **Invariant**: it holds the livestreams it was made with and those that were created since, at most [`MOST`].
+//! **Invariant**: it contains the initial livestreams and those created since, at most [`MOST`].
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use parking_lot::{Mutex, MutexGuard};
 use super::Entry;
 use crate::broadcast::{LivestreamId, UserId};
 
-/// Livestreams that it keeps.
+/// The most livestreams.
 const MOST: usize = 10_000;
 
 /// The livestreams; cheap to clone.

@@ -1,11 +1,11 @@
-//! Which livestreams exist, whose they are, and whether their streamer is connected: Firestore, or memory for the
-//! demo.
+//! The directory of livestreams: their artists, and whether their streamers are connected. It is Firestore, or memory
+//! for the demo.
 //!
-//! Reads ([`Directory::find`]) are cached for seconds where that is good enough. Writes
-//! ([`Directory::set_streamer_connected`]) are intentions: nobody waits for them, the last one of a livestream wins,
-//! and they are tried for as long as they stand.
+//! Reads ([`Directory::find`]) use a short-lived cache where that suffices. Writes
+//! ([`Directory::set_streamer_connected`]) are intentions: no caller waits for them, the last one of a livestream wins,
+//! and each is tried until it is written or replaced.
 //!
-//! **Invariant**: a document that does not exist is never created, and no field but `streamerConnected` is written.
+//! **Invariant**: a missing document is never created, and no field but `streamerConnected` is written.
 
 mod firestore;
 mod intentions;
@@ -25,25 +25,25 @@ use memory::Memory;
 
 pub use remembered::StateError;
 
-/// What is known of a livestream.
+/// The content of a livestream's document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Who may be its streamer; the empty id, which is nobody's, where the document names none.
+    /// The user who may stream it; the empty id, which no user has, if the document names none.
     pub artist: UserId,
-    /// Whether its streamer is connected, to this node or another.
+    /// Whether its streamer is connected, to any node.
     pub streamer_connected: bool,
 }
 
-/// How fresh an [`Entry`] must be.
+/// The required freshness of an [`Entry`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Freshness {
     /// Seconds old at most (`google.cache_ttl`).
     Cached,
-    /// Read after the question was put.
+    /// Read after the request.
     Fresh,
 }
 
-/// The directory cannot be asked now.
+/// The directory is not available now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the directory of livestreams cannot be asked now")]
 pub struct Unavailable;
@@ -51,19 +51,19 @@ pub struct Unavailable;
 /// The livestreams; cheap to clone.
 #[derive(Clone)]
 pub enum Directory {
-    /// A list that was given.
+    /// A list in memory.
     Memory(Memory),
     /// Firestore's collection `livestreams`.
     Firestore(Firestore),
 }
 
 impl Directory {
-    /// A directory of `entries`, each a livestream and its artist.
+    /// A directory in memory: `entries` are livestreams and their artists.
     pub fn memory(entries: impl IntoIterator<Item = (LivestreamId, UserId)>) -> Self {
         Self::Memory(Memory::new(entries))
     }
 
-    /// Firestore; what is set there is remembered in `state_directory` across a crash, if there is one.
+    /// Firestore. The state file in `state_directory`, if any, lists the set flags across a crash.
     pub fn firestore(
         access: Access,
         config: &config::Google,
@@ -73,7 +73,7 @@ impl Directory {
         Firestore::new(access, config, state_directory, metrics).map(Self::Firestore)
     }
 
-    /// Whether [`Self::find`] would answer at once for [`Freshness::Cached`].
+    /// Whether [`Self::find`] answers at once for [`Freshness::Cached`].
     pub fn is_cached(&self, id: &LivestreamId) -> bool {
         match self {
             Self::Memory(_) => true,
@@ -81,7 +81,7 @@ impl Directory {
         }
     }
 
-    /// Those of `ids`, few enough for one call, whose document is certainly not there.
+    /// The subset of `ids` whose document certainly does not exist; at most [`Self::MOST_AT_ONCE`] ids.
     pub async fn missing(&self, ids: &[LivestreamId]) -> Result<Vec<LivestreamId>, Unavailable> {
         match self {
             Self::Memory(memory) => {
@@ -92,10 +92,10 @@ impl Directory {
         }
     }
 
-    /// Ids for one call of [`Self::missing`].
+    /// The most ids in one call of [`Self::missing`].
     pub const MOST_AT_ONCE: usize = 100;
 
-    /// The livestream `id`, or none if there is no such document.
+    /// The livestream `id`; none if its document does not exist.
     pub async fn find(
         &self,
         id: &LivestreamId,
@@ -107,7 +107,7 @@ impl Directory {
         }
     }
 
-    /// Intends that the document of `id` says `connected`. Returns at once; must be called on the runtime.
+    /// Intends to set the flag of `id` to `connected`. Returns at once; must be called on the runtime.
     pub fn set_streamer_connected(&self, id: &LivestreamId, connected: bool) {
         match self {
             Self::Memory(memory) => memory.set(id, connected),
@@ -115,8 +115,8 @@ impl Directory {
         }
     }
 
-    /// Makes a livestream of `artist` in a directory in memory, unless it is there. False if there is no more room,
-    /// or if it is not for us to make one.
+    /// Creates a livestream of `artist` in a directory in memory, unless it exists. False if the directory is full, or
+    /// if it is Firestore.
     pub fn create(&self, id: &LivestreamId, artist: &UserId) -> bool {
         match self {
             Self::Memory(memory) => memory.create(id, artist),
@@ -124,7 +124,7 @@ impl Directory {
         }
     }
 
-    /// Livestreams that a run of this node that crashed may have left with `streamerConnected` set.
+    /// The livestreams that a crashed run of this node may have left with `streamerConnected` set.
     pub fn left_behind(&self) -> Vec<LivestreamId> {
         match self {
             Self::Memory(_) => Vec::new(),
@@ -132,14 +132,14 @@ impl Directory {
         }
     }
 
-    /// Clears what an earlier run had set, unless it is intended anew meanwhile.
+    /// Clears the flags that an earlier run had set, unless a new value is intended meanwhile.
     pub fn clear(&self, id: &LivestreamId) {
         if let Self::Firestore(firestore) = self {
             firestore.writer().clear(id);
         }
     }
 
-    /// Waits until every intention is written, at most for `timeout`; says how many are not.
+    /// Waits for all intentions, at most for `timeout`; returns the number of unwritten ones.
     pub async fn settle(&self, timeout: Duration) -> usize {
         match self {
             Self::Memory(_) => 0,
@@ -147,7 +147,7 @@ impl Directory {
         }
     }
 
-    /// How many livestreams have an intention that is not written yet.
+    /// The number of livestreams with an unwritten intention.
     pub fn pending(&self) -> usize {
         match self {
             Self::Memory(_) => 0,

@@ -1,10 +1,9 @@
-//! What this node has set, in a small file, so that the start after a crash can clear it.
+//! The state file: the livestreams whose flag this node has set, for the start after a crash.
 //!
-//! The file holds the ids of the livestreams whose `streamerConnected` this node may have set, or of whose writes one
-//! may land yet, as JSON. It is replaced as a whole (write, sync, rename), before the write that it is about.
+//! The file lists, as JSON, the ids of the livestreams whose `streamerConnected` this node may have set, or whose write
+//! may still take effect. It is replaced as a whole (write, sync, rename), before the write to Firestore.
 //!
-//! A disk that is full, at the start too, costs this memory and nothing else: the trouble is counted, and logged once a
-//! minute at most.
+//! A full disk, even at start, costs only this memory: the fault is counted, and logged at most once a minute.
 //!
 //! **Invariant**: when a write is sent to Firestore, its livestream is in the file on disk, unless the disk failed.
 
@@ -32,19 +31,19 @@ pub struct StateError {
     source: io::Error,
 }
 
-/// What was set; cheap to clone.
+/// The livestreams in the state file; cheap to clone.
 #[derive(Clone)]
 pub(super) struct Remembered {
     inner: Arc<Inner>,
 }
 
 struct Inner {
-    /// None: nothing is kept across a crash.
+    /// None: no state survives a crash.
     path: Option<PathBuf>,
     project: String,
     /// A lock, never held across an await or a write.
     set: Mutex<Set>,
-    /// The generation that is on disk; held while the file is written, so that writers queue and share a write.
+    /// The generation on disk; locked while the file is written, so that writers queue and share a write.
     on_disk: tokio::sync::Mutex<u64>,
     failures: IntCounter,
     complaint: Complaint,
@@ -63,7 +62,7 @@ struct Content {
 }
 
 impl Remembered {
-    /// Reads what is remembered in `directory`; without one nothing is.
+    /// Reads the state file in `directory`, if there is one.
     pub(super) fn open(
         directory: Option<&Path>,
         project: &str,
@@ -85,13 +84,13 @@ impl Remembered {
             return Ok(this);
         };
         let known = this.excuse(read(path, project), path)?.unwrap_or_default();
-        // Written at once, so that a directory that cannot be written is found at start.
+        // Written at once, so that an unwritable directory is detected at start.
         this.excuse(write(path, project, &known), path)?;
         this.lock().ids = known;
         Ok(this)
     }
 
-    /// Passes over a failure of the disk; one of the directory is the operator's to mend before the start.
+    /// Ignores a fault of the disk. The operator must mend a fault of the directory before the start.
     fn excuse<T>(&self, result: io::Result<T>, path: &Path) -> Result<Option<T>, StateError> {
         use io::ErrorKind::{NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem};
         match result {
@@ -126,12 +125,12 @@ impl Remembered {
         }
     }
 
-    /// All that is remembered.
+    /// Every livestream in the state file.
     pub(super) fn all(&self) -> Vec<LivestreamId> {
         self.lock().ids.iter().cloned().collect()
     }
 
-    /// Remembers `id`; it is on disk then, unless the disk failed.
+    /// Adds `id`; returns when it is on disk, unless the disk failed.
     pub(super) async fn add(&self, id: &LivestreamId) {
         let generation = {
             let mut set = self.lock();
@@ -143,7 +142,7 @@ impl Remembered {
         self.save(generation).await;
     }
 
-    /// Forgets `id`.
+    /// Removes `id`.
     pub(super) async fn remove(&self, id: &LivestreamId) {
         let generation = {
             let mut set = self.lock();
@@ -156,7 +155,7 @@ impl Remembered {
         self.save(generation).await;
     }
 
-    /// Waits until `generation` is on disk. One write serves all who wait for it.
+    /// Waits until `generation` is on disk. One write serves all waiting calls.
     async fn save(&self, generation: u64) {
         let Some(path) = &self.inner.path else {
             return;
@@ -189,12 +188,15 @@ fn read(path: &Path, project: &str) -> io::Result<BTreeSet<LivestreamId>> {
         Err(error) => return Err(error),
     };
     let Ok(content) = serde_json::from_slice::<Content>(&bytes) else {
-        // Not a reason to stay down; what it said is lost.
-        tracing::error!(path = %path.display(), "the state file cannot be read and is begun anew: `streamerConnected` may be stale");
+        // The server starts anyway; the content is lost.
+        tracing::error!(
+            path = %path.display(),
+            "the state file cannot be read and is replaced: `streamerConnected` may be stale"
+        );
         return Ok(BTreeSet::new());
     };
     if content.project != project {
-        tracing::warn!(path = %path.display(), "the state file is another project's and is begun anew");
+        tracing::warn!(path = %path.display(), "the state file belongs to another project and is replaced");
         return Ok(BTreeSet::new());
     }
     let ids = content.livestreams.iter();
@@ -230,7 +232,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn full_disk_is_no_reason_to_stay_down() {
+    async fn full_disk_does_not_prevent_the_start() {
         let set = open(tempfile::tempdir().expect("a directory").path()).expect("a state file");
         let full = || io::Error::from(io::ErrorKind::StorageFull);
         let path = Path::new("state");
@@ -243,7 +245,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_set_is_known_after_a_crash() {
+    async fn set_livestreams_are_known_after_a_crash() {
         let directory = tempfile::tempdir().expect("a directory");
         let open = || open(directory.path()).expect("a state file");
         let first = open();
@@ -256,7 +258,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn many_at_once_are_all_saved() {
+    async fn concurrent_additions_are_all_saved() {
         let directory = tempfile::tempdir().expect("a directory");
         let set = open(directory.path()).expect("a state file");
         let ids: Vec<LivestreamId> = (0..200).map(|n| id(&format!("{n:03}"))).collect();
@@ -267,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_file_and_another_projects_are_begun_anew() {
+    fn damaged_or_foreign_file_is_replaced() {
         let directory = tempfile::tempdir().expect("a directory");
         for content in ["", "{", r#"{"project":"other","livestreams":["a"]}"#] {
             std::fs::write(directory.path().join(FILE), content).expect("written");
@@ -277,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_is_none_is_named_at_start() {
+    fn missing_directory_is_reported_at_start() {
         let directory = tempfile::tempdir().expect("a directory");
         let missing = directory.path().join("missing");
         let Err(error) = open(&missing) else {

@@ -1,7 +1,7 @@
-//! The writers: one task per livestream that has something left to write.
+//! The writers: one task per livestream with an unfinished intention.
 //!
-//! **Invariant**: two attempts for one livestream are never under way at once; an intention is given up only when its
-//! document is gone or Firestore will never take it.
+//! **Invariant**: at most one attempt per livestream is in flight. An intention is dropped only if its document is gone
+//! or Firestore refuses it for good.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,17 +30,17 @@ pub(super) struct Writer {
 struct Inner {
     documents: Documents,
     remembered: Remembered,
-    /// How long a straggler may take to land.
+    /// The longest time until a straggler takes effect.
     landing: Duration,
     /// A lock, never held across an await.
     intentions: Mutex<Intentions<LivestreamId>>,
-    /// Told when a writer has got on.
+    /// Notified after each step of a writer.
     progress: Notify,
-    /// Told when something is intended for a livestream that has a writer.
+    /// Notified when a value is intended for a livestream that has a writer.
     news: Notify,
-    /// Told when a pause is to end: somebody waits for all to be written.
+    /// Notified to end a pause: [`Writer::settle`] waits for all writes.
     hurry: Notify,
-    /// Whether somebody waits for that now; a flag by itself, so an atomic.
+    /// Whether `settle` is waiting; independent of other state, so an atomic.
     hurried: AtomicBool,
 }
 
@@ -72,7 +72,7 @@ impl Writer {
         }
     }
 
-    /// What an earlier run may have left connected.
+    /// The livestreams that an earlier run may have left connected.
     pub(super) fn left_behind(&self) -> Vec<LivestreamId> {
         self.inner.remembered.all()
     }
@@ -114,7 +114,7 @@ impl Writer {
         tokio::spawn(async move { this.run(&id).await });
     }
 
-    /// Works until nothing is left to do for `id`.
+    /// Runs until nothing is left to do for `id`.
     async fn run(&self, id: &LivestreamId) {
         let mut failures = 0_u32;
         loop {
@@ -126,7 +126,7 @@ impl Writer {
                         self.pause(failures).await;
                     }
                 }
-                Step::Look => self.look(id, &mut failures).await,
+                Step::Check => self.check(id, &mut failures).await,
             }
             self.inner.progress.notify_waiters();
         }
@@ -138,7 +138,7 @@ impl Writer {
         connected: bool,
         failures: &mut u32,
     ) -> Result<(), ()> {
-        // The livestream goes on: a flag that a crash would leave behind is better than no listeners.
+        // A failure of the disk does not stop the livestream: a stale flag after a crash is better than no listeners.
         self.inner.remembered.add(id).await;
         match self.inner.documents.write(id, connected).await {
             Written::Done => {
@@ -149,19 +149,22 @@ impl Writer {
                 Ok(())
             }
             Written::Gone => {
-                tracing::info!(livestream.id = %id, "its document is gone; nothing to write");
+                tracing::info!(livestream.id = %id, "the livestream's document is gone; nothing to write");
                 self.give_up(id).await;
                 Ok(())
             }
             Written::Refused(failure) => {
-                tracing::error!(livestream.id = %id, %failure, "Firestore will not take streamerConnected");
+                tracing::error!(livestream.id = %id, %failure, "Firestore refuses to write streamerConnected");
                 self.give_up(id).await;
                 Ok(())
             }
             Written::Failed(failure) => {
                 *failures = failures.saturating_add(1);
                 if failures.is_power_of_two() {
-                    tracing::warn!(livestream.id = %id, %failure, attempts = *failures, "streamerConnected cannot be written; trying on");
+                    tracing::warn!(
+                        livestream.id = %id, %failure, attempts = *failures,
+                        "streamerConnected cannot be written; the server tries again"
+                    );
                 }
                 let may_land = failure.may_have_taken_effect();
                 self.lock().failed(id, may_land);
@@ -170,8 +173,8 @@ impl Writer {
         }
     }
 
-    /// Looks whether a straggler has undone what was written; not if something else is intended meanwhile.
-    async fn look(&self, id: &LivestreamId, failures: &mut u32) {
+    /// Checks whether a straggler has undone the write. Returns early if a value is intended meanwhile.
+    async fn check(&self, id: &LivestreamId, failures: &mut u32) {
         let landed = Instant::now() + self.inner.landing;
         loop {
             let news = self.inner.news.notified();
@@ -185,8 +188,8 @@ impl Writer {
             }
         }
         if let Ok(entry) = self.inner.documents.read(id, Lane::Background).await {
-            let says = entry.map(|it| it.streamer_connected);
-            self.lock().looked(id, says);
+            let value = entry.map(|it| it.streamer_connected);
+            self.lock().was_read(id, value);
             self.forget_if_cleared(id).await;
         } else {
             *failures = failures.saturating_add(1);
@@ -194,7 +197,7 @@ impl Writer {
         }
     }
 
-    /// Strikes `id` from the state file once nothing can set it any more.
+    /// Removes `id` from the state file once no write can set its flag.
     async fn forget_if_cleared(&self, id: &LivestreamId) {
         let cleared = self.lock().is_cleared(id);
         if cleared {
@@ -207,7 +210,7 @@ impl Writer {
         self.lock().gone(id);
     }
 
-    /// Waits before the next attempt: longer each time, never two nodes in step; cut short by `settle`.
+    /// Waits before the next attempt: exponential, with jitter; `settle` ends the wait.
     async fn pause(&self, failures: u32) {
         let hurried = self.inner.hurried.load(Ordering::Relaxed);
         let longest = if hurried { FIRST_PAUSE } else { LONGEST_PAUSE };

@@ -1,9 +1,9 @@
-//! Being let in: which project, and the access tokens for its Firestore.
+//! Access to Google: the project, and the access tokens for its Firestore.
 //!
-//! A service account signs an assertion (RFC 7523) for each token; without one the GCE metadata server hands tokens
-//! out, and names the project, so that a VM needs no private key at all. The Firestore emulator takes `owner`.
+//! A service account signs an assertion (RFC 7523) for each token. Without an account the GCE metadata server issues
+//! the tokens and names the project, so a VM needs no private key. The Firestore emulator accepts the token `owner`.
 //!
-//! **Invariant**: a token is never shown; while one is usable nobody waits for the next.
+//! **Invariant**: a token is never printed. While a token is usable, no call waits for the next one.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -19,30 +19,30 @@ use super::refresh_cache::{Fetched, RefreshCache};
 use super::{Client, Dependency, Emulators, Failure, GoogleError, Lane};
 use crate::config::{self, ConfigError, Problems};
 
-/// Firestore, and the accounts of streamers whose token has expired.
+/// Firestore, and the accounts of streamers with an expired token.
 const SCOPE: &str =
     "https://www.googleapis.com/auth/datastore https://www.googleapis.com/auth/identitytoolkit";
 const GRANT: &str = "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=";
-/// How long before its end a token is fetched anew. The metadata server itself renews 5 minutes ahead.
+/// A token is fetched again this long before its end. The metadata server itself renews 5 minutes ahead.
 const AHEAD: Duration = Duration::from_mins(4);
-/// How long before its end a token is no longer used.
+/// A token is no longer used from this long before its end.
 const MARGIN: Duration = Duration::from_secs(30);
 
-/// A project, and the way into it; cheap to clone.
+/// A project and the access to it; cheap to clone.
 #[derive(Clone)]
 pub struct Access {
     /// The outbound client.
     pub client: Client,
     /// The project's id.
     pub project: Arc<str>,
-    /// Which parts of Google are emulators.
+    /// The parts of Google that are emulators.
     pub emulators: Emulators,
-    // Replaced as a whole when credentials are re-read; a read lock is held for a clone. None: an emulator asks for none.
+    // Replaced as a whole on a reload; a read lock is held for a clone. None: an emulator needs no tokens.
     tokens: Arc<RwLock<Option<RefreshCache<HeaderValue>>>>,
 }
 
 impl Access {
-    /// Opens the way that `config` names: [`Credentials::find`] and [`Access::with`] in one.
+    /// Opens the access of `config`: [`Credentials::find`] and [`Access::with`] in one.
     pub async fn open(
         client: Client,
         config: &config::Google,
@@ -52,7 +52,7 @@ impl Access {
         Self::with(client, credentials, config, emulators).await
     }
 
-    /// Opens the way with these credentials. Asks the metadata server for the project's id if nothing else names it,
+    /// Opens the access with these credentials. Asks the metadata server for the project's id if nothing else names it,
     /// and no other server.
     pub async fn with(
         client: Client,
@@ -74,7 +74,7 @@ impl Access {
         })
     }
 
-    /// Takes up other credentials. The project stays the one it was opened with.
+    /// Replaces the credentials. The project does not change.
     pub fn reload(&self, credentials: Credentials, config: &config::Google) {
         let account = credentials.account;
         let tokens = source(&self.client, &self.emulators, account, config);
@@ -93,25 +93,25 @@ impl Access {
         }
     }
 
-    /// Google did not take `authorization`: the next is fetched anew.
+    /// Drops an `authorization` that Google refused: the next call fetches another.
     pub fn forget(&self, authorization: &Arc<HeaderValue>) {
         if let Some(tokens) = self.tokens() {
             tokens.forget(authorization);
         }
     }
 
-    /// The name of the header that [`authorization`](Self::authorization) is for.
+    /// The name of the header for [`authorization`](Self::authorization).
     pub const HEADER: http::HeaderName = AUTHORIZATION;
 }
 
-/// What the configuration says of the way to Google, read and tried as far as that needs no network.
+/// The configured access to Google, read and checked as far as possible without a network.
 pub struct Credentials {
     account: Option<ServiceAccount>,
     project: Option<String>,
 }
 
 impl Credentials {
-    /// Reads what `config` names.
+    /// Reads the credentials of `config`.
     pub fn find(config: &config::Google, emulators: &Emulators) -> Result<Self, Problems> {
         let mut problems = emulators.check();
         let mut account = None;
@@ -129,8 +129,8 @@ impl Credentials {
         Ok(Self { account, project })
     }
 
-    /// What only the machine's metadata server can say, in words; nothing if it is not needed.
-    pub fn left_to_metadata(&self, emulators: &Emulators) -> Option<String> {
+    /// Describes the values that only the metadata server can supply; none if it is not needed.
+    pub fn needs_from_metadata(&self, emulators: &Emulators) -> Option<String> {
         let mut needed = Vec::new();
         if self.project.is_none() {
             needed.push("google.project_id is not set");
@@ -152,7 +152,7 @@ fn is_project(id: &str) -> bool {
     !id.is_empty() && id.bytes().all(fits)
 }
 
-/// Where access tokens come from, if any are needed.
+/// The source of access tokens, if any are needed.
 fn source(
     client: &Client,
     emulators: &Emulators,
@@ -184,7 +184,7 @@ fn fetched(
     let lifetime = Duration::from_secs(granted.expires_in);
     Ok(Fetched {
         value,
-        // A token that is near its end already is kept for a moment, or every call would ask for another.
+        // A token that is already near its end is used for a moment, or every call would fetch another.
         fresh_for: lifetime.saturating_sub(AHEAD).max(lifetime.min(MARGIN) / 2),
         usable_for: lifetime.saturating_sub(MARGIN),
     })
@@ -199,7 +199,7 @@ struct Assertion<'a> {
     exp: u64,
 }
 
-/// Tokens granted to a service account.
+/// Tokens issued to a service account.
 fn granted(client: Client, account: ServiceAccount, url: String) -> RefreshCache<HeaderValue> {
     let account = Arc::new(account);
     RefreshCache::new(move || {
@@ -218,7 +218,7 @@ fn granted(client: Client, account: ServiceAccount, url: String) -> RefreshCache
                 iat: now,
                 exp: now + 3600,
             };
-            // About 2 ms once an hour: not worth a thread. The key has signed before, so it does again.
+            // About 2 ms once an hour: not worth a thread. The key has signed before, so it signs again.
             let assertion = jsonwebtoken::encode(&header, &assertion, &account.key)
                 .map_err(|_| client.unusable(Dependency::Token))?;
             let request = client

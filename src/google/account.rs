@@ -1,7 +1,7 @@
-//! The service account: from its JSON, or from the four variables of existing deployments.
+//! The service account: from its JSON, or from the variables of existing deployments.
 //!
-//! **Invariant**: a [`ServiceAccount`] that exists has signed once, so a mangled key is named at start and not at the
-//! first write; no error quotes any part of it.
+//! **Invariant**: a [`ServiceAccount`] that exists has signed once, so a mangled key is reported at start and not at
+//! the first write. No error quotes any part of the key.
 
 use std::io::ErrorKind;
 
@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use crate::config::{self, ConfigError};
 
-/// Who asks for access tokens.
+/// The account that requests access tokens.
 pub(super) struct ServiceAccount {
     pub(super) email: String,
     pub(super) key: EncodingKey,
@@ -30,7 +30,7 @@ struct Json {
 }
 
 impl ServiceAccount {
-    /// The account that `config` names, if it names one. The JSON's text wins over a file, a file over single keys.
+    /// The configured account, if there is one. The JSON's text wins over a file, a file over single keys.
     pub(super) fn find(config: &config::Google) -> Result<Option<Self>, ConfigError> {
         if let Some(text) = &config.service_account {
             return Self::from_json("google.service_account", text.expose_secret()).map(Some);
@@ -43,7 +43,7 @@ impl ServiceAccount {
                     path.display()
                 );
                 match error.kind() {
-                    // Another machine, or another user, may have it.
+                    // It may exist on another machine or for another user.
                     ErrorKind::NotFound | ErrorKind::PermissionDenied => {
                         ConfigError::absent(key, problem)
                     }
@@ -87,7 +87,7 @@ impl ServiceAccount {
     }
 }
 
-/// Reads a private key: a PEM, or its body alone, with line ends or literal `\n`, in quotes or not.
+/// Reads a private key: a PEM, or its body alone, with line ends or literal `\n`, quoted or not.
 fn private_key(key: &'static str, text: &str) -> Result<EncodingKey, ConfigError> {
     let mangled = |problem: &str| {
         let problem = format!(
@@ -135,7 +135,7 @@ mod tests {
 
     use super::*;
 
-    /// A key as it stands between BEGIN and END: base64 in lines of 64.
+    /// The body of a PEM key: base64 in lines of 64.
     fn body() -> String {
         let pair = KeyPair::generate(KeySize::Rsa2048).expect("a key");
         let der: Pkcs8V1Der<'_> = pair.as_der().expect("its DER");
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_read_in_every_shape_that_deployments_have() {
+    fn key_is_read_in_every_deployed_format() {
         let body = body();
         let pem = format!("-----BEGIN PRIVATE KEY-----\n{body}\n-----END PRIVATE KEY-----\n");
         for text in [
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mangled_key_is_named_and_not_shown() {
+    fn mangled_key_is_named_but_not_printed() {
         let body = body();
         for text in [
             body.replace('\n', "n"),
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn half_an_account_names_what_is_missing() {
+    fn half_an_account_names_the_missing_key() {
         let config = config::Google {
             client_email: Some("a@example.iam.gserviceaccount.com".into()),
             ..config::Google::default()
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_json_that_is_none_is_not_quoted() {
+    fn invalid_json_is_not_quoted() {
         let config = config::Google {
             service_account: Some("{\"private_key\": TOPSECRET".into()),
             ..config::Google::default()

@@ -1,7 +1,7 @@
-//! When to leave a dependency alone: after a row of failures it is not asked for a while, then by one call at a time.
+//! A circuit breaker: after several failures in a row calls fail fast for a while, then one call at a time is tried.
 //!
-//! **Invariant**: a dependency that is back is noticed within [`LONGEST_PAUSE`] of the next call, even if the call
-//! that was to try it is never finished.
+//! **Invariant**: a recovered dependency is detected within [`LONGEST_PAUSE`] of the next call, even if the trial call
+//! never ends.
 
 use std::time::Duration;
 
@@ -12,20 +12,20 @@ const THRESHOLD: u32 = 5;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// What is known of a dependency from the calls so far.
+/// The state of a dependency by its latest calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Health {
-    /// Not asked yet.
+    /// Not called yet.
     Untried,
     /// The latest call was answered.
     Up,
-    /// The latest calls failed, but not so many that it is left alone.
+    /// The latest calls failed; calls are still made.
     Failing,
-    /// Left alone for a while: calls fail fast.
+    /// The circuit is open: calls fail fast.
     Down,
 }
 
-/// The state of one dependency; the clock is passed in.
+/// The state of one dependency. The caller passes the time in.
 #[derive(Debug, Default)]
 pub(super) struct Circuit {
     answered: bool,
@@ -34,12 +34,12 @@ pub(super) struct Circuit {
 }
 
 impl Circuit {
-    /// Whether no call may be made at `now`.
+    /// Whether calls fail fast at `now`.
     pub(super) fn is_open(&self, now: Instant) -> bool {
         self.failures >= THRESHOLD && self.try_at.is_some_and(|at| now < at)
     }
 
-    /// Whether a call may be made at `now`. A call that is let through an open circuit puts off the next.
+    /// Whether a call may be made at `now`. A trial call through an open circuit puts off the next one.
     pub(super) fn admit(&mut self, now: Instant) -> bool {
         if self.is_open(now) {
             return false;
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dependency_that_keeps_failing_is_left_alone_for_a_while() {
+    fn dependency_that_keeps_failing_opens_the_circuit() {
         let now = Instant::now();
         let mut circuit = broken(now);
         assert_eq!(circuit.health(), Health::Down);
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn one_call_at_a_time_tries_whether_it_is_back() {
+    fn open_circuit_tries_one_call_at_a_time() {
         let now = Instant::now();
         let mut circuit = broken(now);
         let later = now + FIRST_PAUSE;
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trial_that_is_never_finished_does_not_keep_it_away() {
+    fn unfinished_trial_does_not_keep_the_circuit_open() {
         let now = Instant::now();
         let mut circuit = broken(now);
         assert!(circuit.admit(now + FIRST_PAUSE));
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pause_is_bounded_however_long_the_outage() {
+    fn pause_is_bounded_in_a_long_outage() {
         let mut now = Instant::now();
         let mut circuit = broken(now);
         for _ in 0..100 {

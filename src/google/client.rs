@@ -1,10 +1,10 @@
-//! The one outbound client: every call to Google goes through [`Client::call`].
+//! The only outbound client: every call to Google goes through [`Client::call`].
 //!
-//! It bounds how long a call takes and how many are under way, leaves a dependency that is down alone, counts what
-//! became of every call, and says it in words that hold no secret.
+//! It limits the duration and the number of calls, opens a circuit for a dependency that is down, counts the outcome of
+//! every call, and logs failures without secrets.
 //!
-//! **Invariant**: a call waits for its turn for at most `google.request_timeout`, and ends within as long again; the
-//! wait for a turn is never taken for a failure of the dependency, and calls of one [`Lane`] never wait for another's.
+//! **Invariant**: a call waits for a permit for at most `google.request_timeout`, and ends within as long again. The
+//! wait for a permit never counts as a failure of the dependency. Calls of one [`Lane`] never wait for another lane.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,10 +22,10 @@ use super::{Failure, GoogleError};
 use crate::config;
 use crate::metrics::preset;
 
-/// The largest answer that is read, in bytes.
+/// The largest accepted answer, in bytes.
 const MAX_ANSWER: usize = 1 << 20;
 
-/// A part of Google that may be down by itself.
+/// A part of Google that can fail independently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Dependency {
     /// The signing keys of ID tokens.
@@ -34,14 +34,14 @@ pub enum Dependency {
     Identity,
     /// Firestore.
     Firestore,
-    /// The endpoint that grants access tokens to a service account.
+    /// The endpoint that issues access tokens to a service account.
     Token,
     /// The GCE metadata server.
     Metadata,
 }
 
 impl Dependency {
-    /// All of them.
+    /// Every dependency.
     pub const ALL: [Self; 5] = [
         Self::Keys,
         Self::Identity,
@@ -50,7 +50,7 @@ impl Dependency {
         Self::Metadata,
     ];
 
-    /// The word in metrics, logs and `/readyz`.
+    /// The name in metrics, logs and `/readyz`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Keys => "keys",
@@ -62,23 +62,23 @@ impl Dependency {
     }
 }
 
-/// Who waits for a call. Each lane has as many permits as `google.max_requests` says.
+/// The party that waits for a call. Each lane has `google.max_requests` permits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lane {
-    /// A streamer that is checked, or everybody: the calls for keys and access tokens, one at a time.
+    /// A streamer's check; or any client: keys and access tokens are fetched one at a time.
     Streamers,
-    /// A listener that is checked.
+    /// A listener's check.
     Listeners,
-    /// No client.
+    /// No client waits.
     Background,
 }
 
-/// An answer, read.
+/// A decoded answer.
 #[derive(Debug)]
 pub struct Reply<T> {
     /// The JSON of the body.
     pub value: T,
-    /// `cache-control: max-age`, where it was given.
+    /// `cache-control: max-age`, if present.
     pub max_age: Option<Duration>,
 }
 
@@ -93,7 +93,7 @@ struct Inner {
     without_authorities: bool,
     permits: [Semaphore; 3],
     request_timeout: Duration,
-    /// A lock each, never held across an await: a few integers, not worth atomics.
+    /// One lock each, never held across an await: a few integers.
     circuits: [Mutex<Circuit>; Dependency::ALL.len()],
     complaints: [Complaint; Dependency::ALL.len()],
     requests: IntCounterVec,
@@ -101,7 +101,7 @@ struct Inner {
 }
 
 impl Client {
-    /// A client as `config` says, whose figures `registry` shows:
+    /// A client for `config` that registers its metrics with `registry`:
     /// `castaway_google_requests_total{dependency,outcome}` and
     /// `castaway_google_request_duration_seconds{dependency}`.
     pub fn new(config: &config::Google, registry: &Registry) -> Result<Self, GoogleError> {
@@ -144,7 +144,7 @@ impl Client {
         })
     }
 
-    /// Whether no certificate authority is known: every https call will fail.
+    /// Whether no certificate authority is available: every https call fails.
     pub fn is_without_authorities(&self) -> bool {
         self.inner.without_authorities
     }
@@ -159,7 +159,7 @@ impl Client {
         self.inner.http.post(url)
     }
 
-    /// How the dependencies are, by the latest calls.
+    /// The health of the dependencies by their latest calls.
     pub fn health(&self) -> Vec<(Dependency, Health)> {
         Dependency::ALL
             .into_iter()
@@ -167,7 +167,7 @@ impl Client {
             .collect()
     }
 
-    /// Makes the call `request` to `dependency` and reads its JSON.
+    /// Sends `request` to `dependency` and decodes the JSON of its answer.
     pub async fn call<T: DeserializeOwned>(
         &self,
         dependency: Dependency,
@@ -178,7 +178,7 @@ impl Client {
         self.call_raw(dependency, lane, request, read).await
     }
 
-    /// As [`call`](Self::call), for an answer that is plain text.
+    /// As [`call`](Self::call), for an answer in plain text.
     pub async fn call_text(
         &self,
         dependency: Dependency,
@@ -200,7 +200,7 @@ impl Client {
         let limit = self.inner.request_timeout;
         let mut started = None;
         let result = async {
-            // No call waits for its turn at a dependency that is left alone.
+            // No call waits for a permit while the circuit is open.
             if self.with(dependency, |it| it.is_open(Instant::now())) {
                 return Err(Failure::LeftAlone);
             }
@@ -248,7 +248,7 @@ impl Client {
         result
     }
 
-    /// What was answered well has turned out to be of no use: counted and logged as any failure.
+    /// Reports an unusable answer: counted and logged as a failure.
     pub fn unusable(&self, dependency: Dependency) -> Failure {
         let failure = Failure::Garbage;
         let labels = [dependency.as_str(), failure.outcome()];
@@ -257,7 +257,7 @@ impl Client {
         failure
     }
 
-    /// Logs a failure, but not every one of an outage. A verdict on a user or a document is for who asked for it.
+    /// Logs a failure, at a limited rate in an outage. A verdict on a user or a document is the caller's to report.
     fn complain(&self, dependency: Dependency, failure: &Failure) {
         let judged = matches!(dependency, Dependency::Identity | Dependency::Firestore);
         if judged && failure.is_verdict() {
@@ -309,18 +309,18 @@ fn max_age(cache_control: &str) -> Option<Duration> {
     seconds.trim().parse().ok().map(Duration::from_secs)
 }
 
-/// The client, and whether it is one without certificate authorities.
+/// The client, and whether it lacks certificate authorities.
 pub(super) fn http_client(config: &config::Google) -> Result<(reqwest::Client, bool), GoogleError> {
     let builder = || {
         reqwest::Client::builder()
             .user_agent(concat!("castaway-media-server/", env!("CARGO_PKG_VERSION")))
             // These interfaces never redirect, and a redirect would carry the API key elsewhere.
             .redirect(reqwest::redirect::Policy::none())
-            // The metadata server and the emulators must not be sought through a proxy.
+            // The metadata server and the emulators must not be reached through a proxy.
             .no_proxy()
             .connect_timeout(config.connect_timeout)
             .timeout(config.request_timeout)
-            // A connection whose other end has gone silently must not be used until the kernel gives it up.
+            // A connection whose peer is gone silently must not be used until the kernel gives it up.
             .http2_keep_alive_interval(Duration::from_secs(10))
             .http2_keep_alive_timeout(Duration::from_secs(5))
             .tcp_keepalive(Duration::from_secs(30))

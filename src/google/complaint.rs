@@ -1,4 +1,4 @@
-//! A trouble that may come often, and is logged once a minute at most.
+//! A warning about a frequent problem, logged at most once a minute.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 const INTERVAL: Duration = Duration::from_mins(1);
 
-/// When a trouble was logged last.
+/// The time of the latest warning.
 #[derive(Debug, Default)]
 pub struct Complaint {
     /// A lock, never held across an await: one point in time.
@@ -15,7 +15,7 @@ pub struct Complaint {
 }
 
 impl Complaint {
-    /// Whether the trouble is to be logged now; then not again for a minute.
+    /// Whether to log the warning now; if so, not again for a minute.
     pub fn is_due(&self) -> bool {
         let now = Instant::now();
         let mut latest = self.latest.lock();

@@ -1,15 +1,15 @@
-//! Google's emulators, by the variables that Google's own SDKs read.
+//! Google's emulators, configured by the variables of Google's own SDKs.
 
 use std::collections::BTreeMap;
 
 use crate::config::{ConfigError, Problems};
 
-/// Where Google's emulators, or a stand-in for the metadata server, listen: `host:port` each.
+/// The addresses (`host:port`) of Google's emulators and of a metadata server.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Emulators {
     /// `FIRESTORE_EMULATOR_HOST`.
     pub firestore: Option<String>,
-    /// `FIREBASE_AUTH_EMULATOR_HOST`. Its tokens are unsigned: whoever reaches the server is who they say they are.
+    /// `FIREBASE_AUTH_EMULATOR_HOST`. Its tokens are unsigned: every client can claim any identity.
     pub auth: Option<String>,
     /// `GCE_METADATA_HOST`.
     pub metadata: Option<String>,
@@ -31,7 +31,7 @@ impl Emulators {
         }
     }
 
-    /// What is no host among them.
+    /// Reports every value that is not a `host:port`.
     pub(super) fn check(&self) -> Problems {
         let mut problems = Problems::default();
         for (name, host) in [

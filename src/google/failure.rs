@@ -1,16 +1,16 @@
-//! How a call to Google fails, told apart as far as anybody acts on it.
+//! The failures of a call to Google, as far as their handling differs.
 //!
-//! **Invariant**: no [`Failure`] holds a URL (they carry API keys), a body (they carry password hashes) or a token.
+//! **Invariant**: no [`Failure`] contains a URL (with an API key), a body (with password hashes) or a token.
 
 use serde_json::Value;
 
-/// Why a call brought no usable answer.
+/// The reason why a call has no usable answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
-    /// It failed so often that it is left alone for a while.
+    /// Its circuit is open.
     #[error("it is down and is left alone for a moment")]
     LeftAlone,
-    /// As many calls as may be are under way.
+    /// No permit became free in time.
     #[error("too many calls are under way")]
     Busy,
     /// No answer in time; the call may have taken effect.
@@ -22,22 +22,22 @@ pub enum Failure {
     /// The connection broke; the call may have taken effect.
     #[error("the connection broke: {0}")]
     Broken(String),
-    /// It answered with an error of its own making.
+    /// It answered with an error.
     #[error("it answered {http} {code}")]
     Refused {
         /// The HTTP status.
         http: u16,
-        /// Google's own word: `error.status` of most services, the first word of `error.message` of the
-        /// Identity Toolkit, `error` of the token endpoint; empty where there is none.
+        /// Google's own code: `error.status` of most services, the first word of `error.message` of the Identity
+        /// Toolkit, `error` of the token endpoint; empty if there is none.
         code: String,
     },
-    /// It answered what cannot be read; the call may have taken effect.
+    /// It answered with an unreadable body; the call may have taken effect.
     #[error("it answered what cannot be read")]
     Garbage,
 }
 
 impl Failure {
-    /// Every word in metrics: a success, and what [`Self::outcome`] says.
+    /// Every label value in metrics: a success, and the results of [`Self::outcome`].
     pub(super) const OUTCOMES: [&str; 10] = [
         "ok",
         "left_alone",
@@ -51,7 +51,7 @@ impl Failure {
         "garbage",
     ];
 
-    /// The word for it in metrics.
+    /// The label value in metrics.
     pub(super) fn outcome(&self) -> &'static str {
         match self {
             Self::LeftAlone => "left_alone",
@@ -66,7 +66,7 @@ impl Failure {
         }
     }
 
-    /// Whether the dependency is at fault, so that more of the same leaves it alone.
+    /// Whether the dependency is at fault, so that the failure counts towards opening its circuit.
     pub(super) fn is_outage(&self) -> bool {
         match self {
             Self::Timeout | Self::Unreachable(_) | Self::Broken(_) | Self::Garbage => true,
@@ -75,7 +75,7 @@ impl Failure {
         }
     }
 
-    /// Whether it says something about what was asked for, rather than about the service or our access to it.
+    /// Whether it is a verdict on the requested object, not on the service or our access to it.
     pub fn is_verdict(&self) -> bool {
         matches!(
             self,
@@ -95,7 +95,7 @@ impl Failure {
         }
     }
 
-    /// Google's own word, where it gave one.
+    /// Google's own code, if present.
     pub fn code(&self) -> Option<&str> {
         match self {
             Self::Refused { code, .. } if !code.is_empty() => Some(code),
@@ -103,12 +103,12 @@ impl Failure {
         }
     }
 
-    /// What an error of reqwest's means, without the URL that its own text shows.
+    /// Classifies an error of reqwest, without the URL that its own text contains.
     pub(super) fn of_transport(error: &reqwest::Error) -> Self {
         if error.is_timeout() {
             return Self::Timeout;
         }
-        // reqwest's own text names the URL; the innermost cause says what happened.
+        // reqwest's own text contains the URL; the innermost cause describes the fault.
         let mut cause: &dyn std::error::Error = error;
         while let Some(inner) = cause.source() {
             cause = inner;
@@ -124,7 +124,7 @@ impl Failure {
         }
     }
 
-    /// What an answer with an HTTP status other than 2xx means. batchGet wraps its error in an array.
+    /// Classifies an answer with an HTTP status other than 2xx. batchGet wraps its error in an array.
     pub(super) fn of_answer(http: u16, body: &[u8]) -> Self {
         let body: Value = serde_json::from_slice(body).unwrap_or_default();
         let error = match &body {
@@ -138,8 +138,8 @@ impl Failure {
 
 fn code_of(error: &Value) -> String {
     let message = error["message"].as_str().map(first_word);
-    // The Identity Toolkit's codes are the first word of the message (`USER_DISABLED : …`); its `status`, where it
-    // has one, is the vaguer INVALID_ARGUMENT.
+    // The Identity Toolkit's codes are the first word of the message (`USER_DISABLED : …`); its `status`, if present,
+    // is the vaguer INVALID_ARGUMENT.
     let named = message.filter(|word| word.contains('_') && is_code(word));
     named
         .or_else(|| error["status"].as_str().filter(|word| is_code(word)))
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn the_code_is_found_wherever_google_puts_it() {
+    fn code_is_found_in_every_error_format() {
         for (body, expected) in [
             (
                 r#"{"error":{"code":404,"message":"No document to update: projects/p","status":"NOT_FOUND"}}"#,
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_error_shows_no_url() {
+    async fn error_contains_no_url() {
         let config = crate::config::Google::default();
         let client = crate::google::client::http_client(&config)
             .expect("a client")

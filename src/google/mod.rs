@@ -1,10 +1,10 @@
-//! Google as this server meets it: one outbound client, the way into the project, and values that are kept.
+//! Access to Google: one outbound client, the project's access tokens, and a refresh cache.
 //!
-//! [`Client`] makes every call; [`Access`] knows the project and hands out access tokens; [`RefreshCache`] holds what Google
-//! gives for a while. Who a token stands for is the business of [`identity`](crate::identity), which livestreams
-//! exist that of [`directory`](crate::directory); both go through here.
+//! [`Client`] makes every call; [`Access`] knows the project and issues access tokens; [`RefreshCache`] caches values
+//! with a lifetime. [`identity`](crate::identity) checks tokens and [`directory`](crate::directory) reads livestreams;
+//! both call Google through this module.
 //!
-//! **Invariant**: nothing that leaves this room as text (errors, logs, metrics) holds a URL, a body or a token.
+//! **Invariant**: no text that leaves this module (errors, logs, metrics) contains a URL, a body or a token.
 
 mod access;
 mod account;
@@ -25,19 +25,19 @@ pub use refresh_cache::{Fetched, Newest, RefreshCache};
 
 use crate::config::Problems;
 
-/// Why there is no way to Google; found at start.
+/// The reason why Google cannot be accessed; detected at start.
 #[derive(Debug, thiserror::Error)]
 pub enum GoogleError {
     /// The HTTP client cannot be made.
     #[error("the outbound HTTP client cannot be made: {0}")]
     Client(String),
-    /// The figures are registered already.
-    #[error("the figures about Google cannot be registered")]
-    Figures(#[from] prometheus::Error),
-    /// A configuration that is no good.
+    /// The metrics are already registered.
+    #[error("the metrics of calls to Google cannot be registered")]
+    Metrics(#[from] prometheus::Error),
+    /// An invalid configuration.
     #[error(transparent)]
     Config(#[from] Problems),
-    /// No project.
+    /// No usable project id.
     #[error(
         "google.project_id is not set or no good: {0}; set it, as PROJECT_ID in the environment for example"
     )]

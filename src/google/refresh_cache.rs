@@ -1,9 +1,8 @@
-//! A value that Google gives for a while: kept, fetched anew ahead of its end, one fetch in flight.
+//! A cache for a value with a lifetime: fetched again ahead of its end, one fetch in flight.
 //!
-//! Signing keys and access tokens both live here.
+//! Signing keys and access tokens are cached here.
 //!
-//! **Invariant**: whoever asks while the value is usable gets it without waiting; all who wait share one fetch, and
-//! its failure.
+//! **Invariant**: a call gets a usable value without waiting. All calls that wait share one fetch, and its failure.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,33 +14,33 @@ use tokio::time::Instant;
 
 use super::Failure;
 
-/// How long a failed refresh is not repeated while the old value is still usable.
+/// A failed refresh is not repeated for this long while the old value is still usable.
 const RETRY: Duration = Duration::from_secs(10);
 
-/// What a fetch brought.
+/// The result of a fetch.
 #[derive(Debug)]
 pub struct Fetched<T> {
     /// The value.
     pub value: T,
-    /// For how long it is as good as new; after that it is fetched anew, unseen by who asks.
+    /// Time until the value is fetched again in the background.
     pub fresh_for: Duration,
-    /// For how long it may be used at all.
+    /// Time until the value may no longer be used.
     pub usable_for: Duration,
 }
 
-/// The newest value that could be had.
+/// The newest available value.
 #[derive(Debug)]
 pub struct Newest<T> {
     /// The value.
     pub value: Arc<T>,
-    /// Whether its fetch began after the question.
+    /// Whether its fetch began after the request.
     pub is_newer: bool,
 }
 
 type Fetch<T> = Box<dyn Fn() -> BoxFuture<'static, Result<Fetched<T>, Failure>> + Send + Sync>;
 type Flight<T> = Shared<BoxFuture<'static, Result<Arc<T>, Failure>>>;
 
-/// A value that is kept; cheap to clone.
+/// A cached value; cheap to clone.
 pub struct RefreshCache<T> {
     inner: Arc<Inner<T>>,
 }
@@ -61,15 +60,15 @@ struct Inner<T> {
 }
 
 struct State<T> {
-    value: Option<Held<T>>,
+    value: Option<Cached<T>>,
     flight: Option<Flight<T>>,
-    /// When the fetch in flight, or the latest, began.
+    /// The start of the fetch in flight, or of the latest.
     flight_began: Option<Instant>,
-    /// The latest fetch: when it ended, and how it failed if it did.
+    /// The latest fetch: its end, and its failure if it failed.
     latest: Option<(Instant, Option<Failure>)>,
 }
 
-struct Held<T> {
+struct Cached<T> {
     value: Arc<T>,
     fetch_began: Instant,
     fresh_until: Instant,
@@ -77,7 +76,7 @@ struct Held<T> {
 }
 
 impl<T: Send + Sync + 'static> RefreshCache<T> {
-    /// Nothing yet; `fetch` brings the value when it is first asked for.
+    /// An empty cache; the first request calls `fetch`.
     pub fn new<F>(fetch: impl Fn() -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Result<Fetched<T>, Failure>> + Send + 'static,
@@ -100,13 +99,13 @@ impl<T: Send + Sync + 'static> RefreshCache<T> {
         let flight = {
             let mut state = self.lock();
             let now = Instant::now();
-            let held = state.value.as_ref().filter(|it| now < it.usable_until);
-            if let Some(held) = held {
-                let value = Arc::clone(&held.value);
+            let cached = state.value.as_ref().filter(|it| now < it.usable_until);
+            if let Some(cached) = cached {
+                let value = Arc::clone(&cached.value);
                 let failed_lately =
                     matches!(&state.latest, Some((at, Some(_))) if now < *at + RETRY);
-                if now >= held.fresh_until && !failed_lately {
-                    // It flies by itself; nobody waits for it.
+                if now >= cached.fresh_until && !failed_lately {
+                    // It runs in the background; no call waits for it.
                     drop(self.take_off(&mut state));
                 }
                 return Ok(value);
@@ -116,7 +115,7 @@ impl<T: Send + Sync + 'static> RefreshCache<T> {
         flight.await
     }
 
-    /// The value after a fetch, unless the latest ended less than `at_least` ago: then its outcome.
+    /// The value after a fetch; or the outcome of the latest fetch if it ended less than `at_least` ago.
     pub async fn get_newest(
         &self,
         asked: Instant,
@@ -128,10 +127,10 @@ impl<T: Send + Sync + 'static> RefreshCache<T> {
             let recent = latest.filter(|(at, _)| Instant::now() < *at + at_least);
             match (recent, &state.value) {
                 (Some((_, Some(failure))), _) => return Err(failure.clone()),
-                (Some((_, None)), Some(held)) => {
+                (Some((_, None)), Some(cached)) => {
                     return Ok(Newest {
-                        value: Arc::clone(&held.value),
-                        is_newer: held.fetch_began >= asked,
+                        value: Arc::clone(&cached.value),
+                        is_newer: cached.fetch_began >= asked,
                     });
                 }
                 _ => (self.take_off(&mut state), state.flight_began),
@@ -143,19 +142,19 @@ impl<T: Send + Sync + 'static> RefreshCache<T> {
         })
     }
 
-    /// Forgets `value`, which turned out to be no good, unless it was replaced meanwhile.
+    /// Forgets an unusable `value`, unless it was replaced meanwhile.
     pub fn forget(&self, value: &Arc<T>) {
         let mut state = self.lock();
         if state
             .value
             .as_ref()
-            .is_some_and(|held| Arc::ptr_eq(&held.value, value))
+            .is_some_and(|cached| Arc::ptr_eq(&cached.value, value))
         {
             state.value = None;
         }
     }
 
-    /// Joins the fetch in flight, or starts one. It runs to its end whoever still waits for it.
+    /// Joins the fetch in flight, or starts one. It runs to its end even if no call waits for it.
     fn take_off(&self, state: &mut State<T>) -> Flight<T> {
         if let Some(flight) = &state.flight {
             return flight.clone();
@@ -167,7 +166,7 @@ impl<T: Send + Sync + 'static> RefreshCache<T> {
         });
         let this = self.clone();
         let flight = task
-            // A fetch that panicked is over too: the next one may do better.
+            // A fetch that panicked is over too: the next one may succeed.
             .map(move |joined| joined.unwrap_or_else(|_| this.land(Err(Failure::Garbage))))
             .boxed()
             .shared();
@@ -183,7 +182,7 @@ impl<T: Send + Sync + 'static> RefreshCache<T> {
         state.latest = Some((now, result.as_ref().err().cloned()));
         let fetched = result?;
         let value = Arc::new(fetched.value);
-        state.value = Some(Held {
+        state.value = Some(Cached {
             value: Arc::clone(&value),
             fetch_began: state.flight_began.unwrap_or(now),
             fresh_until: now + fetched.fresh_for,
@@ -208,10 +207,10 @@ mod tests {
     const FRESH: Duration = Duration::from_mins(1);
     const USABLE: Duration = Duration::from_mins(5);
 
-    /// A value that counts its fetches, and the switch that makes them fail.
+    /// A cache whose value counts its fetches, the count, and a switch that makes fetches fail.
     fn counted() -> (RefreshCache<u32>, Arc<AtomicU32>, Arc<AtomicU32>) {
         let (count, broken) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
-        let kept = {
+        let cache = {
             let (count, broken) = (Arc::clone(&count), Arc::clone(&broken));
             RefreshCache::new(move || {
                 let value = count.fetch_add(1, Ordering::SeqCst) + 1;
@@ -229,7 +228,7 @@ mod tests {
                 }
             })
         };
-        (kept, count, broken)
+        (cache, count, broken)
     }
 
     async fn settle() {
@@ -237,32 +236,32 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn all_who_wait_share_one_fetch() {
-        let (kept, count, _) = counted();
-        let asked = futures_util::future::join_all((0..50).map(|_| kept.get())).await;
+    async fn concurrent_requests_share_one_fetch() {
+        let (cache, count, _) = counted();
+        let asked = futures_util::future::join_all((0..50).map(|_| cache.get())).await;
         assert!(asked.into_iter().all(|value| *value.expect("a value") == 1));
         assert_eq!(count.load(Ordering::SeqCst), 1);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nobody_waits_for_a_refresh_ahead_of_the_end() {
-        let (kept, count, _) = counted();
-        assert_eq!(*kept.get().await.expect("a value"), 1);
+    async fn refresh_ahead_of_the_end_delays_no_request() {
+        let (cache, count, _) = counted();
+        assert_eq!(*cache.get().await.expect("a value"), 1);
         advance(FRESH).await;
-        assert_eq!(*kept.get().await.expect("the old value, at once"), 1);
+        assert_eq!(*cache.get().await.expect("the old value, at once"), 1);
         settle().await;
-        assert_eq!(*kept.get().await.expect("the new value"), 2);
+        assert_eq!(*cache.get().await.expect("the new value"), 2);
         assert_eq!(count.load(Ordering::SeqCst), 2);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_old_value_serves_through_an_outage_but_not_for_ever() {
-        let (kept, count, broken) = counted();
-        kept.get().await.expect("a value");
+    async fn old_value_outlasts_a_short_outage_only() {
+        let (cache, count, broken) = counted();
+        cache.get().await.expect("a value");
         broken.store(1, Ordering::SeqCst);
         advance(FRESH).await;
         for _ in 0..20 {
-            assert_eq!(*kept.get().await.expect("the old value"), 1);
+            assert_eq!(*cache.get().await.expect("the old value"), 1);
             settle().await;
         }
         assert_eq!(
@@ -271,19 +270,19 @@ mod tests {
             "a failed refresh is not repeated at once"
         );
         advance(USABLE).await;
-        assert_eq!(kept.get().await, Err(Failure::Timeout));
+        assert_eq!(cache.get().await, Err(Failure::Timeout));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn asking_anew_is_answered_from_the_latest_fetch_for_a_while() {
-        let (kept, count, broken) = counted();
+    async fn newest_value_is_fetched_at_a_limited_rate() {
+        let (cache, count, broken) = counted();
         let pause = Duration::from_secs(30);
         let newest_since = async |asked| {
-            let newest = kept.get_newest(asked, pause).await?;
+            let newest = cache.get_newest(asked, pause).await?;
             Ok::<_, Failure>((*newest.value, newest.is_newer))
         };
         let before = Instant::now();
-        kept.get().await.expect("a value");
+        cache.get().await.expect("a value");
         assert_eq!(newest_since(before).await, Ok((1, true)));
         assert_eq!(newest_since(before + FRESH).await, Ok((1, false)));
         advance(pause).await;
@@ -296,9 +295,9 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn fetch_that_panics_is_not_the_last() {
+    async fn fetch_after_a_panic_succeeds() {
         let count = Arc::new(AtomicU32::new(0));
-        let kept = {
+        let cache = {
             let count = Arc::clone(&count);
             RefreshCache::new(move || {
                 let first = count.fetch_add(1, Ordering::SeqCst) == 0;
@@ -312,16 +311,16 @@ mod tests {
                 }
             })
         };
-        assert_eq!(kept.get().await, Err(Failure::Garbage));
-        assert!(kept.get().await.is_ok());
+        assert_eq!(cache.get().await, Err(Failure::Garbage));
+        assert!(cache.get().await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_gives_up_waiting_does_not_end_the_fetch_for_the_others() {
-        let (kept, count, _) = counted();
-        let impatient = tokio::time::timeout(Duration::from_millis(1), kept.get()).await;
+    async fn abandoned_request_does_not_end_the_shared_fetch() {
+        let (cache, count, _) = counted();
+        let impatient = tokio::time::timeout(Duration::from_millis(1), cache.get()).await;
         assert!(impatient.is_err());
-        assert_eq!(*kept.get().await.expect("a value"), 1);
+        assert_eq!(*cache.get().await.expect("a value"), 1);
         assert_eq!(count.load(Ordering::SeqCst), 1);
     }
 }

@@ -1,10 +1,9 @@
 //! Signing keys: Google's, or the demo's own.
 //!
-//! The seam between the two lies below the verification, so that the demo and the tests run the very checks that
-//! production runs.
+//! Only the source of the keys differs: the demo and the tests run the same verification as production.
 //!
-//! **Invariant**: an outage of the key server is never taken for a bad token: [`SigningKeys::find`] says
-//! [`Failure`] then, and "no such key" only when the keys were fetched after the question.
+//! **Invariant**: an outage of the key server never makes a token invalid. [`SigningKeys::find`] returns a [`Failure`]
+//! then, and [`Found::Unknown`] only if the keys were fetched after the request.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,13 +17,13 @@ use tokio::time::Instant;
 
 use crate::google::{Client, Dependency, Failure, Fetched, Lane, RefreshCache};
 
-/// How often an unknown key may lead to a fetch.
+/// The least time between two fetches for unknown keys.
 const REFETCH: Duration = Duration::from_secs(30);
-/// How long before the end of `max-age` the keys are fetched anew.
+/// The keys are fetched again this long before the end of `max-age`.
 const AHEAD: Duration = Duration::from_mins(5);
-/// How long keys are fresh where the answer names no `max-age`.
+/// The lifetime of keys if the answer has no `max-age`.
 const DEFAULT_AGE: Duration = Duration::from_hours(1);
-/// How long keys are used beyond their `max-age` when they cannot be fetched. Google rotates them over days.
+/// Keys are used for this long beyond their `max-age` if no fetch succeeds. Google rotates them over days.
 const STALE: Duration = Duration::from_hours(24);
 
 /// Public keys by their ids.
@@ -37,7 +36,7 @@ struct JwkSet {
 }
 
 impl KeySet {
-    /// The RS256 keys among `keys` (a JWK set's); others, and any that cannot be read, are passed over.
+    /// The RS256 keys among `keys` (of a JWK set). Other and unreadable keys are skipped.
     fn of_jwks(keys: Vec<Value>) -> Self {
         let usable = keys.into_iter().filter_map(|value| {
             let jwk: Jwk = serde_json::from_value(value).ok()?;
@@ -56,22 +55,22 @@ impl KeySet {
     }
 }
 
-/// What is known of a key.
+/// The result of a search for a key.
 pub enum Found {
     /// It is published.
     Key(DecodingKey),
     /// It is not published.
     Unknown,
-    /// It was not published at the latest fetch, and may have been since.
+    /// It was missing at the latest fetch. It may have been published since.
     PerhapsLater,
 }
 
-/// Where signing keys come from; cheap to clone.
+/// The source of signing keys; cheap to clone.
 #[derive(Clone)]
 pub enum SigningKeys {
-    /// Google's, fetched and kept.
+    /// Google's, fetched and cached.
     Google(RefreshCache<KeySet>),
-    /// Known from the start.
+    /// A fixed set.
     Fixed(Arc<KeySet>),
 }
 
@@ -91,7 +90,7 @@ impl SigningKeys {
                 let age = reply.max_age.unwrap_or(DEFAULT_AGE);
                 Ok(Fetched {
                     value: keys,
-                    // However short the age: an unknown key leads to a fetch anyway.
+                    // At least `REFETCH`: an unknown key leads to a fetch anyway.
                     fresh_for: age.saturating_sub(AHEAD).max(age / 2).max(REFETCH),
                     usable_for: age + STALE,
                 })
@@ -99,29 +98,29 @@ impl SigningKeys {
         }))
     }
 
-    /// The key called `id`.
+    /// The key with this `id`.
     pub async fn find(&self, id: &str) -> Result<Found, Failure> {
         let of = |keys: &KeySet| keys.0.get(id).cloned().map_or(Found::Unknown, Found::Key);
-        let kept = match self {
+        let cache = match self {
             Self::Fixed(keys) => return Ok(of(keys)),
-            Self::Google(kept) => kept,
+            Self::Google(cache) => cache,
         };
         let asked = Instant::now();
-        if let key @ Found::Key(_) = of(&*kept.get().await?) {
+        if let key @ Found::Key(_) = of(&*cache.get().await?) {
             return Ok(key);
         }
-        let newest = kept.get_newest(asked, REFETCH).await?;
+        let newest = cache.get_newest(asked, REFETCH).await?;
         Ok(match of(&newest.value) {
             Found::Unknown if !newest.is_newer => Found::PerhapsLater,
             found => found,
         })
     }
 
-    /// Tries whether there are keys.
+    /// Checks that keys are available.
     pub async fn ready(&self) -> Result<(), Failure> {
         match self {
             Self::Fixed(_) => Ok(()),
-            Self::Google(kept) => kept.get().await.map(drop),
+            Self::Google(cache) => cache.get().await.map(drop),
         }
     }
 }
@@ -131,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_keys_that_sign_with_rs256_are_taken() {
+    fn only_rs256_signing_keys_are_used() {
         let key = |id: &str, more: &str| -> Value {
             let text = format!(r#"{{"kty":"RSA","n":"sXch","e":"AQAB","kid":"{id}"{more}}}"#);
             serde_json::from_str(&text).expect("JSON")

@@ -1,9 +1,9 @@
-//! The account look-up, which finds what a token cannot say: its user disabled, deleted, or signed out everywhere.
+//! The account look-up. It finds users who are disabled, deleted, or signed out everywhere; a token does not show that.
 //!
 //! <https://cloud.google.com/identity-platform/docs/reference/rest/v1/accounts/lookup>
 //!
-//! **Invariant**: it only ever refuses. It never stands in for the local checks (the Auth emulator's ignores `exp`),
-//! and when it fails the locally verified token holds.
+//! **Invariant**: a look-up can only refuse a token. It never replaces the local checks (the Auth emulator's ignores
+//! `exp`), and if it fails, the locally verified token remains valid.
 
 use std::num::ParseIntError;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,22 +23,22 @@ pub(super) struct Lookup {
     access: Access,
     url: String,
     api_key: HeaderValue,
-    /// Where the service account asks.
+    /// The URL for look-ups by the service account.
     administrators_url: String,
-    /// Whether the service account may not.
+    /// Whether the service account lacks the permission.
     denied: AtomicBool,
     complaint: Complaint,
 }
 
-/// The key that a look-up needs.
+/// The API key for look-ups.
 pub struct ApiKey(HeaderValue);
 
 impl ApiKey {
-    /// What is said where there is none, and nothing asks for one.
-    pub const MISSING: &str = "google.api_key is not set: accounts are not looked up, so disabled and deleted users are \
-                               let in until their tokens expire";
+    /// The note for an operator who has set no key, and needs none.
+    pub const MISSING: &str = "google.api_key is not set: accounts are not looked up, so disabled and deleted users \
+                               are admitted until their tokens expire";
 
-    /// The key that `config` holds, or the Auth emulator's; none if no account is to be looked up, or there is none.
+    /// The key of `config` or of the Auth emulator; none if no look-up is configured, or if there is no key.
     pub fn find(
         config: &config::Config,
         emulators: &Emulators,
@@ -69,14 +69,14 @@ impl ApiKey {
     }
 }
 
-/// An account; the answer holds more (password hashes), which is dropped where it is read.
+/// An account. Other fields of the answer (password hashes) are dropped by the parser.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Account {
     local_id: String,
     #[serde(default)]
     disabled: bool,
-    /// Tokens of sign-ins before this are revoked: seconds of Unix time, as text.
+    /// Tokens of earlier sign-ins are revoked: seconds of Unix time, as text.
     #[serde(default)]
     valid_since: Option<String>,
 }
@@ -111,7 +111,7 @@ impl Lookup {
         }
     }
 
-    /// Refuses a token whose account is gone, disabled or signed out.
+    /// Refuses a token whose account is deleted, disabled or signed out.
     pub(super) async fn check(
         &self,
         text: &str,
@@ -124,8 +124,8 @@ impl Lookup {
         }
     }
 
-    /// Whether the user of a token that was good has been disabled or deleted since. A token that has expired says
-    /// nothing of its user: the service account asks instead. An outage says nothing either.
+    /// Whether the user of an admitted token has been disabled or deleted since. An expired token proves nothing about
+    /// its user, so the service account asks instead. An outage proves nothing either.
     pub(super) async fn recheck(&self, text: &str, user: &UserId) -> Standing {
         match self.ask(text, Lane::Background).await {
             Ok(answer) => match account(&answer, user) {
@@ -141,13 +141,13 @@ impl Lookup {
         }
     }
 
-    /// As the project's administrator. That a user is not found is no proof: it may be of another tenant.
+    /// Asks as the project's administrator. A missing user is no proof: it may belong to another tenant.
     async fn recheck_by_id(&self, user: &UserId) -> Standing {
         if self.denied.load(Ordering::Relaxed) {
             return Standing::Unknown;
         }
         let authorization = match &self.access.emulators.auth {
-            // The emulator is given no token of Google's.
+            // The emulator gets none of Google's tokens.
             Some(_) => HeaderValue::from_static("Bearer owner"),
             None => match self.access.authorization().await {
                 Ok(authorization) => authorization.as_ref().clone(),
@@ -177,12 +177,12 @@ impl Lookup {
                         ..
                     }
                 );
-                // Until a reload: it will be denied each time.
+                // Every request is denied until a reload.
                 if denied && !self.denied.swap(true, Ordering::Relaxed) {
                     tracing::warn!(
                         %failure,
                         "the service account may not look accounts up: a streamer who is disabled after their token \
-                         has expired stays on the air; grant it roles/firebaseauth.viewer"
+                         has expired stays on air; grant it roles/firebaseauth.viewer"
                     );
                 }
                 Standing::Unknown
@@ -194,7 +194,7 @@ impl Lookup {
         let client = &self.access.client;
         let request = client
             .post(&self.url)
-            // In a header rather than in the URL, which ends up in other people's logs.
+            // A header, not the URL: URLs end up in logs of other systems.
             .header("x-goog-api-key", self.api_key.clone())
             .json(&serde_json::json!({ "idToken": text }));
         let reply = client
@@ -215,9 +215,12 @@ impl Lookup {
             Some("USER_DISABLED") => Err(IdentityError::Invalid("its user is disabled")),
             Some("USER_NOT_FOUND") => Err(IdentityError::Invalid("its user is not known")),
             _ => {
-                // An outage is complained about by the client; this may be an API key that is no good.
+                // The client logs outages; this may be an unusable API key.
                 if failure.is_verdict() && self.complaint.is_due() {
-                    tracing::warn!(%failure, "accounts cannot be looked up, tokens alone are checked; see google.api_key");
+                    tracing::warn!(
+                        %failure,
+                        "accounts cannot be looked up, so only tokens are checked; see google.api_key"
+                    );
                 }
                 Ok(())
             }
@@ -225,14 +228,14 @@ impl Lookup {
     }
 }
 
-/// How a user is whose token was good.
+/// The state of the account behind a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    /// There, and not disabled.
+    /// The account exists and is not disabled.
     Good,
     /// Disabled or deleted.
     Gone,
-    /// Nothing is known.
+    /// There is no evidence.
     Unknown,
 }
 
@@ -247,7 +250,7 @@ fn judge(answer: &Answer, token: &Token<'_>) -> Result<(), IdentityError> {
     if account.disabled {
         return Err(IdentityError::Invalid("its user is disabled"));
     }
-    // An answer in which it cannot be read was refused by `Lookup::ask`.
+    // `Lookup::ask` has refused an answer with an unreadable time.
     let valid_since = account.valid_since().unwrap_or_default();
     if valid_since.is_some_and(|since| token.authenticated_at < since) {
         return Err(IdentityError::Expired);

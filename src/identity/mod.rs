@@ -1,10 +1,10 @@
-//! Who is it: ID tokens, verified here with Google's signing keys.
+//! Identities: ID tokens, verified locally with Google's signing keys.
 //!
-//! [`claims`] is the verification itself, pure; [`keys`] brings the keys; an account look-up finds users whom a
-//! token cannot tell from others; the return window lets a lost socket come back on a token that has just expired.
+//! [`claims`] is the verification, without input or output; [`keys`] fetches the keys; an account look-up finds
+//! disabled and deleted users; the return window lets a lost socket come back with a recently expired token.
 //!
-//! **Invariant**: a [`Caller`] exists only for a token whose signature and claims have been checked; no token and no
-//! part of one is ever logged.
+//! **Invariant**: a [`Caller`] exists only for a token with a valid signature and valid claims. No part of a token is
+//! ever logged.
 
 pub mod claims;
 pub mod keys;
@@ -30,12 +30,12 @@ use keys::{Found, SigningKeys};
 use lookup::Lookup;
 use window::ReturnWindow;
 
-/// Who a verified token stands for.
+/// The identity that a verified token proves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
     /// The user.
     pub user: UserId,
-    /// When the token expires; past for a socket that came back on an expired one.
+    /// The expiry of the token; in the past for a socket that came back with an expired one.
     pub expires_at: SystemTime,
 }
 
@@ -48,7 +48,7 @@ impl Caller {
     }
 }
 
-/// A token that is good by itself; its account has not been looked up.
+/// A verified token. Its account has not been looked up.
 pub struct Verified<'a> {
     text: &'a str,
     token: Token<'a>,
@@ -56,30 +56,30 @@ pub struct Verified<'a> {
 }
 
 impl Verified<'_> {
-    /// The user it stands for.
+    /// The user of the token.
     pub fn user(&self) -> &UserId {
         &self.token.user
     }
 }
 
-/// Why a token does not let in.
+/// The reason why a token is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum IdentityError {
-    /// It is no good, and never will be.
+    /// It is invalid for good.
     #[error("the token is invalid: {0}")]
     Invalid(&'static str),
-    /// It was good once.
+    /// It was valid once.
     #[error("the token has expired")]
     Expired,
     /// It cannot be checked now.
     #[error("the token cannot be checked now")]
     Unavailable,
-    /// Its key is not known, and may have been published since the keys were fetched.
+    /// Its key is unknown. It may have been published since the keys were fetched.
     #[error("the token's key is not known yet")]
     KeyUnknown,
 }
 
-/// The check of tokens; cheap to clone.
+/// The verification of tokens; cheap to clone.
 #[derive(Clone)]
 pub struct Identity {
     inner: Arc<Inner>,
@@ -88,17 +88,17 @@ pub struct Identity {
 struct Inner {
     rules: Rules,
     keys: SigningKeys,
-    /// Replaced as a whole when the API key is re-read; a read lock is held for a clone.
+    /// Replaced as a whole on a reload; a read lock is held for a clone.
     lookup: RwLock<Option<Arc<Lookup>>>,
     policy: LookupPolicy,
-    /// The wall clock; another one in tests.
+    /// The wall clock; tests replace it.
     clock: fn() -> SystemTime,
     /// A lock, never held across an await: a map and its order change together.
     window: Mutex<ReturnWindow>,
 }
 
 impl Identity {
-    /// Google's tokens, or the Auth emulator's.
+    /// Verifies Google's tokens, or the Auth emulator's.
     pub fn google(access: &Access, config: &config::Config, api_key: Option<ApiKey>) -> Self {
         let emulator = access.emulators.auth.as_deref();
         if let Some(host) = emulator {
@@ -119,13 +119,13 @@ impl Identity {
         Self::new(rules, keys, lookup, &config.identity)
     }
 
-    /// Takes up another API key.
+    /// Replaces the API key.
     pub fn reload(&self, access: &Access, config: &config::Config, api_key: Option<ApiKey>) {
         let lookup = api_key.map(|api_key| Arc::new(Lookup::new(access, config, api_key)));
         *self.inner.lookup.write() = lookup;
     }
 
-    /// The tokens of `signer`, for the demo.
+    /// Verifies the tokens of `signer`, for the demo.
     pub fn local(signer: &Signer, config: &config::Identity) -> Result<Self, SignerError> {
         let rules = Rules::firebase(signer.project(), config.clock_skew, false);
         let keys = SigningKeys::Fixed(Arc::new(signer.keys()?));
@@ -150,7 +150,7 @@ impl Identity {
         }
     }
 
-    /// The same with another wall clock; before it is cloned, or not at all.
+    /// Replaces the wall clock. Call it before the first clone.
     #[must_use]
     pub fn with_clock(mut self, clock: fn() -> SystemTime) -> Self {
         if let Some(inner) = Arc::get_mut(&mut self.inner) {
@@ -159,7 +159,7 @@ impl Identity {
         self
     }
 
-    /// Checks `token`, presented by a socket that is `role` already: it must not have expired.
+    /// Checks `token` of an admitted socket with `role`: it must not have expired.
     pub async fn check(&self, token: &str, role: Role) -> Result<Caller, IdentityError> {
         let read = self.read(token)?;
         if read.expired {
@@ -174,8 +174,8 @@ impl Identity {
         .await
     }
 
-    /// Checks `token` by itself, presented to become `role` of `livestream`: its signature, its claims, its end. It may
-    /// have expired if a socket with it is open or was lost lately.
+    /// Checks the signature, claims and expiry of `token`, which is to admit a socket as `role` of `livestream`. An
+    /// expired token is valid if its socket is open or was lost a short time ago.
     pub async fn verify<'a>(
         &self,
         token: &'a str,
@@ -184,8 +184,8 @@ impl Identity {
     ) -> Result<Verified<'a>, IdentityError> {
         let read = self.read(token)?;
         let to = Return::of(&read, token, role, livestream);
-        // Before its signature: an expired token's key may be gone.
-        if read.expired && !self.window(|it| it.lets_in(&to, Instant::now())) {
+        // Before the signature: the key of an expired token may be gone.
+        if read.expired && !self.window(|it| it.admits(&to, Instant::now())) {
             return Err(IdentityError::Expired);
         }
         self.check_signature(&read).await?;
@@ -196,7 +196,7 @@ impl Identity {
         })
     }
 
-    /// Looks the token's account up, where that is configured.
+    /// Looks up the token's account, if so configured.
     pub async fn confirm(&self, verified: Verified<'_>) -> Result<Caller, IdentityError> {
         let Verified { text, token, role } = verified;
         let (asked, lane) = match (self.inner.policy, role) {
@@ -204,14 +204,14 @@ impl Identity {
             (_, Role::Streamer) => (true, Lane::Streamers),
             (policy, Role::Listener) => (policy == LookupPolicy::Everyone, Lane::Listeners),
         };
-        // Of an expired token Google would only say that it has expired.
+        // For an expired token Google would only answer that it has expired.
         if let Some(lookup) = self.lookup().filter(|_| asked && !token.expired) {
             lookup.check(text, &token, lane).await?;
         }
         Ok(Caller::of(token))
     }
 
-    /// What to ask other nodes about an expired token that was good once, and who they would let in.
+    /// The return that other nodes may know of, for an expired token that was valid once, and its identity.
     pub async fn returning(
         &self,
         token: &str,
@@ -219,7 +219,7 @@ impl Identity {
         livestream: &LivestreamId,
     ) -> Option<(Return, Caller)> {
         let read = self.read(token).ok().filter(|read| read.expired)?;
-        // So that nobody asks in another's name.
+        // A forged token must not query another user's returns.
         self.check_signature(&read).await.ok()?;
         let to = Return::of(&read, token, role, livestream);
         Some((to, Caller::of(read)))
@@ -230,7 +230,7 @@ impl Identity {
         Token::read(token, &inner.rules, (inner.clock)()).map_err(IdentityError::Invalid)
     }
 
-    /// Checks the signature, where there is one.
+    /// Checks the signature, if there is one.
     async fn check_signature(&self, read: &Token<'_>) -> Result<(), IdentityError> {
         let Some(id) = &read.key_id else {
             return Ok(());
@@ -247,7 +247,7 @@ impl Identity {
         Ok(())
     }
 
-    /// Whether the user of a token that was let in has been disabled or deleted since; none if no account is looked up.
+    /// Whether the user of an admitted token has been disabled or deleted since; none without look-ups.
     pub async fn recheck(&self, token: &str, user: &UserId) -> Option<Standing> {
         Some(self.lookup()?.recheck(token, user).await)
     }
@@ -257,42 +257,42 @@ impl Identity {
         lookup.read().clone()
     }
 
-    /// A socket is let in with this token.
+    /// Records that a socket was admitted with this token.
     pub fn enter(&self, to: &Return) {
         self.window(|it| it.enter(to));
     }
 
-    /// A socket that was let in was lost: its client may come back for a while, whether its token has expired or not.
+    /// Records that an admitted socket was lost: its client may come back for a while, even with an expired token.
     pub fn lost(&self, to: &Return) {
         self.window(|it| it.lose(to, Instant::now()));
     }
 
-    /// A socket that was let in has left, was sent away, or has another token: nobody comes back for it.
+    /// Records that an admitted socket left, was disconnected, or changed its token: the token's right ends.
     pub fn left(&self, to: &Return) {
         self.window(|it| it.leave(to));
     }
 
-    /// How many may come back, and how many were forgotten for being too many.
+    /// The number of clients that may come back, and of rights dropped because of a limit.
     pub fn returns(&self) -> (usize, u64) {
         self.window(|it| it.count(Instant::now()))
     }
 
-    /// Who may come back if this process ends now.
+    /// The rights to come back, for the next process.
     pub fn hand_over(&self) -> Vec<HandedOver> {
         self.window(|it| it.hand_over(Instant::now()))
     }
 
-    /// Takes up who may come back to a process that ended so long ago.
+    /// Adds the rights of a process that ended `ago`.
     pub fn take_over(&self, rights: &[HandedOver], ago: Duration) {
         self.window(|it| it.take_over(rights, ago, Instant::now()));
     }
 
-    /// Who has a socket that is open.
+    /// The rights of all open sockets.
     pub fn present(&self) -> Vec<Return> {
         self.window(|it| it.open())
     }
 
-    /// Tries whether tokens can be checked.
+    /// Checks that tokens can be verified now.
     pub async fn ready(&self) -> Result<(), String> {
         let keys = self.inner.keys.ready().await;
         keys.map_err(|failure| format!("the signing keys: {failure}"))

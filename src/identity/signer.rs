@@ -1,4 +1,4 @@
-//! The demo's own signer: a key pair made at start, and tokens like Firebase's.
+//! The demo's own signer: a key pair made at start, for tokens like Firebase's.
 //!
 //! **Invariant**: its tokens pass the same verification as Google's, and only on the server that made the key.
 
@@ -14,12 +14,12 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header};
 use super::keys::KeySet;
 use crate::broadcast::UserId;
 
-/// Why no key pair could be made.
+/// The reason why no key pair could be made.
 #[derive(Debug, thiserror::Error)]
 #[error("a key pair cannot be made: {0}")]
 pub struct SignerError(String);
 
-/// A key pair that signs tokens.
+/// A key pair for signing tokens.
 pub struct Signer {
     project: String,
     key: EncodingKey,
@@ -29,7 +29,7 @@ pub struct Signer {
 impl Signer {
     const KEY_ID: &str = "made-at-start";
 
-    /// Makes a key pair that signs tokens for `project`.
+    /// Makes a key pair for the tokens of `project`.
     pub fn new(project: &str) -> Result<Self, SignerError> {
         let failed = |what: &str| SignerError(what.to_owned());
         let pair = KeyPair::generate(KeySize::Rsa2048).map_err(|_| failed("no RSA key"))?;
@@ -48,12 +48,12 @@ impl Signer {
         })
     }
 
-    /// The project whose tokens these are.
+    /// The project of the tokens.
     pub fn project(&self) -> &str {
         &self.project
     }
 
-    /// A token of `user` that is good from now, for `lifetime`.
+    /// A token of `user`, valid from now, for `lifetime`.
     pub fn mint(&self, user: &UserId, lifetime: Duration) -> String {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -69,7 +69,7 @@ impl Signer {
             "auth_time": now,
             "exp": now + lifetime.as_secs(),
         });
-        // A key that was made for it signs; an empty token would only be refused.
+        // A key made for signing signs; an empty token would be refused.
         jsonwebtoken::encode(&header, &claims, &self.key).unwrap_or_default()
     }
 
@@ -90,7 +90,7 @@ impl Signer {
             .expect("a signature")
     }
 
-    /// The public key as everybody can have it.
+    /// The public key, as anybody can get it.
     pub(super) fn jwk_text(&self) -> String {
         serde_json::to_string(&self.jwk).expect("JSON")
     }

@@ -1,6 +1,6 @@
-//! What is counted, in one place: every metric's name, unit and help.
+//! All metrics: every name, unit and help text.
 //!
-//! **Invariant**: no label's value comes from a client, so that the number of series is fixed.
+//! **Invariant**: no label value comes from a client, so the number of series is bounded.
 
 mod presets;
 
@@ -19,80 +19,80 @@ pub struct Metrics {
     registry: Registry,
     /// Open TCP connections on the client port.
     pub connections: IntGauge,
-    /// Connections that were closed at once, by reason.
+    /// Connections refused at once, by reason.
     pub connections_refused: IntCounterVec,
-    /// Connections and polled sessions that were closed by this side or by its kernel, by reason.
+    /// Connections and polled sessions closed by this side or by its kernel, by reason.
     pub connections_closed: IntCounterVec,
     /// Errors of the accept loop, by kind.
     pub accept_errors: IntCounterVec,
     /// Open Engine.IO sessions.
     pub sessions: IntGauge,
-    /// Sessions that were refused for their number, by reason.
+    /// Sessions refused because of a limit, by reason.
     pub sessions_refused: IntCounterVec,
     /// Livestreams by state.
     pub livestreams: IntGaugeVec,
-    /// What became of livestreams: started, resumed, `taken_over`, lost, ended, expired, deleted, disowned.
+    /// Changes of livestreams: started, resumed, `taken_over`, lost, ended, expired, deleted, disowned.
     pub livestream_events: IntCounterVec,
     /// Listeners of all livestreams.
     pub listeners: IntGauge,
     /// Users with a socket, by role.
     pub users: IntGaugeVec,
-    /// Clients that may come back on an expired token.
+    /// Clients that may come back with an expired token.
     pub returns: IntGauge,
-    /// Clients that may not, because there were too many.
+    /// Rights to come back that were dropped because of a limit.
     pub returns_evicted: IntCounter,
-    /// Sockets that were let in, by role.
+    /// Admitted sockets, by role.
     pub accepted: IntCounterVec,
-    /// Sockets that were refused, by role and reason.
+    /// Refused sockets, by role and reason.
     pub refusals: IntCounterVec,
-    /// Clips that were accepted.
+    /// Accepted clips.
     pub clips_in: IntCounter,
-    /// Bytes of clips that were accepted.
+    /// Bytes of accepted clips.
     pub clip_bytes_in: IntCounter,
-    /// Clips that were handed to the kernel whole, one for each listener.
+    /// Clips written whole to the kernel, one for each listener.
     pub clips_out: IntCounter,
     /// Bytes of those.
     pub clip_bytes_out: IntCounter,
-    /// Clips that a slow listener did not get.
+    /// Clips that a slow listener missed.
     pub clips_dropped: IntCounter,
-    /// Messages to clients that there was no room for, by event.
+    /// Messages to clients dropped for lack of room, by event.
     pub messages_unsent: IntCounterVec,
-    /// Uploads that were not accepted, by reason.
+    /// Refused uploads, by reason.
     pub uploads_refused: IntCounterVec,
-    /// From an upload to the first attempt to write it to the last listener, in seconds.
+    /// Time from an upload to the first attempt to write it to the last listener, in seconds.
     pub fan_out: Histogram,
-    /// How long the check of a client took, in seconds.
+    /// Duration of a client's check, in seconds.
     pub check: Histogram,
-    /// What clients sent that makes no sense, by kind.
+    /// Malformed input of clients, by kind.
     pub bad_input: IntCounterVec,
-    /// Writes of `streamerConnected` that are not confirmed yet.
+    /// Unconfirmed writes of `streamerConnected`.
     pub directory_pending: IntGauge,
-    /// Uses of the state file that failed.
+    /// Failed reads and writes of the state file.
     pub state_file_errors: IntCounter,
-    /// Notes for the next process that could not be written.
+    /// Handover files that could not be written.
     pub handover_errors: IntCounter,
-    /// Look-ups that were not made, by whose limit it was.
+    /// Refused look-ups, by the limit reached: of the user or of the address.
     pub lookups_refused: IntCounterVec,
-    /// Tokens whose key was not known yet, by what was answered.
+    /// Tokens with a still unknown key, by answer.
     pub unknown_keys: IntCounterVec,
-    /// What became of documents and accounts of what is live, at another look.
+    /// Repeated checks of documents and accounts of livestreams on air, by outcome.
     pub rechecks: IntCounterVec,
 }
 
-/// One for the process: the log starts before there are `Metrics`.
+/// One for the process: logging starts before the `Metrics`.
 static LOG_LINES_DROPPED: LazyLock<IntCounter> = LazyLock::new(|| {
     let help = "Log lines dropped because the log was read too slowly or not at all.";
     IntCounter::with_opts(opts("log_lines_dropped_total", help))
         .unwrap_or_else(|error| unreachable!("a fixed name is refused: {error}"))
 });
 
-/// Log lines that were dropped: one counter for the whole process.
+/// The counter of dropped log lines: one for the whole process.
 pub fn log_lines_dropped() -> IntCounter {
     LOG_LINES_DROPPED.clone()
 }
 
 impl Metrics {
-    /// A fresh set, with the process's own figures where the system tells them.
+    /// New metrics, with the process's own metrics where the system supports them.
     pub fn new() -> Self {
         let registry = Registry::new();
         let metrics = Self::registered(&registry).unwrap_or_else(|error| {
@@ -283,12 +283,12 @@ impl Metrics {
         })
     }
 
-    /// Where the parts that count for themselves register.
+    /// The registry for metrics that other modules define.
     pub fn registry(&self) -> &Registry {
         &self.registry
     }
 
-    /// All of it in Prometheus's text format, version 0.0.4.
+    /// All metrics in Prometheus's text format, version 0.0.4.
     pub fn render(&self) -> String {
         let mut text = Vec::new();
         // Writing to memory cannot fail, and the encoder writes UTF-8.
@@ -362,7 +362,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_metric_has_our_prefix_a_help_and_is_rendered() {
+    fn every_metric_has_the_prefix_and_a_help() {
         let metrics = Metrics::new();
         metrics.clips_in.inc();
         let text = metrics.render();

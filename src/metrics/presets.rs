@@ -1,12 +1,12 @@
-//! The values of labels that are known beforehand: each has its series from the start, so that `increase()` sees the first
-//! event. The modules that count use the same words.
+//! The label values that are known in advance: each has its series from the start, so that `increase()` sees the first
+//! event. The modules that count use the same values.
 
 use prometheus::{IntCounterVec, IntGaugeVec};
 
 use super::Metrics;
 
 const ROLES: &[&str] = &["streamer", "listener"];
-/// What may be reached: as many as there may be in all, or from one address.
+/// The limits: the total, or one address.
 const LIMITS: &[&str] = &["total", "address"];
 const REFUSALS: &[&str] = &[
     "no_token",
@@ -66,7 +66,7 @@ const BAD_INPUT: &[&str] = &[
 ];
 
 impl Metrics {
-    /// Every label value of the relay's own metrics.
+    /// Creates a series for every label value of the relay's own metrics.
     pub(super) fn preset(&self) {
         preset(&self.connections_refused, &[LIMITS]);
         preset(&self.connections_closed, &[CLOSED]);
@@ -92,7 +92,7 @@ impl Metrics {
     }
 }
 
-/// Gives every combination of these label values a series.
+/// Creates a series for every combination of these label values.
 pub fn preset(counters: &IntCounterVec, values: &[&[&str]]) {
     let mut combinations = vec![Vec::new()];
     for values in values {

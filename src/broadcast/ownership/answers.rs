@@ -1,7 +1,7 @@
-//! What Redis's answers lead to.
+//! The answers of Redis, and the actions that follow.
 
 use super::{
-    AFFIRM, Action, Condition, Flag, Goodbye, Held, MOST_REFUSALS, Ownership, Release,
+    AFFIRM, Action, Condition, Flag, Goodbye, MOST_REFUSALS, Ownership, Progress, Release,
     RemoteStatus, Streamer,
 };
 
@@ -19,7 +19,7 @@ impl Ownership {
         let is_ours = seen.condition == Condition::Live
             || seen.condition == Condition::Awaited && flag == Flag::Owed;
         if seen.is_here && is_ours {
-            // A claim whose answer was lost, for a streamer that is gone.
+            // A claim with a lost answer, for a streamer that is gone.
             *self = Self::Releasing {
                 epoch: seen.epoch,
                 sequence: seen.sequence,
@@ -71,11 +71,11 @@ impl Ownership {
         }]
     }
 
-    /// Claims for a streamer that is here.
+    /// Claims for a streamer that is connected here.
     pub(super) fn claim_again(&mut self, seen: RemoteStatus) -> Vec<Action> {
         *self = Self::Claiming {
             streamer: self.streamer(),
-            held: self.held(),
+            last_epoch: self.last_epoch(),
             sequence: self.sequence(),
             is_fresh: false,
             expected: 0,
@@ -91,13 +91,13 @@ impl Ownership {
         }
     }
 
-    /// A streamer is here, and this is the record.
+    /// Applies a record while a streamer is connected here.
     pub(super) fn compare(&mut self, seen: RemoteStatus) -> Vec<Action> {
-        let held = self.held();
-        if held != Some(seen.epoch) || seen.condition != Condition::Live {
-            let is_lost = held.is_some_and(|epoch| seen.epoch < epoch);
+        let last_epoch = self.last_epoch();
+        if last_epoch != Some(seen.epoch) || seen.condition != Condition::Live {
+            let is_lost = last_epoch.is_some_and(|epoch| seen.epoch < epoch);
             return match (is_lost, self.epoch(), self.streamer()) {
-                // From before the epoch: a heartbeat writes it again.
+                // Older than the epoch: a heartbeat writes it again.
                 (true, Some(_), _) => vec![self.renew()],
                 // An owner that has replaced this one writes it again first.
                 (true, None, Streamer::Known) if seen.condition == Condition::Unsettled => {
@@ -141,12 +141,12 @@ impl Ownership {
         actions
     }
 
-    /// Another node has a live streamer: its claim is later than an epoch that was held here.
+    /// Another node has a live streamer: its claim is later than any epoch of this node.
     pub(super) fn give_way(&mut self, seen: RemoteStatus) -> Vec<Action> {
-        let (from, goodbye) = match (self.streamer(), self.held()) {
+        let (from, goodbye) = match (self.streamer(), self.last_epoch()) {
             (Streamer::Known, Some(epoch)) => {
                 let sequence = self.sequence();
-                (Some(Held { epoch, sequence }), Goodbye::TakenOver)
+                (Some(Progress { epoch, sequence }), Goodbye::TakenOver)
             }
             _ => (None, Goodbye::ComeAgain),
         };
@@ -165,7 +165,7 @@ impl Ownership {
     pub(super) fn granted(&mut self, epoch: u64, sequence: u64, is_resumed: bool) -> Vec<Action> {
         let Self::Claiming {
             streamer,
-            held,
+            last_epoch,
             expected,
             sequence: reached,
             ..
@@ -185,10 +185,10 @@ impl Ownership {
             },
         };
         let mut actions = vec![Action::DropTried];
-        // Others have owned it since this node did, or have until now: what they published goes first.
-        if is_arrival && is_resumed && held != Some(expected) {
-            if let Some(epoch) = held {
-                let from = Held {
+        // Other nodes have owned it since this node did, or own it until now: their clips come first.
+        if is_arrival && is_resumed && last_epoch != Some(expected) {
+            if let Some(epoch) = last_epoch {
+                let from = Progress {
                     epoch,
                     sequence: reached,
                 };
@@ -253,7 +253,7 @@ impl Ownership {
         };
         let mut actions = vec![
             Action::RefuseClips,
-            Action::FollowFrom(Some(Held { epoch, sequence })),
+            Action::FollowFrom(Some(Progress { epoch, sequence })),
         ];
         match (release, is_ended) {
             (Release::Done | Release::Missing, true) => {
@@ -268,7 +268,7 @@ impl Ownership {
     pub(super) fn unanswered(&mut self) -> Vec<Action> {
         let Self::Claiming {
             streamer,
-            held,
+            last_epoch,
             sequence,
             ..
         } = *self
@@ -278,7 +278,7 @@ impl Ownership {
         let is_arrival = streamer == Streamer::Arriving;
         *self = Self::Unconfirmed {
             streamer: if is_arrival { Streamer::New } else { streamer },
-            held,
+            last_epoch,
             sequence,
         };
         if is_arrival {

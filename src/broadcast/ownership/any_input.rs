@@ -1,4 +1,4 @@
-//! Any sequence of inputs.
+//! Properties that hold for any sequence of inputs.
 
 use proptest::prelude::*;
 
@@ -91,13 +91,15 @@ proptest! {
                     }
                     Action::Republish { epoch, .. } => prop_assert_eq!(ownership.epoch(), Some(*epoch)),
                     Action::Admit { is_confirmed } => {
-                        prop_assert!(std::mem::take(&mut waits), "let in twice");
+                        prop_assert!(std::mem::take(&mut waits), "admitted twice");
                         prop_assert_eq!(*is_confirmed, ownership.epoch().is_some());
                     }
                     Action::Dismiss(_) => {
                         let is_replaced = match input {
-                            Input::Observed(seen) | Input::Refused(seen) | Input::NotPublished(seen) => seen.is_elsewhere(),
-                            // By another node, and then by the streamer that is let in.
+                            Input::Observed(seen) | Input::Refused(seen) | Input::NotPublished(seen) => {
+                                seen.is_elsewhere()
+                            }
+                            // Another node replaced it, and then the admitted streamer.
                             Input::Granted { .. } => actions.contains(&Action::Admit { is_confirmed: true }),
                             _ => false,
                         };
@@ -111,7 +113,7 @@ proptest! {
                 }
             }
             if waits && !matches!(ownership, Ownership::Claiming { .. }) {
-                prop_assert!(false, "a streamer waits that nobody answers: {:?}", ownership);
+                prop_assert!(false, "a waiting streamer gets no answer: {:?}", ownership);
             }
         }
     }

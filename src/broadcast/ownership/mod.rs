@@ -1,4 +1,4 @@
-//! Which node owns a livestream, as one node of a cluster knows it.
+//! The owner of a livestream, from the point of view of one node of a cluster.
 //!
 //! ```text
 //!               streamer came               granted                      streamer lost or ended
@@ -12,80 +12,80 @@
 //!      └───────────────────────────────────────────────────────────────────────────────────────────────┘
 //! ```
 //!
-//! [`Ownership::apply`] takes one input and returns actions. At most one of them is a command to Redis, and it is the last:
-//! its answer, or [`Input::Unanswered`], is the next input that may lead to a command.
+//! [`Ownership::apply`] takes one input and returns actions. At most one of them is a command to Redis, and it is last.
+//! Its answer, or [`Input::Unanswered`], is the next input that may lead to a command.
 //!
-//! **Invariant**: a clip is published only under the newest epoch that was granted to this node, with the sequence after
-//! the last one that is known to be published; a sequence is used again only for the same clip. A streamer is dismissed
-//! only because of another live owner, never because Redis is away.
+//! **Invariant**: a clip is published only under the newest epoch granted to this node, with the sequence after the
+//! last one known to be published; a sequence is used again only for the same clip. A streamer is dismissed only
+//! because of another live owner, never because Redis is away.
 
 mod answers;
-mod words;
+mod interface;
 
-pub use words::{
-    Action, Condition, Flag, Goodbye, Held, Input, Release, RemoteStatus, Renewal, Streamer,
+pub use interface::{
+    Action, Condition, Flag, Goodbye, Input, Progress, Release, RemoteStatus, Renewal, Streamer,
 };
 
 /// See the module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Ownership {
-    /// No streamer is here.
+    /// No streamer is connected here.
     Following {
-        /// The latest sequence as known here.
+        /// The latest sequence known here.
         sequence: u64,
-        /// What is owed to Firestore.
+        /// The flag in Firestore that this node may have to clear.
         flag: Flag,
     },
-    /// Redis is asked for the livestream.
+    /// A claim is in progress.
     Claiming {
-        /// For this one.
+        /// The streamer that the claim is for.
         streamer: Streamer,
-        /// The epoch until now.
-        held: Option<u64>,
-        /// The latest sequence as known here.
+        /// The epoch before the claim.
+        last_epoch: Option<u64>,
+        /// The latest sequence known here.
         sequence: u64,
-        /// Nothing of the livestream before is kept.
+        /// Whether another livestream begins: its predecessor's history is dropped.
         is_fresh: bool,
-        /// The newest epoch that was seen.
+        /// The newest epoch in a record so far.
         expected: u64,
-        /// Claims that were refused.
+        /// Refused claims so far.
         refusals: u8,
     },
     /// This node may publish.
     Owner {
-        /// Under this epoch.
+        /// Its epoch.
         epoch: u64,
-        /// Its latest published clip.
+        /// The latest published clip.
         sequence: u64,
-        /// The livestream was on air: it has a grace period.
+        /// Whether the livestream was on air, and so has a grace period.
         is_aired: bool,
-        /// Heartbeats until the flag has been written again for the last time.
+        /// Heartbeats until the flag is written again for the last time.
         affirmations: u8,
     },
-    /// A streamer is here, and Redis does not say whose the livestream is.
+    /// A streamer is connected here, and Redis does not confirm the owner.
     Unconfirmed {
-        /// Which one.
+        /// The streamer.
         streamer: Streamer,
-        /// The epoch until now.
-        held: Option<u64>,
-        /// The latest sequence as known here.
+        /// The epoch before.
+        last_epoch: Option<u64>,
+        /// The latest sequence known here.
         sequence: u64,
     },
-    /// No streamer is here, and Redis is to be told.
+    /// The streamer is gone, and Redis does not know it yet.
     Releasing {
         /// The epoch that ends.
         epoch: u64,
-        /// Its latest published clip.
+        /// The latest published clip.
         sequence: u64,
         /// Whether the livestream is over.
         is_ended: bool,
     },
 }
 
-/// Refused claims after which a streamer is let in unconfirmed: each one means that another node was granted its own.
+/// A streamer is admitted unconfirmed after so many refused claims; each one means that another claim was granted.
 const MOST_REFUSALS: u8 = 8;
-/// The flag of a livestream that begins is written again after so many heartbeats, for another node may write the end of
-/// the one before only now: twice, for a slow Firestore.
+/// The flag of a new livestream is written again after so many heartbeats, since another node may write the end of the
+/// one before late: twice, for a slow Firestore.
 const AFFIRM: (u8, u8) = (12, 9);
 
 impl Default for Ownership {
@@ -98,7 +98,7 @@ impl Default for Ownership {
 }
 
 impl Ownership {
-    /// Takes what happened; returns what is to be done.
+    /// Applies an input; returns the actions to perform.
     pub fn apply(&mut self, input: Input) -> Vec<Action> {
         match input {
             Input::StreamerCame => self.streamer_came(),
@@ -130,7 +130,7 @@ impl Ownership {
         }
     }
 
-    /// The latest sequence as known here.
+    /// The latest sequence known here.
     pub fn sequence(&self) -> u64 {
         match self {
             Self::Following { sequence, .. }
@@ -141,7 +141,7 @@ impl Ownership {
         }
     }
 
-    /// Whether it is known to have been on air: its end is preceded by a grace period.
+    /// Whether it is known to have been on air: a grace period precedes its end.
     pub fn is_aired(&self) -> bool {
         !matches!(
             self,
@@ -155,7 +155,7 @@ impl Ownership {
         )
     }
 
-    /// Whether Redis, Firestore or a streamer still waits for something from here.
+    /// Whether Redis, Firestore or a streamer still waits for this node.
     pub fn is_busy(&self) -> bool {
         !matches!(
             self,
@@ -166,11 +166,11 @@ impl Ownership {
         )
     }
 
-    /// The epoch that this node had last, and for all that it knows still has.
-    pub fn held(&self) -> Option<u64> {
+    /// The epoch of this node, unless another node has replaced it without this node's knowledge.
+    pub fn last_epoch(&self) -> Option<u64> {
         match self {
             Self::Owner { epoch, .. } => Some(*epoch),
-            Self::Claiming { held, .. } | Self::Unconfirmed { held, .. } => *held,
+            Self::Claiming { last_epoch, .. } | Self::Unconfirmed { last_epoch, .. } => *last_epoch,
             Self::Following { .. } | Self::Releasing { .. } => None,
         }
     }
@@ -179,7 +179,7 @@ impl Ownership {
         let is_fresh = matches!(self, Self::Releasing { is_ended: true, .. });
         *self = Self::Claiming {
             streamer: Streamer::Arriving,
-            held: self.held(),
+            last_epoch: self.last_epoch(),
             sequence: if is_fresh { 0 } else { self.sequence() },
             is_fresh,
             expected: 0,
@@ -193,7 +193,8 @@ impl Ownership {
         match *self {
             Self::Owner { epoch, .. }
             | Self::Unconfirmed {
-                held: Some(epoch), ..
+                last_epoch: Some(epoch),
+                ..
             } => {
                 *self = Self::Releasing {
                     epoch,
@@ -202,7 +203,9 @@ impl Ownership {
                 };
                 vec![Action::Release { epoch, is_ended }]
             }
-            Self::Unconfirmed { held: None, .. } => {
+            Self::Unconfirmed {
+                last_epoch: None, ..
+            } => {
                 *self = Self::Following {
                     sequence,
                     flag: Flag::Owed,
@@ -245,8 +248,8 @@ impl Ownership {
 
     fn renew(&self) -> Action {
         let sequence = self.sequence();
-        Action::Heartbeat(self.held().map(|epoch| Renewal {
-            held: Held { epoch, sequence },
+        Action::Heartbeat(self.last_epoch().map(|epoch| Renewal {
+            progress: Progress { epoch, sequence },
             may_restore: self.epoch().is_some(),
         }))
     }
@@ -258,7 +261,7 @@ impl Ownership {
         {
             *self = Self::Unconfirmed {
                 streamer: Streamer::Known,
-                held: Some(epoch),
+                last_epoch: Some(epoch),
                 sequence,
             };
         }

@@ -1,4 +1,4 @@
-//! Each transition by its name.
+//! One test for each transition.
 
 use super::*;
 
@@ -59,7 +59,7 @@ fn unconfirmed() -> Ownership {
 }
 
 #[test]
-fn arrival_claims_with_the_epoch_that_it_saw() {
+fn arrival_claims_with_the_epoch_it_saw() {
     let mut ownership = Ownership::default();
     assert_eq!(
         ownership.apply(Input::StreamerCame),
@@ -101,7 +101,7 @@ fn arrival_that_loses_every_race_is_unconfirmed() {
 }
 
 #[test]
-fn arrival_without_redis_is_let_in_unconfirmed() {
+fn arrival_without_redis_is_admitted_unconfirmed() {
     let mut ownership = after(&[Input::StreamerCame]);
     let admit = Action::Admit {
         is_confirmed: false,
@@ -110,12 +110,12 @@ fn arrival_without_redis_is_let_in_unconfirmed() {
     assert_eq!(
         ownership.apply(Input::ClipQueued),
         [],
-        "its clips wait for Redis"
+        "its clips stay queued for Redis"
     );
 }
 
 #[test]
-fn unconfirmed_streamer_claims_what_nobody_streams() {
+fn unconfirmed_streamer_claims_a_livestream_without_owner() {
     for condition in [
         Condition::Missing,
         Condition::Unsettled,
@@ -157,7 +157,7 @@ fn claim_whose_answer_was_lost_is_made_again() {
 }
 
 #[test]
-fn unconfirmed_streamer_that_left_owes_the_flag() {
+fn departed_unconfirmed_streamer_owes_the_flag() {
     let mut ownership = unconfirmed();
     ownership.apply(Input::StreamerLost);
     assert!(ownership.is_busy());
@@ -197,8 +197,8 @@ fn owner_publishes_the_next_sequence() {
 #[test]
 fn owner_renews_its_lease() {
     let mut ownership = owner();
-    let held = Some(Renewal {
-        held: Held {
+    let renewal = Some(Renewal {
+        progress: Progress {
             epoch: 7,
             sequence: 3,
         },
@@ -206,14 +206,14 @@ fn owner_renews_its_lease() {
     });
     assert_eq!(
         ownership.apply(Input::HeartbeatDue),
-        [Action::Heartbeat(held)]
+        [Action::Heartbeat(renewal)]
     );
     assert_eq!(ownership.apply(Input::Observed(here(7, 3))), []);
     assert_eq!((ownership.epoch(), ownership.sequence()), (Some(7), 3));
 }
 
 #[test]
-fn owner_publishes_again_what_redis_lost() {
+fn owner_republishes_clips_that_redis_lost() {
     let mut ownership = owner();
     let restored = RemoteStatus {
         is_restored: true,
@@ -231,8 +231,8 @@ fn owner_publishes_again_what_redis_lost() {
 #[test]
 fn owner_finds_no_record_and_writes_it_again() {
     let mut ownership = owner();
-    let held = Some(Renewal {
-        held: Held {
+    let renewal = Some(Renewal {
+        progress: Progress {
             epoch: 7,
             sequence: 3,
         },
@@ -240,7 +240,7 @@ fn owner_finds_no_record_and_writes_it_again() {
     });
     assert_eq!(
         ownership.apply(Input::NotPublished(NOBODY)),
-        [Action::Heartbeat(held)]
+        [Action::Heartbeat(renewal)]
     );
 }
 
@@ -249,7 +249,7 @@ fn owner_is_dismissed_by_a_newer_live_owner() {
     let mut ownership = owner();
     let actions = ownership.apply(Input::Observed(record(9, Condition::Live, 5)));
     assert!(actions.contains(&Action::Dismiss(Goodbye::TakenOver)));
-    let from = Held {
+    let from = Progress {
         epoch: 7,
         sequence: 3,
     };
@@ -258,7 +258,7 @@ fn owner_is_dismissed_by_a_newer_live_owner() {
 }
 
 #[test]
-fn owner_claims_again_what_others_left_or_ended() {
+fn owner_reclaims_a_livestream_others_left_or_ended() {
     for condition in [Condition::Awaited, Condition::Ended] {
         for epoch in [7, 9] {
             let mut ownership = owner();
@@ -272,14 +272,14 @@ fn owner_claims_again_what_others_left_or_ended() {
                 !actions
                     .iter()
                     .any(|action| matches!(action, Action::Admit { .. })),
-                "it is in already"
+                "it is already admitted"
             );
         }
     }
 }
 
 #[test]
-fn owner_without_redis_for_a_lease_keeps_its_streamer() {
+fn owner_without_redis_keeps_its_streamer() {
     let mut ownership = owner();
     assert_eq!(ownership.apply(Input::LeaseOver), []);
     assert_eq!(ownership.epoch(), None);
@@ -288,7 +288,7 @@ fn owner_without_redis_for_a_lease_keeps_its_streamer() {
 }
 
 #[test]
-fn owner_that_was_away_restores_no_record_at_once() {
+fn absent_owner_restores_no_record_at_once() {
     let mut ownership = owner();
     ownership.apply(Input::LeaseOver);
     let actions = ownership.apply(Input::HeartbeatDue);
@@ -345,7 +345,7 @@ fn end_clears_the_flag_unless_another_owns_it() {
 }
 
 #[test]
-fn livestream_after_an_unheard_end_begins_afresh() {
+fn livestream_after_an_unconfirmed_end_starts_over() {
     let mut ownership = owner();
     ownership.apply(Input::StreamerEnded);
     ownership.apply(Input::Unanswered);
@@ -360,7 +360,7 @@ fn livestream_after_an_unheard_end_begins_afresh() {
 }
 
 #[test]
-fn return_to_the_same_node_has_a_new_epoch() {
+fn return_to_the_node_has_a_new_epoch() {
     let mut ownership = owner();
     ownership.apply(Input::StreamerCame);
     let actions = ownership.apply(Input::Observed(here(7, 3)));
@@ -384,7 +384,7 @@ fn forgotten_livestream_leaves_no_flag() {
 }
 
 #[test]
-fn record_of_a_claim_that_nobody_waits_for_is_released() {
+fn record_of_an_abandoned_claim_is_released() {
     let mut ownership = Ownership::default();
     let actions = ownership.apply(Input::Observed(here(4, 0)));
     let release = Action::Release {
@@ -395,7 +395,7 @@ fn record_of_a_claim_that_nobody_waits_for_is_released() {
 }
 
 #[test]
-fn lapsed_record_of_an_unheard_claim_is_released() {
+fn lapsed_record_of_an_abandoned_claim_is_released() {
     let mut ownership = unconfirmed();
     ownership.apply(Input::StreamerLost);
     let lapsed = RemoteStatus {

@@ -1,4 +1,4 @@
-//! Connecting to Redis, and noticing that a connection is of no use any longer.
+//! Connecting to Redis, and detecting an unusable connection.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,11 +18,11 @@ use super::{CommandError, Connection, Connections, Redis, refusal};
 /// Pauses between attempts to connect.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// Questions that fail before a connection is given up.
+/// A connection is dropped after so many failed checks.
 const FAILED_QUESTIONS: u32 = 2;
 
 impl Redis {
-    /// Keeps a connection for as long as the process lives.
+    /// Maintains a connection for as long as the process lives.
     pub(in super::super) async fn run(self: Arc<Self>) {
         let mut failures = 0_u32;
         loop {
@@ -37,7 +37,7 @@ impl Redis {
                     self.generation.send_modify(|generation| *generation += 1);
                     self.until_lost(&lost).await;
                     tracing::warn!(
-                        "Redis is away: livestreams go on for this node's own listeners"
+                        "Redis is away: livestreams continue for this node's own listeners"
                     );
                     *self.lock() = None;
                     self.metrics.up.set(0);
@@ -55,14 +55,14 @@ impl Redis {
     }
 
     async fn connect(&self) -> Result<(Connections, Arc<Notify>), CommandError> {
-        // Longer than for a command: names are looked up, TLS is agreed on, all shards are found.
+        // Longer than for a command: it includes name resolution, TLS, and the search for all shards.
         timeout(self.timeout * 4, self.connect_to_any())
             .await
             .map_err(|_| CommandError::Away)?
             .map_err(|error| refusal(&error))
     }
 
-    /// The connections, and what tells of the end of the first at once.
+    /// The connections, and a signal when the first one ends.
     async fn connect_to_any(&self) -> Result<(Connections, Arc<Notify>), RedisError> {
         let (inboxes, lost) = (self.inboxes.clone(), Arc::new(Notify::new()));
         let ended = lost.clone();
@@ -76,7 +76,7 @@ impl Redis {
             .await?;
         let mut hello = redis::cmd("HELLO");
         let said: HashMap<String, Value> = hello.arg(3).query_async(&mut one).await?;
-        if word(&said, "mode").as_deref() != Some("cluster") {
+        if field(&said, "mode").as_deref() != Some("cluster") {
             return if is_replica(&said) {
                 Err((ErrorKind::Server(ServerErrorKind::ReadOnly), "a replica").into())
             } else {
@@ -97,7 +97,7 @@ impl Redis {
             timely: Connection::Many(self.connect_to_shards(self.timeout).await?),
             bulk: Connection::Many(self.connect_to_shards(self.bulk_timeout()).await?),
         };
-        // One shard of many may be lost: the library connects to it again by itself, and PINGs tell when all are.
+        // One shard of many may be lost: the library reconnects by itself, and PINGs detect when all are lost.
         Ok((connections, Arc::new(Notify::new())))
     }
 
@@ -134,7 +134,7 @@ impl Redis {
         }
     }
 
-    /// Whether it answers and takes writes: after a failover it may be a replica.
+    /// Whether it answers and accepts writes: after a failover it may be a replica.
     async fn is_of_use(&self) -> Result<bool, CommandError> {
         if self.is_sharded() {
             return self.call::<Value>(&redis::cmd("PING")).await.map(|_| true);
@@ -144,10 +144,10 @@ impl Redis {
     }
 }
 
-fn word(said: &HashMap<String, Value>, of: &str) -> Option<String> {
+fn field(said: &HashMap<String, Value>, of: &str) -> Option<String> {
     String::from_redis_value_ref(said.get(of)?).ok()
 }
 
 fn is_replica(said: &HashMap<String, Value>) -> bool {
-    matches!(word(said, "role").as_deref(), Some("replica" | "slave"))
+    matches!(field(said, "role").as_deref(), Some("replica" | "slave"))
 }

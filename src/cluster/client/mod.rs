@@ -1,12 +1,11 @@
-//! The connections to Redis: standalone, or a cluster itself.
+//! The connections to Redis: standalone, or Redis Cluster.
 //!
-//! One connection carries commands and subscriptions (RESP3), another one the history that is fetched and published
-//! again, so that nothing that must be timely waits behind it. [`Redis::run`] makes both, tries the first with a question
-//! at every heartbeat, and connects again when it is lost; with each a *generation* begins, in which every livestream
-//! subscribes again.
+//! One connection carries commands and subscriptions (RESP3), another one bulk transfers of the history, so that no
+//! timely command waits behind them. [`Redis::run`] opens both, checks the first one at every heartbeat, and connects
+//! again after a loss. Each connection is a new *generation*, in which every livestream subscribes again.
 //!
 //! **Invariant**: no command takes longer than its timeout, and without a connection every call fails at once. A
-//! subscription is a short cut: what it loses is found by the next heartbeat.
+//! subscription is only a short cut: the next heartbeat finds lost messages.
 
 mod connecting;
 
@@ -28,19 +27,19 @@ use tokio::time::{Instant, timeout};
 use super::metrics::Metrics;
 use crate::config;
 
-/// Messages of one channel that may wait; what does not fit is found by the next heartbeat.
+/// The most queued messages of one channel; the next heartbeat finds those that do not fit.
 const INBOX: usize = 32;
 
-/// Redis did not do what it was asked, or nobody knows.
+/// A command failed, or its result is unknown.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum CommandError {
-    /// There is no connection, or no answer in time. The command may have been done.
+    /// There is no connection, or no answer in time. The command may have taken effect.
     #[error("Redis is away")]
     Away,
-    /// It must be sent the script itself.
+    /// The script itself must be sent.
     #[error("Redis does not know the script")]
     UnknownScript,
-    /// It answers with an error.
+    /// Redis answered with an error.
     #[error("Redis refuses: {0}")]
     Refused(String),
 }
@@ -91,7 +90,7 @@ impl Redis {
         config: &config::Cluster,
         metrics: Metrics,
     ) -> Result<Self, String> {
-        // The error's text may hold the URL, and so the password; a configuration that was validated has a sound one.
+        // The error's text may contain the URL and so the password; a validated configuration has a sound URL.
         let wrong = |_: RedisError| "cannot be used".to_owned();
         let info = url.into_connection_info().map_err(wrong)?;
         let settings = info
@@ -111,17 +110,17 @@ impl Redis {
         })
     }
 
-    /// How often Redis was connected to: a new connection knows no subscriptions.
+    /// The number of connections so far: a new connection has no subscriptions.
     pub(super) fn generation(&self) -> watch::Receiver<u64> {
         self.generation.subscribe()
     }
 
-    /// Redis has just answered.
+    /// Records that Redis has answered.
     fn in_contact(&self) {
         *self.contact.lock() = Instant::now();
     }
 
-    /// For how long Redis has not answered; since the start, if it never did.
+    /// The time since Redis answered last; since the start, if it never did.
     pub(super) fn silence(&self) -> Duration {
         self.contact.lock().elapsed()
     }
@@ -130,12 +129,12 @@ impl Redis {
         self.lock().is_some()
     }
 
-    /// Whether Redis is a cluster itself: then channels are sharded.
+    /// Whether Redis is a Redis Cluster: then channels are sharded.
     fn is_sharded(&self) -> bool {
         matches!(&*self.lock(), Some(it) if matches!(it.timely, Connection::Many(_)))
     }
 
-    /// The command that publishes.
+    /// The command for publishing.
     pub(super) fn publish_command(&self) -> &'static str {
         if self.is_sharded() {
             "SPUBLISH"
@@ -148,18 +147,18 @@ impl Redis {
         self.connections.lock()
     }
 
-    /// For what may be as large as the history.
+    /// A timeout for answers as large as the history.
     fn bulk_timeout(&self) -> Duration {
         self.timeout * 2
     }
 
-    /// Does a command.
+    /// Sends a command.
     pub(super) async fn call<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, CommandError> {
         let answer = self.answer(command, false).await;
         self.read(answer)
     }
 
-    /// Does a command whose answer may be large.
+    /// Sends a command whose answer may be large.
     pub(super) async fn call_bulk<T: FromRedisValue>(
         &self,
         command: &Cmd,
@@ -168,7 +167,7 @@ impl Redis {
         self.read(answer)
     }
 
-    /// Reads an answer as what was asked for; counts it if it is none.
+    /// Decodes an answer; counts it if it has another type.
     fn read<T: FromRedisValue>(
         &self,
         answer: Result<Value, CommandError>,
@@ -176,7 +175,7 @@ impl Redis {
         answer
             .and_then(|value| {
                 T::from_redis_value(value)
-                    .map_err(|error| CommandError::Refused(told(&error.to_string())))
+                    .map_err(|error| CommandError::Refused(loggable(&error.to_string())))
             })
             .inspect_err(|error| self.count(error))
     }
@@ -192,7 +191,7 @@ impl Redis {
         self.read(answer)
     }
 
-    /// Runs a script with a large argument for which nothing timely waits.
+    /// Runs a script with a large argument, on the bulk connection.
     pub(super) async fn run_bulk_script<T: FromRedisValue>(
         &self,
         script: &Script,
@@ -272,19 +271,19 @@ impl Redis {
         }
     }
 
-    /// Where messages of `channel` arrive from now on, once it is subscribed to.
+    /// The inbox for messages of `channel`. The caller subscribes to the channel separately.
     pub(super) fn inbox(&self, channel: &Bytes) -> mpsc::Receiver<Bytes> {
         let (sender, inbox) = mpsc::channel(INBOX);
         self.inboxes.lock().insert(channel.clone(), sender);
         inbox
     }
 
-    /// Messages of `channel` are no longer kept.
+    /// Drops messages of `channel` from now on.
     pub(super) fn close_inbox(&self, channel: &Bytes) {
         self.inboxes.lock().remove(channel);
     }
 
-    /// Subscribes to `channel`, or ends that.
+    /// Subscribes to `channel`, or unsubscribes.
     pub(super) async fn subscribe(&self, channel: &[u8], wanted: bool) -> Result<(), CommandError> {
         let connection = self.lock().clone().ok_or(CommandError::Away)?.timely;
         let asked = timeout(self.timeout, async move {
@@ -306,19 +305,19 @@ fn refusal(error: &RedisError) -> CommandError {
         || error.is_timeout()
         || error.is_connection_dropped()
         || error.is_unrecoverable_error();
-    // A wrong password is worth a word, and no secret is in it.
+    // A wrong password must be reported, and the text contains no secret.
     if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) {
         CommandError::UnknownScript
     } else if gone && error.code().is_none() {
         CommandError::Away
     } else {
-        CommandError::Refused(told(&error.to_string()))
+        CommandError::Refused(loggable(&error.to_string()))
     }
 }
 
-/// What may be logged of an error: at most a line, and not the arguments, which are repeated where the command is unknown (a
-/// proxy that does not know HELLO repeats the password).
-fn told(text: &str) -> String {
+/// The part of an error that may be logged: at most a line, without the arguments, which Redis repeats for an unknown
+/// command (a proxy that does not know HELLO repeats the password).
+fn loggable(text: &str) -> String {
     let text = text.split(", with args").next().unwrap_or_default();
     text.chars().take(200).collect()
 }
@@ -338,7 +337,7 @@ impl Inboxes {
                     (data.next(), data.next())
                     && let Some(inbox) = self.lock().get(channel.as_slice())
                 {
-                    // Full, or its task has just ended: the next heartbeat finds what is missing.
+                    // Full, or its task has just ended: the next heartbeat finds the missing messages.
                     drop(inbox.try_send(message.into()));
                 }
             }
@@ -354,10 +353,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn arguments_are_not_part_of_an_error() {
+    fn logged_error_contains_no_arguments() {
         let text =
             "ERR unknown command 'HELLO', with args beginning with: '3' 'AUTH' 'node' 'secret'";
-        assert_eq!(told(text), "ERR unknown command 'HELLO'");
-        assert_eq!(told(&"é".repeat(500)).chars().count(), 200);
+        assert_eq!(loggable(text), "ERR unknown command 'HELLO'");
+        assert_eq!(loggable(&"é".repeat(500)).chars().count(), 200);
     }
 }

@@ -1,4 +1,4 @@
-//! Performing actions: commands to Redis, whose answers are inputs, and words to the relay.
+//! Performing actions: commands to Redis, whose answers are inputs, and notifications of the relay.
 
 use tokio::time::Instant;
 
@@ -10,7 +10,7 @@ use super::{InFlight, LivestreamTask, TO_BEGIN};
 use crate::broadcast::ownership::{Action, Condition, Goodbye, Input, RemoteStatus, Renewal};
 
 impl LivestreamTask {
-    /// Performs an action; the answer, if it is a command.
+    /// Performs an action; returns the answer if it is a command.
     pub(super) async fn perform(&mut self, action: Action) -> Option<Input> {
         match action {
             Action::Heartbeat(renewal) => Some(self.heartbeat(renewal).await),
@@ -25,14 +25,14 @@ impl LivestreamTask {
                 None
             }
             other => {
-                self.tell(other).await;
+                self.carry_out(other).await;
                 None
             }
         }
     }
 
-    /// What leads to no answer.
-    async fn tell(&mut self, action: Action) {
+    /// Performs an action without an answer.
+    async fn carry_out(&mut self, action: Action) {
         let node = self.cluster.clone();
         match action {
             Action::Dismiss(Goodbye::TakenOver) => node.node().superseded(&self.id),
@@ -46,8 +46,9 @@ impl LivestreamTask {
             }
             Action::DropTried => self.drop_in_flight(Unpublished::Away),
             Action::RefuseClips => self.refuse(Unpublished::Superseded),
-            Action::FollowFrom(Some(held)) => {
-                self.follower.restart(Some((held.epoch, held.sequence)));
+            Action::FollowFrom(Some(progress)) => {
+                self.follower
+                    .restart(Some((progress.epoch, progress.sequence)));
             }
             Action::FollowFrom(None) => self.heard_apart = true,
             Action::Follow(_) => self.follow().await,
@@ -80,7 +81,7 @@ impl LivestreamTask {
         {
             Ok(answer) => answer,
             Err(error) => {
-                tracing::debug!(livestream.id = %self.id, %error, "no heartbeat");
+                tracing::debug!(livestream.id = %self.id, %error, "the heartbeat failed");
                 self.missing_since = None;
                 return Input::Unanswered;
             }
@@ -93,7 +94,9 @@ impl LivestreamTask {
             elsewhere: answer.remote_listeners,
         };
         cluster.node().seen(&self.id, relayed);
-        if renewal.is_some_and(|it| it.held.epoch == record.epoch) && record.phase == Phase::Live {
+        if renewal.is_some_and(|it| it.progress.epoch == record.epoch)
+            && record.phase == Phase::Live
+        {
             self.renewed = asked;
             self.enrol().await;
             self.subscribe(false).await;
@@ -106,11 +109,11 @@ impl LivestreamTask {
         Input::Observed(seen)
     }
 
-    /// What a record means here.
+    /// The record as an input of ownership.
     pub(super) fn seen(&mut self, record: &Record) -> RemoteStatus {
-        // An older epoch than one that is known: Redis was started from an old copy, and the owner writes it again.
+        // An epoch older than a known one: Redis was started from an old copy, and the owner writes the record again.
         let followed = self.follower.last().map(|(epoch, _)| epoch);
-        let is_old = followed.max(self.ownership.held()) > Some(record.epoch);
+        let is_old = followed.max(self.ownership.last_epoch()) > Some(record.epoch);
         let condition = match record.phase {
             Phase::Unknown => self.missing(),
             _ if is_old => self.missing(),
@@ -130,7 +133,7 @@ impl LivestreamTask {
         }
     }
 
-    /// A Redis that has just lost its memory is told again by owners that may not have noticed yet.
+    /// No record: an owner that has not yet detected Redis's loss of memory may write it again within a lease.
     fn missing(&mut self) -> Condition {
         let since = *self.missing_since.get_or_insert_with(Instant::now);
         if since.elapsed() >= self.cluster.lease {
@@ -162,7 +165,7 @@ impl LivestreamTask {
                 return Input::Refused(seen);
             }
             Err(error) => {
-                tracing::debug!(livestream.id = %self.id, %error, "no answer to a claim");
+                tracing::debug!(livestream.id = %self.id, %error, "a claim got no answer");
                 return Input::Unanswered;
             }
         };
@@ -172,7 +175,7 @@ impl LivestreamTask {
         }
         let is_resumed = before.phase.is_started() && !is_fresh;
         if is_resumed {
-            // Should the streamer be gone again before it is greeted, the livestream waits for it all the same.
+            // If the streamer leaves before it is admitted, the grace period begins all the same.
             let relayed = Relayed {
                 phase: Some(Phase::Live),
                 elsewhere: self.link.remote_listeners(),
@@ -182,7 +185,7 @@ impl LivestreamTask {
         if before.phase == Phase::Live && before.node != cluster.records.node {
             tracing::info!(livestream.id = %self.id, node = before.node, "taken over from another node");
             // A short cut: its next heartbeat says the same.
-            drop(cluster.records.tell(&before.node, self.id.as_str()).await);
+            drop(cluster.records.notify(&before.node, self.id.as_str()).await);
         }
         Input::Granted {
             epoch,
@@ -194,17 +197,17 @@ impl LivestreamTask {
     async fn publish(&mut self, epoch: u64, sequence: u64) -> Option<Input> {
         if self.in_flight.is_none() {
             let waiting = self.link.take()?;
-            let place = (epoch, sequence);
-            let message = frame::encode(place, &self.cluster.records.node, &waiting.clip);
+            let position = (epoch, sequence);
+            let message = frame::encode(position, &self.cluster.records.node, &waiting.clip);
             self.in_flight = Some(InFlight {
                 waiting,
-                place,
+                position,
                 message,
             });
         }
         let clip = self.in_flight.as_ref()?;
         let publication = Publication {
-            place: clip.place,
+            position: clip.position,
             message: &clip.message,
             after: self
                 .published
@@ -219,7 +222,7 @@ impl LivestreamTask {
         let record = match published {
             Ok(record) => record,
             Err(error) => {
-                tracing::debug!(livestream.id = %self.id, %error, "no answer to a clip");
+                tracing::debug!(livestream.id = %self.id, %error, "a clip got no answer");
                 return Some(Input::Unanswered);
             }
         };
@@ -237,7 +240,7 @@ impl LivestreamTask {
         Some(Input::Published)
     }
 
-    /// How many clips the history may have with the next one, by the weight of those that this node published.
+    /// The number of clips in the history with the next one, by the sizes of those that this node published.
     fn history_length(&self, next: usize) -> usize {
         let mut weight = next;
         for (length, (_, message)) in (1..).zip(self.published.iter().rev()) {
@@ -249,10 +252,10 @@ impl LivestreamTask {
         usize::MAX
     }
 
-    /// Keeps what was published, for a Redis that loses it.
+    /// Stores a published clip, in case Redis loses it.
     fn keep(&mut self, clip: InFlight) {
         self.published_bytes += clip.message.len();
-        self.published.push_back((clip.place, clip.message));
+        self.published.push_back((clip.position, clip.message));
         while self.published.len() > self.cluster.history_clips
             || self.published_bytes > self.cluster.history_bytes && self.published.len() > 1
         {
@@ -279,10 +282,10 @@ impl LivestreamTask {
         if lost.is_empty() {
             return Input::Republished;
         }
-        tracing::info!(livestream.id = %self.id, clips = lost.len(), "Redis has lost clips, they are published again");
-        for (place, message) in lost {
+        tracing::info!(livestream.id = %self.id, clips = lost.len(), "Redis has lost clips; they are published again");
+        for (position, message) in lost {
             let publication = Publication {
-                place,
+                position,
                 message: &message,
                 after: 0,
                 is_again: true,
@@ -294,7 +297,7 @@ impl LivestreamTask {
                 .publish(&self.keys, epoch, publication, usize::MAX)
                 .await
             {
-                Ok(record) if record.epoch == epoch && record.sequence >= place.1 => {
+                Ok(record) if record.epoch == epoch && record.sequence >= position.1 => {
                     cluster.metrics.republished.inc();
                 }
                 Ok(record) => {
@@ -320,7 +323,7 @@ impl LivestreamTask {
         }
     }
 
-    /// Sees to it that others look at the livestream when this node is heard no longer.
+    /// Schedules a check of the livestream by other nodes, in case this node dies.
     async fn enrol(&mut self) {
         if self.is_enrolled {
             return;

@@ -1,6 +1,6 @@
-//! The follower's side: the relay goes by the record, and gets the clips of other nodes.
+//! The follower's side: the relay follows the record, and gets the clips of other nodes.
 //!
-//! **Invariant**: no clip is passed on while a streamer is here, and none that this node published itself.
+//! **Invariant**: no clip is passed on while a streamer is connected here, and none that this node published itself.
 
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ use super::super::records::Phase;
 use super::LivestreamTask;
 use crate::broadcast::ownership::{Condition, Input, Ownership};
 
-/// Clips that are fetched at a time.
+/// Clips in one fetch.
 pub(in super::super) const PIECE: usize = 4;
 
 impl LivestreamTask {
-    /// Goes by the record that was read last.
+    /// Applies the latest record.
     pub(super) async fn follow(&mut self) {
         let Some(record) = self.record.clone() else {
             return;
@@ -39,7 +39,7 @@ impl LivestreamTask {
             self.forget_published();
         }
         if seen.condition == Condition::Ended {
-            // The next livestream begins with its first clip, which is due to listeners that wait for it.
+            // The next livestream begins with its first clip, which must be delivered to its waiting listeners.
             self.follower.restart(None);
             self.heard_apart = false;
             if listeners > 0 {
@@ -47,7 +47,7 @@ impl LivestreamTask {
             }
         }
         if record.phase == Phase::Grace(Duration::ZERO) {
-            // Its time is over, and nobody has looked yet.
+            // Its time is over, and no node has ended it yet.
             drop(self.cluster.registry.enrol(&self.id, Duration::ZERO).await);
         }
         if listeners > 0 {
@@ -60,14 +60,14 @@ impl LivestreamTask {
         if listeners > 0 && is_started && self.follower.last().is_none() {
             self.begin(latest).await;
         }
-        // What was published before the record was read is here by now, or lost.
+        // A clip published before the read of the record has arrived by now, or is lost.
         while let Ok(message) = self.inbox.try_recv() {
             if let Some(Message::Clip(clip)) = frame::decode(message) {
                 self.take_clip(clip).await;
             }
         }
         if listeners > 0 && is_started && self.follower.is_behind(latest) {
-            // Should messages be lost for good, subscribing again helps.
+            // If messages are lost for good, another subscription helps.
             self.subscribed = None;
             self.catch_up(latest).await;
         }
@@ -86,7 +86,7 @@ impl LivestreamTask {
         }
     }
 
-    /// Begins to follow: first the part of the history that is due to listeners here.
+    /// Begins to follow: first with the part of the history due to listeners here.
     async fn begin(&mut self, record: Position) {
         let joined_at = self.link.take_joined_at().unwrap_or(record.1).min(record.1);
         let due = joined_at.saturating_sub(self.cluster.joiners_clips as u64);
@@ -114,7 +114,7 @@ impl LivestreamTask {
         self.follower.caught_up(record);
     }
 
-    /// Passes on what Redis has and has not come, piece by piece. False if that cannot be had now.
+    /// Passes on clips of the history that did not arrive, batch by batch. False if they are not available now.
     pub(super) async fn catch_up(&mut self, record: Position) -> bool {
         let cluster = self.cluster.clone();
         loop {
@@ -145,17 +145,17 @@ impl LivestreamTask {
         }
     }
 
-    /// Passes a clip on, unless it or a later one was before.
+    /// Passes a clip on, unless it or a later one was passed on before.
     fn pass_on(&mut self, clip: RemoteClip) -> bool {
-        let place = (clip.epoch, clip.sequence);
-        let Some(lost) = self.follower.take(place) else {
+        let position = (clip.epoch, clip.sequence);
+        let Some(lost) = self.follower.take(position) else {
             return false;
         };
         if lost > 0 {
             self.cluster.metrics.drop_clips("lost", lost);
             tracing::debug!(livestream.id = %self.id, lost, "clips of another node are lost");
         }
-        // What this node published itself, its listeners had at once.
+        // Listeners here already have a clip that this node published itself.
         if clip.node == self.cluster.records.node {
             return false;
         }
@@ -163,7 +163,7 @@ impl LivestreamTask {
         true
     }
 
-    /// A message came over the channel.
+    /// Handles a message of the channel.
     pub(super) async fn receive(&mut self, message: Bytes) {
         match frame::decode(message) {
             Some(Message::Changed) => {
@@ -175,25 +175,25 @@ impl LivestreamTask {
     }
 
     async fn take_clip(&mut self, clip: RemoteClip) {
-        // What this node published itself comes back when it has just begun or just stopped to be the owner.
+        // A node that just became or just ceased to be the owner receives its own clips.
         let is_following = matches!(self.ownership, Ownership::Following { .. });
         if !is_following || clip.node == self.cluster.records.node {
             return;
         }
         self.cluster.metrics.received.inc();
-        let place = (clip.epoch, clip.sequence);
+        let position = (clip.epoch, clip.sequence);
         if self.follower.last().is_none() {
-            self.begin(place).await;
+            self.begin(position).await;
         }
-        match self.follower.judge(place) {
+        match self.follower.judge(position) {
             Verdict::Duplicate => self.cluster.metrics.drop_clips("duplicate", 1),
             Verdict::Stale => self.cluster.metrics.drop_clips("stale_epoch", 1),
             Verdict::Next => {
                 self.pass_on(clip);
             }
             Verdict::Gap => {
-                // The history may hold this one already. If it cannot be had now, the next heartbeat tries again.
-                if self.catch_up(place).await {
+                // The history may already have this one. If it is not available now, the next heartbeat tries again.
+                if self.catch_up(position).await {
                     self.pass_on(clip);
                 }
             }

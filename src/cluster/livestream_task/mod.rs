@@ -1,7 +1,7 @@
-//! The task of one livestream: it feeds [`Ownership`] with what happens, and performs what is returned.
+//! The task of one livestream: it feeds [`Ownership`] with events, and performs the returned actions.
 //!
-//! **Invariant**: it does one thing at a time, so Redis is told everything about a livestream in order. What decides
-//! stands in [`Ownership`]; here are deadlines, clips and answers.
+//! **Invariant**: it performs one action at a time, so Redis gets all commands of a livestream in order. [`Ownership`]
+//! decides; this module owns deadlines, clips and answers.
 
 mod commands;
 mod following;
@@ -23,13 +23,13 @@ use super::{Inner, Standing};
 use crate::broadcast::LivestreamId;
 use crate::broadcast::ownership::{Input, Ownership};
 
-/// How long a streamer that was let in may take to begin.
+/// An admitted streamer must begin within this time.
 const TO_BEGIN: Duration = Duration::from_secs(5);
 
-/// A clip that is being published: its answer may be lost, so it is tried until it is known.
+/// A clip in publication: its answer may be lost, so it is tried until its result is known.
 struct InFlight {
     waiting: Waiting,
-    place: Position,
+    position: Position,
     message: Bytes,
 }
 
@@ -43,25 +43,25 @@ pub(super) struct LivestreamTask {
     inbox: mpsc::Receiver<Bytes>,
     generation: watch::Receiver<u64>,
     ownership: Ownership,
-    /// The streamer that waits to be let in.
+    /// The streamer that waits for admission.
     arriving: Option<Request>,
-    /// Until when a streamer that was let in may take to begin.
+    /// The deadline for an admitted streamer to begin.
     begins_until: Option<Instant>,
     in_flight: Option<InFlight>,
-    /// What this node published, for a Redis that loses it; bounded as the history there.
+    /// The clips that this node published, in case Redis loses them; bounded as the history there.
     published: VecDeque<(Position, Bytes)>,
     published_bytes: usize,
-    /// The record as it was read last.
+    /// The latest record.
     record: Option<Record>,
-    /// When the lease was renewed last: when Redis was asked, for it believes this node for longer.
+    /// The latest renewal of the lease, by the time of the request: Redis counts the lease from a later time.
     renewed: Instant,
-    /// Since when Redis has known nothing of the livestream.
+    /// The time since which Redis has had no record of the livestream.
     missing_since: Option<Instant>,
     is_enrolled: bool,
     follower: Follower,
-    /// Listeners here heard a streamer that was never confirmed: what others published meanwhile comes too late.
+    /// Listeners here heard an unconfirmed streamer: clips that others published meanwhile are too late for them.
     heard_apart: bool,
-    /// In which generation of the connection the channel was subscribed to.
+    /// The generation of the connection in which the channel was subscribed to.
     subscribed: Option<u64>,
     idle_since: Option<Instant>,
 }
@@ -101,7 +101,7 @@ impl LivestreamTask {
         }
     }
 
-    /// Until nobody here has to do with the livestream any longer.
+    /// Runs until no client on this node uses the livestream any longer.
     pub(super) async fn run(mut self) {
         let mut heartbeat = interval(self.cluster.heartbeat);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -128,7 +128,7 @@ impl LivestreamTask {
         }
     }
 
-    /// Tells the state machine, and does what it says.
+    /// Applies an input to the state machine, and performs its actions.
     async fn feed(&mut self, input: Input) {
         let mut actions = VecDeque::from(self.ownership.apply(input));
         while let Some(action) = actions.pop_front() {
@@ -153,9 +153,9 @@ impl LivestreamTask {
         matches!(self.ownership, Ownership::Releasing { .. })
     }
 
-    /// A streamer wants the livestream.
+    /// A streamer requests the livestream.
     async fn arrive(&mut self, request: Request) {
-        // What the streamer before said comes first.
+        // The inputs of the streamer before come first.
         while self.publish_next().await {}
         if self.link.take_ended() {
             self.feed(Input::StreamerEnded).await;
@@ -163,14 +163,17 @@ impl LivestreamTask {
         }
         self.arriving = Some(request);
         self.feed(Input::StreamerCame).await;
-        tracing::debug!(livestream.id = %self.id, ownership = ?self.ownership, "a streamer has come");
+        tracing::debug!(livestream.id = %self.id, ownership = ?self.ownership, "a streamer requests the livestream");
     }
 
-    /// Does one thing that is due; whether there is more.
+    /// Handles one thing that is due; returns whether there may be more.
     async fn work(&mut self) -> bool {
         let lease = self.cluster.lease;
         if self.ownership.epoch().is_some() && self.renewed.elapsed() >= lease {
-            tracing::warn!(livestream.id = %self.id, "Redis was away for longer than the lease: clips are not acknowledged");
+            tracing::warn!(
+                livestream.id = %self.id,
+                "Redis was away for longer than the lease: clips are not acknowledged"
+            );
             self.cluster.metrics.leases_lost.inc();
             self.feed(Input::LeaseOver).await;
         }
@@ -186,7 +189,7 @@ impl LivestreamTask {
         self.compare_standing().await
     }
 
-    /// Publishes a clip; false if none is published now.
+    /// Publishes a clip; false if none can be published now.
     async fn publish_next(&mut self) -> bool {
         if self.link.is_empty() && self.in_flight.is_none() {
             return false;
@@ -197,7 +200,7 @@ impl LivestreamTask {
         self.ownership.sequence() > before || was_streaming != self.is_streaming()
     }
 
-    /// Whether the streamer is still here, once nothing waits to be published.
+    /// Whether the streamer is still here. Reports one that is gone, once the queue is empty.
     async fn compare_standing(&mut self) -> bool {
         let is_ended = self.link.take_ended();
         if !self.is_streaming() {
@@ -241,7 +244,7 @@ impl LivestreamTask {
         }
     }
 
-    /// Whether nobody here has had to do with the livestream for a while.
+    /// Whether no client on this node has used the livestream for a while.
     fn is_idle(&mut self) -> bool {
         let is_busy = self.ownership.is_busy() || self.cluster.node().listeners(&self.id) > 0;
         if is_busy {
@@ -251,12 +254,12 @@ impl LivestreamTask {
         !is_busy && since.elapsed() >= self.cluster.linger
     }
 
-    /// Ends, unless somebody has come meanwhile.
+    /// Ends, unless a client has come meanwhile.
     async fn close(&mut self) -> bool {
         self.subscribe(false).await;
         let is_closed = self.cluster.forget(&self.id, &self.keys.channel);
         if is_closed {
-            // Its listeners are no longer counted; where Redis does not answer, soon.
+            // Its listeners are no longer counted; without an answer of Redis, after their expiry.
             drop(self.cluster.records.heartbeat(&self.keys, 0, None).await);
             self.refuse(Unpublished::Away);
         }

@@ -1,8 +1,8 @@
--- Makes a node the owner, if the newest epoch is still the one that it saw, and it is not too late.
+-- Makes a node the owner, if the expected epoch is still the newest, and the deadline has not passed.
 -- KEYS: record, history, channel
--- ARGV: node, the epoch that it saw, until when the claim is good in ms of this clock, lease ms, grace ms, the latest
---       sequence as the node knows it, 1 if another livestream begins, the command to publish with, what to publish
--- Returns: the epoch (0: refused), the record before, and the sequence
+-- ARGV: node, expected epoch, deadline in ms of this clock, lease ms, grace ms, the latest sequence known to the node,
+--       1 if another livestream begins, the publish command, the message to publish
+-- Returns: the epoch (0: refused), the sequence, and the record before
 local record = read()
 if record.epoch ~= tonumber(ARGV[2]) or now > tonumber(ARGV[3]) then return { '0', '0', told(record) } end
 local before = told(record)

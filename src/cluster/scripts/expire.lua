@@ -1,7 +1,7 @@
 -- Ends a livestream whose time is over.
 -- KEYS: record, history, channel
--- ARGV: 1 to end it though its time is not over, the command to publish with, what to publish
--- Returns: 0 if it is over, -1 if there is no record, else after how many ms to look again
+-- ARGV: 1 to end it even if its time is not over, the publish command, the message to publish
+-- Returns: 0 if it is over, -1 if there is no record, else the ms until the next check
 local record = read()
 if record.phase == 'missing' then return -1 end
 if record.phase == 'ended' then return 0 end

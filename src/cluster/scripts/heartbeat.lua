@@ -1,12 +1,12 @@
--- A node reads a record, says how many listen there, and, as the owner, renews its lease.
+-- Reads a record, reports the number of listeners on a node, and renews the lease if the node is the owner.
 -- KEYS: record, listeners by node, history
--- ARGV: node, listeners (-1: reads only), for how many ms they count, its epoch (0: it is not the owner), lease ms,
---       grace ms, the latest sequence as the owner knows it, 1 if it writes a record again that was lost
--- Returns: the record, how many listen on other nodes, 1 if the record was lost and is written again
+-- ARGV: node, listeners (-1: only read), the ms for which they count, its epoch (0: it is not the owner), lease ms,
+--       grace ms, the latest sequence known to the owner, 1 if it may write a lost record again
+-- Returns: the record, the number of listeners on other nodes, 1 if a lost record was written again
 local record, restored = read(), '0'
 local mine = tonumber(ARGV[4])
 if mine > 0 and record.epoch < mine and ARGV[8] == '1' then
-  -- Lost, or from an old copy of Redis's memory. The history is only as long as this memory says.
+  -- Lost, or from an old copy of Redis's memory. The history is only as long as that copy says.
   redis.call('HSET', KEYS[1], 'epoch', ARGV[4], 'node', ARGV[1], 'phase', 'live', 'until', whole(now + ARGV[5]),
     'grace', ARGV[6], 'sequence', whole(record.sequence), 'known', ARGV[7])
   keep(ARGV[6])

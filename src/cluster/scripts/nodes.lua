@@ -1,7 +1,7 @@
--- A node says that it is there, or that it goes.
--- KEYS: the nodes, by when they said so
--- ARGV: node, after how many ms of silence one no longer counts, 1 if it is there
--- Returns: all nodes
+-- Registers or removes a node.
+-- KEYS: the nodes, by the time of their latest registration
+-- ARGV: node, the ms of silence after which a node is no longer live, 1 if it is live
+-- Returns: the live nodes
 if ARGV[3] == '1' then
   redis.call('ZADD', KEYS[1], whole(now), ARGV[1])
 else

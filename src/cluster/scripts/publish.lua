@@ -1,7 +1,7 @@
--- Hands a clip to every node that wants it. Done again with the same sequence, it does nothing: an answer may be lost.
+-- Publishes a clip to the subscribed nodes. A repetition with the same sequence has no effect: an answer may be lost.
 -- KEYS: record, history, channel
--- ARGV: epoch, sequence, the sequence that the history must have reached, lease ms, clips that are kept, the command to
---       publish with (none: the clip was published before), the message, the epoch in which the clip was published
+-- ARGV: epoch, sequence, the sequence that the history must have reached, lease ms, the most clips in the history, the
+--       publish command (none: the clip was published before), the message, the epoch of the clip's publication
 -- Returns: the record; the clip is published if its epoch is this one and its sequence not lower
 local fields = redis.call('HMGET', KEYS[1], 'epoch', 'phase', 'sequence', 'grace')
 local reached = tonumber(fields[3] or 0)

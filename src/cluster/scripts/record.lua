@@ -1,11 +1,11 @@
 -- The record of a livestream is a hash:
 --   epoch     rises with every new owner: Redis's clock in microseconds, or one more than before
 --   node      the owner
---   phase     live, grace or ended, as it was said last
---   until     until when that is so, in milliseconds of Redis's clock
+--   phase     the reported phase: live, grace or ended
+--   until     the end of that phase, in milliseconds of Redis's clock
 --   grace     the grace period, in milliseconds
 --   sequence  of the latest clip in the history
---   known     the highest sequence that was given, where Redis lost some of the history
+--   known     the highest sequence in use, if Redis lost some of the history
 local read = function()
   local fields = redis.call('HMGET', KEYS[1], 'epoch', 'node', 'phase', 'until', 'grace', 'sequence')
   if not fields[1] then return { epoch = 0, node = '', phase = 'missing', left = 0, grace = 0, sequence = 0 } end
@@ -13,7 +13,7 @@ local read = function()
     epoch = tonumber(fields[1]), node = fields[2], phase = fields[3], stored = fields[3],
     left = tonumber(fields[4]) - now, grace = tonumber(fields[5]), sequence = tonumber(fields[6]),
   }
-  -- What time has made of it: an owner that gives no sign is lost, a grace period is over.
+  -- The phase by now: a silent owner is lost, a grace period is over.
   if record.phase == 'live' and record.left <= 0 then
     record.phase = 'grace'
     record.left = record.left + record.grace
@@ -26,5 +26,5 @@ local told = function(record)
   return { whole(now), whole(record.epoch), record.node, record.phase, whole(math.max(record.left, 0)), whole(record.sequence) }
 end
 
--- Kept for long after its end, so that a node that was away learns of the end, too.
+-- The record outlives its end for long, so that a node that was away learns of the end too.
 local keep = function(grace) redis.call('PEXPIRE', KEYS[1], whole(grace * 2 + 120000)) end

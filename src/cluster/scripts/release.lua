@@ -1,6 +1,7 @@
--- The owner's streamer is gone, or has ended the livestream. Done again, it says the same: an answer may be lost.
+-- Ends an epoch: the owner's streamer is gone, or has ended the livestream. A repetition returns the same result: an
+-- answer may be lost.
 -- KEYS: record, history, channel
--- ARGV: epoch, grace or ended, the command to publish with, what to publish
+-- ARGV: epoch, grace or ended, the publish command, the message to publish
 -- Returns: done, missing (no record), or stale (a newer epoch, or it was over before)
 local record = read()
 if record.epoch == 0 then return 'missing' end

@@ -1,11 +1,11 @@
-//! Where values come from: defaults < TOML file < environment < systemd credentials, the later winning.
+//! The sources of values: defaults < TOML file < environment < systemd credentials; later sources win.
 //!
-//! The environment and credentials hold text only, so the *default's* type decides how a text is read: where the
-//! default is a string (or nothing, as for every optional key) the text stays a string, so that a project id made of
-//! digits survives; elsewhere it is read as a TOML value.
+//! The environment and credentials contain only text, so the type of the *default* decides how a text is read: if the
+//! default is a string (or none, as for every optional key), the text stays a string, so that a project id made of
+//! digits survives. Otherwise the text is read as a TOML value.
 //!
-//! **Invariant**: no error quotes a value, since any value may be a secret in the wrong place; a setting that is wrong
-//! does not keep the others from being checked.
+//! **Invariant**: no error quotes a value, since any value may be a misplaced secret. An invalid setting does not
+//! prevent the checks of the others.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,7 +22,7 @@ use super::Config;
 use super::error::{ConfigError, PREFIX, Problems, env_name};
 use super::renamed::current;
 
-/// Names that existing deployments have, and the keys they stand for.
+/// The variables of existing deployments, and their keys.
 const LEGACY: [(&str, &str); 5] = [
     ("IDENTITY_SERVER_API_KEY", "google.api_key"),
     ("PROJECT_ID", "google.project_id"),
@@ -37,14 +37,14 @@ const LEGACY: [(&str, &str); 5] = [
 /// Variables with our prefix that are not configuration keys.
 const NOT_KEYS: [&str; 1] = ["CASTAWAY_CONFIG"];
 
-/// The places that are searched; passed in, so that tests need no process environment.
+/// The sources. The caller passes them in, so that tests need no process environment.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
-    /// The TOML file; it must exist when it is named.
+    /// The TOML file; if named, it must exist.
     pub file: Option<PathBuf>,
     /// The environment.
     pub environment: BTreeMap<String, String>,
-    /// Variables of the environment whose values are no UTF-8.
+    /// Environment variables whose values are not UTF-8.
     pub unreadable: Vec<String>,
     /// systemd's `$CREDENTIALS_DIRECTORY`.
     pub credentials: Option<PathBuf>,
@@ -56,7 +56,7 @@ impl Sources {
         let mut environment = BTreeMap::new();
         let mut unreadable = Vec::new();
         for (name, value) in std::env::vars_os() {
-            // A name that is no UTF-8 is no key of ours.
+            // A name that is not UTF-8 is none of our keys.
             let Ok(name) = name.into_string() else {
                 continue;
             };
@@ -80,14 +80,14 @@ impl Sources {
     }
 }
 
-/// A key that a place sets.
+/// A value for a key, and its source.
 struct Setting {
     key: String,
     value: Value,
-    place: String,
+    origin: String,
 }
 
-/// The configuration of all settings that can be read, and what is wrong with the others.
+/// The configuration from all readable settings, and the problems of the others.
 pub(super) fn load(sources: &Sources) -> (Config, Problems) {
     let defaults = Figment::from(Serialized::defaults(Config::default()));
     let mut problems = Problems::default();
@@ -99,12 +99,12 @@ pub(super) fn load(sources: &Sources) -> (Config, Problems) {
         if text.is_empty() {
             continue;
         }
-        let place = format!("{name} in the environment");
+        let origin = format!("{name} in the environment");
         problems.take(key_of_variable(name), |key| {
             settings.extend(key.map(|key| Setting {
                 value: of_text(&defaults, &key, text),
                 key,
-                place,
+                origin,
             }));
         });
     }
@@ -113,7 +113,7 @@ pub(super) fn load(sources: &Sources) -> (Config, Problems) {
             key.map_or(Ok(()), |key| {
                 Err(ConfigError::Shape {
                     key,
-                    place: format!("{name} in the environment"),
+                    origin: format!("{name} in the environment"),
                     problem: "must be UTF-8".to_owned(),
                 })
             })
@@ -128,24 +128,24 @@ pub(super) fn load(sources: &Sources) -> (Config, Problems) {
     }
     let mut merged = defaults.clone();
     for setting in settings {
-        // Each by itself first, so that an error names its place, and one does not hide the next.
+        // Each setting is checked by itself first, so that an error names its source and hides no other error.
         let checked = setting.check(&defaults);
         problems.take(checked, |()| merged = setting.merged_into(&merged));
     }
     (merged.extract().unwrap_or_default(), problems)
 }
 
-/// The settings of a TOML file; those that name no key are among the errors of [`Setting::check`].
+/// The settings of a TOML file; [`Setting::check`] reports unknown keys.
 fn of_file(path: &Path) -> Result<Vec<Setting>, ConfigError> {
     let text = fs::read_to_string(path).map_err(|source| ConfigError::File {
         path: path.to_owned(),
         source,
     })?;
-    let place = path.display().to_string();
+    let origin = path.display().to_string();
     let sections: Dict = Toml::from_str(&text).map_err(|error| ConfigError::Shape {
         key: "the configuration".to_owned(),
-        place: place.clone(),
-        // Its further lines quote the file.
+        origin: origin.clone(),
+        // Further lines of the error quote the file.
         problem: format!(
             "is not TOML: {}",
             error.to_string().lines().next().unwrap_or_default()
@@ -160,7 +160,7 @@ fn of_file(path: &Path) -> Result<Vec<Setting>, ConfigError> {
                 settings.push(Setting {
                     key: section,
                     value,
-                    place: place.clone(),
+                    origin: origin.clone(),
                 });
                 continue;
             }
@@ -168,7 +168,7 @@ fn of_file(path: &Path) -> Result<Vec<Setting>, ConfigError> {
         settings.extend(entries.into_iter().map(|(entry, value)| Setting {
             key: current(&format!("{section}.{entry}")).to_owned(),
             value,
-            place: place.clone(),
+            origin: origin.clone(),
         }));
     }
     Ok(settings)
@@ -182,7 +182,7 @@ fn of_credential(defaults: &Figment, path: &Path, key: String) -> Result<Setting
     Ok(Setting {
         value: of_text(defaults, &key, text.trim_end_matches(['\r', '\n'])),
         key,
-        place: format!("the credential {}", path.display()),
+        origin: format!("the credential {}", path.display()),
     })
 }
 
@@ -205,19 +205,19 @@ impl Setting {
     }
 
     fn check(&self, defaults: &Figment) -> Result<(), ConfigError> {
-        known_key(&self.key, &format!("{} in {}", self.key, self.place))?;
+        known_key(&self.key, &format!("{} in {}", self.key, self.origin))?;
         self.merged_into(defaults)
             .extract::<Config>()
             .map(drop)
             .map_err(|error| ConfigError::Shape {
                 key: self.key.clone(),
-                place: self.place.clone(),
+                origin: self.origin.clone(),
                 problem: wanted(&error, defaults.find_value(&self.key).ok()),
             })
     }
 }
 
-/// What a value must be, in the file's own spelling. figment's text quotes the value, and speaks of Rust's types.
+/// Describes the expected value, in TOML's spelling. figment's text quotes the value and names Rust's types.
 fn wanted(error: &figment::Error, default: Option<Value>) -> String {
     if let Kind::UnknownVariant(_, known) = &error.kind {
         return format!("must be one of {}", known.join(", "));
@@ -251,7 +251,7 @@ fn wanted(error: &figment::Error, default: Option<Value>) -> String {
     }
 }
 
-/// The key that an environment variable stands for, if it is one of ours.
+/// The key of an environment variable, if it is one of ours.
 fn key_of_variable(name: &str) -> Result<Option<String>, ConfigError> {
     if let Some((_, key)) = LEGACY.iter().find(|(legacy, _)| *legacy == name) {
         return Ok(Some((*key).to_owned()));
@@ -266,7 +266,7 @@ fn key_of_variable(name: &str) -> Result<Option<String>, ConfigError> {
     known_key(&key, &format!("{name} in the environment")).map(Some)
 }
 
-/// The credentials in `directory` that are ours, with their keys. Others may lie beside them.
+/// Our credentials in `directory`, with their keys. Other credentials may be there too.
 fn credentials(directory: &Path) -> Vec<Result<(PathBuf, String), ConfigError>> {
     let unreadable = |source| ConfigError::Credential {
         path: directory.to_owned(),
@@ -282,7 +282,7 @@ fn credentials(directory: &Path) -> Vec<Result<(PathBuf, String), ConfigError>> 
             Err(error) => Some(Err(unreadable(error))),
         })
         .collect();
-    // Legacy names first: our own win.
+    // Legacy names first: our own names win.
     found.sort_by_key(|found| {
         let path = found.as_ref().ok().and_then(|(path, _)| path.file_name());
         path.is_some_and(|name| name.to_string_lossy().starts_with("castaway."))
@@ -294,7 +294,7 @@ fn key_of_credential(path: PathBuf) -> Option<Result<(PathBuf, String), ConfigEr
     let name = path.file_name()?.to_str()?;
     let legacy = LEGACY.iter().find(|(legacy, _)| *legacy == name);
     let key = match (legacy, name.strip_prefix("castaway.")) {
-        // A credential holds the thing itself: under this name the JSON text, not a path to it.
+        // A credential contains the value itself: under this name the JSON text, not a path to it.
         (Some((_, "google.service_account_file")), _) => Ok("google.service_account".to_owned()),
         (Some((_, key)), _) => Ok((*key).to_owned()),
         (None, Some(key)) => known_key(key, &format!("the credential {}", path.display())),
@@ -303,7 +303,7 @@ fn key_of_credential(path: PathBuf) -> Option<Result<(PathBuf, String), ConfigEr
     Some(key.map(|key| (path, key)))
 }
 
-/// Every key, in the file's spelling.
+/// Every key, as spelt in the file.
 pub(super) fn keys() -> Vec<String> {
     let mut keys: Vec<String> = SECRETS.iter().map(|key| (*key).to_owned()).collect();
     if let Ok(Value::Dict(_, sections)) = Value::serialize(Config::default()) {
@@ -321,7 +321,7 @@ pub(super) fn keys() -> Vec<String> {
     keys
 }
 
-/// What `key` is set to, as text; nothing for a secret.
+/// The value of `key` as text; none for a secret.
 pub(super) fn shown(config: &Config, key: &str) -> Option<String> {
     let value = Figment::from(Serialized::defaults(config))
         .find_value(key)
@@ -342,7 +342,7 @@ fn is_section(name: &str) -> bool {
     keys().iter().any(of_key)
 }
 
-fn known_key(key: &str, place: &str) -> Result<String, ConfigError> {
+fn known_key(key: &str, origin: &str) -> Result<String, ConfigError> {
     let (key, keys) = (current(key), keys());
     if keys.iter().any(|known| known == key) {
         return Ok(key.to_owned());
@@ -362,12 +362,12 @@ fn known_key(key: &str, place: &str) -> Result<String, ConfigError> {
         format!("known in this section are {}", siblings.join(", "))
     };
     Err(ConfigError::Unknown {
-        place: place.to_owned(),
+        origin: origin.to_owned(),
         hint,
     })
 }
 
-/// Reads a text as the TOML value it looks like; a bare word or list of words as strings.
+/// Reads a text as the TOML value that it resembles; a bare word or list of words as strings.
 fn parse(text: &str) -> Value {
     let text = text.trim();
     if let Ok(number) = text.parse::<u64>() {

@@ -32,7 +32,7 @@ fn error(sources: &Sources) -> String {
 }
 
 #[test]
-fn nothing_set_gives_the_defaults() {
+fn empty_sources_give_the_defaults() {
     let config = Config::load(&Sources::default()).unwrap();
     assert_eq!(config.server.listen.to_string(), "0.0.0.0:3000");
     assert_eq!(config.server.ping_interval, Duration::from_secs(10));
@@ -40,7 +40,7 @@ fn nothing_set_gives_the_defaults() {
 }
 
 #[test]
-fn credentials_win_over_the_environment_and_that_over_the_file() {
+fn later_source_overrides_an_earlier_one() {
     let (directory, mut sources) = file(
         "[google]\nproject_id = \"file\"\nclient_email = \"file\"\n[livestream]\ngrace = \"1s\"",
     );
@@ -63,7 +63,7 @@ fn credentials_win_over_the_environment_and_that_over_the_file() {
 }
 
 #[test]
-fn a_project_id_of_digits_stays_as_it_is_written() {
+fn project_id_of_digits_stays_a_string() {
     for id in ["0123", "1e5", "true", "42", "[x]"] {
         let config = Config::load(&environment(&[("PROJECT_ID", id)])).unwrap();
         assert_eq!(config.google.project_id.as_deref(), Some(id));
@@ -71,7 +71,7 @@ fn a_project_id_of_digits_stays_as_it_is_written() {
 }
 
 #[test]
-fn numbers_flags_lists_and_durations_are_read_from_the_environment() {
+fn environment_sets_values_of_every_type() {
     let config = Config::load(&environment(&[
         ("CASTAWAY_UPLOAD__MAX_CLIP_BYTES", "1000"),
         ("CASTAWAY_HTTP__PAGES", "true"),
@@ -93,7 +93,7 @@ fn numbers_flags_lists_and_durations_are_read_from_the_environment() {
 }
 
 #[test]
-fn an_empty_variable_counts_as_unset() {
+fn empty_variable_counts_as_unset() {
     assert!(
         Config::load(&environment(&[
             ("CASTAWAY_SERVER__LISTEN", ""),
@@ -104,7 +104,7 @@ fn an_empty_variable_counts_as_unset() {
 }
 
 #[test]
-fn the_legacy_names_are_read_from_the_environment_and_from_credentials() {
+fn legacy_names_are_read_from_environment_and_credentials() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("PRIVATE_KEY"), "MIIE\\nabc\n").unwrap();
     fs::write(
@@ -129,7 +129,7 @@ fn empty_section_is_refused_unless_it_is_known() {
 }
 
 #[test]
-fn an_unknown_name_is_refused_wherever_it_stands() {
+fn unknown_name_is_refused_in_every_source() {
     let (_directory, sources) = file("[server]\nlisten_on = \"x\"");
     assert!(error(&sources).contains("listen_on"), "{}", error(&sources));
     let said = error(&environment(&[("CASTAWAY_SERVER__LISTNE", "x")]));
@@ -147,7 +147,7 @@ fn an_unknown_name_is_refused_wherever_it_stands() {
 }
 
 #[test]
-fn an_error_names_the_key_and_the_place_and_never_quotes_the_value() {
+fn error_names_key_and_source_but_no_value() {
     for (name, value, key) in [
         ("CASTAWAY_SERVER__LISTEN", "hunter2", "server.listen"),
         (
@@ -169,7 +169,7 @@ fn an_error_names_the_key_and_the_place_and_never_quotes_the_value() {
 }
 
 #[test]
-fn a_missing_file_and_a_value_out_of_range_say_what_to_do() {
+fn missing_file_and_bad_value_suggest_a_fix() {
     let sources = Sources {
         file: Some("/does/not/exist.toml".into()),
         ..Sources::default()
@@ -183,7 +183,7 @@ fn a_missing_file_and_a_value_out_of_range_say_what_to_do() {
 }
 
 #[test]
-fn a_cluster_that_cannot_work_is_refused_and_its_password_is_not_said() {
+fn unusable_cluster_is_refused_without_its_password() {
     for (name, value, key) in [
         (
             "CASTAWAY_CLUSTER__URL",
@@ -215,7 +215,7 @@ fn a_cluster_that_cannot_work_is_refused_and_its_password_is_not_said() {
 }
 
 #[test]
-fn a_log_level_that_is_none_is_refused() {
+fn invalid_log_level_is_refused() {
     for level in ["warning", "inf", "banana", "info,foo=baz", ""] {
         let sources = environment(&[("CASTAWAY_LOG__LEVEL", level)]);
         assert_eq!(
@@ -233,7 +233,7 @@ fn a_log_level_that_is_none_is_refused() {
 }
 
 #[test]
-fn a_reload_says_which_keys_need_a_restart() {
+fn reload_names_the_keys_that_need_a_restart() {
     let running = Config::default();
     let mut changed = running.clone();
     changed.upload.clips_burst = 7;
@@ -249,13 +249,13 @@ fn a_reload_says_which_keys_need_a_restart() {
 }
 
 #[test]
-fn no_secret_is_shown_by_debug() {
+fn debug_output_contains_no_secret() {
     let config = Config::load(&environment(&[("PRIVATE_KEY", "hunter2")]));
     assert!(!format!("{:?}", config.unwrap()).contains("hunter2"));
 }
 
 #[test]
-fn every_secret_that_is_not_serialised_is_a_known_key() {
+fn every_unserialised_secret_is_a_known_key() {
     for key in SECRETS {
         let name = env_name(key);
         assert!(

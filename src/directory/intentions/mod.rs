@@ -1,26 +1,26 @@
-//! The order of writes: what is intended for each livestream, and what is left to do for it. Pure.
+//! The order of writes: the intended value of each livestream, and the next step towards it. Pure.
 //!
-//! One writer per livestream asks [`Intentions::next`] what to do and reports what became of it. An attempt whose
-//! answer was lost may have taken effect, or may yet, after a later attempt. After such a straggler the writer has
-//! another look at the document before the matter is closed.
+//! One writer per livestream asks [`Intentions::next`] for its next step and reports the result. An attempt with a lost
+//! answer is a straggler: it may have taken effect, or may take effect after a later attempt. After a straggler the
+//! writer reads the document again before it closes the intention.
 //!
-//! **Invariant**: a livestream is closed only when its last intention is written and no attempt may land any more.
+//! **Invariant**: an intention is closed only if its last value is written and no attempt can still take effect.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 
-/// What a writer is to do next.
+/// The next step of a writer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
     /// Write this value.
     Write(bool),
-    /// Wait until no straggler can land any more, read the document, and report what it says.
-    Look,
-    /// Nothing more: the writer ends.
+    /// Wait until no straggler can take effect any longer, read the document, and report its value.
+    Check,
+    /// End: nothing is left to do.
     Close,
 }
 
-/// What is intended, per livestream.
+/// The intended value per livestream.
 #[derive(Debug)]
 pub(super) struct Intentions<K>(HashMap<K, Intention>);
 
@@ -31,11 +31,11 @@ pub(super) struct Intentions<K>(HashMap<K, Intention>);
 )]
 struct Intention {
     value: bool,
-    /// Whether the value is known to have been written since it was intended.
+    /// Whether the value was certainly written since it was intended.
     written: bool,
-    /// Whether an attempt whose answer was lost may land yet.
+    /// Whether an attempt with a lost answer may still take effect.
     straggling: bool,
-    /// Whether it was intended, or intended anew, since the writer last asked what to do.
+    /// Whether a value was intended since the writer's latest step began.
     news: bool,
 }
 
@@ -58,8 +58,8 @@ impl<K: Hash + Eq + Clone> Intentions<K> {
         true
     }
 
-    /// Intends `false` for what an earlier run may have set, unless something is intended already; true if a writer
-    /// must be started. What that run had sent last may land yet.
+    /// Intends `false` for a livestream that an earlier run may have set, unless a value is intended already; true if a
+    /// writer must be started. The last write of that run may still take effect.
     pub(super) fn recover(&mut self, key: &K) -> bool {
         if let Some(intention) = self.0.get_mut(key) {
             intention.straggling = true;
@@ -79,7 +79,7 @@ impl<K: Hash + Eq + Clone> Intentions<K> {
         self.0.insert(key.clone(), intention);
     }
 
-    /// What the writer of `key` is to do next. On [`Step::Close`] it is forgotten.
+    /// The next step for the writer of `key`. [`Step::Close`] removes the intention.
     pub(super) fn next(&mut self, key: &K) -> Step {
         let Some(intention) = self.0.get_mut(key) else {
             return Step::Close;
@@ -89,7 +89,7 @@ impl<K: Hash + Eq + Clone> Intentions<K> {
             return Step::Write(intention.value);
         }
         if intention.straggling {
-            return Step::Look;
+            return Step::Check;
         }
         self.0.remove(key);
         Step::Close
@@ -102,29 +102,29 @@ impl<K: Hash + Eq + Clone> Intentions<K> {
         }
     }
 
-    /// An attempt failed; `may_land` if it may have taken effect, or may yet.
+    /// An attempt failed; `may_land` if it may have taken effect or may still do so.
     pub(super) fn failed(&mut self, key: &K, may_land: bool) {
         if let Some(intention) = self.0.get_mut(key) {
             intention.straggling |= may_land;
         }
     }
 
-    /// The document was looked at when no straggler could land any more; it says `says`, or is gone.
-    pub(super) fn looked(&mut self, key: &K, says: Option<bool>) {
+    /// The document was read when no straggler could take effect any longer; `value` is none if it is gone.
+    pub(super) fn was_read(&mut self, key: &K, value: Option<bool>) {
         if let Some(intention) = self.0.get_mut(key) {
             intention.straggling = false;
-            intention.written &= says.is_none_or(|says| says == intention.value);
+            intention.written &= value.is_none_or(|value| value == intention.value);
         }
     }
 
-    /// The document is gone: there is nothing more to do, unless something was intended meanwhile.
+    /// The document is gone: nothing is left to do, unless a value was intended meanwhile.
     pub(super) fn gone(&mut self, key: &K) {
         if self.0.get(key).is_some_and(|it| !it.news) {
             self.0.remove(key);
         }
     }
 
-    /// Whether something was intended since the writer of `key` last asked what to do.
+    /// Whether a value was intended since the latest step of the writer of `key` began.
     pub(super) fn has_news(&self, key: &K) -> bool {
         self.0.get(key).is_some_and(|it| it.news)
     }
@@ -135,7 +135,7 @@ impl<K: Hash + Eq + Clone> Intentions<K> {
         self.0.get(key).is_some_and(cleared)
     }
 
-    /// How many livestreams have something left to write. A last look is not counted: the write is done.
+    /// The number of livestreams with a value left to write. A final read does not count: its write is done.
     pub(super) fn unwritten(&self) -> usize {
         self.0.values().filter(|it| !it.written).count()
     }

@@ -1,28 +1,28 @@
-//! Whatever fails in between, the document ends as last intended.
+//! The document ends as last intended, for every sequence of failures.
 
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::{collection, prop_assert, prop_assert_eq, proptest};
 
 use super::*;
 
-/// What happens next in a random history of one livestream.
+/// A random event in the life of one livestream.
 #[derive(Debug, Clone, Copy)]
 enum Event {
-    /// Somebody intends this.
+    /// A value is intended.
     Intend(bool),
-    /// The writer's attempt takes effect and it is told so.
+    /// The writer's attempt succeeds.
     Succeed,
     /// The attempt does not reach Firestore, and the writer knows.
     Fail,
     /// The attempt takes effect, but the answer is lost.
     LoseAnswer,
-    /// The attempt is under way for long: the writer gives up on it before it takes effect.
+    /// The attempt takes effect after the writer has given it up.
     Straggle,
     /// A straggler takes effect.
     Land,
-    /// Something is intended while an attempt, which succeeds, is under way.
+    /// A value is intended during an attempt that succeeds.
     IntendMeanwhile(bool),
-    /// The node crashes, and starts again.
+    /// The node crashes and restarts.
     Crash,
 }
 
@@ -64,12 +64,12 @@ impl World {
     fn attempt(&mut self, event: Event) {
         match self.intentions.next(&()) {
             Step::Close => {}
-            Step::Look => {
-                // Time passes: whatever is under way lands before the writer looks.
+            Step::Check => {
+                // Time passes: every straggler takes effect before the writer reads.
                 while !self.stragglers.is_empty() {
                     self.land_one();
                 }
-                self.intentions.looked(&(), Some(self.document));
+                self.intentions.was_read(&(), Some(self.document));
             }
             Step::Write(value) => {
                 self.in_file = true;
@@ -118,25 +118,25 @@ impl World {
 
 proptest! {
     #[test]
-    fn the_document_ends_as_last_intended(events in collection::vec(event(), 0..60)) {
+    fn document_ends_as_last_intended(events in collection::vec(event(), 0..60)) {
         let mut world = World::default();
         for event in events {
             world.happen(event);
         }
-        // The outage ends: everything works from here on.
+        // The outage ends: every later attempt succeeds.
         for _ in 0..10 {
             world.attempt(Event::Succeed);
         }
         prop_assert_eq!(world.document, world.last);
         prop_assert!(world.stragglers.iter().all(|value| *value == world.last));
         prop_assert_eq!(world.intentions.unwritten(), 0);
-        prop_assert_eq!(world.intentions.next(&()), Step::Close, "nothing is kept for it");
+        prop_assert_eq!(world.intentions.next(&()), Step::Close, "the intention is removed");
         prop_assert!(world.last || !world.in_file);
     }
 }
 
 #[test]
-fn what_is_intended_again_after_a_document_went_is_tried_again() {
+fn intention_after_a_missing_document_is_tried_again() {
     let mut intentions = Intentions::default();
     assert!(intentions.intend(&(), true));
     assert_eq!(intentions.next(&()), Step::Write(true));
@@ -148,7 +148,7 @@ fn what_is_intended_again_after_a_document_went_is_tried_again() {
 }
 
 #[test]
-fn a_livestream_that_is_live_again_is_not_cleared_by_the_recovery() {
+fn recovery_clears_no_livestream_that_is_live_again() {
     let mut intentions = Intentions::default();
     assert!(intentions.intend(&(), true));
     assert!(!intentions.recover(&()));

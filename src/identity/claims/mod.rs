@@ -1,12 +1,12 @@
-//! What a token says, and whether that is acceptable: pure, with the time passed in.
+//! The content of a token and its checks: pure; the caller passes the time in.
 //!
-//! Firebase's rules: <https://firebase.google.com/docs/auth/admin/verify-id-tokens>. [`Token::read`] checks all that
-//! needs no key, so that junk never costs a fetch of keys; [`Token::is_signed_by`] checks the signature.
-//! jsonwebtoken checks signatures only: its own check of claims takes the time from the system, accepts a list as
-//! `aud`, and never looks at `iat`.
+//! Firebase's rules: <https://firebase.google.com/docs/auth/admin/verify-id-tokens>. [`Token::read`] makes every check
+//! that needs no key, so junk never costs a fetch of keys. [`Token::is_signed_by`] checks the signature. jsonwebtoken
+//! checks signatures only: its own check of claims takes the time from the system, accepts a list as `aud`, and
+//! ignores `iat`.
 //!
-//! **Invariant**: a token whose claims are returned names this project, this issuer and a user, and was issued and
-//! authenticated in the past; whether it has expired is said, not judged.
+//! **Invariant**: a [`Token`] names this project, this issuer and a user, and was issued and authenticated in the past.
+//! An expired token is flagged, not refused.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -23,16 +23,16 @@ pub const MAX_TOKEN: usize = 8 << 10;
 /// The longest user id, in characters.
 const MAX_USER: usize = 128;
 
-/// What a token must be.
+/// The requirements on a token.
 #[derive(Debug, Clone)]
 pub struct Rules {
     /// The `aud`: the project's id.
     pub project: String,
     /// The `iss`.
     pub issuer: String,
-    /// How far clocks may differ.
+    /// The largest accepted clock difference.
     pub clock_skew: Duration,
-    /// Whether tokens are the Auth emulator's: `alg: none`, no signature. No others are accepted then.
+    /// Whether tokens are the Auth emulator's: `alg: none`, no signature. Other tokens are refused then.
     pub unsigned: bool,
 }
 
@@ -48,18 +48,18 @@ impl Rules {
     }
 }
 
-/// A token whose claims are acceptable, its signature not yet checked.
+/// A token with acceptable claims. Its signature is not yet checked.
 #[derive(Debug)]
 pub struct Token<'a> {
-    /// Which key signed it, it says; none where tokens are unsigned.
+    /// The id of the signing key; none if tokens are unsigned.
     pub key_id: Option<String>,
-    /// Who it stands for, it says.
+    /// The user it claims.
     pub user: UserId,
     /// When it expires.
     pub expires_at: SystemTime,
-    /// Whether that is past, the skew allowed for.
+    /// Whether it has expired, with the clock skew allowed for.
     pub expired: bool,
-    /// When its user last signed in, in seconds of Unix time.
+    /// The user's last sign-in, in seconds of Unix time.
     pub authenticated_at: u64,
     message: &'a str,
     signature: &'a str,
@@ -73,7 +73,7 @@ struct Header {
 
 #[derive(Deserialize)]
 struct Claims {
-    // A string: a list is refused by its type.
+    // A string: the type refuses a list.
     aud: String,
     iss: String,
     sub: String,
@@ -83,7 +83,7 @@ struct Claims {
 }
 
 impl<'a> Token<'a> {
-    /// Reads `token` and checks all but its signature and its end; the error says what is wrong with it.
+    /// Reads `token` and checks everything except its signature and its expiry. The error names the fault.
     pub fn read(token: &'a str, rules: &Rules, now: SystemTime) -> Result<Self, &'static str> {
         if token.len() > MAX_TOKEN {
             return Err("it is longer than 8 KiB");

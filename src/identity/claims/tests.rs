@@ -1,4 +1,4 @@
-//! A table of forged tokens: each differs in one thing from a good one.
+//! A table of forged tokens: each differs from a good one in a single field.
 
 use std::sync::OnceLock;
 
@@ -58,7 +58,7 @@ fn encode(part: &Value) -> String {
     URL_SAFE_NO_PAD.encode(part.to_string())
 }
 
-/// A token signed with the right key, whatever it says.
+/// A token with these claims, signed with the right key.
 fn signed(header: &Value, claims: &Value) -> String {
     let message = format!("{}.{}", encode(header), encode(claims));
     let signature = signer().sign(&message);
@@ -73,7 +73,7 @@ fn unsigned(claims: &Value) -> String {
     )
 }
 
-/// Whether `token` is taken, by claims and signature, as by [`Identity::check`](crate::identity::Identity::check).
+/// The checks of claims and signature, as in [`Identity::check`](crate::identity::Identity::check).
 fn verify(token: &str) -> Result<UserId, &'static str> {
     let read = Token::read(token, &rules(false), now())?;
     if read.expired {
@@ -86,7 +86,7 @@ fn verify(token: &str) -> Result<UserId, &'static str> {
 }
 
 #[test]
-fn a_good_token_tells_its_user() {
+fn good_token_names_its_user() {
     assert_eq!(
         verify(&signed(&header(), &claims())),
         Ok(UserId::new("user"))
@@ -94,7 +94,7 @@ fn a_good_token_tells_its_user() {
 }
 
 #[test]
-fn a_good_token_may_be_at_the_edge() {
+fn token_at_the_edge_is_accepted() {
     for claims in [
         with("iat", json!(NOW + SKEW)),
         with("auth_time", json!(NOW + SKEW)),
@@ -107,7 +107,7 @@ fn a_good_token_may_be_at_the_edge() {
 }
 
 #[test]
-fn a_token_with_one_wrong_claim_is_refused() {
+fn token_with_one_wrong_claim_is_refused() {
     for (claims, reason) in [
         (with("aud", json!("another")), "it is for another project"),
         (with("aud", json!([PROJECT])), "its claims cannot be read"),
@@ -158,7 +158,7 @@ fn a_token_with_one_wrong_claim_is_refused() {
 }
 
 #[test]
-fn a_token_with_a_wrong_header_is_refused() {
+fn token_with_a_wrong_header_is_refused() {
     for (header, reason) in [
         (json!({"alg": "RS256"}), "it names no key"),
         (json!({"alg": "RS256", "kid": ""}), "it names no key"),
@@ -193,7 +193,7 @@ fn a_token_with_a_wrong_header_is_refused() {
 }
 
 #[test]
-fn a_token_signed_with_the_public_key_as_a_secret_is_refused() {
+fn token_signed_with_the_public_key_is_refused() {
     let public = signer().jwk_text();
     for said in ["HS256", "RS256"] {
         let mut header = Header::new(Algorithm::HS256);
@@ -211,7 +211,7 @@ fn a_token_signed_with_the_public_key_as_a_secret_is_refused() {
 }
 
 #[test]
-fn a_token_signed_by_another_key_is_refused() {
+fn token_signed_by_another_key_is_refused() {
     let other = Signer::new(PROJECT).expect("a key pair");
     let message = format!("{}.{}", encode(&header()), encode(&claims()));
     let forged = format!("{message}.{}", other.sign(&message));
@@ -219,7 +219,7 @@ fn a_token_signed_by_another_key_is_refused() {
 }
 
 #[test]
-fn no_letter_of_a_token_can_be_changed() {
+fn token_with_any_changed_letter_is_refused() {
     let good = signed(&header(), &claims());
     for at in (0..good.len()).step_by(7) {
         let mut forged = good.clone().into_bytes();
@@ -232,7 +232,7 @@ fn no_letter_of_a_token_can_be_changed() {
 }
 
 #[test]
-fn no_truncated_or_huge_token_is_taken() {
+fn truncated_or_huge_token_is_refused() {
     let good = signed(&header(), &claims());
     for end in 0..good.len() {
         assert!(verify(&good[..end]).is_err(), "the first {end} letters");
@@ -256,7 +256,7 @@ fn no_truncated_or_huge_token_is_taken() {
 }
 
 #[test]
-fn a_claim_said_twice_is_refused() {
+fn repeated_claim_is_refused() {
     let twice = claims().to_string().replacen('{', r#"{"sub":"other","#, 1);
     let message = format!("{}.{}", encode(&header()), URL_SAFE_NO_PAD.encode(twice));
     let forged = format!("{message}.{}", signer().sign(&message));
@@ -264,7 +264,7 @@ fn a_claim_said_twice_is_refused() {
 }
 
 #[test]
-fn unsigned_tokens_are_taken_with_the_emulator_only_and_their_claims_checked() {
+fn unsigned_token_is_accepted_with_the_emulator_only() {
     assert!(verify(&unsigned(&claims())).is_err());
     let read = |token: &str| Token::read(token, &rules(true), now()).map(|it| it.user);
     assert_eq!(read(&unsigned(&claims())), Ok(UserId::new("user")));
@@ -281,7 +281,7 @@ fn unsigned_tokens_are_taken_with_the_emulator_only_and_their_claims_checked() {
 
 proptest! {
     #[test]
-    fn no_junk_is_taken_for_a_token(header in ".{0,40}", claims in ".{0,80}", signature in "[A-Za-z0-9_.-]{0,20}") {
+    fn junk_is_refused(header in ".{0,40}", claims in ".{0,80}", signature in "[A-Za-z0-9_.-]{0,20}") {
         let plain = verify(&format!("{header}.{claims}.{signature}"));
         prop_assert!(plain.is_err());
         let encoded = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part));

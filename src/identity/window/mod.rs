@@ -1,11 +1,11 @@
-//! The return window: who may come back on a token that has expired.
+//! The return window: the right to come back with an expired token.
 //!
-//! A token lives one hour, a livestream longer. An open socket outlives its token, and its client may come back with it,
-//! to the same livestream in the same role: as long as the socket is open, since its loss may not have been noticed yet,
-//! and for a while after it was lost. Each lost socket has a right of its own.
+//! A token lives one hour, a livestream longer. An open socket outlives its token, and its client may come back with
+//! that token, to the same livestream in the same role: while the socket is open, since its loss may be undetected, and
+//! for a while after its loss. Each lost socket has its own right.
 //!
-//! **Invariant**: rights of sockets that are gone are bounded, in all and for each user, so that no user takes another's;
-//! what is remembered is a hash of the token, never the token.
+//! **Invariant**: the rights of lost sockets are bounded, in total and for each user, so that no user evicts another's.
+//! Only a hash of the token is stored, never the token.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -17,7 +17,7 @@ use super::claims::Token;
 use crate::broadcast::{LivestreamId, Role, UserId};
 use crate::config;
 
-/// A token as it is remembered: by its hash, so that nobody needs to keep the token itself.
+/// The stored form of a token: its hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TokenHash([u8; 32]);
 
@@ -29,7 +29,7 @@ impl TokenHash {
         Self(hash)
     }
 
-    /// A hash as it was handed over.
+    /// A stored hash.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
@@ -40,14 +40,14 @@ impl TokenHash {
     }
 }
 
-/// Where a client may come back to, and with which token.
+/// The livestream, role and token of a client that may come back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Return {
     /// The user.
     pub user: UserId,
-    /// On which side.
+    /// Its role.
     pub role: Role,
-    /// Of which livestream.
+    /// Its livestream.
     pub livestream: LivestreamId,
     /// The token.
     pub token: TokenHash,
@@ -63,7 +63,7 @@ impl Return {
         }
     }
 
-    /// What stands for it where others keep it: a hash of all of it.
+    /// The name of this right in Redis: a hash of all parts.
     pub fn key(&self) -> [u8; 32] {
         let parts = [
             self.role.as_str(),
@@ -78,14 +78,14 @@ impl Return {
     }
 }
 
-/// A right that is handed over.
+/// A right in a handover to the next process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HandedOver {
-    /// Whose, and where to.
+    /// The user, role, livestream and token.
     pub right: Return,
-    /// Sockets that may come back.
+    /// The number of sockets that may come back.
     pub sockets: u32,
-    /// How much of the window is left.
+    /// The time left.
     pub left: Duration,
 }
 
@@ -95,10 +95,10 @@ pub(super) struct ReturnWindow {
     max: usize,
     max_per_user: usize,
     users: HashMap<UserId, Vec<Right>>,
-    /// Rights of sockets that are gone, by when the last of them was lost.
+    /// Rights of lost sockets, ordered by the time of the latest loss.
     lost: BTreeMap<(Instant, u64), UserId>,
     next: u64,
-    /// Rights that were dropped because there were too many.
+    /// Rights that were dropped because of a limit.
     evicted: u64,
 }
 
@@ -108,7 +108,7 @@ struct Right {
     token: TokenHash,
     open: u32,
     lost: u32,
-    /// Its place in the order of losses, if it has one.
+    /// Its key in the order of losses, if a socket is lost.
     at: Option<(Instant, u64)>,
 }
 
@@ -148,7 +148,7 @@ impl ReturnWindow {
         &mut rights[index]
     }
 
-    /// A socket is let in; one that was lost has come back with it.
+    /// Records an admitted socket. It uses up the right of a lost one.
     pub(super) fn enter(&mut self, to: &Return) {
         let right = self.find(to);
         right.open += 1;
@@ -160,27 +160,27 @@ impl ReturnWindow {
         }
     }
 
-    /// A socket that was let in was lost at `now`.
+    /// Records the loss of a socket at `now`.
     pub(super) fn lose(&mut self, to: &Return, now: Instant) {
         self.find(to).open -= 1;
         self.grant(to, 1, now);
     }
 
-    /// A socket that was let in has left for good.
+    /// Records that a socket has left for good.
     pub(super) fn leave(&mut self, to: &Return) {
         self.find(to).open -= 1;
         self.tidy(&to.user);
     }
 
     fn grant(&mut self, to: &Return, sockets: u32, lost_at: Instant) {
-        let place = (lost_at, self.next);
+        let order = (lost_at, self.next);
         self.next += 1;
         let right = self.find(to);
         right.lost += sockets;
-        if let Some(before) = right.at.replace(place) {
+        if let Some(before) = right.at.replace(order) {
             self.lost.remove(&before);
         }
-        self.lost.insert(place, to.user.clone());
+        self.lost.insert(order, to.user.clone());
         self.expire(lost_at);
         let of_user = |rights: &Vec<Right>| {
             let gone = rights.iter().filter(|right| right.open == 0);
@@ -229,22 +229,22 @@ impl ReturnWindow {
         }
     }
 
-    /// Whether a client may come in with this token though it has expired.
-    pub(super) fn lets_in(&self, to: &Return, now: Instant) -> bool {
+    /// Whether this token is accepted although it has expired.
+    pub(super) fn admits(&self, to: &Return, now: Instant) -> bool {
         let rights = self.users.get(&to.user).into_iter().flatten();
         let mut rights = rights.filter(|right| right.is_for(to));
         let in_time = |at: (Instant, u64)| now.duration_since(at.0) <= self.length;
         rights.any(|right| right.open > 0 || right.at.is_some_and(in_time))
     }
 
-    /// How many rights there are, and how many were dropped for there being too many. Called every second, so that
-    /// nothing that has run out is kept until the next loss.
+    /// The number of rights, and of rights dropped because of a limit. Called every second, so expired rights do not
+    /// stay until the next loss.
     pub(super) fn count(&mut self, now: Instant) -> (usize, u64) {
         self.expire(now);
         (self.users.values().map(Vec::len).sum(), self.evicted)
     }
 
-    /// What a process that comes after this one must know; the sockets that are open are lost with this one.
+    /// The rights for the next process. Open sockets are lost when this process ends.
     pub(super) fn hand_over(&self, now: Instant) -> Vec<HandedOver> {
         let mut rights = Vec::new();
         for (user, right) in self
@@ -274,10 +274,10 @@ impl ReturnWindow {
         rights
     }
 
-    /// Takes up what a process left that ended so long ago.
+    /// Adds the rights of a process that ended `ago`.
     pub(super) fn take_over(&mut self, rights: &[HandedOver], ago: Duration, now: Instant) {
         let mut rights: Vec<_> = rights.iter().filter(|it| it.left > ago).collect();
-        // The oldest first: those are dropped where there are too many.
+        // Oldest first: the limits drop the oldest.
         rights.sort_by_key(|it| it.left);
         for HandedOver {
             right,
@@ -291,7 +291,7 @@ impl ReturnWindow {
         }
     }
 
-    /// Every right of a socket that is open.
+    /// The rights of all open sockets.
     pub(super) fn open(&self) -> Vec<Return> {
         let all = self.users.iter();
         let all = all.flat_map(|(user, rights)| rights.iter().map(move |right| (user, right)));

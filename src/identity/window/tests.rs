@@ -30,41 +30,41 @@ fn lost(window: &mut ReturnWindow, to: &Return, now: Instant) {
 }
 
 #[test]
-fn lost_socket_returns_in_time_to_the_same_place() {
+fn lost_socket_returns_in_time_to_its_livestream() {
     let now = Instant::now();
     let mut window = window(10, 10);
     lost(&mut window, &ada(), now);
-    assert!(window.lets_in(&ada(), now + LENGTH));
-    assert!(!window.lets_in(&ada(), now + LENGTH + Duration::from_millis(1)));
+    assert!(window.admits(&ada(), now + LENGTH));
+    assert!(!window.admits(&ada(), now + LENGTH + Duration::from_millis(1)));
     for other in [
         to("bob", Role::Streamer, "a", "token"),
         to("ada", Role::Listener, "a", "token"),
         to("ada", Role::Streamer, "b", "token"),
         to("ada", Role::Streamer, "a", "other"),
     ] {
-        assert!(!window.lets_in(&other, now), "{other:?}");
+        assert!(!window.admits(&other, now), "{other:?}");
     }
 }
 
 #[test]
-fn open_socket_lets_its_successor_in() {
+fn open_socket_admits_its_successor() {
     let now = Instant::now();
     let mut window = window(10, 10);
     window.enter(&ada());
-    assert!(window.lets_in(&ada(), now));
-    // The successor is there before the loss of the first is noticed.
+    assert!(window.admits(&ada(), now));
+    // The successor connects before the loss of the first is detected.
     window.enter(&ada());
     window.lose(&ada(), now);
     window.leave(&ada());
-    assert!(window.lets_in(&ada(), now));
+    assert!(window.admits(&ada(), now));
     window.enter(&ada());
     window.leave(&ada());
-    assert!(!window.lets_in(&ada(), now), "all have left for good");
+    assert!(!window.admits(&ada(), now), "all have left for good");
     assert_eq!(window.count(now), (0, 0));
 }
 
 #[test]
-fn rights_of_two_roles_are_apart() {
+fn rights_of_two_roles_are_separate() {
     let now = Instant::now();
     let mut window = window(10, 10);
     let listener = to("ada", Role::Listener, "a", "token");
@@ -72,8 +72,8 @@ fn rights_of_two_roles_are_apart() {
     lost(&mut window, &listener, now);
     window.enter(&listener);
     window.leave(&listener);
-    assert!(window.lets_in(&ada(), now));
-    assert!(!window.lets_in(&listener, now));
+    assert!(window.admits(&ada(), now));
+    assert!(!window.admits(&listener, now));
 }
 
 #[test]
@@ -85,16 +85,16 @@ fn each_lost_socket_has_its_right() {
     window.lose(&ada(), now);
     window.lose(&ada(), now);
     for _ in 0..2 {
-        assert!(window.lets_in(&ada(), now));
+        assert!(window.admits(&ada(), now));
         window.enter(&ada());
     }
     window.leave(&ada());
     window.leave(&ada());
-    assert!(!window.lets_in(&ada(), now));
+    assert!(!window.admits(&ada(), now));
 }
 
 #[test]
-fn one_user_evicts_nobody_else() {
+fn user_evicts_no_right_of_another_user() {
     let now = Instant::now();
     let mut window = window(20, 4);
     lost(&mut window, &ada(), now);
@@ -102,14 +102,14 @@ fn one_user_evicts_nobody_else() {
         let token = number.to_string();
         lost(&mut window, &to("eve", Role::Listener, "a", &token), now);
     }
-    assert!(window.lets_in(&ada(), now));
-    assert!(window.lets_in(&to("eve", Role::Listener, "a", "999"), now));
-    assert!(!window.lets_in(&to("eve", Role::Listener, "a", "995"), now));
+    assert!(window.admits(&ada(), now));
+    assert!(window.admits(&to("eve", Role::Listener, "a", "999"), now));
+    assert!(!window.admits(&to("eve", Role::Listener, "a", "995"), now));
     assert_eq!(window.count(now), (5, 996));
 }
 
 #[test]
-fn rights_are_bounded_in_all() {
+fn rights_are_bounded_in_total() {
     let now = Instant::now();
     let mut window = window(20, 4);
     for number in 0..30 {
@@ -118,12 +118,12 @@ fn rights_are_bounded_in_all() {
     }
     assert_eq!(window.count(now), (20, 10));
     assert_eq!(window.lost.len(), 20);
-    assert!(!window.lets_in(&to("9", Role::Listener, "a", "token"), now));
-    assert!(window.lets_in(&to("10", Role::Listener, "a", "token"), now));
+    assert!(!window.admits(&to("9", Role::Listener, "a", "token"), now));
+    assert!(window.admits(&to("10", Role::Listener, "a", "token"), now));
 }
 
 #[test]
-fn old_rights_are_forgotten() {
+fn expired_rights_are_dropped() {
     let now = Instant::now();
     let mut window = window(20, 4);
     lost(&mut window, &ada(), now);
@@ -145,17 +145,17 @@ fn rights_are_handed_over_with_their_age() {
     let mut after = window(20, 4);
     let pause = Duration::from_secs(10);
     after.take_over(&rights, pause, later);
-    assert!(after.lets_in(&ada(), later + LENGTH - pause));
-    assert!(!after.lets_in(&ada(), later + LENGTH));
-    assert!(after.lets_in(&bob, later + LENGTH / 2 - pause));
-    assert!(!after.lets_in(&bob, later + LENGTH / 2));
+    assert!(after.admits(&ada(), later + LENGTH - pause));
+    assert!(!after.admits(&ada(), later + LENGTH));
+    assert!(after.admits(&bob, later + LENGTH / 2 - pause));
+    assert!(!after.admits(&bob, later + LENGTH / 2));
     let mut late = window(20, 4);
     late.take_over(&rights, LENGTH, later);
     assert_eq!(late.count(now), (0, 0));
 }
 
 #[test]
-fn right_that_has_run_out_is_not_counted() {
+fn expired_right_is_not_counted() {
     let now = Instant::now();
     let mut window = window(10, 10);
     lost(&mut window, &ada(), now);

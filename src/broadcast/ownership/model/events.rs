@@ -1,4 +1,4 @@
-//! What can happen next.
+//! The possible events of a world.
 
 use super::redis::Phase;
 use super::world::{Event, Fault, Node, Pending, Streaming, World};
@@ -25,7 +25,7 @@ impl World {
         if self.may_settle() {
             events.push(Event::Settle);
         }
-        // A restart in the middle of a takeover, before the old owner has heard of it, is two faults at once.
+        // A restart during a takeover, before the old owner learns of it, is two faults at once.
         let newest = record.map_or(0, |it| it.epoch);
         let is_between = self
             .nodes
@@ -88,18 +88,18 @@ impl World {
         }
     }
 
-    /// A lease runs out only of an owner that does not renew it.
+    /// A lease expires only if its owner does not renew it.
     pub(super) fn may_lapse(&self) -> bool {
         let Some(record) = &self.memory.record else {
             return false;
         };
         let owner = &self.nodes[record.node];
         let renews =
-            owner.is_alive && !owner.is_cut && owner.ownership.held() == Some(record.epoch);
+            owner.is_alive && !owner.is_cut && owner.ownership.last_epoch() == Some(record.epoch);
         record.phase == Phase::Live && !renews && owner.pending.is_none()
     }
 
-    /// A lease after Redis lost its memory, every owner in reach has written its record again.
+    /// One lease after Redis lost its memory, every connected owner has written its record again.
     pub(super) fn may_settle(&self) -> bool {
         let waits = |node: &Node| node.is_alive && !node.is_cut && node.ownership.epoch().is_some();
         self.memory.is_unsettled && (self.memory.record.is_some() || !self.nodes.iter().any(waits))

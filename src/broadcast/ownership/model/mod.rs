@@ -1,10 +1,10 @@
-//! The state machine of every node together with a model of the record, searched by a model checker.
+//! The state machine of every node together with a model of the record, explored by a model checker.
 //!
-//! Nodes crash and are cut off; Redis restarts empty or from an old copy; commands and answers are lost, and a command may
+//! Nodes crash and are cut off; Redis restarts empty or from an old copy; commands and answers are lost; a command may
 //! arrive long after its node has given it up. `CASTAWAY_MODEL` multiplies the number of faults and searches longer.
 
 mod events;
-mod promises;
+mod properties;
 mod redis;
 mod world;
 
@@ -13,10 +13,10 @@ use stateright::{Checker, HasDiscoveries, Model, Property};
 use redis::{Fence, Fences};
 use world::{Event, Fault, World};
 
-/// States that are looked at, times `CASTAWAY_MODEL`.
+/// States to explore, times `CASTAWAY_MODEL`.
 const MOST_STATES: usize = 200_000;
 
-/// What is searched: so many nodes, streamers that come, clips, and faults of each kind.
+/// The limits of a search: nodes, arriving streamers, clips, and faults of each kind.
 #[derive(Debug, Clone)]
 struct Search {
     nodes: usize,
@@ -56,7 +56,7 @@ impl Model for Search {
             }),
             Property::always(
                 "an acknowledged clip is on every node or can be",
-                |_, world: &World| world.acknowledged_are_kept(),
+                |_, world: &World| world.acknowledged_are_available(),
             ),
             Property::always(
                 "no streamer is replaced by an older one",
@@ -87,7 +87,7 @@ fn depth() -> u8 {
         .unwrap_or(1)
 }
 
-/// The names of the properties that are broken, with the shortest way there.
+/// The names of the violated properties, with the shortest paths to them.
 fn broken(search: Search, most: usize) -> Vec<&'static str> {
     let checker = search
         .checker()

@@ -1,8 +1,8 @@
-//! The record and the scripts of `cluster/scripts`, without a clock: a lease that is over is a fault of its own.
+//! A model of the record and of `cluster/scripts`, without a clock: an expired lease is a separate fault.
 
 use super::super::*;
 
-/// The checks that the scripts make.
+/// The checks in the scripts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fence {
     /// A claim names the newest epoch.
@@ -13,11 +13,11 @@ pub(super) enum Fence {
     PublishedEpoch,
     /// A release is of the newest epoch.
     ReleasedEpoch,
-    /// A clip comes after all those before it.
+    /// A clip comes after all clips before it.
     WholeHistory,
 }
 
-/// One check may be left out, for the checker to find what it prevents.
+/// Every check, or every check but one: the model checker must find the fault that the missing one prevents.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Fences(pub(super) Option<Fence>);
 
@@ -33,7 +33,7 @@ pub(super) type Clip = (u64, u64, u8);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Phase {
     Live,
-    /// Live, but for its lease.
+    /// Live, but its lease has expired.
     Lapsed,
     Grace,
     Ended,
@@ -48,14 +48,14 @@ pub(super) struct Record {
     pub(super) known: u64,
 }
 
-/// All that Redis keeps; the clock that epochs come from survives a restart.
+/// The memory of Redis; the clock behind the epochs survives a restart.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct Memory {
     pub(super) record: Option<Record>,
     pub(super) history: Vec<Clip>,
-    /// Whether somebody looks at the livestream when its time is over.
+    /// Whether a node will check the livestream when its time is over.
     pub(super) is_enrolled: bool,
-    /// It was lost less than a lease ago.
+    /// Whether it was lost less than a lease ago.
     pub(super) is_unsettled: bool,
 }
 
@@ -66,7 +66,7 @@ impl Memory {
             .is_some_and(|it| it.phase == Phase::Ended)
     }
 
-    /// What a node reads.
+    /// The record, as a node reads it.
     pub(super) fn seen(&self, node: usize) -> RemoteStatus {
         let Some(record) = &self.record else {
             return RemoteStatus {
@@ -96,19 +96,23 @@ impl Memory {
 
     pub(super) fn heartbeat(&mut self, node: usize, renewal: Option<Renewal>) -> Input {
         let mut is_restored = false;
-        if let Some(Renewal { held, may_restore }) = renewal {
+        if let Some(Renewal {
+            progress,
+            may_restore,
+        }) = renewal
+        {
             let epoch = self.record.as_ref().map_or(0, |record| record.epoch);
-            if epoch < held.epoch && may_restore {
+            if epoch < progress.epoch && may_restore {
                 self.record = Some(Record {
-                    epoch: held.epoch,
+                    epoch: progress.epoch,
                     node,
                     phase: Phase::Live,
                     sequence: self.record.as_ref().map_or(0, |record| record.sequence),
-                    known: held.sequence,
+                    known: progress.sequence,
                 });
                 is_restored = true;
             } else if let Some(record) = &mut self.record
-                && record.epoch == held.epoch
+                && record.epoch == progress.epoch
                 && record.phase == Phase::Lapsed
             {
                 record.phase = Phase::Live;
@@ -156,7 +160,7 @@ impl Memory {
         }
     }
 
-    /// Adds a clip that lies after `after`; whether it is in the history now.
+    /// Adds a clip if the history has reached `after`; returns whether it is in the history now.
     pub(super) fn publish(&mut self, owner: u64, clip: Clip, after: u64, fences: Fences) -> bool {
         let Some(record) = &mut self.record else {
             return false;
@@ -192,7 +196,7 @@ impl Memory {
         Input::Released(Release::Done)
     }
 
-    /// Ends a livestream without an owner; whether it did.
+    /// Ends a livestream without an owner; returns whether it did.
     pub(super) fn expire(&mut self) -> bool {
         let is_over = self.is_enrolled
             && self

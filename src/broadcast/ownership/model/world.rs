@@ -1,14 +1,14 @@
-//! Nodes, their streamers and Redis, and what can happen to them.
+//! Nodes, their streamers and Redis, and their possible events.
 
 use super::super::*;
 use super::redis::{Clip, Fence, Fences, Memory, Phase};
 
-/// What goes wrong, each so often at most.
+/// The faults, each with a limited number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Fault {
-    /// A node cannot reach Redis, until it can again.
+    /// A node loses its connection to Redis for a while.
     Cut,
-    /// A node is gone, with its memory and its clients.
+    /// A node crashes, with its memory and its clients.
     Crash,
     /// Redis restarts empty.
     Restart,
@@ -38,18 +38,18 @@ pub(super) struct Node {
     pub(super) ownership: Ownership,
     pub(super) streaming: Streaming,
     pub(super) pending: Option<Pending>,
-    /// Clips that wait, by number; the first may have been tried.
+    /// The queued clips, by number; the first may have been tried.
     pub(super) queue: Vec<u8>,
     is_tried: bool,
     pub(super) published: Vec<Clip>,
     pub(super) is_cut: bool,
     pub(super) is_alive: bool,
-    /// When its streamer came, in the order of all, and for which streamer it claimed last.
+    /// The order in which its streamer connected, and the streamer of its latest claim.
     came: u8,
     claimed_for: Streamer,
 }
 
-/// What can happen next.
+/// The possible events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Event {
     Come(usize),
@@ -82,7 +82,7 @@ pub(super) struct World {
     pub(super) copy: Option<Memory>,
     clock: u64,
     pub(super) flag: bool,
-    /// Every clip that went over the channel, in order.
+    /// Every clip sent to the channel, in order.
     pub(super) log: Vec<Clip>,
     pub(super) acknowledged: Vec<(usize, Clip)>,
     pub(super) late: Vec<(usize, Action)>,
@@ -90,9 +90,9 @@ pub(super) struct World {
     pub(super) clips: u8,
     number: u8,
     pub(super) budget: Vec<(Fault, u8)>,
-    /// A node crashed that owed the flag: its next process clears it.
+    /// A node crashed that had to clear the flag: its next process does so.
     pub(super) is_left_behind: bool,
-    /// A command that was given up, or a streamer that came before, has replaced a live one.
+    /// An abandoned command, or an earlier streamer, has replaced a live one.
     pub(super) is_robbed: bool,
 }
 
@@ -214,7 +214,7 @@ impl World {
                 self.nodes[at].pending = None;
                 self.feed(at, Input::Unanswered);
             }
-            Event::ArriveLate(place) => self.arrive_late(place, fences),
+            Event::ArriveLate(index) => self.arrive_late(index, fences),
             Event::Lapse => {
                 if let Some(record) = &mut self.memory.record {
                     record.phase = Phase::Lapsed;
@@ -255,13 +255,13 @@ impl World {
         }
     }
 
-    /// Redis has this memory from now on.
+    /// Replaces the memory of Redis.
     fn forget(&mut self, memory: Memory) {
         self.memory = memory;
         self.forgive();
     }
 
-    /// The promise of an ack ends with the livestream, or when neither Redis nor an owner has the clip.
+    /// An acknowledgement ends with its livestream, or when neither Redis nor an owner has the clip.
     fn forgive(&mut self) {
         let mut acknowledged = std::mem::take(&mut self.acknowledged);
         acknowledged.retain(|(at, clip)| self.memory.history.contains(clip) || self.has(*at, clip));
@@ -274,14 +274,14 @@ impl World {
         node.is_alive && node.streaming == Streaming::Live && node.published.contains(clip)
     }
 
-    fn arrive_late(&mut self, place: usize, fences: Fences) {
-        let (at, action) = self.late.remove(place);
+    fn arrive_late(&mut self, index: usize, fences: Fences) {
+        let (at, action) = self.late.remove(index);
         let victim = self.memory.record.clone();
         if matches!(action, Action::Claim { .. }) && fences.have(Fence::Deadline) {
             return;
         }
         if let Action::Publish { .. } = action {
-            // What is in the queue now is another clip; a publication that is late is one that was tried.
+            // The queue has another clip now; a late publication is one that was tried.
             return;
         }
         self.execute(at, action, fences);
@@ -300,7 +300,7 @@ impl World {
             .is_some_and(|before| is_live(before) && now != Some((before.epoch, before.phase)));
     }
 
-    /// Whether the owner's streamer came before this one, and knew nothing of it.
+    /// Whether the owner's streamer connected before this one, without knowledge of it.
     fn is_older_than(&self, at: usize) -> bool {
         let owner = self.memory.record.as_ref().map(|it| &self.nodes[it.node]);
         owner.is_some_and(|owner| {
@@ -416,7 +416,7 @@ impl World {
             Action::WriteFlag(value) => self.flag = value,
             Action::Enrol => self.memory.is_enrolled |= !node.is_cut,
             Action::Follow(seen) => {
-                // A follower has a record looked at whose time is over.
+                // A follower schedules a check of a record whose time is over.
                 self.memory.is_enrolled |= seen.condition == Condition::Awaited;
                 let is_started = matches!(seen.condition, Condition::Live | Condition::Awaited);
                 if !seen.is_here && is_started || seen.condition == Condition::Ended {

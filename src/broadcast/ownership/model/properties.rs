@@ -1,10 +1,10 @@
-//! What must be true of every world.
+//! The properties of every world.
 
 use super::redis::{Clip, Fences};
 use super::world::{Event, Pending, Streaming, World};
 
 impl World {
-    /// What a follower passes on is every clip once; what it drops, it had before.
+    /// A follower passes on every clip once; each clip that it drops was passed on before.
     pub(super) fn is_in_order(&self) -> bool {
         let mut heard: Vec<Clip> = Vec::new();
         self.log.iter().all(|clip| {
@@ -20,15 +20,15 @@ impl World {
         })
     }
 
-    /// Every acknowledged clip went over the channel, and is in the history or will be.
-    pub(super) fn acknowledged_are_kept(&self) -> bool {
+    /// Every acknowledged clip was sent to the channel, and is in the history or will be.
+    pub(super) fn acknowledged_are_available(&self) -> bool {
         self.acknowledged.iter().all(|(at, clip)| {
             self.log.contains(clip) && (self.memory.history.contains(clip) || self.has(*at, clip))
         })
     }
 
-    /// From here on without faults: there is one owner if there is a streamer, all that it was acknowledged is in the
-    /// history, and the flag is right.
+    /// Without further faults: a streamer has exactly one owner, all its acknowledged clips are in the history, and the
+    /// flag is right.
     pub(super) fn comes_to_rest(&self, fences: Fences) -> bool {
         let mut world = self.clone();
         world.budget.clear();
@@ -36,7 +36,7 @@ impl World {
         for at in 0..world.nodes.len() {
             world.nodes[at].is_cut = false;
         }
-        // Affirmations of the flag take the most.
+        // The repeated writes of the flag take the most rounds.
         for _ in 0..16 {
             for at in 0..world.nodes.len() {
                 world.run(at, fences);
@@ -69,17 +69,17 @@ impl World {
             .filter(|node| node.is_alive && node.ownership.epoch().is_some())
             .count();
         let is_owner = |at: usize| world.nodes[at].ownership.epoch().is_some();
-        let is_kept = world
+        let is_available = world
             .acknowledged
             .iter()
             .all(|(at, clip)| !is_owner(*at) || world.memory.history.contains(clip));
         streaming == owners
             && owners <= 1
             && (world.flag == is_live || world.is_left_behind)
-            && is_kept
+            && is_available
     }
 
-    /// One node goes on until it has nothing to do.
+    /// Runs one node until it has nothing to do.
     fn run(&mut self, at: usize, fences: Fences) {
         if !self.nodes[at].is_alive {
             return;

@@ -1,26 +1,26 @@
-//! What goes into the state machine of ownership, and what comes out.
+//! Inputs and actions of the ownership state machine.
 
-/// What a record says about a livestream, as ownership needs it.
+/// The condition of a livestream in its record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Condition {
     /// There is no record.
     Missing,
-    /// There is no record, but Redis may have lost its memory a moment ago and not been told again yet.
+    /// There is no record, but Redis may have just lost its memory, and the owner may write the record again.
     Unsettled,
     /// Its owner has a live streamer.
     Live,
-    /// Nobody streams; the streamer is awaited, or nobody has noticed yet that it stays away.
+    /// No streamer is connected: its grace period runs, or its end is not recorded yet.
     Awaited,
     /// It is over.
     Ended,
 }
 
-/// A record, as a node saw it.
+/// A record, as a node read it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RemoteStatus {
     /// The newest epoch; 0 without a record.
     pub epoch: u64,
-    /// How the livestream is going.
+    /// Its condition.
     pub condition: Condition,
     /// The latest clip of the history in Redis.
     pub sequence: u64,
@@ -31,55 +31,55 @@ pub struct RemoteStatus {
 }
 
 impl RemoteStatus {
-    /// Another node streams it.
+    /// Whether another node has a live streamer.
     pub(super) fn is_elsewhere(&self) -> bool {
         self.condition == Condition::Live && !self.is_here
     }
 }
 
-/// A place that a node has reached.
+/// A node's position in a livestream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Held {
+pub struct Progress {
     /// Its epoch.
     pub epoch: u64,
-    /// Its latest published clip.
+    /// The latest published clip.
     pub sequence: u64,
 }
 
-/// A lease that is renewed.
+/// The renewal of a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Renewal {
-    /// What is held.
-    pub held: Held,
-    /// Whether a record that was lost is written again: an owner that may have been replaced meanwhile must not.
+    /// The epoch and sequence of the owner.
+    pub progress: Progress,
+    /// Whether a lost record is written again. An owner that may have been replaced meanwhile must not do so.
     pub may_restore: bool,
 }
 
-/// Whether `streamerConnected` may be left true by this node.
+/// Whether this node may have left `streamerConnected` true.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Flag {
-    /// It is not.
+    /// It has not.
     Clear,
-    /// Others clear it, unless Redis forgets the livestream.
+    /// Other nodes clear it, unless Redis forgets the livestream.
     IfForgotten,
-    /// This node clears it, unless the livestream goes on elsewhere.
+    /// This node clears it, unless the livestream continues elsewhere.
     Owed,
 }
 
-/// What happened.
+/// An event or an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Input {
-    /// A streamer wants the livestream.
+    /// A streamer requests the livestream.
     StreamerCame,
     /// The streamer's transport is gone, or its node stops: the grace period begins.
     StreamerLost,
     /// The streamer ended the livestream, or never began.
     StreamerEnded,
-    /// A clip waits to be published.
+    /// A clip is queued for publication.
     ClipQueued,
-    /// The record is to be compared: the interval is over, Redis is back, or the record has changed.
+    /// A comparison with the record is due: the interval is over, Redis is back, or the record has changed.
     HeartbeatDue,
-    /// Redis has confirmed nothing for as long as the lease lasts.
+    /// Redis has confirmed nothing for a whole lease.
     LeaseOver,
     /// Answer to [`Action::Heartbeat`].
     Observed(RemoteStatus),
@@ -87,29 +87,29 @@ pub enum Input {
     Granted {
         /// The new epoch.
         epoch: u64,
-        /// The latest sequence that was given.
+        /// The latest sequence in use.
         sequence: u64,
-        /// The livestream was under way.
+        /// Whether the livestream had already begun.
         is_resumed: bool,
     },
     /// Answer to [`Action::Claim`]: the record has changed, or the claim came too late.
     Refused(RemoteStatus),
     /// Answer to [`Action::Publish`].
     Published,
-    /// Answer to [`Action::Publish`], and to [`Action::Republish`] on success or not: this is the record.
+    /// Answer to [`Action::Publish`], and to [`Action::Republish`] in any case: the record.
     NotPublished(RemoteStatus),
     /// Answer to [`Action::Republish`].
     Republished,
     /// Answer to [`Action::Release`].
     Released(Release),
-    /// A command was not answered in time. It may have been done.
+    /// A command was not answered in time. It may have taken effect.
     Unanswered,
 }
 
-/// What a release found.
+/// The result of a release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Release {
-    /// It is so, by this call or an earlier one.
+    /// Released, by this call or an earlier one.
     Done,
     /// There was no record.
     Missing,
@@ -117,27 +117,27 @@ pub enum Release {
     Stale,
 }
 
-/// Which streamer a claim is for.
+/// The streamer that a claim is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Streamer {
-    /// It has just come: it takes over from any other.
+    /// It has just connected: it takes over from any other.
     Arriving,
-    /// It came while Redis was away, and never was the owner.
+    /// It connected while Redis was away, and was never the owner.
     New,
-    /// It was the owner under the epoch that is held.
+    /// It was the owner under this node's latest epoch.
     Known,
 }
 
-/// Why a streamer must go.
+/// The reason for dismissing a streamer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Goodbye {
-    /// A newer streamer has the livestream.
+    /// A newer streamer owns the livestream.
     TakenOver,
-    /// Another streamer has it, and nobody knows which of them is newer: the one that connects again is.
+    /// Another streamer owns it, and it is unknown which is newer: the one that connects again wins.
     ComeAgain,
 }
 
-/// What is to be done, in this order.
+/// The actions, to be performed in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Action {
     /// Command: read the record, and renew a lease.
@@ -146,51 +146,51 @@ pub enum Action {
     Claim {
         /// The newest epoch that was seen.
         expected: u64,
-        /// The latest sequence as known here.
+        /// The latest sequence known here.
         sequence: u64,
-        /// Another livestream begins: nothing of the one before is kept.
+        /// Whether another livestream begins: its predecessor's history is dropped.
         is_fresh: bool,
     },
-    /// Command: publish the clip that is next.
+    /// Command: publish the next clip.
     Publish {
-        /// The epoch under which it is published.
+        /// The epoch of its publication.
         epoch: u64,
         /// Its sequence.
         sequence: u64,
     },
-    /// Command: publish again the history after this sequence.
+    /// Command: publish the history after this sequence again.
     Republish {
-        /// The epoch under which it was published.
+        /// The epoch of its first publication.
         epoch: u64,
-        /// What Redis has.
+        /// The latest sequence that Redis has.
         after: u64,
     },
-    /// Command: the livestream has no streamer here any longer.
+    /// Command: report that the livestream has no streamer here any longer.
     Release {
         /// The epoch that ends.
         epoch: u64,
-        /// Whether it is over, or its grace period begins.
+        /// Whether it is over; otherwise its grace period begins.
         is_ended: bool,
     },
-    /// Lets the streamer in that came.
+    /// Admits the streamer that connected.
     Admit {
         /// Whether this node is the owner.
         is_confirmed: bool,
     },
-    /// Sends the streamer away.
+    /// Dismisses the streamer.
     Dismiss(Goodbye),
-    /// Fetches what the owner before published and has not come.
+    /// Fetches the missing clips of the owner before.
     CatchUp,
     /// Refuses the clip whose publication was tried under an older epoch.
     DropTried,
-    /// Refuses every clip that waits.
+    /// Refuses every queued clip.
     RefuseClips,
     /// Follows other owners from here; none: from the record's latest clip, for listeners here heard another streamer.
-    FollowFrom(Option<Held>),
-    /// Goes by what the record says.
+    FollowFrom(Option<Progress>),
+    /// Applies the record.
     Follow(RemoteStatus),
     /// Writes `streamerConnected`.
     WriteFlag(bool),
-    /// Has all nodes look at the livestream, should this one die.
+    /// Schedules a check by other nodes, in case this node dies.
     Enrol,
 }
