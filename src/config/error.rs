@@ -26,8 +26,10 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// An unknown key.
-    #[error("{origin} names no key of the configuration; {hint}")]
+    #[error("{origin}: unknown key \"{name}\"; {hint}")]
     Unknown {
+        /// The name, without its section.
+        name: String,
         /// Where the name was found.
         origin: String,
         /// A suggestion.

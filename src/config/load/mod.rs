@@ -361,7 +361,9 @@ fn known_key(key: &str, origin: &str) -> Result<String, ConfigError> {
     } else {
         format!("known in this section are {}", siblings.join(", "))
     };
+    let name = key.split_once('.').map_or(key, |(_, name)| name);
     Err(ConfigError::Unknown {
+        name: name.to_owned(),
         origin: origin.to_owned(),
         hint,
     })
