@@ -32,6 +32,12 @@ fuzz_target!(|bytes: &[u8]| {
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
-        .filter_map(|hop| hop.trim().parse::<IpAddr>().ok());
-    assert!(client == peer || named.any(|hop| hop == client));
+        .flat_map(|hop| [Some(hop.trim()), without_port(hop.trim())])
+        .flatten()
+        .filter_map(|hop| hop.trim_matches(['[', ']']).parse::<IpAddr>().ok());
+    assert!(client == peer || named.any(|hop| hop.to_canonical() == client));
 });
+
+fn without_port(hop: &str) -> Option<&str> {
+    hop.rsplit_once(':').map(|(address, _)| address)
+}
