@@ -130,7 +130,8 @@ class Machine:
             except TimeoutError:
                 raise Failure(f"{self.name}: the root shell does not answer") from None
             if not received:
-                raise Failure(f"{self.name}: the root shell is gone")
+                state = "still runs" if self.process.poll() is None else f"ended with {self.process.returncode}"
+                raise Failure(f"{self.name}: the root shell is gone; the machine {state}: {self.get_console_log()[-2000:]}")
             self.unread += received
         line, self.unread = self.unread.split(b"\n", 1)
         return line
