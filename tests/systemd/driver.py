@@ -6,6 +6,9 @@
 The scripts run one after the other in one namespace that holds the machines by name (`machine` where there is one), and
 `subtest`, `log`, `retry`, `start_all`. A subtest that fails is reported and the run goes on; one that logs a line
 beginning with "skipped:" counts as skipped. Closes with `N passed, N failed, N skipped`.
+
+A machine whose root shell or process is lost, which no script asked for, is no verdict on what is tested: what its
+console said is shown, and everything is run once more on new machines.
 """
 
 import argparse
@@ -46,6 +49,7 @@ class Report:
     def __init__(self, log, machines):
         self.log, self.machines = log, machines
         self.passed, self.failed, self.skipped = 0, [], 0
+        self.lost = []
 
     @contextlib.contextmanager
     def subtest(self, name):
@@ -88,21 +92,10 @@ class Context:
         self.work = pathlib.Path(tempfile.mkdtemp(prefix="castaway-systemd-", dir=fast))
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--backend", choices=BACKENDS, default="nspawn")
-    parser.add_argument("--root", required=True)
-    parser.add_argument("--kernel")
-    parser.add_argument("--keep", action="store_true", help="leave the machines' directories")
-    parser.add_argument("--verbose", action="store_true", help="say every command")
-    parser.add_argument("nodes")
-    parser.add_argument("scripts", nargs="+")
-    arguments = parser.parse_args()
-
-    nodes = json.loads(pathlib.Path(arguments.nodes).read_text())
+def run(arguments, nodes):
+    """One run of all scripts on machines of its own."""
     context = Context(arguments, nodes)
     log = Log()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
     machines = []
     report = Report(log, machines)
     try:
@@ -120,6 +113,9 @@ def main():
         report.failed.append("the run itself")
         traceback.print_exc()
     finally:
+        report.lost = [m for m in machines if m.is_lost]
+        for m in report.lost:
+            note(m.name, f"was lost; its console's last words: {m.get_console_log()[-3000:]}")
         for m in machines:
             with contextlib.suppress(Failure, OSError):
                 m.crash()
@@ -129,6 +125,26 @@ def main():
             for m in machines:
                 m.discard()
             shutil.rmtree(context.work, ignore_errors=True)
+    return report
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backend", choices=BACKENDS, default="nspawn")
+    parser.add_argument("--root", required=True)
+    parser.add_argument("--kernel")
+    parser.add_argument("--keep", action="store_true", help="leave the machines' directories")
+    parser.add_argument("--verbose", action="store_true", help="say every command")
+    parser.add_argument("nodes")
+    parser.add_argument("scripts", nargs="+")
+    arguments = parser.parse_args()
+
+    nodes = json.loads(pathlib.Path(arguments.nodes).read_text())
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
+    report = run(arguments, nodes)
+    if report.lost:
+        note("driver", f"once more, since this run lost a machine: {report.closing_line()}")
+        report = run(arguments, nodes)
     took = time.monotonic() - machines_module.STARTED
     for name in report.failed:
         print(f"failed: {name}")

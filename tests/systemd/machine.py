@@ -51,6 +51,7 @@ class Machine:
         self.console.touch()
         self.process = self.shell = None
         self.unread = b""
+        self.is_lost = False
         self.booted_at = 0.0
         self._furnish()
         self.prepare()
@@ -129,9 +130,12 @@ class Machine:
                 received = self.shell.recv(1 << 16)
             except TimeoutError:
                 raise Failure(f"{self.name}: the root shell does not answer") from None
+            except OSError:
+                received = b""
             if not received:
+                self.is_lost = True
                 state = "still runs" if self.process.poll() is None else f"ended with {self.process.returncode}"
-                raise Failure(f"{self.name}: the root shell is gone; the machine {state}: {self.get_console_log()[-2000:]}")
+                raise Failure(f"{self.name}: the root shell is gone; the machine {state}")
             self.unread += received
         line, self.unread = self.unread.split(b"\n", 1)
         return line
@@ -144,7 +148,8 @@ class Machine:
             return -2, ""
         line = f'timeout {timeout} bash -c {quoted} </dev/null | base64 -w0; echo " ${{PIPESTATUS[0]}}"\n'
         self.shell.settimeout(timeout + 60)
-        self.shell.sendall(line.encode())
+        with contextlib.suppress(BrokenPipeError):  # the answer that never comes says it
+            self.shell.sendall(line.encode())
         output, code = self._line().split(b" ")
         return int(code), base64.b64decode(output).decode(errors="replace")
 
