@@ -297,6 +297,9 @@ impl App {
         else {
             return;
         };
+        // Before the first client.
+        let events = self.relay.subscribe();
+        self.spawn("notifications", self.sockets.clone().notify(events));
         let service = routes.into_make_service_with_connect_info::<RequestConnection>();
         self.spawn(
             "client port",
@@ -364,7 +367,7 @@ impl App {
                 .iter()
                 .for_each(|id| self.directory.clear(id)),
             Some(cluster) => {
-                cluster.start(Arc::new(self.sockets.clone()));
+                cluster.start(Arc::new(self.relay.clone()));
                 tokio::spawn(left_behind::clear(cluster.clone(), self.directory.clone()));
                 let window = self.config.identity.return_window;
                 tokio::spawn(

@@ -1,13 +1,13 @@
 //! The one place where the parts meet: start, upload, join, leave, end.
 //!
-//! The relay sends nothing to a client. It returns the sockets to notify (a replaced streamer, the listeners of an
-//! ended livestream), and `socket` notifies them.
+//! The relay sends nothing to a client but clips. It emits [`Event`]s, and `socket` notifies the clients.
 //!
 //! **Invariant**: every change of a livestream happens under its lock, and a clip is pushed to every listener's outbox
 //! before the lock is released: so the order of sequences is the order in every outbox. The intended
 //! `streamerConnected` becomes true when a livestream goes on air and false when it ends, in that order.
 
 mod announcements;
+mod events;
 mod fan_out;
 mod recheck;
 mod remote;
@@ -33,13 +33,15 @@ use crate::directory::Directory;
 use crate::limits::UploadQuota;
 use crate::metrics::Metrics;
 use crate::transport::{ClipFrame, Outbox};
+use events::{Delivery, Subscribers};
 use story::Story;
 
-pub use announcements::Announcement;
+pub use events::{Ending, Event, Replacement, StreamerId};
 pub use recheck::Owned;
 pub use snapshots::Snapshot;
 pub use socketioxide::socket::Sid as SocketId;
-pub use streaming::{NotStarted, Start};
+pub use story::Totals;
+pub use streaming::NotStarted;
 pub use uploads::{UploadError, Uploaded};
 
 /// A listener in its livestream.
@@ -68,27 +70,21 @@ struct Inner {
     next_epoch: AtomicU64,
     next_listener_id: AtomicU64,
     returns: returns::ReturnNotices,
+    subscribers: Subscribers,
     /// Set once, before a stop: from then on no clip is accepted and no flag becomes true.
     stopping: AtomicBool,
 }
 
 struct ActiveLivestream {
     livestream: Livestream<Arc<Listener>>,
-    streamer: Option<SocketId>,
+    streamer: Option<StreamerId>,
     story: Story,
     // In a cluster: the link to the other nodes, and the number of listeners there.
     link: Option<Arc<Link>>,
     elsewhere: usize,
     announced: Option<(State, usize)>,
     announced_at: Instant,
-}
-
-/// An ended livestream, and the listeners to notify.
-pub struct Ended {
-    /// Its id.
-    pub livestream: LivestreamId,
-    /// Its listeners on this node.
-    pub listeners: Vec<Arc<Listener>>,
+    announcement: Delivery,
 }
 
 impl Relay {
@@ -117,6 +113,7 @@ impl Relay {
             next_epoch: AtomicU64::new(1),
             next_listener_id: AtomicU64::new(1),
             returns: returns::ReturnNotices::new(),
+            subscribers: Subscribers::default(),
             stopping: AtomicBool::new(false),
         }))
     }
@@ -171,14 +168,6 @@ impl Relay {
         Some(found)
     }
 
-    fn event(&self, event: &str) {
-        self.0
-            .metrics
-            .livestream_events
-            .with_label_values(&[event])
-            .inc();
-    }
-
     /// Whether the livestream has started, to this node's own knowledge.
     pub fn is_started(&self, id: &LivestreamId) -> bool {
         self.find(id)
@@ -186,8 +175,7 @@ impl Relay {
     }
 
     /// Ends livestreams whose wait for a streamer has timed out.
-    pub fn expire(&self, now: Instant) -> Vec<Ended> {
-        let mut ended = Vec::new();
+    pub fn expire(&self, now: Instant) {
         for (id, found) in self.all() {
             let mut active = lock(&found);
             // In a cluster the streamer may be back on another node: the cluster decides, see `follow`.
@@ -195,10 +183,9 @@ impl Relay {
                 continue;
             }
             if active.livestream.expire(now) {
-                ended.push(self.close(&id, &found, active, "expired", now));
+                self.close(&id, &found, active, Ending::Expired, now);
             }
         }
-        ended
     }
 
     fn close(
@@ -206,28 +193,37 @@ impl Relay {
         id: &LivestreamId,
         found: &Arc<Mutex<ActiveLivestream>>,
         mut active: MutexGuard<'_, ActiveLivestream>,
-        event: &str,
+        ending: Ending,
         now: Instant,
-    ) -> Ended {
-        let listeners = active.take_listeners();
+    ) {
         let aired = active.livestream.has_aired();
-        active.streamer = None;
         match &active.link {
             // Only the owner's end counts, and the cluster knows the owner.
             Some(link) => link.end(),
             None if aired => self.0.directory.set_streamer_connected(id, false),
             None => {}
         }
-        if aired {
-            self.event(event);
-            active.story.log(id, event, now);
-        }
+        self.emit_ended(id, &mut active, ending, now);
         drop(active);
         self.forget(id, found);
-        Ended {
+    }
+
+    fn emit_ended(
+        &self,
+        id: &LivestreamId,
+        active: &mut ActiveLivestream,
+        ending: Ending,
+        now: Instant,
+    ) {
+        let audience = active.take_listeners();
+        let totals = active.story.totals(now);
+        self.emit(Event::LivestreamEnded {
             livestream: id.clone(),
-            listeners,
-        }
+            ending,
+            streamer: active.streamer.take(),
+            audience,
+            totals: active.livestream.has_aired().then_some(totals),
+        });
     }
 
     /// Removes an ended livestream, unless another has begun under its id.
@@ -317,6 +313,7 @@ impl ActiveLivestream {
             elsewhere: 0,
             announced: None,
             announced_at: now,
+            announcement: Delivery::default(),
         }
     }
 
@@ -358,6 +355,10 @@ impl ActiveLivestream {
             link.look();
         }
     }
+}
+
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
 }
 
 fn lock(active: &Mutex<ActiveLivestream>) -> MutexGuard<'_, ActiveLivestream> {

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::{Ended, Relay, SocketId, fan_out, lock};
+use super::{Ending, Event, Relay, Replacement, fan_out, lock};
 use crate::broadcast::{LivestreamId, RemoteState};
 use crate::cluster::{Phase, RecordSummary, RemoteStatus, Standing};
 
@@ -64,39 +64,32 @@ impl Relay {
     }
 
     /// Applies the cluster's status of a livestream.
-    pub fn follow(&self, id: &LivestreamId, seen: RemoteStatus, now: Instant) -> Option<Ended> {
-        let found = self.find(id)?;
+    pub fn follow(&self, id: &LivestreamId, seen: RemoteStatus, now: Instant) {
+        let Some(found) = self.find(id) else { return };
         let mut active = lock(&found);
         active.elsewhere = seen.elsewhere;
         let listeners = active.count();
         active.story.listeners(listeners);
-        let remote = remote_state(seen.phase?, now);
-        if !active.livestream.follow(remote, now) {
-            return None;
+        let Some(phase) = seen.phase else { return };
+        if active.livestream.follow(remote_state(phase, now), now) {
+            self.emit_ended(id, &mut active, Ending::Elsewhere, now);
+            drop(active);
+            self.forget(id, &found);
         }
-        let listeners = active.take_listeners();
-        active.story.log(id, "ended elsewhere", now);
-        drop(active);
-        self.forget(id, &found);
-        self.event("ended_elsewhere");
-        Some(Ended {
-            livestream: id.clone(),
-            listeners,
-        })
     }
 
-    /// Another node owns the livestream: returns the socket that was its streamer here.
-    pub fn yield_to_other(&self, id: &LivestreamId) -> Option<SocketId> {
-        let found = self.find(id)?;
+    /// Another node owns the livestream: a streamer here is no longer its streamer.
+    pub fn yield_to_other(&self, id: &LivestreamId, replacement: Replacement) {
+        let Some(found) = self.find(id) else { return };
         let mut active = lock(&found);
-        if !active.livestream.yield_to_other() {
-            return None;
+        if active.livestream.yield_to_other() {
+            let streamer = active.streamer.take();
+            self.emit(Event::StreamerReplaced {
+                livestream: id.clone(),
+                streamer,
+                replacement,
+            });
         }
-        let streamer = active.streamer.take();
-        drop(active);
-        self.event("taken_over");
-        tracing::info!(livestream.id = %id, "livestream taken over by another node");
-        streamer
     }
 
     /// Clears the flag of an ended livestream, on behalf of all nodes.
@@ -134,5 +127,43 @@ pub(super) fn remote_state(phase: Phase, now: Instant) -> RemoteState {
         Phase::Grace(left) => RemoteState::Grace(now + left),
         Phase::Ended => RemoteState::Ended,
         Phase::Unknown => RemoteState::Unknown,
+    }
+}
+
+impl crate::cluster::Node for Relay {
+    fn standing(&self, id: &LivestreamId) -> Standing {
+        self.standing(id)
+    }
+
+    fn listeners(&self, id: &LivestreamId) -> usize {
+        self.listeners(id)
+    }
+
+    fn clip(&self, id: &LivestreamId, clip: Bytes) {
+        self.accept_remote_clip(id, clip, super::now());
+    }
+
+    fn seen(&self, id: &LivestreamId, seen: RemoteStatus) {
+        self.follow(id, seen, super::now());
+    }
+
+    fn superseded(&self, id: &LivestreamId) {
+        self.yield_to_other(id, Replacement::Elsewhere);
+    }
+
+    fn come_again(&self, id: &LivestreamId) {
+        self.yield_to_other(id, Replacement::Undecided);
+    }
+
+    fn over(&self, id: &LivestreamId) {
+        self.write_ended(id);
+    }
+
+    fn still_live(&self, id: &LivestreamId) {
+        self.write_live_again(id);
+    }
+
+    fn release(&self, id: &LivestreamId) -> bool {
+        self.release(id)
     }
 }

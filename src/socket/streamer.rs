@@ -16,7 +16,7 @@ use super::{Sockets, now};
 use crate::broadcast::{Epoch, Role};
 use crate::directory::{Entry, Freshness};
 use crate::limits::whole_millis;
-use crate::relay::{NotStarted, Start, UploadError, Uploaded};
+use crate::relay::{NotStarted, UploadError, Uploaded};
 
 const ROLE: Role = Role::Streamer;
 
@@ -31,16 +31,18 @@ pub(super) struct StreamerSocket {
 impl Drop for StreamerSocket {
     fn drop(&mut self) {
         // Nothing happens if the livestream ended, or another socket took it over.
-        self.sockets.conclude_soon(self.sockets.0.relay.lost(
-            &self.admission.livestream,
-            self.epoch,
-            now(),
-        ));
+        let relay = &self.sockets.0.relay;
+        relay.lost(&self.admission.livestream, self.epoch, now());
     }
 }
 
 fn streamer(socket: &SocketRef) -> Option<Arc<StreamerSocket>> {
     socket.extensions.get::<Arc<StreamerSocket>>()
+}
+
+/// Whether the socket is its livestream's streamer, or was, under this epoch.
+pub(super) fn is_under(socket: &SocketRef, epoch: Epoch) -> bool {
+    streamer(socket).is_some_and(|streamer| streamer.epoch == epoch)
 }
 
 pub(super) fn admission(socket: &SocketRef) -> Option<Arc<Admission>> {
@@ -101,13 +103,10 @@ pub(super) async fn admit(attempt: Attempt<'_>) -> Result<(), Refusal> {
         credentials.epoch,
         now(),
     );
-    let Start { replaced } = start.map_err(|error| match error {
+    start.map_err(|error| match error {
         NotStarted::Full => Refusal::Full,
         NotStarted::Superseded => Refusal::TakenOver(livestream.clone()),
     })?;
-    if let Some(replaced) = replaced.filter(|replaced| *replaced != socket.id) {
-        sockets.dismiss(ROLE, replaced, &wire::taken_over(&livestream));
-    }
     let session = attempt.session.clone();
     session.pressure.set_limit(sockets.0.answers);
     let pending_acks = PendingAcks::new(sockets, socket.id, session, &caller.user);
@@ -206,7 +205,13 @@ fn handle_upload(sockets: &Sockets, socket: &SocketRef, clip: Option<Bytes>, cal
                     sockets.emit(socket, wire::SUCCESS, &wire::received(&caller.user));
                     upload_ack(uploaded.sequence, uploaded.listeners)
                 }
-                Err(UploadError::StaleEpoch) => Ack::error(wire::NOT_ON_AIR),
+                Err(UploadError::StaleEpoch) => {
+                    // It hears of a takeover before its uploads are refused.
+                    if sockets.0.relay.is_superseded(livestream, streamer.epoch) {
+                        sockets.dismiss(ROLE, socket.id, &wire::taken_over(livestream));
+                    }
+                    Ack::error(wire::NOT_ON_AIR)
+                }
                 Err(UploadError::Stopping) => refused(&Refusal::Unavailable.text(), None),
                 Err(UploadError::Empty) => refused(wire::NOT_A_CLIP, None),
                 Err(UploadError::TooLarge { limit }) => refused(&wire::too_large(limit), None),
@@ -228,7 +233,7 @@ fn gone(sockets: &Sockets, socket: &SocketRef, reason: DisconnectReason) {
     tracing::debug!(livestream.id = %livestream, user.id = %streamer.admission.caller.user, %reason, "streamer's socket closed");
     if reason == DisconnectReason::ClientNSDisconnect {
         streamer.admission.left();
-        sockets.conclude_soon(sockets.0.relay.end(livestream, streamer.epoch, now()));
+        sockets.0.relay.end(livestream, streamer.epoch, now());
     } else if socket.extensions.get::<ClosedByServer>().is_some() {
         streamer.admission.left();
     }
