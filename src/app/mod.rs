@@ -60,7 +60,7 @@ pub struct App {
     sockets: Sockets,
     identity: Identity,
     directory: Directory,
-    cluster: Option<Cluster>,
+    cluster: Option<Arc<Cluster>>,
     // None in the demo.
     google: Option<Access>,
     metrics: Metrics,
@@ -80,7 +80,7 @@ struct Backends {
     identity: Identity,
     directory: Directory,
     google: Option<Access>,
-    cluster: Option<Cluster>,
+    cluster: Option<Arc<Cluster>>,
     metrics: Metrics,
 }
 
@@ -367,7 +367,7 @@ impl App {
                 .iter()
                 .for_each(|id| self.directory.clear(id)),
             Some(cluster) => {
-                cluster.start(Arc::new(self.relay.clone()));
+                self.relay.join_cluster();
                 tokio::spawn(left_behind::clear(cluster.clone(), self.directory.clone()));
                 let window = self.config.identity.return_window;
                 tokio::spawn(
@@ -407,10 +407,7 @@ impl App {
         self.stopping.cancel();
         self.relay.stop();
         let left = deadline.saturating_duration_since(Instant::now());
-        let others = match &self.cluster {
-            Some(cluster) => cluster.leave(left / 4).await.unwrap_or(0),
-            None => 0,
-        };
+        let others = self.relay.leave_cluster(left / 4).await;
         if others > 0 {
             tracing::info!(
                 nodes = others,

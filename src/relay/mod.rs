@@ -27,17 +27,19 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use crate::broadcast::{
     ListenerId, Livestream, LivestreamError, LivestreamId, LivestreamLimits, State,
 };
-use crate::cluster::{Cluster, Link, RecordSummary};
+use crate::cluster::{Cluster, Record};
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::limits::UploadQuota;
 use crate::metrics::Metrics;
 use crate::transport::{ClipFrame, Outbox};
 use events::{Delivery, Subscribers};
+use remote::{Link, Links};
 use story::Story;
 
 pub use events::{Ending, Event, Replacement, StreamerId};
 pub use recheck::Owned;
+pub use remote::{Ticket, Unpublished};
 pub use snapshots::Snapshot;
 pub use socketioxide::socket::Sid as SocketId;
 pub use story::Totals;
@@ -62,7 +64,8 @@ struct Inner {
     max_clip_bytes: usize,
     metrics: Metrics,
     directory: Directory,
-    cluster: Option<Cluster>,
+    /// None without a cluster.
+    links: Option<Arc<Links>>,
     // Replaced as a whole by a reload; a read lock is held for one check.
     quota: RwLock<UploadQuota>,
     // Locked to find, add or remove a livestream, never while a livestream's own lock is held.
@@ -92,7 +95,7 @@ impl Relay {
     pub fn new(
         config: &Config,
         directory: Directory,
-        cluster: Option<Cluster>,
+        cluster: Option<Arc<Cluster>>,
         metrics: Metrics,
     ) -> Self {
         let bounds = LivestreamLimits {
@@ -107,7 +110,7 @@ impl Relay {
             max_clip_bytes: config.upload.max_clip_bytes,
             metrics,
             directory,
-            cluster,
+            links: cluster.map(|cluster| Arc::new(Links::new(cluster, config))),
             quota: RwLock::new(UploadQuota::new(&config.upload)),
             livestreams: Mutex::default(),
             next_epoch: AtomicU64::new(1),
@@ -152,17 +155,17 @@ impl Relay {
         Some(active)
     }
 
-    /// The livestream, in a cluster with its link. Never called with a lock held: the link calls the relay.
+    /// The livestream, in a cluster with its link. Never called with a lock held: the link's task locks the livestream.
     fn find_or_link(
         &self,
         id: &LivestreamId,
         now: Instant,
     ) -> Option<Arc<Mutex<ActiveLivestream>>> {
         let found = self.find_or_create(id, now)?;
-        if let Some(cluster) = &self.0.cluster
+        if let Some(links) = &self.0.links
             && lock(&found).link.is_none()
         {
-            let link = cluster.link(id);
+            let link = self.link(links, id);
             lock(&found).link = Some(link);
         }
         Some(found)
@@ -242,7 +245,7 @@ impl Relay {
         &self,
         id: &LivestreamId,
         listener: &Arc<Listener>,
-        summary: Option<RecordSummary>,
+        record: Option<Record>,
         now: Instant,
     ) -> Result<ListenerId, LivestreamError> {
         loop {
@@ -253,7 +256,7 @@ impl Relay {
                 Ok(()) => {
                     let listeners = active.count();
                     active.story.listeners(listeners);
-                    active.start_following(summary, now);
+                    active.start_following(record.as_ref(), now);
                     for clip in active.livestream.history() {
                         listener.outbox.push(&Arc::new(ClipFrame::new(clip, now)));
                     }
@@ -340,15 +343,14 @@ impl ActiveLivestream {
         }
     }
 
-    /// Called when a listener has joined, with the cluster's summary if the join needed it. The first listener does not
+    /// Called when a listener has joined, with the cluster's record if the join needed it. The first listener does not
     /// wait for the next heartbeat.
-    fn start_following(&mut self, summary: Option<RecordSummary>, now: Instant) {
+    fn start_following(&mut self, record: Option<&Record>, now: Instant) {
         let Some(link) = &self.link else { return };
-        if let Some(summary) = summary {
-            link.joined_at(summary.sequence);
+        if let Some(record) = record {
+            link.joined_at(record.sequence);
             if self.livestream.state() == State::Waiting {
-                let remote = remote::remote_state(summary.phase, now);
-                self.livestream.follow(remote, now);
+                self.livestream.follow(record.state, now);
             }
         }
         if self.livestream.listeners().len() == 1 {

@@ -66,7 +66,7 @@ impl Relay {
 
     /// Clears a flag that is true while no streamer is on air. False in a cluster, where another node may be the owner.
     pub fn clears_stale_flag(&self, id: &LivestreamId) -> bool {
-        if self.0.cluster.is_some() {
+        if self.0.links.is_some() {
             return false;
         }
         // Under the lock, so that no streamer goes on air in between and loses its flag.

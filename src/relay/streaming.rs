@@ -46,7 +46,7 @@ impl Relay {
 
     /// Makes this node the livestream's owner, in a cluster; false if that is impossible now.
     pub async fn acquire(&self, id: &LivestreamId, now: Instant) -> bool {
-        if self.0.cluster.is_none() {
+        if self.0.links.is_none() {
             return true;
         }
         // The link may be ending, after a while without clients here: the next one is not.

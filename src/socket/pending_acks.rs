@@ -14,8 +14,7 @@ use super::outgoing::Callback;
 use super::streamer::upload_ack;
 use super::wire::{self, Ack, Refusal};
 use crate::broadcast::{Role, UserId};
-use crate::cluster::{Ticket, Unpublished};
-use crate::relay::SocketId;
+use crate::relay::{SocketId, Ticket, Unpublished};
 use crate::transport::Session;
 
 /// The messages that answer an upload: an event and an acknowledgement.

@@ -1,4 +1,4 @@
-//! The state shared by the relay and a [`super::livestream_task::LivestreamTask`]: the clips queued for publication.
+//! The state shared by a livestream and its [`super::task::LivestreamTask`]: the clips queued for publication.
 //!
 //! **Invariant**: the queue is bounded in clips, in bytes and in time. The oldest clip is dropped first, and counted.
 //! Every ticket is answered, in the order of the clips.
@@ -13,7 +13,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::metrics::Metrics;
+use crate::cluster::metrics::Metrics;
 
 /// The reason why a clip was not published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
