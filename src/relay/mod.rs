@@ -9,6 +9,7 @@
 mod announcements;
 mod events;
 mod fan_out;
+mod flag;
 mod recheck;
 mod remote;
 mod returns;
@@ -25,7 +26,7 @@ use std::time::Instant;
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use crate::broadcast::{
-    ListenerId, Livestream, LivestreamError, LivestreamId, LivestreamLimits, State,
+    FlagOwner, ListenerId, Livestream, LivestreamError, LivestreamId, LivestreamLimits, State,
 };
 use crate::cluster::{Cluster, Record};
 use crate::config::Config;
@@ -199,13 +200,19 @@ impl Relay {
         ending: Ending,
         now: Instant,
     ) {
-        let aired = active.livestream.has_aired();
-        match &active.link {
-            // Only the owner's end counts, and the cluster knows the owner.
-            Some(link) => link.end(),
-            None if aired => self.0.directory.set_streamer_connected(id, false),
-            None => {}
-        }
+        let before = if active.livestream.has_aired() {
+            State::Live
+        } else {
+            State::Waiting
+        };
+        let owner = match &active.link {
+            Some(link) => {
+                link.end();
+                FlagOwner::Cluster
+            }
+            None => self.flag_owner(),
+        };
+        self.write_flag(id, before, State::Ended, owner);
         self.emit_ended(id, &mut active, ending, now);
         drop(active);
         self.forget(id, found);

@@ -63,17 +63,4 @@ impl Relay {
             self.close(&owned.livestream, &owned.found, active, ending, now);
         }
     }
-
-    /// Clears a flag that is true while no streamer is on air. False in a cluster, where another node may be the owner.
-    pub fn clears_stale_flag(&self, id: &LivestreamId) -> bool {
-        if self.0.links.is_some() {
-            return false;
-        }
-        // Under the lock, so that no streamer goes on air in between and loses its flag.
-        let livestreams = self.livestreams();
-        if !livestreams.contains_key(id) {
-            self.0.directory.clear(id);
-        }
-        true
-    }
 }

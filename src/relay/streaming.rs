@@ -119,10 +119,11 @@ impl Relay {
             return false;
         };
         let mut active = lock(&active);
+        let before = active.livestream.state();
         let good = active.livestream.air(epoch);
-        if good && !self.0.stopping.load(Ordering::SeqCst) {
-            // Under the lock, so that the order of intentions is the order of the changes.
-            self.0.directory.set_streamer_connected(id, true);
+        if good {
+            let after = active.livestream.state();
+            self.write_flag(id, before, after, self.flag_owner());
             active.wake();
         }
         good

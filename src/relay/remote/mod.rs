@@ -229,22 +229,6 @@ impl Relay {
         }
     }
 
-    /// Clears the flag of an ended livestream, on behalf of all nodes.
-    fn write_ended(&self, id: &LivestreamId) {
-        self.0.directory.set_streamer_connected(id, false);
-    }
-
-    /// Sets the flag of a livestream on air here once more: another node may have cleared it since, at the end of an
-    /// earlier livestream of the same id.
-    fn write_live_again(&self, id: &LivestreamId) {
-        let Some(found) = self.find(id) else { return };
-        let active = lock(&found);
-        let live = active.livestream.is_live_here() && active.livestream.has_aired();
-        if live && !self.0.stopping.load(Ordering::SeqCst) {
-            self.0.directory.set_streamer_connected(id, true);
-        }
-    }
-
     /// Forgets a livestream without a streamer or a listener here. False if it has one.
     fn release(&self, id: &LivestreamId) -> bool {
         let Some(found) = self.find(id) else {
