@@ -7,7 +7,7 @@ use socketioxide::extract::SocketRef;
 use socketioxide::socket::DisconnectReason;
 
 use super::admission::{self, Admission};
-use super::handshake::Attempt;
+use super::attempt::Attempt;
 use super::parting::ClosedByServer;
 use super::wire::{self, Refusal, StateMessage};
 use super::{Sockets, now};

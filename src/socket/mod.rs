@@ -9,6 +9,7 @@
 //! its extensions.
 
 mod admission;
+mod attempt;
 mod entry;
 mod events;
 mod handshake;

@@ -11,7 +11,6 @@ use tokio::sync::mpsc;
 
 use super::Sockets;
 use super::outgoing::Callback;
-use super::streamer::upload_ack;
 use super::wire::{self, Ack, Refusal};
 use crate::broadcast::{Role, UserId};
 use crate::relay::{SocketId, Ticket, Unpublished};
@@ -92,7 +91,7 @@ impl AckTask {
             let ack = match ticket.await.unwrap_or(Err(Unpublished::Away)) {
                 Ok(sequence) => {
                     self.emit(wire::SUCCESS, &wire::received(&self.user));
-                    upload_ack(sequence, listeners)
+                    Ack::relayed(sequence, listeners)
                 }
                 Err(Unpublished::Superseded) => Ack::error(wire::NOT_ON_AIR),
                 Err(Unpublished::Away) => {

@@ -7,7 +7,7 @@ use socketioxide::extract::{SocketRef, TryData};
 use socketioxide::socket::DisconnectReason;
 
 use super::admission::{self, Admission};
-use super::handshake::Attempt;
+use super::attempt::Attempt;
 use super::outgoing::Callback;
 use super::parting::ClosedByServer;
 use super::pending_acks::{PendingAck, PendingAcks};
@@ -151,15 +151,6 @@ pub(super) fn greet(sockets: &Sockets, socket: &SocketRef) {
     }
 }
 
-pub(super) fn upload_ack(sequence: u64, listeners: usize) -> Ack {
-    Ack {
-        ok: true,
-        sequence: Some(sequence),
-        listeners: Some(listeners),
-        ..Ack::default()
-    }
-}
-
 fn handle_upload(sockets: &Sockets, socket: &SocketRef, clip: Option<Bytes>, callback: Callback) {
     let refused = |text: &str, retry_after_ms: Option<u64>| {
         sockets.emit(socket, wire::ERROR, text);
@@ -203,7 +194,7 @@ fn handle_upload(sockets: &Sockets, socket: &SocketRef, clip: Option<Bytes>, cal
                 }
                 Ok(uploaded) => {
                     sockets.emit(socket, wire::SUCCESS, &wire::received(&caller.user));
-                    upload_ack(uploaded.sequence, uploaded.listeners)
+                    Ack::relayed(uploaded.sequence, uploaded.listeners)
                 }
                 Err(UploadError::StaleEpoch) => {
                     // It hears of a takeover before its uploads are refused.
