@@ -40,7 +40,7 @@ use story::Story;
 
 pub use events::{Ending, Event, Replacement, StreamerId};
 pub use recheck::Owned;
-pub use remote::{Ticket, Unpublished};
+pub use remote::{Started, Ticket, Unpublished};
 pub use snapshots::Snapshot;
 pub use socketioxide::socket::Sid as SocketId;
 pub use story::Totals;
@@ -373,3 +373,6 @@ fn now() -> Instant {
 fn lock(active: &Mutex<ActiveLivestream>) -> MutexGuard<'_, ActiveLivestream> {
     active.lock()
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use socketioxide::extract::SocketRef;
 
+use super::instance::SocketInstance;
 use super::lookup_limits::PendingLookup;
 use super::wire::Refusal;
 use super::{HandshakeHeaders, Sockets};
@@ -38,10 +39,6 @@ pub(super) struct Credentials {
     /// None if the name is no valid id: there is no such livestream, and no call is made for it.
     pub(super) livestream: Option<LivestreamId>,
 }
-
-/// The user of a socket's token, for the log.
-#[derive(Clone)]
-pub(super) struct Verified(pub(super) UserId);
 
 /// A socket during its check.
 pub(super) struct Attempt<'a> {
@@ -102,8 +99,7 @@ impl Attempt<'_> {
     }
 
     fn verified(&self, caller: Caller) -> Caller {
-        let verified = Verified(caller.user.clone());
-        self.socket.extensions.insert(verified);
+        SocketInstance::of(self.socket).belongs_to(&caller.user);
         caller
     }
 

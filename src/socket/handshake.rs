@@ -11,9 +11,10 @@ use socketioxide::extract::{SocketRef, TryData};
 use socketioxide::handler::ConnectHandler;
 
 use super::attempt::{Attempt, Auth, Credentials, credentials};
+use super::instance::SocketInstance;
 use super::parting::DISCONNECT_DELAY;
 use super::wire::{self, Refusal};
-use super::{SocketInstance, Sockets, listener, streamer};
+use super::{Sockets, listener, streamer};
 use crate::broadcast::Role;
 use crate::transport::{Greeting, Session};
 
@@ -186,9 +187,7 @@ impl Sockets {
     /// Closes the transport, or, while it carries another socket, checks this one again.
     fn admit_later(&self, role: Role, socket: &SocketRef, credentials: Credentials) {
         let (sockets, id, session) = (self.clone(), socket.id, self.session(socket));
-        let Some(SocketInstance(instance)) = socket.extensions.get::<SocketInstance>() else {
-            return;
-        };
+        let instance = SocketInstance::of(socket);
         tokio::spawn(async move {
             tokio::time::sleep(DISCONNECT_DELAY).await;
             let mut wait = FIRST_RETRY;

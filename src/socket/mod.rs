@@ -13,6 +13,7 @@ mod attempt;
 mod entry;
 mod events;
 mod handshake;
+mod instance;
 mod listener;
 mod lookup_limits;
 mod outgoing;
@@ -267,10 +268,6 @@ struct HandshakeHeaders {
     /// The header `livestream-id`, unless it is empty.
     livestream: Option<Box<str>>,
 }
-
-/// Identifies one connection to a namespace: a later one of the same session has the same socket id.
-#[derive(Clone, Default)]
-struct SocketInstance(Arc<()>);
 
 fn now() -> Instant {
     tokio::time::Instant::now().into_std()

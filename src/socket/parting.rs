@@ -7,22 +7,22 @@
 //! | for now, with another socket on the transport, admitted or in check | `error`, later `success` | is connected |
 //!
 //! The libraries put both namespaces of a page on one transport, and never connect again after a DISCONNECT. So in the
-//! last case the socket stays connected, and is checked again ([`super::handshake`]) every few seconds, until it is admitted, refused for
-//! good, or alone: then its transport is closed. A transport that takes its listener's clips too slowly loses these
-//! rather than its streamer ([`crate::transport::Connections::sweep`]).
+//! last case the socket stays connected, and is checked again ([`super::handshake`]) every few seconds, until it is
+//! admitted, refused for good, or alone: then its transport is closed. A transport that takes its listener's clips too
+//! slowly loses these rather than its streamer ([`crate::transport::Connections::sweep`]).
 //!
 //! **Invariant**: a transport is closed only if it carries no other socket, or if this node can no longer serve it.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use socketioxide::extract::SocketRef;
 use tokio::time::Instant;
 
-use super::attempt::{Credentials, Verified};
+use super::Sockets;
+use super::attempt::Credentials;
+use super::instance::SocketInstance;
 use super::wire::{self, Refusal};
-use super::{SocketInstance, Sockets};
 use crate::broadcast::Role;
 use crate::relay::SocketId;
 
@@ -30,15 +30,11 @@ use crate::relay::SocketId;
 /// in some clients.
 pub(super) const DISCONNECT_DELAY: Duration = Duration::from_millis(500);
 
-/// Marks a socket that the server has disconnected: its end is no loss of a transport.
-#[derive(Clone)]
-pub(super) struct ClosedByServer;
-
 impl Sockets {
     /// Disconnects the socket's namespace: for its client, the stream is over.
     pub(super) fn disconnect(&self, role: Role, socket: SocketId) {
         if let Some(found) = self.find(role, socket) {
-            found.extensions.insert(ClosedByServer);
+            SocketInstance::of(&found).close();
             if found.disconnect().is_err() {
                 // No room for this packet: the end of the transport replaces it.
                 self.close(socket);
@@ -68,17 +64,17 @@ impl Sockets {
             return;
         }
         // Once only: it may be replaced during its `greet`, and both call this.
-        if found.extensions.insert(ClosedByServer).is_none() {
+        if SocketInstance::of(&found).close() {
             self.emit(&found, wire::ERROR, text);
             self.disconnect_after_delay(role, socket);
         }
     }
 
     pub(super) fn disconnect_after_delay(&self, role: Role, id: SocketId) {
-        let instance = self.find(role, id).and_then(|it| it.extensions.get());
-        let Some(SocketInstance(instance)) = instance else {
+        let Some(found) = self.find(role, id) else {
             return;
         };
+        let instance = SocketInstance::of(&found);
         let sockets = self.clone();
         tokio::spawn(async move {
             tokio::time::sleep(DISCONNECT_DELAY).await;
@@ -93,11 +89,10 @@ impl Sockets {
         &self,
         role: Role,
         id: SocketId,
-        instance: &Arc<()>,
+        instance: &SocketInstance,
     ) -> Option<SocketRef> {
         let found = self.find(role, id)?;
-        let SocketInstance(now) = found.extensions.get::<SocketInstance>()?;
-        Arc::ptr_eq(&now, instance).then_some(found)
+        SocketInstance::of(&found).is(instance).then_some(found)
     }
 
     pub(super) fn log_refusal(
@@ -114,13 +109,12 @@ impl Sockets {
         };
         let named =
             credentials.map(|credentials| credentials.named.chars().take(MOST).collect::<String>());
-        let user = socket.extensions.get::<Verified>();
-        let user = user.map(|Verified(user)| tracing::field::display(user));
+        let instance = SocketInstance::of(socket);
         tracing::info!(
             role = role.as_str(),
             reason = refusal.reason(),
             livestream.id = named,
-            user.id = user,
+            user.id = instance.user().map(tracing::field::display),
             client.address = self.address(socket),
             unlogged,
             "refused"

@@ -8,8 +8,8 @@ use socketioxide::socket::DisconnectReason;
 
 use super::admission::{self, Admission};
 use super::attempt::Attempt;
+use super::instance::SocketInstance;
 use super::outgoing::Callback;
-use super::parting::ClosedByServer;
 use super::pending_acks::{PendingAck, PendingAcks};
 use super::wire::{self, Ack, Refusal, StateMessage};
 use super::{Sockets, now};
@@ -225,7 +225,7 @@ fn gone(sockets: &Sockets, socket: &SocketRef, reason: DisconnectReason) {
     if reason == DisconnectReason::ClientNSDisconnect {
         streamer.admission.left();
         sockets.0.relay.end(livestream, streamer.epoch, now());
-    } else if socket.extensions.get::<ClosedByServer>().is_some() {
+    } else if SocketInstance::of(socket).is_closed_by_server() {
         streamer.admission.left();
     }
     // Otherwise the drop of the streamer counts as the loss of its transport.

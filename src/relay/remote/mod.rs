@@ -32,8 +32,16 @@ use crate::config::Config;
 use link::LinkBounds;
 use task::{LivestreamTask, PIECE};
 
-pub(super) use link::Link;
+pub(crate) use link::Link;
 pub use link::{Ticket, Unpublished};
+
+/// A livestream that has started.
+pub enum Started {
+    /// To this node's own knowledge.
+    Here,
+    /// By its record.
+    Elsewhere(Record),
+}
 
 /// The links of all livestreams of this node, and the settings of their tasks.
 pub(super) struct Links {
@@ -147,10 +155,16 @@ impl Relay {
         true
     }
 
-    /// A livestream's record in the cluster, if it has started and Redis answers.
-    pub async fn look_up_in_cluster(&self, id: &LivestreamId) -> Option<Record> {
-        let record = self.0.links.as_ref()?.cluster.look(id).await.ok()?;
-        record.state.is_started().then_some(record)
+    /// Whether a livestream has started, on any node; none also if Redis does not answer.
+    pub async fn find_started(&self, id: &LivestreamId) -> Option<Started> {
+        if !self.is_started(id)
+            && let Some(links) = &self.0.links
+            && let Ok(record) = links.cluster.look(id).await
+            && record.state.is_started()
+        {
+            return Some(Started::Elsewhere(record));
+        }
+        self.is_started(id).then_some(Started::Here)
     }
 
     /// A livestream's state by its streamer on this node: live, in its grace period, or waiting for one.
