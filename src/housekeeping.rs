@@ -66,7 +66,7 @@ impl Housekeeping {
                 }
                 () = self.stopping.cancelled() => break,
             }
-            self.check_livestreams().await;
+            self.check_livestreams();
             if count.is_multiple_of(SECOND) {
                 let now = Instant::now().into_std();
                 for connections in &self.connections {
@@ -84,15 +84,11 @@ impl Housekeeping {
         Ok(())
     }
 
-    async fn check_livestreams(&self) {
+    fn check_livestreams(&self) {
         let now = Instant::now().into_std();
         self.flush_waiting();
-        for ended in self.relay.expire(now) {
-            self.sockets.conclude(ended).await;
-        }
-        for announcement in self.relay.announcements(now) {
-            self.sockets.announce(announcement).await;
-        }
+        self.relay.expire(now);
+        self.relay.announce(now);
     }
 
     fn flush_waiting(&self) {

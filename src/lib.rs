@@ -5,9 +5,9 @@
 //! - 4: [`app`] builds the daemon · [`lifecycle`] signals, readiness, watchdog · [`telemetry`] · [`cli`] · [`demo`] ·
 //!   [`handover`] · `housekeeping`
 //! - 3: [`socket`] Socket.IO: handshake, streamer, listener · [`http`] health, metrics, the pages
-//! - 2: [`relay`] the one module that connects all others
+//! - 2: [`relay`] the one module that connects all others; it emits events, and follows other nodes
 //! - 1: [`transport`] our IO under Socket.IO · [`identity`] token checks · [`directory`] livestreams in Firestore ·
-//!   [`google`] the outbound client · [`limits`] upload quotas · [`cluster`] other nodes
+//!   [`google`] the outbound client · [`limits`] upload quotas · [`cluster`] Redis
 //! - 0: [`broadcast`] the life of a livestream, pure · [`config`] every key · [`metrics`] every metric
 //!
 //! **The path of a clip**: `socket::streamer` receives `upload` as one `Bytes`, never copied → [`relay::Relay::upload`]
@@ -22,9 +22,12 @@
 //! latest clip into a shut outbox → CONNECT, `success`, and the outbox opens.
 //!
 //! **The path of a clip to other nodes** of a cluster: [`relay::Relay::upload`] also queues it in the livestream's
-//! [`cluster::Link`] → its task publishes it → on each node that follows the livestream, the link's task passes it to
-//! [`relay::Relay::accept_remote_clip`], and from there it continues like a local upload. The ack waits for
-//! the publication.
+//! link → the link's task publishes it → on each node that follows the livestream, the link's task relays it
+//! (`relay::remote`), and from there it continues like a local upload. The ack waits for the publication.
+//!
+//! **The path of a change** (a takeover, a new state, an end): the relay emits a [`relay::Event`] under the
+//! livestream's lock, which counts and logs it → one task of `socket::events` takes the events in their order and
+//! notifies the clients.
 
 pub mod app;
 pub mod broadcast;

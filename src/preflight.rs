@@ -4,6 +4,8 @@
 //! **Invariant**: `serve` refuses every configuration that `check-config` refuses. If a value is only absent (a
 //! credential at build time, a key file of another machine), `check-config` reports it and `serve` refuses it.
 
+use std::sync::Arc;
+
 use crate::cluster::Cluster;
 use crate::config::{Config, LookupPolicy, Problems, Sources};
 use crate::google::{Client, Credentials, Emulators, GoogleError};
@@ -18,7 +20,7 @@ pub struct Preflight {
     pub(crate) client: Client,
     pub(crate) credentials: Credentials,
     pub(crate) api_key: Option<ApiKey>,
-    pub(crate) cluster: Option<Cluster>,
+    pub(crate) cluster: Option<Arc<Cluster>>,
 }
 
 impl Preflight {
@@ -49,7 +51,9 @@ impl Preflight {
         let metrics = Metrics::new();
         Ok(Self {
             client: Client::new(&config.google, metrics.registry())?,
-            cluster: Cluster::new(&config, metrics.registry()).map_err(Problems::from)?,
+            cluster: Cluster::new(&config, metrics.registry())
+                .map_err(Problems::from)?
+                .map(Arc::new),
             config,
             emulators,
             metrics,

@@ -17,7 +17,7 @@ use crate::broadcast::LivestreamId;
 use crate::directory::Directory;
 use crate::identity::{Identity, Standing};
 use crate::metrics::Metrics;
-use crate::relay::{Owned, Relay};
+use crate::relay::{Ending, Owned, Relay};
 use crate::socket::Sockets;
 
 /// Accounts that are checked at the same time.
@@ -68,9 +68,7 @@ impl Recheck {
         self.count("document", "good", owned.len() - missing.len());
         self.count("document", "gone", missing.len());
         for owned in owned.iter().filter(|it| missing.contains(&it.livestream)) {
-            if let Some(ended) = self.relay.end_owned(owned, "deleted", now()) {
-                self.sockets.conclude_deleted(ended, owned.streamer).await;
-            }
+            self.relay.end_owned(owned, Ending::Deleted, now());
         }
     }
 
@@ -91,10 +89,8 @@ impl Recheck {
             Standing::Unknown => "unknown",
         };
         self.count("account", outcome, 1);
-        if standing == Standing::Gone
-            && let Some(ended) = self.relay.end_owned(owned, "disowned", now())
-        {
-            self.sockets.conclude_disowned(ended, streamer).await;
+        if standing == Standing::Gone {
+            self.relay.end_owned(owned, Ending::Disowned, now());
         }
     }
 

@@ -1,5 +1,7 @@
 //! The failures of a daemon that still serves, for `/readyz` and `systemctl status`.
 
+use std::sync::Arc;
+
 use crate::cluster::Cluster;
 use crate::directory::Directory;
 use crate::google::{Access, Health};
@@ -8,7 +10,7 @@ use crate::google::{Access, Health};
 pub(super) fn reasons(
     google: Option<Access>,
     directory: Directory,
-    cluster: Option<Cluster>,
+    cluster: Option<Arc<Cluster>>,
 ) -> impl Fn() -> Vec<String> + Send + Sync + 'static {
     move || {
         let health = google.iter().flat_map(|access| access.client.health());
@@ -29,7 +31,7 @@ pub(super) fn reasons(
 
 /// The reason for which another node serves new clients better.
 pub(super) fn unfit(
-    cluster: Option<Cluster>,
+    cluster: Option<Arc<Cluster>>,
 ) -> impl Fn() -> Option<String> + Send + Sync + 'static {
     move || {
         cluster

@@ -1,19 +1,21 @@
 //! Flags that an earlier run of a cluster node left set.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cluster::{Cluster, Phase};
+use crate::broadcast::RemoteState;
+use crate::cluster::Cluster;
 use crate::directory::Directory;
 
 /// Clears the flags that an earlier run of this node left set, except of livestreams that continue elsewhere. Waits for
 /// Redis.
-pub(super) async fn clear(cluster: Cluster, directory: Directory) {
+pub(super) async fn clear(cluster: Arc<Cluster>, directory: Directory) {
     for id in directory.left_behind() {
         loop {
             cluster.up().await;
-            match cluster.look(&id).await.map(|glance| glance.phase) {
-                Ok(Phase::Live | Phase::Grace(_)) => break,
-                Ok(Phase::Ended | Phase::Unknown) => {
+            match cluster.look(&id).await.map(|record| record.state) {
+                Ok(RemoteState::Live | RemoteState::Grace(_)) => break,
+                Ok(RemoteState::Ended | RemoteState::Unknown) => {
                     directory.clear(&id);
                     break;
                 }

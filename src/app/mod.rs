@@ -60,7 +60,7 @@ pub struct App {
     sockets: Sockets,
     identity: Identity,
     directory: Directory,
-    cluster: Option<Cluster>,
+    cluster: Option<Arc<Cluster>>,
     // None in the demo.
     google: Option<Access>,
     metrics: Metrics,
@@ -80,7 +80,7 @@ struct Backends {
     identity: Identity,
     directory: Directory,
     google: Option<Access>,
-    cluster: Option<Cluster>,
+    cluster: Option<Arc<Cluster>>,
     metrics: Metrics,
 }
 
@@ -297,6 +297,9 @@ impl App {
         else {
             return;
         };
+        // Before the first client.
+        let events = self.relay.subscribe();
+        self.spawn("notifications", self.sockets.clone().notify(events));
         let service = routes.into_make_service_with_connect_info::<RequestConnection>();
         self.spawn(
             "client port",
@@ -364,7 +367,7 @@ impl App {
                 .iter()
                 .for_each(|id| self.directory.clear(id)),
             Some(cluster) => {
-                cluster.start(Arc::new(self.sockets.clone()));
+                self.relay.join_cluster();
                 tokio::spawn(left_behind::clear(cluster.clone(), self.directory.clone()));
                 let window = self.config.identity.return_window;
                 tokio::spawn(
@@ -404,10 +407,7 @@ impl App {
         self.stopping.cancel();
         self.relay.stop();
         let left = deadline.saturating_duration_since(Instant::now());
-        let others = match &self.cluster {
-            Some(cluster) => cluster.leave(left / 4).await.unwrap_or(0),
-            None => 0,
-        };
+        let others = self.relay.leave_cluster(left / 4).await;
         if others > 0 {
             tracing::info!(
                 nodes = others,

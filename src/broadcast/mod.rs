@@ -1,13 +1,17 @@
-//! The model of a livestream: ids, clips, epoch, history, lifecycle and ownership. Pure: no tokio, no clock (`now` is
+//! The model of a livestream: ids, clips, epoch, history, lifecycle, ownership, and the order of other nodes' clips. Pure: no tokio, no clock (`now` is
 //! passed), no log.
 
 mod clip;
+mod flag;
+mod follower;
 mod history;
 mod livestream;
 mod names;
 pub mod ownership;
 
 pub use clip::Clip;
+pub use flag::{FlagOwner, streamer_connected};
+pub use follower::{Follower, Position, Verdict};
 pub use history::History;
 pub use livestream::{
     Epoch, ListenerId, Livestream, LivestreamError, LivestreamLimits, Loss, RemoteState, Started,

@@ -11,7 +11,7 @@
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 
-use super::follower::Position;
+use crate::broadcast::Position;
 
 const VERSION: u8 = 1;
 const CLIP: u8 = 1;
@@ -42,7 +42,7 @@ pub enum Message {
 }
 
 /// Encodes a clip. `node` has at most 255 bytes: a longer name is cut.
-pub(super) fn encode((epoch, sequence): Position, node: &str, clip: &[u8]) -> Bytes {
+pub(crate) fn encode((epoch, sequence): Position, node: &str, clip: &[u8]) -> Bytes {
     let name = &node.as_bytes()[..node.len().min(255)];
     let mut message = BytesMut::with_capacity(FIXED + name.len() + clip.len());
     message.put_u8(VERSION);
@@ -57,7 +57,7 @@ pub(super) fn encode((epoch, sequence): Position, node: &str, clip: &[u8]) -> By
 }
 
 /// The message that the record has changed.
-pub(super) const CHANGED: [u8; 2] = [VERSION, CHANGED_KIND];
+pub(crate) const CHANGED: [u8; 2] = [VERSION, CHANGED_KIND];
 
 /// Decodes a message; none if it is not one of ours.
 pub fn decode(mut bytes: Bytes) -> Option<Message> {

@@ -19,35 +19,35 @@ const DROPS: &[&str] = &[
 
 /// The metrics; cheap to clone.
 #[derive(Clone)]
-pub(super) struct Metrics {
+pub(crate) struct Metrics {
     /// 1 while Redis answers.
-    pub(super) up: IntGauge,
+    pub(crate) up: IntGauge,
     /// Live nodes.
-    pub(super) nodes: IntGauge,
+    pub(crate) nodes: IntGauge,
     /// Livestreams by the role of this node.
-    pub(super) livestreams: IntGaugeVec,
+    pub(crate) livestreams: IntGaugeVec,
     /// Listeners of this node's livestreams on other nodes.
-    pub(super) remote_listeners: IntGauge,
+    pub(crate) remote_listeners: IntGauge,
     /// Clips published to Redis.
-    pub(super) published: IntCounter,
+    pub(crate) published: IntCounter,
     /// Clips received from other nodes.
-    pub(super) received: IntCounter,
+    pub(crate) received: IntCounter,
     /// Clips of those that had to be fetched.
-    pub(super) fetched: IntCounter,
+    pub(crate) fetched: IntCounter,
     /// Clips published again after Redis had lost them.
-    pub(super) republished: IntCounter,
+    pub(crate) republished: IntCounter,
     /// Clips not passed on, by reason.
-    pub(super) dropped: IntCounterVec,
+    pub(crate) dropped: IntCounterVec,
     /// Leases that ran out while Redis was away.
-    pub(super) leases_lost: IntCounter,
+    pub(crate) leases_lost: IntCounter,
     /// Duration of commands, in seconds.
-    pub(super) commands: Histogram,
+    pub(crate) commands: Histogram,
     /// Failed commands, by reason.
-    pub(super) failures: IntCounterVec,
+    pub(crate) failures: IntCounterVec,
 }
 
 impl Metrics {
-    pub(super) fn new(registry: &Registry) -> prometheus::Result<Self> {
+    pub(crate) fn new(registry: &Registry) -> prometheus::Result<Self> {
         let opts = |name: &str, help: &str| Opts::new(name, help).namespace("castaway");
         let metrics = Self {
             up: IntGauge::with_opts(opts("redis_up", "1 while Redis answers, else 0."))?,
@@ -128,7 +128,7 @@ impl Metrics {
         Ok(metrics)
     }
 
-    pub(super) fn drop_clips(&self, reason: &str, clips: u64) {
+    pub(crate) fn drop_clips(&self, reason: &str, clips: u64) {
         self.dropped.with_label_values(&[reason]).inc_by(clips);
     }
 }

@@ -11,7 +11,7 @@ use crate::broadcast::LivestreamId;
 use crate::config;
 
 /// See the module.
-pub(super) struct NodeRegistry {
+pub(crate) struct NodeRegistry {
     redis: Arc<Redis>,
     /// The key of the nodes, by the time of their latest registration.
     nodes: String,
@@ -28,7 +28,7 @@ pub(super) struct NodeRegistry {
 }
 
 impl NodeRegistry {
-    pub(super) fn new(redis: Arc<Redis>, config: &config::Cluster) -> Self {
+    pub(crate) fn new(redis: Arc<Redis>, config: &config::Cluster) -> Self {
         let silence = config.heartbeat * 3 + config.timeout;
         Self {
             redis,
@@ -44,7 +44,7 @@ impl NodeRegistry {
     }
 
     /// Registers or removes `node`; returns the live nodes.
-    pub(super) async fn sign(
+    pub(crate) async fn sign(
         &self,
         node: &str,
         is_there: bool,
@@ -60,7 +60,7 @@ impl NodeRegistry {
     }
 
     /// Schedules a check of a livestream after a time.
-    pub(super) async fn enrol(
+    pub(crate) async fn enrol(
         &self,
         id: &LivestreamId,
         after: Duration,
@@ -77,7 +77,7 @@ impl NodeRegistry {
     }
 
     /// Removes a livestream from the schedule, unless it was enrolled since it was due.
-    pub(super) async fn unenrol(&self, id: &LivestreamId, due: u64) -> Result<(), CommandError> {
+    pub(crate) async fn unenrol(&self, id: &LivestreamId, due: u64) -> Result<(), CommandError> {
         let due = due.to_string();
         self.redis
             .run_script::<redis::Value>(
@@ -90,7 +90,7 @@ impl NodeRegistry {
     }
 
     /// At most `most` livestreams that are due now. Only this node gets them; other nodes get them later.
-    pub(super) async fn due(&self, most: usize) -> Result<(u64, Vec<LivestreamId>), CommandError> {
+    pub(crate) async fn due(&self, most: usize) -> Result<(u64, Vec<LivestreamId>), CommandError> {
         let most = most.to_string();
         let arguments = [most.as_bytes(), self.retry.as_bytes()];
         let (later, ids): (u64, Vec<String>) = self
@@ -102,7 +102,7 @@ impl NodeRegistry {
     }
 
     /// Every scheduled livestream.
-    pub(super) async fn enrolled(&self) -> Result<Vec<LivestreamId>, CommandError> {
+    pub(crate) async fn enrolled(&self) -> Result<Vec<LivestreamId>, CommandError> {
         let mut command = redis::cmd("ZRANGE");
         let ids: Vec<String> = self
             .redis

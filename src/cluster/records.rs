@@ -13,52 +13,35 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::client::{CommandError, Redis, Script};
-use super::follower::Position;
 use super::frame::{self, Message, RemoteClip};
-use crate::broadcast::LivestreamId;
 use crate::broadcast::ownership::{Release, Renewal};
+use crate::broadcast::{LivestreamId, Position, RemoteState};
 use crate::config::Config;
 
-/// The phase of a livestream, over all nodes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
-    /// Redis has no record of it.
-    Unknown,
-    /// On air.
-    Live,
-    /// Its streamer is gone; this is left of its grace period.
-    Grace(Duration),
-    /// Over.
-    Ended,
-}
-
-impl Phase {
-    /// Whether it is on air or in its grace period.
-    pub fn is_started(self) -> bool {
-        matches!(self, Self::Live | Self::Grace(_))
-    }
-}
-
-/// A livestream's record, as a node read it.
+/// A livestream's record, as a node read it: the livestream's state over all nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Record {
-    pub(super) epoch: u64,
-    pub(super) node: String,
-    pub(super) phase: Phase,
-    pub(super) sequence: u64,
+pub struct Record {
+    /// The newest epoch; 0 without a record.
+    pub epoch: u64,
+    /// The owner.
+    pub node: String,
+    /// The livestream's state.
+    pub state: RemoteState,
+    /// The sequence of its latest clip.
+    pub sequence: u64,
     /// Redis's clock, in milliseconds, and when the answer came.
-    pub(super) read_at: (u64, Instant),
+    pub(crate) read_at: (u64, Instant),
 }
 
 /// The result of a heartbeat.
-pub(super) struct Heartbeat {
-    pub(super) record: Record,
-    pub(super) remote_listeners: usize,
-    pub(super) is_restored: bool,
+pub(crate) struct Heartbeat {
+    pub(crate) record: Record,
+    pub(crate) remote_listeners: usize,
+    pub(crate) is_restored: bool,
 }
 
 /// The result of a claim.
-pub(super) enum Claimed {
+pub(crate) enum Claimed {
     Granted {
         epoch: u64,
         sequence: u64,
@@ -68,7 +51,7 @@ pub(super) enum Claimed {
 }
 
 /// The result of a check of a livestream that is due.
-pub(super) enum Expired {
+pub(crate) enum Expired {
     /// It is over, by this call or an earlier one.
     Ended,
     /// There is no record.
@@ -78,20 +61,20 @@ pub(super) enum Expired {
 }
 
 /// A clip for the history: its position and its message.
-pub(super) struct Publication<'a> {
-    pub(super) position: Position,
-    pub(super) message: &'a [u8],
+pub(crate) struct Publication<'a> {
+    pub(crate) position: Position,
+    pub(crate) message: &'a [u8],
     /// The sequence that the history must have reached before.
-    pub(super) after: u64,
+    pub(crate) after: u64,
     /// It was published before and Redis lost it: other nodes fetch it if they miss it.
-    pub(super) is_again: bool,
+    pub(crate) is_again: bool,
 }
 
 /// See the module.
-pub(super) struct Records {
-    pub(super) redis: Arc<Redis>,
+pub(crate) struct Records {
+    pub(crate) redis: Arc<Redis>,
     /// Unique among all processes.
-    pub(super) node: String,
+    pub(crate) node: String,
     prefix: String,
     lease: Duration,
     grace: Duration,
@@ -108,11 +91,11 @@ pub(super) struct Records {
 type RecordFields = (u64, u64, String, String, u64, u64);
 
 /// The keys of one livestream.
-pub(super) struct Keys {
+pub(crate) struct Keys {
     record: String,
     history: String,
     listeners: String,
-    pub(super) channel: Bytes,
+    pub(crate) channel: Bytes,
 }
 
 fn millis(duration: Duration) -> String {
@@ -124,23 +107,23 @@ fn flag(value: bool) -> &'static [u8] {
 }
 
 fn record((now, epoch, node, phase, left, sequence): RecordFields) -> Record {
-    let phase = match phase.as_str() {
-        "live" => Phase::Live,
-        "grace" | "expired" => Phase::Grace(Duration::from_millis(left)),
-        "ended" => Phase::Ended,
-        _ => Phase::Unknown,
+    let state = match phase.as_str() {
+        "live" => RemoteState::Live,
+        "grace" | "expired" => RemoteState::Grace(Duration::from_millis(left)),
+        "ended" => RemoteState::Ended,
+        _ => RemoteState::Unknown,
     };
     Record {
         epoch,
         node,
-        phase,
+        state,
         sequence,
         read_at: (now, Instant::now()),
     }
 }
 
 impl Records {
-    pub(super) fn new(redis: Arc<Redis>, node: String, config: &Config) -> Self {
+    pub(crate) fn new(redis: Arc<Redis>, node: String, config: &Config) -> Self {
         let cluster = &config.cluster;
         Self {
             redis,
@@ -158,7 +141,7 @@ impl Records {
         }
     }
 
-    pub(super) fn keys(&self, id: &LivestreamId) -> Keys {
+    pub(crate) fn keys(&self, id: &LivestreamId) -> Keys {
         let of = |what: &str| format!("{}:{{L{id}}}:{what}", self.prefix);
         Keys {
             record: of("owner"),
@@ -178,7 +161,7 @@ impl Records {
     }
 
     /// Makes this node the owner if `seen` is still the newest record. `sequence` is the latest one known to this node.
-    pub(super) async fn claim(
+    pub(crate) async fn claim(
         &self,
         keys: &Keys,
         seen: &Record,
@@ -220,7 +203,7 @@ impl Records {
     }
 
     /// Reads a record, reports the number of listeners here, and renews the lease if this node is the owner.
-    pub(super) async fn heartbeat(
+    pub(crate) async fn heartbeat(
         &self,
         keys: &Keys,
         listeners: usize,
@@ -230,7 +213,7 @@ impl Records {
     }
 
     /// Reads a record.
-    pub(super) async fn read(&self, keys: &Keys) -> Result<Record, CommandError> {
+    pub(crate) async fn read(&self, keys: &Keys) -> Result<Record, CommandError> {
         self.ask(keys, "-1", None).await.map(|it| it.record)
     }
 
@@ -274,7 +257,7 @@ impl Records {
 
     /// Publishes a clip to the subscribed nodes and adds it to the history of at most `most` clips; returns the record
     /// afterwards.
-    pub(super) async fn publish(
+    pub(crate) async fn publish(
         &self,
         keys: &Keys,
         epoch: u64,
@@ -320,7 +303,7 @@ impl Records {
     }
 
     /// Ends the epoch: the livestream has no streamer under it any longer.
-    pub(super) async fn release(
+    pub(crate) async fn release(
         &self,
         keys: &Keys,
         epoch: u64,
@@ -348,7 +331,7 @@ impl Records {
     }
 
     /// Ends a livestream if its time is over, or in any case if `by_force`.
-    pub(super) async fn expire(
+    pub(crate) async fn expire(
         &self,
         id: &LivestreamId,
         by_force: bool,
@@ -373,7 +356,7 @@ impl Records {
     }
 
     /// At most `most` clips of the history after a position, oldest first.
-    pub(super) async fn history_after(
+    pub(crate) async fn history_after(
         &self,
         keys: &Keys,
         (epoch, sequence): Position,
@@ -386,7 +369,7 @@ impl Records {
     }
 
     /// At most `most` clips of the history up to a position, oldest first.
-    pub(super) async fn history_until(
+    pub(crate) async fn history_until(
         &self,
         keys: &Keys,
         (epoch, sequence): Position,
@@ -413,24 +396,24 @@ impl Records {
     }
 
     /// The channel that notifies a node of livestreams taken over by others.
-    pub(super) fn channel_of(&self, node: &str) -> Bytes {
+    pub(crate) fn channel_of(&self, node: &str) -> Bytes {
         format!("{}:{{N{node}}}:node", self.prefix).into()
     }
 
     /// Notifies a node that a livestream has another owner; returns the number of receivers, one or none.
-    pub(super) async fn notify(&self, node: &str, id: &str) -> Result<usize, CommandError> {
+    pub(crate) async fn notify(&self, node: &str, id: &str) -> Result<usize, CommandError> {
         let mut command = redis::cmd(self.redis.publish_command());
         command.arg(&self.channel_of(node)[..]).arg(id);
         self.redis.call(&command).await
     }
 
     /// How long a silent owner stays live, and its streamer is then awaited.
-    pub(super) fn longest_silence(&self) -> Duration {
+    pub(crate) fn longest_silence(&self) -> Duration {
         self.lease + self.grace
     }
 
     /// The grace period.
-    pub(super) fn grace(&self) -> Duration {
+    pub(crate) fn grace(&self) -> Duration {
         self.grace
     }
 }

@@ -3,10 +3,9 @@
 //! **Invariant**: a change of state is announced at once; a change in the number of listeners at most once a second.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Listener, Relay, SocketId, lock};
+use super::{Event, Relay, lock};
 use crate::broadcast::State;
 
 /// The shortest time between two announcements of a listener count: one second, or one millisecond for each listener,
@@ -15,27 +14,14 @@ fn count_interval(listeners: usize) -> Duration {
     Duration::from_millis(u64::try_from(listeners).unwrap_or(u64::MAX).max(1_000))
 }
 
-/// A livestream's state, and its recipients on this node.
-pub struct Announcement {
-    /// The state.
-    pub state: State,
-    /// Listeners on all nodes.
-    pub listeners: usize,
-    /// The listeners to notify.
-    pub audience: Vec<Arc<Listener>>,
-    /// The streamer's socket, if there is one.
-    pub streamer: Option<SocketId>,
-}
-
 impl Relay {
-    /// The changes since the last announcements, counts at most once a second. Sets the gauges, too.
-    pub fn announcements(&self, now: Instant) -> Vec<Announcement> {
-        let mut announcements = Vec::new();
+    /// Announces the changes since the last announcements, counts at most once a second. Sets the gauges, too.
+    pub fn announce(&self, now: Instant) {
         let mut by_state: HashMap<&str, i64> = [State::Waiting, State::Live, State::Reconnecting]
             .map(|state| (state.as_str(), 0))
             .into();
         let mut listening = 0;
-        for (_, found) in self.all() {
+        for (id, found) in self.all() {
             let mut active = lock(&found);
             let (state, listeners) = (active.livestream.state(), active.count());
             *by_state.entry(state.as_str()).or_default() += 1;
@@ -48,15 +34,17 @@ impl Relay {
                 }
                 _ => true,
             };
-            if due {
+            // A subscriber that is slow gets the latest state, not each one.
+            if due && !active.announcement.is_pending() {
                 active.announced = Some((state, listeners));
                 active.announced_at = now;
                 let audience = active.livestream.listeners().cloned().collect();
-                announcements.push(Announcement {
+                active.announcement = self.emit(Event::StateChanged {
+                    livestream: id,
                     state,
                     listeners,
-                    audience,
                     streamer: active.streamer,
+                    audience,
                 });
             }
         }
@@ -75,7 +63,6 @@ impl Relay {
             .metrics
             .directory_pending
             .set(i64::try_from(self.0.directory.pending()).unwrap_or(i64::MAX));
-        announcements
     }
 
     /// The number of livestreams, and of listeners on this node.

@@ -1,14 +1,15 @@
 //! The one place where the parts meet: start, upload, join, leave, end.
 //!
-//! The relay sends nothing to a client. It returns the sockets to notify (a replaced streamer, the listeners of an
-//! ended livestream), and `socket` notifies them.
+//! The relay sends nothing to a client but clips. It emits [`Event`]s, and `socket` notifies the clients.
 //!
 //! **Invariant**: every change of a livestream happens under its lock, and a clip is pushed to every listener's outbox
 //! before the lock is released: so the order of sequences is the order in every outbox. The intended
 //! `streamerConnected` becomes true when a livestream goes on air and false when it ends, in that order.
 
 mod announcements;
+mod events;
 mod fan_out;
+mod flag;
 mod recheck;
 mod remote;
 mod returns;
@@ -25,21 +26,25 @@ use std::time::Instant;
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use crate::broadcast::{
-    ListenerId, Livestream, LivestreamError, LivestreamId, LivestreamLimits, State,
+    FlagOwner, ListenerId, Livestream, LivestreamError, LivestreamId, LivestreamLimits, State,
 };
-use crate::cluster::{Cluster, Link, RecordSummary};
+use crate::cluster::{Cluster, Record};
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::limits::UploadQuota;
 use crate::metrics::Metrics;
 use crate::transport::{ClipFrame, Outbox};
+use events::{Delivery, Subscribers};
+use remote::{Link, Links};
 use story::Story;
 
-pub use announcements::Announcement;
+pub use events::{Ending, Event, Replacement, StreamerId};
 pub use recheck::Owned;
+pub use remote::{Started, Ticket, Unpublished};
 pub use snapshots::Snapshot;
 pub use socketioxide::socket::Sid as SocketId;
-pub use streaming::{NotStarted, Start};
+pub use story::Totals;
+pub use streaming::NotStarted;
 pub use uploads::{UploadError, Uploaded};
 
 /// A listener in its livestream.
@@ -60,7 +65,8 @@ struct Inner {
     max_clip_bytes: usize,
     metrics: Metrics,
     directory: Directory,
-    cluster: Option<Cluster>,
+    /// None without a cluster.
+    links: Option<Arc<Links>>,
     // Replaced as a whole by a reload; a read lock is held for one check.
     quota: RwLock<UploadQuota>,
     // Locked to find, add or remove a livestream, never while a livestream's own lock is held.
@@ -68,27 +74,21 @@ struct Inner {
     next_epoch: AtomicU64,
     next_listener_id: AtomicU64,
     returns: returns::ReturnNotices,
+    subscribers: Subscribers,
     /// Set once, before a stop: from then on no clip is accepted and no flag becomes true.
     stopping: AtomicBool,
 }
 
 struct ActiveLivestream {
     livestream: Livestream<Arc<Listener>>,
-    streamer: Option<SocketId>,
+    streamer: Option<StreamerId>,
     story: Story,
     // In a cluster: the link to the other nodes, and the number of listeners there.
     link: Option<Arc<Link>>,
     elsewhere: usize,
     announced: Option<(State, usize)>,
     announced_at: Instant,
-}
-
-/// An ended livestream, and the listeners to notify.
-pub struct Ended {
-    /// Its id.
-    pub livestream: LivestreamId,
-    /// Its listeners on this node.
-    pub listeners: Vec<Arc<Listener>>,
+    announcement: Delivery,
 }
 
 impl Relay {
@@ -96,7 +96,7 @@ impl Relay {
     pub fn new(
         config: &Config,
         directory: Directory,
-        cluster: Option<Cluster>,
+        cluster: Option<Arc<Cluster>>,
         metrics: Metrics,
     ) -> Self {
         let bounds = LivestreamLimits {
@@ -111,12 +111,13 @@ impl Relay {
             max_clip_bytes: config.upload.max_clip_bytes,
             metrics,
             directory,
-            cluster,
+            links: cluster.map(|cluster| Arc::new(Links::new(cluster, config))),
             quota: RwLock::new(UploadQuota::new(&config.upload)),
             livestreams: Mutex::default(),
             next_epoch: AtomicU64::new(1),
             next_listener_id: AtomicU64::new(1),
             returns: returns::ReturnNotices::new(),
+            subscribers: Subscribers::default(),
             stopping: AtomicBool::new(false),
         }))
     }
@@ -155,28 +156,20 @@ impl Relay {
         Some(active)
     }
 
-    /// The livestream, in a cluster with its link. Never called with a lock held: the link calls the relay.
+    /// The livestream, in a cluster with its link. Never called with a lock held: the link's task locks the livestream.
     fn find_or_link(
         &self,
         id: &LivestreamId,
         now: Instant,
     ) -> Option<Arc<Mutex<ActiveLivestream>>> {
         let found = self.find_or_create(id, now)?;
-        if let Some(cluster) = &self.0.cluster
+        if let Some(links) = &self.0.links
             && lock(&found).link.is_none()
         {
-            let link = cluster.link(id);
+            let link = self.link(links, id);
             lock(&found).link = Some(link);
         }
         Some(found)
-    }
-
-    fn event(&self, event: &str) {
-        self.0
-            .metrics
-            .livestream_events
-            .with_label_values(&[event])
-            .inc();
     }
 
     /// Whether the livestream has started, to this node's own knowledge.
@@ -186,8 +179,7 @@ impl Relay {
     }
 
     /// Ends livestreams whose wait for a streamer has timed out.
-    pub fn expire(&self, now: Instant) -> Vec<Ended> {
-        let mut ended = Vec::new();
+    pub fn expire(&self, now: Instant) {
         for (id, found) in self.all() {
             let mut active = lock(&found);
             // In a cluster the streamer may be back on another node: the cluster decides, see `follow`.
@@ -195,10 +187,9 @@ impl Relay {
                 continue;
             }
             if active.livestream.expire(now) {
-                ended.push(self.close(&id, &found, active, "expired", now));
+                self.close(&id, &found, active, Ending::Expired, now);
             }
         }
-        ended
     }
 
     fn close(
@@ -206,28 +197,43 @@ impl Relay {
         id: &LivestreamId,
         found: &Arc<Mutex<ActiveLivestream>>,
         mut active: MutexGuard<'_, ActiveLivestream>,
-        event: &str,
+        ending: Ending,
         now: Instant,
-    ) -> Ended {
-        let listeners = active.take_listeners();
-        let aired = active.livestream.has_aired();
-        active.streamer = None;
-        match &active.link {
-            // Only the owner's end counts, and the cluster knows the owner.
-            Some(link) => link.end(),
-            None if aired => self.0.directory.set_streamer_connected(id, false),
-            None => {}
-        }
-        if aired {
-            self.event(event);
-            active.story.log(id, event, now);
-        }
+    ) {
+        let before = if active.livestream.has_aired() {
+            State::Live
+        } else {
+            State::Waiting
+        };
+        let owner = match &active.link {
+            Some(link) => {
+                link.end();
+                FlagOwner::Cluster
+            }
+            None => self.flag_owner(),
+        };
+        self.write_flag(id, before, State::Ended, owner);
+        self.emit_ended(id, &mut active, ending, now);
         drop(active);
         self.forget(id, found);
-        Ended {
+    }
+
+    fn emit_ended(
+        &self,
+        id: &LivestreamId,
+        active: &mut ActiveLivestream,
+        ending: Ending,
+        now: Instant,
+    ) {
+        let audience = active.take_listeners();
+        let totals = active.story.totals(now);
+        self.emit(Event::LivestreamEnded {
             livestream: id.clone(),
-            listeners,
-        }
+            ending,
+            streamer: active.streamer.take(),
+            audience,
+            totals: active.livestream.has_aired().then_some(totals),
+        });
     }
 
     /// Removes an ended livestream, unless another has begun under its id.
@@ -246,7 +252,7 @@ impl Relay {
         &self,
         id: &LivestreamId,
         listener: &Arc<Listener>,
-        summary: Option<RecordSummary>,
+        record: Option<Record>,
         now: Instant,
     ) -> Result<ListenerId, LivestreamError> {
         loop {
@@ -257,7 +263,7 @@ impl Relay {
                 Ok(()) => {
                     let listeners = active.count();
                     active.story.listeners(listeners);
-                    active.start_following(summary, now);
+                    active.start_following(record.as_ref(), now);
                     for clip in active.livestream.history() {
                         listener.outbox.push(&Arc::new(ClipFrame::new(clip, now)));
                     }
@@ -317,6 +323,7 @@ impl ActiveLivestream {
             elsewhere: 0,
             announced: None,
             announced_at: now,
+            announcement: Delivery::default(),
         }
     }
 
@@ -343,15 +350,14 @@ impl ActiveLivestream {
         }
     }
 
-    /// Called when a listener has joined, with the cluster's summary if the join needed it. The first listener does not
+    /// Called when a listener has joined, with the cluster's record if the join needed it. The first listener does not
     /// wait for the next heartbeat.
-    fn start_following(&mut self, summary: Option<RecordSummary>, now: Instant) {
+    fn start_following(&mut self, record: Option<&Record>, now: Instant) {
         let Some(link) = &self.link else { return };
-        if let Some(summary) = summary {
-            link.joined_at(summary.sequence);
+        if let Some(record) = record {
+            link.joined_at(record.sequence);
             if self.livestream.state() == State::Waiting {
-                let remote = remote::remote_state(summary.phase, now);
-                self.livestream.follow(remote, now);
+                self.livestream.follow(record.state, now);
             }
         }
         if self.livestream.listeners().len() == 1 {
@@ -360,6 +366,13 @@ impl ActiveLivestream {
     }
 }
 
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
 fn lock(active: &Mutex<ActiveLivestream>) -> MutexGuard<'_, ActiveLivestream> {
     active.lock()
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use super::{ActiveLivestream, Ended, Relay, SocketId, lock};
+use super::{ActiveLivestream, Ending, Relay, SocketId, lock};
 use crate::broadcast::{Epoch, LivestreamId, UserId};
 
 /// A started livestream whose streamer was last on this node.
@@ -32,7 +32,8 @@ impl Relay {
             if !active.livestream.is_started() {
                 return None;
             }
-            let (user, streamer) = (user.clone(), active.streamer);
+            let user = user.clone();
+            let streamer = active.streamer.map(|streamer| streamer.socket);
             let epoch = active.livestream.epoch();
             drop(active);
             Some(Owned {
@@ -46,11 +47,11 @@ impl Relay {
         self.all().into_iter().filter_map(of).collect()
     }
 
-    /// Ends a livestream for good; `event` is its name in metrics and log. None if the epoch has changed since.
-    pub fn end_owned(&self, owned: &Owned, event: &str, now: Instant) -> Option<Ended> {
+    /// Ends a livestream for good, unless the epoch has changed since.
+    pub fn end_owned(&self, owned: &Owned, ending: Ending, now: Instant) {
         let mut active = lock(&owned.found);
         if active.livestream.epoch() != owned.epoch {
-            return None;
+            return;
         }
         let livestream = &mut active.livestream;
         let over = match (owned.epoch, livestream.deadline()) {
@@ -58,19 +59,8 @@ impl Relay {
             (None, Some(deadline)) => livestream.expire(deadline),
             (None, None) => false,
         };
-        over.then(|| self.close(&owned.livestream, &owned.found, active, event, now))
-    }
-
-    /// Clears a flag that is true while no streamer is on air. False in a cluster, where another node may be the owner.
-    pub fn clears_stale_flag(&self, id: &LivestreamId) -> bool {
-        if self.0.cluster.is_some() {
-            return false;
+        if over {
+            self.close(&owned.livestream, &owned.found, active, ending, now);
         }
-        // Under the lock, so that no streamer goes on air in between and loses its flag.
-        let livestreams = self.livestreams();
-        if !livestreams.contains_key(id) {
-            self.0.directory.clear(id);
-        }
-        true
     }
 }

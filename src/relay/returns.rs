@@ -43,13 +43,13 @@ impl ReturnNotices {
 impl Relay {
     /// Whether this node is part of a cluster.
     pub fn is_clustered(&self) -> bool {
-        self.0.cluster.is_some()
+        self.0.links.is_some()
     }
 
     /// Whether a client was or is admitted on another node, so that it may return.
     pub async fn may_return(&self, to: &Return) -> Result<bool, Away> {
-        match &self.0.cluster {
-            Some(cluster) => cluster.may_return(&to.user, &to.key()).await,
+        match &self.0.links {
+            Some(links) => links.cluster.may_return(&to.user, &to.key()).await,
             None => Ok(false),
         }
     }
@@ -74,9 +74,10 @@ impl Relay {
     /// Sends the notices to Redis until the process ends; returns at once without a cluster.
     pub async fn tell_returns(self, identity: Identity, window: Duration) {
         let queued = self.0.returns.queued.lock().take();
-        let (Some(mut queued), Some(cluster)) = (queued, self.0.cluster.clone()) else {
+        let (Some(mut queued), Some(links)) = (queued, &self.0.links) else {
             return;
         };
+        let cluster = &links.cluster;
         let mut round = tokio::time::interval((window / 3).max(Duration::from_millis(100)));
         round.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut notices = Vec::new();
@@ -86,11 +87,11 @@ impl Relay {
                     if count == 0 {
                         return;
                     }
-                    send(&cluster, std::mem::take(&mut notices)).await;
+                    send(cluster, std::mem::take(&mut notices)).await;
                 }
                 _ = round.tick() => {
                     let present = identity.present().into_iter().map(ReturnNotice::Remember);
-                    send(&cluster, present.collect()).await;
+                    send(cluster, present.collect()).await;
                 }
             }
         }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::{ActiveLivestream, Relay, lock};
-use crate::broadcast::{Livestream, LivestreamId, UserId};
+use crate::broadcast::{Livestream, LivestreamId, State, UserId};
 
 /// The state of one livestream that outlives a restart.
 #[derive(Debug, Clone)]
@@ -62,10 +62,11 @@ impl Relay {
             let clips = clips.into_iter().filter(|clip| !clip.is_empty());
             let livestream =
                 Livestream::restored(self.0.bounds.clone(), streamer, next_sequence, clips, now);
+            let after = livestream.state();
             let active = ActiveLivestream::new(livestream, now);
             tracing::info!(livestream.id = %id, "livestream restored from the previous process, waiting for its streamer");
             // The flag stays true, or becomes true again if the previous process cleared it.
-            self.0.directory.set_streamer_connected(&id, true);
+            self.write_flag(&id, State::Ended, after, self.flag_owner());
             livestreams.insert(id, Arc::new(Mutex::new(active)));
         }
     }
@@ -73,16 +74,5 @@ impl Relay {
     /// Before a stop: from now on accepts no clip and sets no flag.
     pub fn stop(&self) {
         self.0.stopping.store(true, Ordering::SeqCst);
-    }
-
-    /// At a stop: clears the flags of livestreams whose streamer was last here. A returning streamer sets its flag
-    /// again.
-    pub fn clear_flags(&self) {
-        for (id, found) in self.all() {
-            let active = lock(&found);
-            if active.livestream.streamer_and_next_sequence().is_some() {
-                self.0.directory.set_streamer_connected(&id, false);
-            }
-        }
     }
 }

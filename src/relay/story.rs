@@ -1,4 +1,4 @@
-//! A livestream's totals on this node, for the log line at its end.
+//! A livestream's totals on this node, for the event of its end.
 
 use std::time::{Duration, Instant};
 
@@ -8,8 +8,22 @@ pub(super) struct Story {
     clips: u64,
     bytes: u64,
     peak_listeners: usize,
-    /// Clips that did not reach a listener.
     dropped: u64,
+}
+
+/// The totals of a livestream on this node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Totals {
+    /// From its first streamer or clip to its end.
+    pub seconds: u64,
+    /// Clips relayed.
+    pub clips: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// The most listeners on all nodes at a time.
+    pub peak_listeners: usize,
+    /// Clips that did not reach a listener.
+    pub dropped: u64,
 }
 
 impl Story {
@@ -30,18 +44,16 @@ impl Story {
         self.dropped += clips;
     }
 
-    pub(super) fn log(&self, id: &crate::broadcast::LivestreamId, event: &str, now: Instant) {
+    pub(super) fn totals(&self, now: Instant) -> Totals {
         let lasted = self
             .begun
             .map_or(Duration::ZERO, |begun| now.saturating_duration_since(begun));
-        tracing::info!(
-            livestream.id = %id,
-            seconds = lasted.as_secs(),
-            clips = self.clips,
-            bytes = self.bytes,
-            listeners.peak = self.peak_listeners,
-            clips.dropped = self.dropped,
-            "livestream {event}"
-        );
+        Totals {
+            seconds: lasted.as_secs(),
+            clips: self.clips,
+            bytes: self.bytes,
+            peak_listeners: self.peak_listeners,
+            dropped: self.dropped,
+        }
     }
 }

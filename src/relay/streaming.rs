@@ -2,19 +2,12 @@
 //!
 //! **Invariant**: of two streamers of a livestream the one that asked last stays, in any order of their checks' ends.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use super::{ActiveLivestream, Ended, Relay, SocketId, lock};
+use super::events::{Arrival, Ending, Event, Replacement, StreamerId};
+use super::{Relay, SocketId, lock};
 use crate::broadcast::{Epoch, LivestreamError, LivestreamId, Loss, UserId};
-
-/// An admitted streamer.
-#[derive(Debug)]
-pub struct Start {
-    /// The streamer's socket until now.
-    pub replaced: Option<SocketId>,
-}
 
 /// Reasons why a socket does not become the streamer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -53,7 +46,7 @@ impl Relay {
 
     /// Makes this node the livestream's owner, in a cluster; false if that is impossible now.
     pub async fn acquire(&self, id: &LivestreamId, now: Instant) -> bool {
-        if self.0.cluster.is_none() {
+        if self.0.links.is_none() {
             return true;
         }
         // The link may be ending, after a while without clients here: the next one is not.
@@ -69,7 +62,8 @@ impl Relay {
         false
     }
 
-    /// Makes the socket that asked with this epoch the livestream's streamer; in a cluster after [`Self::acquire`].
+    /// Makes the socket that asked with this epoch the livestream's streamer, in place of another one here; in a cluster
+    /// after [`Self::acquire`].
     pub fn start(
         &self,
         id: &LivestreamId,
@@ -77,7 +71,7 @@ impl Relay {
         socket: SocketId,
         epoch: Epoch,
         now: Instant,
-    ) -> Result<Start, NotStarted> {
+    ) -> Result<(), NotStarted> {
         loop {
             let found = self.find_or_link(id, now).ok_or(NotStarted::Full)?;
             let mut active = lock(&found);
@@ -91,20 +85,31 @@ impl Relay {
                     continue;
                 }
             };
+            let streamer = StreamerId { socket, epoch };
             let replaced = active
                 .streamer
-                .replace(socket)
+                .replace(streamer)
                 .filter(|_| started.replaced.is_some());
             active.story.begin(now);
-            drop(active);
-            let event = match (&replaced, started.resumed) {
-                (Some(_), _) => "taken_over",
-                (None, true) => "resumed",
-                (None, false) => "started",
+            let arrival = match (replaced, started.resumed) {
+                (Some(_), _) => Arrival::TookOver,
+                (None, true) => Arrival::Resumed,
+                (None, false) => Arrival::Started,
             };
-            self.event(event);
-            tracing::info!(livestream.id = %id, user.id = %user, epoch = epoch.0, "livestream {event}");
-            return Ok(Start { replaced });
+            if replaced.is_some() {
+                self.emit(Event::StreamerReplaced {
+                    livestream: id.clone(),
+                    streamer: replaced,
+                    replacement: Replacement::Here,
+                });
+            }
+            self.emit(Event::StreamerCame {
+                livestream: id.clone(),
+                user: user.clone(),
+                epoch,
+                arrival,
+            });
+            return Ok(());
         }
     }
 
@@ -114,40 +119,39 @@ impl Relay {
             return false;
         };
         let mut active = lock(&active);
+        let before = active.livestream.state();
         let good = active.livestream.air(epoch);
-        if good && !self.0.stopping.load(Ordering::SeqCst) {
-            // Under the lock, so that the order of intentions is the order of the changes.
-            self.0.directory.set_streamer_connected(id, true);
+        if good {
+            let after = active.livestream.state();
+            self.write_flag(id, before, after, self.flag_owner());
             active.wake();
         }
         good
     }
 
     /// The streamer's transport is lost: the grace period starts, or the livestream ends if it never went on air.
-    pub fn lost(&self, id: &LivestreamId, epoch: Epoch, now: Instant) -> Option<Ended> {
-        let found = self.find(id)?;
+    pub fn lost(&self, id: &LivestreamId, epoch: Epoch, now: Instant) {
+        let Some(found) = self.find(id) else { return };
         let mut active = lock(&found);
         match active.livestream.lost(epoch, now) {
-            Loss::Stale => None,
+            Loss::Stale => {}
             Loss::Grace(_) => {
                 active.streamer = None;
                 active.wake();
-                drop(active);
-                self.event("streamer_lost");
-                tracing::info!(livestream.id = %id, "livestream lost its streamer, waiting for it");
-                None
+                self.emit(Event::StreamerLost {
+                    livestream: id.clone(),
+                });
             }
-            Loss::Ended => Some(self.close(id, &found, active, "abandoned", now)),
+            Loss::Ended => self.close(id, &found, active, Ending::Abandoned, now),
         }
     }
 
-    /// Ends the livestream for its streamer; none if the epoch is no longer current.
-    pub fn end(&self, id: &LivestreamId, epoch: Epoch, now: Instant) -> Option<Ended> {
-        let found: Arc<parking_lot::Mutex<ActiveLivestream>> = self.find(id)?;
+    /// Ends the livestream for its streamer, unless the epoch is no longer current.
+    pub fn end(&self, id: &LivestreamId, epoch: Epoch, now: Instant) {
+        let Some(found) = self.find(id) else { return };
         let mut active = lock(&found);
-        active
-            .livestream
-            .end(epoch)
-            .then(|| self.close(id, &found, active, "ended", now))
+        if active.livestream.end(epoch) {
+            self.close(id, &found, active, Ending::Ended, now);
+        }
     }
 }

@@ -7,9 +7,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::{Relay, fan_out, lock};
+use super::{Relay, Ticket, fan_out, lock};
 use crate::broadcast::{Epoch, LivestreamId, UserId};
-use crate::cluster::Ticket;
 use crate::limits::Exceeded;
 
 /// An accepted upload.

@@ -13,7 +13,7 @@ use socketioxide::handler::DisconnectHandler;
 use socketioxide::socket::{DisconnectReason, Socket};
 
 use super::Sockets;
-use super::handshake::Attempt;
+use super::attempt::Attempt;
 use super::outgoing::Callback;
 use super::users::Counted;
 use super::wire::{self, Ack};

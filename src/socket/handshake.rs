@@ -1,59 +1,34 @@
-//! The check of a client, in the contract's order: token present, livestream present, token valid, livestream valid.
+//! The check of a socket, and its admission or refusal.
 //!
-//! **Invariant**: a socket whose client is gone is not admitted: this is checked after each asynchronous step.
+//! **Invariant**: every socket is greeted, refused, or gone, once. A refused one is checked again only while its
+//! transport carries another socket ([`super::parting`]).
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Deserialize;
 use socketioxide::SocketIo;
 use socketioxide::extract::{SocketRef, TryData};
 use socketioxide::handler::ConnectHandler;
 
-use super::lookup_limits::PendingLookup;
-use super::{HandshakeHeaders, SocketInstance, Sockets, listener, streamer, wire};
-use crate::broadcast::{Epoch, LivestreamId, Role, UserId};
-use crate::directory::{Entry, Freshness};
-use crate::identity::{Caller, IdentityError};
-use crate::transport::{Greeting, Occupancy, Session};
-
-use wire::Refusal;
-
-/// The CONNECT payload, for clients that cannot send headers.
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Auth {
-    #[serde(default)]
-    id_token: Option<String>,
-    #[serde(default)]
-    livestream_id: Option<String>,
-}
-
-/// The token and the livestream that a socket names. The token is never logged.
-#[derive(Clone)]
-pub(super) struct Credentials {
-    /// Its order among all sockets: of two streamers the later one stays.
-    pub(super) epoch: Epoch,
-    pub(super) token: Box<str>,
-    pub(super) address: IpAddr,
-    /// The livestream as it was named: possibly no valid id.
-    pub(super) named: String,
-    /// None if the name is no valid id: there is no such livestream, and no call is made for it.
-    pub(super) livestream: Option<LivestreamId>,
-}
+use super::attempt::{Attempt, Auth, Credentials, credentials};
+use super::instance::SocketInstance;
+use super::parting::DISCONNECT_DELAY;
+use super::wire::{self, Refusal};
+use super::{Sockets, listener, streamer};
+use crate::broadcast::Role;
+use crate::transport::{Greeting, Session};
 
 /// A refused socket.
 #[derive(Clone)]
-pub(super) struct RefusedSocket {
-    pub(super) refusal: Refusal,
+struct RefusedSocket {
+    refusal: Refusal,
     /// None if it names no token or no livestream.
-    pub(super) credentials: Option<Credentials>,
+    credentials: Option<Credentials>,
 }
 
-/// The user of a socket's token, for the log.
-#[derive(Clone)]
-pub(super) struct Verified(pub(super) UserId);
+/// The delay until the next check of a socket that is refused for now; it doubles each time.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+const LAST_RETRY: Duration = Duration::from_secs(15);
 
 /// The time after the answer to CONNECT during which a client is not read. The library's own task for the CONNECT takes
 /// microseconds; until it ends, the library ignores a CONNECT right behind a DISCONNECT.
@@ -141,7 +116,7 @@ pub(super) fn register(sockets: &Sockets, io: &SocketIo, greeting: &Greeting) {
 }
 
 /// Checks a socket, and admits it.
-pub(super) async fn admit(
+async fn admit(
     sockets: &Sockets,
     role: Role,
     socket: &SocketRef,
@@ -171,7 +146,7 @@ pub(super) async fn admit(
 }
 
 /// Notifies a connected socket of its admission.
-pub(super) fn greet(sockets: &Sockets, role: Role, socket: &SocketRef) {
+fn greet(sockets: &Sockets, role: Role, socket: &SocketRef) {
     let accepted = &sockets.0.metrics.accepted;
     accepted.with_label_values(&[role.as_str()]).inc();
     match role {
@@ -180,155 +155,70 @@ pub(super) fn greet(sockets: &Sockets, role: Role, socket: &SocketRef) {
     }
 }
 
-/// A socket during its check.
-pub(super) struct Attempt<'a> {
-    pub(super) sockets: &'a Sockets,
-    pub(super) role: Role,
-    pub(super) socket: &'a SocketRef,
-    pub(super) credentials: &'a Credentials,
-    pub(super) session: Arc<Session>,
-    pub(super) occupancy: Occupancy,
-}
-
-impl Attempt<'_> {
-    /// Awaits a step of the check; an error if the client is gone after it.
-    pub(super) async fn step<T>(&self, step: impl Future<Output = T>) -> Result<T, Refusal> {
-        let done = step.await;
-        if self.is_gone() {
-            Err(Refusal::Gone)
-        } else {
-            Ok(done)
+impl Sockets {
+    /// Sends a socket the reason of its refusal, and disconnects it.
+    fn refuse(&self, role: Role, socket: &SocketRef, refused: RefusedSocket) {
+        let RefusedSocket {
+            refusal,
+            credentials,
+        } = refused;
+        if refusal == Refusal::Gone {
+            return;
         }
-    }
-
-    fn is_gone(&self) -> bool {
-        // A polling session outlives its connections.
-        let on_web_socket = self.session.is_on_web_socket();
-        let connection = self.session.connection().filter(|it| !it.is_over());
-        self.session.is_closed() || on_web_socket && connection.is_none()
-    }
-
-    /// Checks the token.
-    pub(super) async fn identify(&self) -> Result<(Caller, Option<PendingLookup>), Refusal> {
-        let Credentials {
-            token, livestream, ..
-        } = self.credentials;
-        // Only a return on an expired token needs the livestream, and nobody has a right to return to this one.
-        let nowhere = || LivestreamId::new("nowhere");
-        let Some(livestream) = livestream.clone().or_else(nowhere) else {
-            return Err(Refusal::TokenInvalid);
-        };
-        let identity = &self.sockets.0.identity;
-        let verified = match self
-            .step(identity.verify(token, self.role, &livestream))
-            .await?
-        {
-            Ok(verified) => verified,
-            Err(IdentityError::Expired) => {
-                let caller = self.returning(&livestream).await?;
-                let pending = self.begin_lookup(&caller.user)?;
-                return Ok((self.verified(caller), pending));
+        let session = self.session(socket);
+        self.log_refusal(role, socket, &refusal, credentials.as_ref());
+        self.emit(socket, wire::ERROR, &refusal.text());
+        let refusals = session.refused();
+        match credentials {
+            Some(credentials) if refusal.is_temporary() => {
+                self.admit_later(role, socket, credentials);
             }
-            Err(error) => return Err(self.token_refused(error)),
-        };
-        // Before the look-up of the account, which costs a call, too.
-        let pending = self.begin_lookup(verified.user())?;
-        let confirmed = self.step(identity.confirm(verified)).await?;
-        let caller = confirmed.map_err(|error| self.token_refused(error))?;
-        Ok((self.verified(caller), pending))
-    }
-
-    fn verified(&self, caller: Caller) -> Caller {
-        let verified = Verified(caller.user.clone());
-        self.socket.extensions.insert(verified);
-        caller
-    }
-
-    fn token_refused(&self, error: IdentityError) -> Refusal {
-        match error {
-            IdentityError::Invalid(reason) => {
-                tracing::debug!(role = self.role.as_str(), livestream.id = self.credentials.named, %reason, "token refused");
-                Refusal::TokenInvalid
+            _ if refusals >= self.0.max_refusals && !session.is_occupied() => {
+                // Also if the socket is gone: a client must not evade this by an early departure.
+                tokio::spawn(async move {
+                    tokio::time::sleep(DISCONNECT_DELAY).await;
+                    session.close();
+                });
             }
-            IdentityError::Expired => Refusal::TokenExpired,
-            IdentityError::Unavailable => Refusal::Unavailable,
-            IdentityError::KeyUnknown => self
-                .sockets
-                .0
-                .lookup_limits
-                .unknown_key(self.credentials.address),
+            _ => self.disconnect_after_delay(role, socket.id),
         }
     }
 
-    /// A streamer's livestream is always looked up; a listener's only if it is unknown, in its own check.
-    fn begin_lookup(&self, user: &UserId) -> Result<Option<PendingLookup>, Refusal> {
-        match self.role {
-            Role::Streamer => {
-                let limits = &self.sockets.0.lookup_limits;
-                limits.begin(user, self.credentials.address).map(Some)
+    /// Closes the transport, or, while it carries another socket, checks this one again.
+    fn admit_later(&self, role: Role, socket: &SocketRef, credentials: Credentials) {
+        let (sockets, id, session) = (self.clone(), socket.id, self.session(socket));
+        let instance = SocketInstance::of(socket);
+        tokio::spawn(async move {
+            tokio::time::sleep(DISCONNECT_DELAY).await;
+            let mut wait = FIRST_RETRY;
+            while session.is_occupied() && !session.is_closed() {
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(LAST_RETRY);
+                let Some(socket) = sockets.find_on(role, id, &instance) else {
+                    return;
+                };
+                match admit(&sockets, role, &socket, &credentials).await {
+                    Ok(()) if socket.connected() => {
+                        return greet(&sockets, role, &socket);
+                    }
+                    // It left meanwhile, perhaps before its disconnect handler was registered: releases its state.
+                    Ok(()) => return socket.extensions.clear(),
+                    Err(refusal) if refusal.is_temporary() => {}
+                    Err(refusal) => {
+                        sockets.count_refusal(role, &refusal);
+                        let credentials = Some(credentials);
+                        return sockets.refuse(
+                            role,
+                            &socket,
+                            RefusedSocket {
+                                refusal,
+                                credentials,
+                            },
+                        );
+                    }
+                }
             }
-            Role::Listener => Ok(None),
-        }
+            session.close();
+        });
     }
-
-    /// Checks with the other nodes whether the client may return on its expired token.
-    async fn returning(&self, livestream: &LivestreamId) -> Result<Caller, Refusal> {
-        let (identity, relay) = (&self.sockets.0.identity, &self.sockets.0.relay);
-        if !relay.is_clustered() {
-            return Err(Refusal::TokenExpired);
-        }
-        let returning = identity.returning(&self.credentials.token, self.role, livestream);
-        let (to, caller) = self.step(returning).await?.ok_or(Refusal::TokenExpired)?;
-        match self.step(relay.may_return(&to)).await? {
-            Ok(true) => Ok(caller),
-            Ok(false) => Err(Refusal::TokenExpired),
-            // Redis does not answer: the refusal must not be final.
-            Err(_) => Err(Refusal::Unavailable),
-        }
-    }
-
-    /// Looks the livestream up. A pending look-up counts as failed if the answer has no livestream that `fits`; an
-    /// outage does not count.
-    pub(super) async fn look_up(
-        &self,
-        id: &LivestreamId,
-        freshness: Freshness,
-        pending: Option<PendingLookup>,
-        fits: impl FnOnce(&Entry) -> bool,
-    ) -> Result<Option<Entry>, Refusal> {
-        let found = self.sockets.0.directory.find(id, freshness).await;
-        let failed = matches!(&found, Ok(entry) if !entry.as_ref().is_some_and(fits));
-        if let Some(pending) = pending.filter(|_| !failed) {
-            pending.excuse();
-        }
-        // Counted first, also for a client that is gone.
-        let found = self.step(std::future::ready(found)).await?;
-        found.map_err(|_| Refusal::Unavailable)
-    }
-}
-
-/// The token and the livestream that a socket names, in headers or, where they are absent, in the CONNECT payload.
-fn credentials(
-    sockets: &Sockets,
-    socket: &SocketRef,
-    auth: Option<Auth>,
-) -> Result<Credentials, Refusal> {
-    let epoch = sockets.0.relay.next_epoch();
-    let auth = auth.unwrap_or_default();
-    let headers = socket.req_parts().extensions.get::<HandshakeHeaders>();
-    let named = |value: Option<&Box<str>>, given: Option<String>| {
-        let given = given.filter(|value| !value.is_empty()).map(String::into);
-        value.cloned().or(given)
-    };
-    let token = headers.and_then(|headers| headers.token.as_ref());
-    let token = named(token, auth.id_token).ok_or(Refusal::NoToken)?;
-    let livestream = headers.and_then(|headers| headers.livestream.as_ref());
-    let livestream = named(livestream, auth.livestream_id).ok_or(Refusal::NoLivestream)?;
-    Ok(Credentials {
-        epoch,
-        token,
-        address: headers.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |headers| headers.address),
-        livestream: LivestreamId::new(&livestream),
-        named: livestream.into(),
-    })
 }

@@ -7,13 +7,13 @@ use socketioxide::extract::SocketRef;
 use socketioxide::socket::DisconnectReason;
 
 use super::admission::{self, Admission};
-use super::handshake::Attempt;
-use super::parting::ClosedByServer;
+use super::attempt::Attempt;
+use super::instance::SocketInstance;
 use super::wire::{self, Refusal, StateMessage};
 use super::{Sockets, now};
-use crate::broadcast::{ListenerId, LivestreamError, Role};
+use crate::broadcast::{ListenerId, LivestreamError, LivestreamId, Role, UserId};
 use crate::directory::Freshness;
-use crate::relay::{Listener, SocketId};
+use crate::relay::{Listener, SocketId, Started};
 use crate::transport::{Emission, Emit, Mark, Outbox};
 
 const ROLE: Role = Role::Listener;
@@ -66,28 +66,15 @@ pub(super) async fn admit(attempt: Attempt<'_>) -> Result<(), Refusal> {
     let (caller, _) = attempt.identify().await?;
     let livestream = credentials.livestream.clone();
     let livestream = livestream.ok_or_else(|| Refusal::DoesNotExist(credentials.named.clone()))?;
-    // A started livestream exists, here or on another node: its document is not read, and an outage of Firestore keeps
-    // no listener out.
-    let mut elsewhere = None;
-    if !relay.is_started(&livestream) {
-        elsewhere = attempt.step(relay.look_up_in_cluster(&livestream)).await?;
-    }
-    if !relay.is_started(&livestream) && elsewhere.is_none() {
-        let pending = if sockets.0.directory.is_cached(&livestream) {
+    // A started livestream exists: its document is not read, and an outage of Firestore keeps no listener out.
+    let record = match attempt.step(relay.find_started(&livestream)).await? {
+        Some(Started::Here) => None,
+        Some(Started::Elsewhere(record)) => Some(record),
+        None => {
+            check_document(&attempt, &caller.user, &livestream).await?;
             None
-        } else {
-            let limits = &sockets.0.lookup_limits;
-            Some(limits.begin(&caller.user, credentials.address)?)
-        };
-        let entry = attempt
-            .look_up(&livestream, Freshness::Cached, pending, |_| true)
-            .await?;
-        let entry = entry.ok_or_else(|| Refusal::DoesNotExist(livestream.to_string()))?;
-        let on_another_node = entry.streamer_connected && !relay.clears_stale_flag(&livestream);
-        if !on_another_node && !relay.is_started(&livestream) {
-            return Err(Refusal::NotStarted(livestream));
         }
-    }
+    };
     let counted = sockets
         .0
         .users
@@ -100,7 +87,7 @@ pub(super) async fn admit(attempt: Attempt<'_>) -> Result<(), Refusal> {
         socket: socket.id,
         outbox,
     });
-    let listener_id = match relay.join(&livestream, &listener, elsewhere, now()) {
+    let listener_id = match relay.join(&livestream, &listener, record, now()) {
         Ok(listener_id) => listener_id,
         Err(LivestreamError::Full) => return Err(Refusal::Full),
         Err(_) => return Err(Refusal::NotStarted(livestream)),
@@ -114,6 +101,33 @@ pub(super) async fn admit(attempt: Attempt<'_>) -> Result<(), Refusal> {
     socket.extensions.insert(Arc::new(listener));
     admission::watch(sockets, socket, gone);
     Ok(())
+}
+
+/// Whether the document of a livestream that is not known to have started says so, for another node.
+async fn check_document(
+    attempt: &Attempt<'_>,
+    user: &UserId,
+    livestream: &LivestreamId,
+) -> Result<(), Refusal> {
+    let sockets = attempt.sockets;
+    let pending = if sockets.0.directory.is_cached(livestream) {
+        None
+    } else {
+        let limits = &sockets.0.lookup_limits;
+        Some(limits.begin(user, attempt.credentials.address)?)
+    };
+    let entry = attempt
+        .look_up(livestream, Freshness::Cached, pending, |_| true)
+        .await?;
+    let entry = entry.ok_or_else(|| Refusal::DoesNotExist(livestream.to_string()))?;
+    let relay = &sockets.0.relay;
+    let on_another_node = entry.streamer_connected && !relay.clears_stale_flag(livestream);
+    // It may have started here meanwhile.
+    if on_another_node || relay.is_started(livestream) {
+        Ok(())
+    } else {
+        Err(Refusal::NotStarted(livestream.clone()))
+    }
 }
 
 /// Sends an outbox's messages through the library. It finds the socket each time: an outbox must not keep one.
@@ -164,7 +178,7 @@ fn gone(_: &Sockets, socket: &SocketRef, reason: DisconnectReason) {
     };
     let admission = &listener.admission;
     tracing::debug!(livestream.id = %admission.livestream, user.id = %admission.caller.user, %reason, "listener's socket closed");
-    let dismissed = socket.extensions.get::<ClosedByServer>().is_some();
+    let dismissed = SocketInstance::of(socket).is_closed_by_server();
     if dismissed || reason == DisconnectReason::ClientNSDisconnect {
         admission.left();
     }

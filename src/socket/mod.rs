@@ -9,16 +9,17 @@
 //! its extensions.
 
 mod admission;
-mod clustered;
+mod attempt;
 mod entry;
+mod events;
 mod handshake;
+mod instance;
 mod listener;
 mod lookup_limits;
 mod outgoing;
 mod parting;
 mod pending_acks;
 mod polling;
-mod recheck;
 mod streamer;
 mod users;
 mod wire;
@@ -27,6 +28,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use secrecy::SecretString;
 use socketioxide::extract::SocketRef;
 use socketioxide::socket::DisconnectReason;
 use socketioxide::{ParserConfig, SocketIo};
@@ -36,17 +38,13 @@ use crate::config::Config;
 use crate::directory::Directory;
 use crate::identity::Identity;
 use crate::metrics::Metrics;
-use crate::relay::{Announcement, Ended, Relay, SocketId};
+use crate::relay::{Relay, SocketId};
 use crate::transport::{
     Connections, Greeting, HeartbeatTimes, NEVER, Session, SessionLimits, Sessions, WebSocketIo,
 };
 
 use self::parting::RefusalLog;
 use self::users::Users;
-use self::wire::StateMessage;
-
-/// Sockets that a task notifies before it yields.
-const BATCH: usize = 256;
 
 /// The state that all handlers share; cheap to clone.
 #[derive(Clone)]
@@ -206,49 +204,10 @@ impl Sockets {
             .inc_by(evicted.saturating_sub(before));
     }
 
-    /// Notifies all listeners that a livestream has ended, and disconnects them.
-    pub async fn conclude(&self, ended: Ended) {
-        let message = StateMessage::new(crate::broadcast::State::Ended, 0);
-        for batch in ended.listeners.chunks(BATCH) {
-            for listener in batch {
-                if let Some(socket) = self.find(Role::Listener, listener.socket) {
-                    self.emit(&socket, wire::STATE, &message);
-                }
-                self.disconnect(Role::Listener, listener.socket);
-            }
-            tokio::task::yield_now().await;
-        }
-    }
-
-    /// As [`Self::conclude`], without waiting for it.
-    fn conclude_soon(&self, ended: Option<Ended>) {
-        let (Some(ended), Ok(runtime)) = (ended, tokio::runtime::Handle::try_current()) else {
-            return;
-        };
-        let sockets = self.clone();
-        runtime.spawn(async move { sockets.conclude(ended).await });
-    }
-
-    /// Sends a livestream's state to its streamer and its listeners.
-    pub async fn announce(&self, announcement: Announcement) {
-        let Announcement {
-            state,
-            listeners,
-            audience,
-            streamer,
-        } = announcement;
-        let message = StateMessage::new(state, listeners);
-        if let Some(socket) = streamer.and_then(|id| self.find(Role::Streamer, id)) {
-            self.emit(&socket, wire::STATE, &message);
-        }
-        for batch in audience.chunks(BATCH) {
-            for listener in batch {
-                if let Some(socket) = self.find(Role::Listener, listener.socket) {
-                    self.emit(&socket, wire::STATE, &message);
-                }
-            }
-            tokio::task::yield_now().await;
-        }
+    /// The latest token of a streamer on this node.
+    pub fn token_of(&self, streamer: SocketId) -> Option<SecretString> {
+        let socket = self.find(Role::Streamer, streamer)?;
+        streamer::admission(&socket)?.token()
     }
 
     /// Closes all transports, so that clients connect again by themselves: each once its queued messages are written,
@@ -309,10 +268,6 @@ struct HandshakeHeaders {
     /// The header `livestream-id`, unless it is empty.
     livestream: Option<Box<str>>,
 }
-
-/// Identifies one connection to a namespace: a later one of the same session has the same socket id.
-#[derive(Clone, Default)]
-struct SocketInstance(Arc<()>);
 
 fn now() -> Instant {
     tokio::time::Instant::now().into_std()

@@ -7,22 +7,22 @@
 //! | for now, with another socket on the transport, admitted or in check | `error`, later `success` | is connected |
 //!
 //! The libraries put both namespaces of a page on one transport, and never connect again after a DISCONNECT. So in the
-//! last case the socket stays connected, and is checked again every few seconds, until it is admitted, refused for
-//! good, or alone: then its transport is closed. A transport that takes its listener's clips too slowly loses these
-//! rather than its streamer ([`crate::transport::Connections::sweep`]).
+//! last case the socket stays connected, and is checked again ([`super::handshake`]) every few seconds, until it is
+//! admitted, refused for good, or alone: then its transport is closed. A transport that takes its listener's clips too
+//! slowly loses these rather than its streamer ([`crate::transport::Connections::sweep`]).
 //!
 //! **Invariant**: a transport is closed only if it carries no other socket, or if this node can no longer serve it.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use socketioxide::extract::SocketRef;
 use tokio::time::Instant;
 
-use super::handshake::{self, Credentials, RefusedSocket, Verified};
+use super::Sockets;
+use super::attempt::Credentials;
+use super::instance::SocketInstance;
 use super::wire::{self, Refusal};
-use super::{SocketInstance, Sockets};
 use crate::broadcast::Role;
 use crate::relay::SocketId;
 
@@ -30,19 +30,11 @@ use crate::relay::SocketId;
 /// in some clients.
 pub(super) const DISCONNECT_DELAY: Duration = Duration::from_millis(500);
 
-/// The delay until the next check of a socket that is refused for now; it doubles each time.
-const FIRST_RETRY: Duration = Duration::from_secs(1);
-const LAST_RETRY: Duration = Duration::from_secs(15);
-
-/// Marks a socket that the server has disconnected: its end is no loss of a transport.
-#[derive(Clone)]
-pub(super) struct ClosedByServer;
-
 impl Sockets {
     /// Disconnects the socket's namespace: for its client, the stream is over.
     pub(super) fn disconnect(&self, role: Role, socket: SocketId) {
         if let Some(found) = self.find(role, socket) {
-            found.extensions.insert(ClosedByServer);
+            SocketInstance::of(&found).close();
             if found.disconnect().is_err() {
                 // No room for this packet: the end of the transport replaces it.
                 self.close(socket);
@@ -62,74 +54,6 @@ impl Sockets {
         self.0.metrics.refusals.with_label_values(&labels).inc();
     }
 
-    /// Sends a socket the reason of its refusal, and disconnects it.
-    pub(super) fn refuse(&self, role: Role, socket: &SocketRef, refused: RefusedSocket) {
-        let RefusedSocket {
-            refusal,
-            credentials,
-        } = refused;
-        if refusal == Refusal::Gone {
-            return;
-        }
-        let session = self.session(socket);
-        self.log_refusal(role, socket, &refusal, credentials.as_ref());
-        self.emit(socket, wire::ERROR, &refusal.text());
-        let refusals = session.refused();
-        match credentials {
-            Some(credentials) if refusal.is_temporary() => {
-                self.admit_later(role, socket, credentials);
-            }
-            _ if refusals >= self.0.max_refusals && !session.is_occupied() => {
-                // Also if the socket is gone: a client must not evade this by an early departure.
-                tokio::spawn(async move {
-                    tokio::time::sleep(DISCONNECT_DELAY).await;
-                    session.close();
-                });
-            }
-            _ => self.disconnect_after_delay(role, socket.id),
-        }
-    }
-
-    /// Closes the transport, or, while it carries another socket, checks this one again.
-    fn admit_later(&self, role: Role, socket: &SocketRef, credentials: Credentials) {
-        let (sockets, id, session) = (self.clone(), socket.id, self.session(socket));
-        let Some(SocketInstance(instance)) = socket.extensions.get::<SocketInstance>() else {
-            return;
-        };
-        tokio::spawn(async move {
-            tokio::time::sleep(DISCONNECT_DELAY).await;
-            let mut wait = FIRST_RETRY;
-            while session.is_occupied() && !session.is_closed() {
-                tokio::time::sleep(wait).await;
-                wait = (wait * 2).min(LAST_RETRY);
-                let Some(socket) = sockets.find_on(role, id, &instance) else {
-                    return;
-                };
-                match handshake::admit(&sockets, role, &socket, &credentials).await {
-                    Ok(()) if socket.connected() => {
-                        return handshake::greet(&sockets, role, &socket);
-                    }
-                    // It left meanwhile, perhaps before its disconnect handler was registered: releases its state.
-                    Ok(()) => return socket.extensions.clear(),
-                    Err(refusal) if refusal.is_temporary() => {}
-                    Err(refusal) => {
-                        sockets.count_refusal(role, &refusal);
-                        let credentials = Some(credentials);
-                        return sockets.refuse(
-                            role,
-                            &socket,
-                            RefusedSocket {
-                                refusal,
-                                credentials,
-                            },
-                        );
-                    }
-                }
-            }
-            session.close();
-        });
-    }
-
     /// Sends the socket a last `error`, and disconnects it a moment later.
     pub(super) fn dismiss(&self, role: Role, socket: SocketId, text: &str) {
         let Some(found) = self.find(role, socket) else {
@@ -140,17 +64,17 @@ impl Sockets {
             return;
         }
         // Once only: it may be replaced during its `greet`, and both call this.
-        if found.extensions.insert(ClosedByServer).is_none() {
+        if SocketInstance::of(&found).close() {
             self.emit(&found, wire::ERROR, text);
             self.disconnect_after_delay(role, socket);
         }
     }
 
-    fn disconnect_after_delay(&self, role: Role, id: SocketId) {
-        let instance = self.find(role, id).and_then(|it| it.extensions.get());
-        let Some(SocketInstance(instance)) = instance else {
+    pub(super) fn disconnect_after_delay(&self, role: Role, id: SocketId) {
+        let Some(found) = self.find(role, id) else {
             return;
         };
+        let instance = SocketInstance::of(&found);
         let sockets = self.clone();
         tokio::spawn(async move {
             tokio::time::sleep(DISCONNECT_DELAY).await;
@@ -161,13 +85,17 @@ impl Sockets {
     }
 
     /// The socket, if it is still this instance: a client that leaves and returns on its session has the same id.
-    fn find_on(&self, role: Role, id: SocketId, instance: &Arc<()>) -> Option<SocketRef> {
+    pub(super) fn find_on(
+        &self,
+        role: Role,
+        id: SocketId,
+        instance: &SocketInstance,
+    ) -> Option<SocketRef> {
         let found = self.find(role, id)?;
-        let SocketInstance(now) = found.extensions.get::<SocketInstance>()?;
-        Arc::ptr_eq(&now, instance).then_some(found)
+        SocketInstance::of(&found).is(instance).then_some(found)
     }
 
-    fn log_refusal(
+    pub(super) fn log_refusal(
         &self,
         role: Role,
         socket: &SocketRef,
@@ -181,13 +109,12 @@ impl Sockets {
         };
         let named =
             credentials.map(|credentials| credentials.named.chars().take(MOST).collect::<String>());
-        let user = socket.extensions.get::<Verified>();
-        let user = user.map(|Verified(user)| tracing::field::display(user));
+        let instance = SocketInstance::of(socket);
         tracing::info!(
             role = role.as_str(),
             reason = refusal.reason(),
             livestream.id = named,
-            user.id = user,
+            user.id = instance.user().map(tracing::field::display),
             client.address = self.address(socket),
             unlogged,
             "refused"

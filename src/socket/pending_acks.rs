@@ -11,11 +11,9 @@ use tokio::sync::mpsc;
 
 use super::Sockets;
 use super::outgoing::Callback;
-use super::streamer::upload_ack;
 use super::wire::{self, Ack, Refusal};
 use crate::broadcast::{Role, UserId};
-use crate::cluster::{Ticket, Unpublished};
-use crate::relay::SocketId;
+use crate::relay::{SocketId, Ticket, Unpublished};
 use crate::transport::Session;
 
 /// The messages that answer an upload: an event and an acknowledgement.
@@ -93,7 +91,7 @@ impl AckTask {
             let ack = match ticket.await.unwrap_or(Err(Unpublished::Away)) {
                 Ok(sequence) => {
                     self.emit(wire::SUCCESS, &wire::received(&self.user));
-                    upload_ack(sequence, listeners)
+                    Ack::relayed(sequence, listeners)
                 }
                 Err(Unpublished::Superseded) => Ack::error(wire::NOT_ON_AIR),
                 Err(Unpublished::Away) => {

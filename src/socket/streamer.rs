@@ -7,16 +7,16 @@ use socketioxide::extract::{SocketRef, TryData};
 use socketioxide::socket::DisconnectReason;
 
 use super::admission::{self, Admission};
-use super::handshake::Attempt;
+use super::attempt::Attempt;
+use super::instance::SocketInstance;
 use super::outgoing::Callback;
-use super::parting::ClosedByServer;
 use super::pending_acks::{PendingAck, PendingAcks};
 use super::wire::{self, Ack, Refusal, StateMessage};
 use super::{Sockets, now};
 use crate::broadcast::{Epoch, Role};
 use crate::directory::{Entry, Freshness};
 use crate::limits::whole_millis;
-use crate::relay::{NotStarted, Start, UploadError, Uploaded};
+use crate::relay::{NotStarted, UploadError, Uploaded};
 
 const ROLE: Role = Role::Streamer;
 
@@ -31,16 +31,18 @@ pub(super) struct StreamerSocket {
 impl Drop for StreamerSocket {
     fn drop(&mut self) {
         // Nothing happens if the livestream ended, or another socket took it over.
-        self.sockets.conclude_soon(self.sockets.0.relay.lost(
-            &self.admission.livestream,
-            self.epoch,
-            now(),
-        ));
+        let relay = &self.sockets.0.relay;
+        relay.lost(&self.admission.livestream, self.epoch, now());
     }
 }
 
 fn streamer(socket: &SocketRef) -> Option<Arc<StreamerSocket>> {
     socket.extensions.get::<Arc<StreamerSocket>>()
+}
+
+/// Whether the socket is its livestream's streamer, or was, under this epoch.
+pub(super) fn is_under(socket: &SocketRef, epoch: Epoch) -> bool {
+    streamer(socket).is_some_and(|streamer| streamer.epoch == epoch)
 }
 
 pub(super) fn admission(socket: &SocketRef) -> Option<Arc<Admission>> {
@@ -101,13 +103,10 @@ pub(super) async fn admit(attempt: Attempt<'_>) -> Result<(), Refusal> {
         credentials.epoch,
         now(),
     );
-    let Start { replaced } = start.map_err(|error| match error {
+    start.map_err(|error| match error {
         NotStarted::Full => Refusal::Full,
         NotStarted::Superseded => Refusal::TakenOver(livestream.clone()),
     })?;
-    if let Some(replaced) = replaced.filter(|replaced| *replaced != socket.id) {
-        sockets.dismiss(ROLE, replaced, &wire::taken_over(&livestream));
-    }
     let session = attempt.session.clone();
     session.pressure.set_limit(sockets.0.answers);
     let pending_acks = PendingAcks::new(sockets, socket.id, session, &caller.user);
@@ -149,15 +148,6 @@ pub(super) fn greet(sockets: &Sockets, socket: &SocketRef) {
             socket.id,
             &wire::taken_over(&streamer.admission.livestream),
         );
-    }
-}
-
-pub(super) fn upload_ack(sequence: u64, listeners: usize) -> Ack {
-    Ack {
-        ok: true,
-        sequence: Some(sequence),
-        listeners: Some(listeners),
-        ..Ack::default()
     }
 }
 
@@ -204,9 +194,15 @@ fn handle_upload(sockets: &Sockets, socket: &SocketRef, clip: Option<Bytes>, cal
                 }
                 Ok(uploaded) => {
                     sockets.emit(socket, wire::SUCCESS, &wire::received(&caller.user));
-                    upload_ack(uploaded.sequence, uploaded.listeners)
+                    Ack::relayed(uploaded.sequence, uploaded.listeners)
                 }
-                Err(UploadError::StaleEpoch) => Ack::error(wire::NOT_ON_AIR),
+                Err(UploadError::StaleEpoch) => {
+                    // It hears of a takeover before its uploads are refused.
+                    if sockets.0.relay.is_superseded(livestream, streamer.epoch) {
+                        sockets.dismiss(ROLE, socket.id, &wire::taken_over(livestream));
+                    }
+                    Ack::error(wire::NOT_ON_AIR)
+                }
                 Err(UploadError::Stopping) => refused(&Refusal::Unavailable.text(), None),
                 Err(UploadError::Empty) => refused(wire::NOT_A_CLIP, None),
                 Err(UploadError::TooLarge { limit }) => refused(&wire::too_large(limit), None),
@@ -228,8 +224,8 @@ fn gone(sockets: &Sockets, socket: &SocketRef, reason: DisconnectReason) {
     tracing::debug!(livestream.id = %livestream, user.id = %streamer.admission.caller.user, %reason, "streamer's socket closed");
     if reason == DisconnectReason::ClientNSDisconnect {
         streamer.admission.left();
-        sockets.conclude_soon(sockets.0.relay.end(livestream, streamer.epoch, now()));
-    } else if socket.extensions.get::<ClosedByServer>().is_some() {
+        sockets.0.relay.end(livestream, streamer.epoch, now());
+    } else if SocketInstance::of(socket).is_closed_by_server() {
         streamer.admission.left();
     }
     // Otherwise the drop of the streamer counts as the loss of its transport.

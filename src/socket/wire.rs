@@ -122,7 +122,7 @@ impl Refusal {
         }
     }
 
-    /// Whether the client should be admitted later: see [`super::parting`].
+    /// Whether the client should be admitted later: see [`super::handshake`].
     pub(super) fn is_temporary(&self) -> bool {
         matches!(self, Self::Unavailable | Self::Full | Self::TooMany)
     }
@@ -160,6 +160,15 @@ pub(super) struct Ack {
 }
 
 impl Ack {
+    pub(super) fn relayed(sequence: u64, listeners: usize) -> Self {
+        Self {
+            ok: true,
+            sequence: Some(sequence),
+            listeners: Some(listeners),
+            ..Self::default()
+        }
+    }
+
     pub(super) fn error(text: &str) -> Self {
         Self {
             error: Some(text.to_owned()),

@@ -84,17 +84,24 @@ enum Phase {
     Ended,
 }
 
-/// The cluster's state of a livestream whose streamer is not here.
+/// The state of a livestream in its record, over all nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RemoteState {
     /// On air.
     Live,
-    /// In its grace period until then.
-    Grace(Instant),
+    /// In its grace period, of which this is left.
+    Grace(Duration),
     /// Over.
     Ended,
-    /// The cluster has no record of it.
+    /// There is no record of it.
     Unknown,
+}
+
+impl RemoteState {
+    /// Whether it is on air or in its grace period.
+    pub fn is_started(self) -> bool {
+        matches!(self, Self::Live | Self::Grace(_))
+    }
 }
 
 /// The effect of a start.
@@ -284,7 +291,7 @@ impl<L> Livestream<L> {
             (_, phase @ (Phase::Live { .. } | Phase::Ended))
             | (RemoteState::Ended | RemoteState::Unknown, phase @ Phase::Waiting { .. }) => phase,
             (RemoteState::Live, _) => Phase::Elsewhere,
-            (RemoteState::Grace(until), _) => Phase::Grace { until },
+            (RemoteState::Grace(left), _) => Phase::Grace { until: now + left },
             (RemoteState::Ended, _) => Phase::Ended,
             (RemoteState::Unknown, Phase::Grace { until }) if until <= now => Phase::Ended,
             (RemoteState::Unknown, phase @ Phase::Grace { .. }) => phase,

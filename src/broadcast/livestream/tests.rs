@@ -174,7 +174,7 @@ proptest! {
                 Step::Follow(kind) => {
                     let remote = match kind {
                         0 => RemoteState::Live,
-                        1 => RemoteState::Grace(now + GRACE / 2),
+                        1 => RemoteState::Grace(GRACE / 2),
                         2 => RemoteState::Ended,
                         _ => RemoteState::Unknown,
                     };
@@ -184,8 +184,8 @@ proptest! {
                             RemoteState::Live => {
                                 (model.elsewhere, model.aired, model.deadline) = (true, true, None);
                             }
-                            RemoteState::Grace(until) => {
-                                (model.elsewhere, model.aired, model.deadline) = (false, true, Some(until));
+                            RemoteState::Grace(left) => {
+                                (model.elsewhere, model.aired, model.deadline) = (false, true, Some(now + left));
                             }
                             RemoteState::Ended if !waiting => model.over = true,
                             RemoteState::Unknown if model.elsewhere => {
@@ -197,7 +197,7 @@ proptest! {
                             RemoteState::Ended | RemoteState::Unknown => {}
                         }
                         // A livestream that is live, or in its grace period, has aired.
-                        let live = matches!(remote, RemoteState::Live | RemoteState::Grace(_));
+                        let live = remote.is_started();
                         model.aired |= !model.over && (!waiting || live);
                     }
                     prop_assert_eq!(livestream.follow(remote, now), model.over);

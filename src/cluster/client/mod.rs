@@ -32,7 +32,7 @@ const INBOX: usize = 32;
 
 /// A command failed, or its result is unknown.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum CommandError {
+pub(crate) enum CommandError {
     /// There is no connection, or no answer in time. The command may have taken effect.
     #[error("Redis is away")]
     Away,
@@ -57,9 +57,9 @@ struct Connections {
 }
 
 /// See the module.
-pub(super) struct Redis {
+pub(crate) struct Redis {
     info: ConnectionInfo,
-    pub(super) timeout: Duration,
+    pub(crate) timeout: Duration,
     heartbeat: Duration,
     metrics: Metrics,
     // A lock, held to clone a handle.
@@ -76,16 +76,16 @@ pub(super) struct Redis {
 struct Inboxes(Mutex<HashMap<Bytes, mpsc::Sender<Bytes>>>);
 
 /// A Lua script, known to Redis by its hash.
-pub(super) struct Script(redis::Script, &'static str);
+pub(crate) struct Script(redis::Script, &'static str);
 
 impl Script {
-    pub(super) fn new(code: &'static str) -> Self {
+    pub(crate) fn new(code: &'static str) -> Self {
         Self(redis::Script::new(code), code)
     }
 }
 
 impl Redis {
-    pub(super) fn new(
+    pub(crate) fn new(
         url: &str,
         config: &config::Cluster,
         metrics: Metrics,
@@ -111,7 +111,7 @@ impl Redis {
     }
 
     /// The number of connections so far: a new connection has no subscriptions.
-    pub(super) fn generation(&self) -> watch::Receiver<u64> {
+    pub(crate) fn generation(&self) -> watch::Receiver<u64> {
         self.generation.subscribe()
     }
 
@@ -121,11 +121,11 @@ impl Redis {
     }
 
     /// The time since Redis answered last; since the start, if it never did.
-    pub(super) fn silence(&self) -> Duration {
+    pub(crate) fn silence(&self) -> Duration {
         self.contact.lock().elapsed()
     }
 
-    pub(super) fn is_up(&self) -> bool {
+    pub(crate) fn is_up(&self) -> bool {
         self.lock().is_some()
     }
 
@@ -135,7 +135,7 @@ impl Redis {
     }
 
     /// The command for publishing.
-    pub(super) fn publish_command(&self) -> &'static str {
+    pub(crate) fn publish_command(&self) -> &'static str {
         if self.is_sharded() {
             "SPUBLISH"
         } else {
@@ -153,13 +153,13 @@ impl Redis {
     }
 
     /// Sends a command.
-    pub(super) async fn call<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, CommandError> {
+    pub(crate) async fn call<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, CommandError> {
         let answer = self.answer(command, false).await;
         self.read(answer)
     }
 
     /// Sends a command whose answer may be large.
-    pub(super) async fn call_bulk<T: FromRedisValue>(
+    pub(crate) async fn call_bulk<T: FromRedisValue>(
         &self,
         command: &Cmd,
     ) -> Result<T, CommandError> {
@@ -181,7 +181,7 @@ impl Redis {
     }
 
     /// Runs a script on `keys`, which must lie in one slot.
-    pub(super) async fn run_script<T: FromRedisValue>(
+    pub(crate) async fn run_script<T: FromRedisValue>(
         &self,
         script: &Script,
         keys: &[&[u8]],
@@ -192,7 +192,7 @@ impl Redis {
     }
 
     /// Runs a script with a large argument, on the bulk connection.
-    pub(super) async fn run_bulk_script<T: FromRedisValue>(
+    pub(crate) async fn run_bulk_script<T: FromRedisValue>(
         &self,
         script: &Script,
         keys: &[&[u8]],
@@ -272,19 +272,19 @@ impl Redis {
     }
 
     /// The inbox for messages of `channel`. The caller subscribes to the channel separately.
-    pub(super) fn inbox(&self, channel: &Bytes) -> mpsc::Receiver<Bytes> {
+    pub(crate) fn inbox(&self, channel: &Bytes) -> mpsc::Receiver<Bytes> {
         let (sender, inbox) = mpsc::channel(INBOX);
         self.inboxes.lock().insert(channel.clone(), sender);
         inbox
     }
 
     /// Drops messages of `channel` from now on.
-    pub(super) fn close_inbox(&self, channel: &Bytes) {
+    pub(crate) fn close_inbox(&self, channel: &Bytes) {
         self.inboxes.lock().remove(channel);
     }
 
     /// Subscribes to `channel`, or unsubscribes.
-    pub(super) async fn subscribe(&self, channel: &[u8], wanted: bool) -> Result<(), CommandError> {
+    pub(crate) async fn subscribe(&self, channel: &[u8], wanted: bool) -> Result<(), CommandError> {
         let connection = self.lock().clone().ok_or(CommandError::Away)?.timely;
         let asked = timeout(self.timeout, async move {
             match (connection, wanted) {

@@ -16,12 +16,13 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::follower::{Follower, Position};
+use super::Links;
 use super::link::{Link, Request, Unpublished, Waiting};
-use super::records::{Keys, Record};
-use super::{Inner, Standing};
-use crate::broadcast::LivestreamId;
 use crate::broadcast::ownership::{Input, Ownership};
+use crate::broadcast::{Follower, LivestreamId, Position, State};
+use crate::cluster::Cluster;
+use crate::cluster::records::{Keys, Record};
+use crate::relay::{Relay, Replacement};
 
 /// An admitted streamer must begin within this time.
 const TO_BEGIN: Duration = Duration::from_secs(5);
@@ -36,7 +37,9 @@ struct InFlight {
 /// See the module.
 pub(super) struct LivestreamTask {
     id: LivestreamId,
-    cluster: Arc<Inner>,
+    relay: Relay,
+    links: Arc<Links>,
+    cluster: Arc<Cluster>,
     link: Arc<Link>,
     keys: Keys,
     requests: mpsc::Receiver<Request>,
@@ -69,15 +72,19 @@ pub(super) struct LivestreamTask {
 impl LivestreamTask {
     pub(super) fn new(
         id: LivestreamId,
-        cluster: Arc<Inner>,
+        relay: Relay,
+        links: Arc<Links>,
         link: Arc<Link>,
         requests: mpsc::Receiver<Request>,
     ) -> Self {
+        let cluster = links.cluster.clone();
         let keys = cluster.records.keys(&id);
         let inbox = cluster.records.redis.inbox(&keys.channel);
         let generation = cluster.records.redis.generation();
         Self {
             id,
+            relay,
+            links,
             link,
             keys,
             requests,
@@ -103,7 +110,7 @@ impl LivestreamTask {
 
     /// Runs until no client on this node uses the livestream any longer.
     pub(super) async fn run(mut self) {
-        let mut heartbeat = interval(self.cluster.heartbeat);
+        let mut heartbeat = interval(self.links.heartbeat);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let has_more = self.work().await;
@@ -138,10 +145,6 @@ impl LivestreamTask {
         }
     }
 
-    fn standing(&self) -> Standing {
-        self.cluster.node().standing(&self.id)
-    }
-
     fn is_streaming(&self) -> bool {
         matches!(
             self.ownership,
@@ -168,7 +171,7 @@ impl LivestreamTask {
 
     /// Handles one thing that is due; returns whether there may be more.
     async fn work(&mut self) -> bool {
-        let lease = self.cluster.lease;
+        let lease = self.links.lease;
         if self.ownership.epoch().is_some() && self.renewed.elapsed() >= lease {
             tracing::warn!(
                 livestream.id = %self.id,
@@ -186,7 +189,7 @@ impl LivestreamTask {
         if !self.link.is_empty() || self.in_flight.is_some() {
             return self.publish_next().await;
         }
-        self.compare_standing().await
+        self.check_streamer().await
     }
 
     /// Publishes a clip; false if none can be published now.
@@ -201,21 +204,21 @@ impl LivestreamTask {
     }
 
     /// Whether the streamer is still here. Reports one that is gone, once the queue is empty.
-    async fn compare_standing(&mut self) -> bool {
+    async fn check_streamer(&mut self) -> bool {
         let is_ended = self.link.take_ended();
         if !self.is_streaming() {
             if is_ended {
                 self.feed(Input::StreamerEnded).await;
             }
-            if matches!(self.standing(), Standing::Live { .. }) && !self.is_releasing() {
+            if self.relay.state_here(&self.id) == State::Live && !self.is_releasing() {
                 // It began on a grant that was lost meanwhile.
-                self.cluster.node().superseded(&self.id);
+                self.relay.yield_to_other(&self.id, Replacement::Elsewhere);
             }
             return false;
         }
-        let input = match self.standing() {
+        let input = match self.relay.state_here(&self.id) {
             _ if is_ended => Input::StreamerEnded,
-            Standing::Live { .. } => {
+            State::Live => {
                 self.begins_until = None;
                 return false;
             }
@@ -225,8 +228,8 @@ impl LivestreamTask {
             {
                 return false;
             }
-            Standing::Elsewhere if !self.ownership.is_aired() => Input::StreamerEnded,
-            Standing::Elsewhere | Standing::Grace => Input::StreamerLost,
+            State::Waiting | State::Ended if !self.ownership.is_aired() => Input::StreamerEnded,
+            State::Waiting | State::Ended | State::Reconnecting => Input::StreamerLost,
         };
         self.begins_until = None;
         self.feed(input).await;
@@ -246,18 +249,18 @@ impl LivestreamTask {
 
     /// Whether no client on this node has used the livestream for a while.
     fn is_idle(&mut self) -> bool {
-        let is_busy = self.ownership.is_busy() || self.cluster.node().listeners(&self.id) > 0;
+        let is_busy = self.ownership.is_busy() || self.relay.listeners(&self.id) > 0;
         if is_busy {
             self.idle_since = None;
         }
         let since = *self.idle_since.get_or_insert_with(Instant::now);
-        !is_busy && since.elapsed() >= self.cluster.linger
+        !is_busy && since.elapsed() >= self.links.linger
     }
 
     /// Ends, unless a client has come meanwhile.
     async fn close(&mut self) -> bool {
         self.subscribe(false).await;
-        let is_closed = self.cluster.forget(&self.id, &self.keys.channel);
+        let is_closed = self.relay.unlink(&self.links, &self.id, &self.keys.channel);
         if is_closed {
             // Its listeners are no longer counted; without an answer of Redis, after their expiry.
             drop(self.cluster.records.heartbeat(&self.keys, 0, None).await);

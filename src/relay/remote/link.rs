@@ -1,4 +1,4 @@
-//! The state shared by the relay and a [`super::livestream_task::LivestreamTask`]: the clips queued for publication.
+//! The state shared by a livestream and its [`super::task::LivestreamTask`]: the clips queued for publication.
 //!
 //! **Invariant**: the queue is bounded in clips, in bytes and in time. The oldest clip is dropped first, and counted.
 //! Every ticket is answered, in the order of the clips.
@@ -13,7 +13,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::metrics::Metrics;
+use crate::cluster::metrics::Metrics;
 
 /// The reason why a clip was not published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -64,7 +64,7 @@ impl Waiting {
 }
 
 /// See the module.
-pub struct Link {
+pub(crate) struct Link {
     bounds: LinkBounds,
     metrics: Metrics,
     /// A lock: the relay pushes while the task takes.
@@ -115,14 +115,14 @@ impl Link {
 
     /// Makes this node the livestream's owner, or admits a streamer unconfirmed while Redis is away. None if too many
     /// streamers request it at once.
-    pub async fn acquire(&self) -> Option<()> {
+    pub(crate) async fn acquire(&self) -> Option<()> {
         let (reply, granted) = oneshot::channel();
         self.requests.try_send(reply).ok()?;
         granted.await.ok()
     }
 
     /// Queues a clip for the other nodes.
-    pub fn publish(&self, clip: Bytes) -> Ticket {
+    pub(crate) fn publish(&self, clip: Bytes) -> Ticket {
         let (ticket, answer) = oneshot::channel();
         let mut state = self.lock();
         state.bytes += clip.len();
@@ -158,18 +158,18 @@ impl Link {
     }
 
     /// Wakes the task: the streamer is gone, or the livestream went on air.
-    pub fn wake(&self) {
+    pub(crate) fn wake(&self) {
         self.work.notify_one();
     }
 
     /// Ends the livestream; queued clips are still published.
-    pub fn end(&self) {
+    pub(crate) fn end(&self) {
         self.lock().ended = true;
         self.work.notify_one();
     }
 
     /// Records that a listener joined at `sequence`. Every later clip must be delivered to it.
-    pub fn joined_at(&self, sequence: u64) {
+    pub(crate) fn joined_at(&self, sequence: u64) {
         let joined_at = &mut self.lock().joined_at;
         *joined_at = Some(joined_at.map_or(sequence, |before| before.min(sequence)));
     }
@@ -179,7 +179,7 @@ impl Link {
     }
 
     /// Requests a read of the record.
-    pub fn look(&self) {
+    pub(crate) fn look(&self) {
         self.changed.notify_one();
     }
 

@@ -2,12 +2,13 @@
 
 use tokio::time::Instant;
 
-use super::super::RemoteStatus as Relayed;
-use super::super::frame;
 use super::super::link::Unpublished;
-use super::super::records::{Claimed, Phase, Publication, Record};
 use super::{InFlight, LivestreamTask, TO_BEGIN};
+use crate::broadcast::RemoteState;
 use crate::broadcast::ownership::{Action, Condition, Goodbye, Input, RemoteStatus, Renewal};
+use crate::cluster::encode;
+use crate::cluster::records::{Claimed, Publication, Record};
+use crate::relay::{Replacement, now};
 
 impl LivestreamTask {
     /// Performs an action; returns the answer if it is a command.
@@ -33,10 +34,14 @@ impl LivestreamTask {
 
     /// Performs an action without an answer.
     async fn carry_out(&mut self, action: Action) {
-        let node = self.cluster.clone();
         match action {
-            Action::Dismiss(Goodbye::TakenOver) => node.node().superseded(&self.id),
-            Action::Dismiss(Goodbye::ComeAgain) => node.node().come_again(&self.id),
+            Action::Dismiss(goodbye) => {
+                let replacement = match goodbye {
+                    Goodbye::TakenOver => Replacement::Elsewhere,
+                    Goodbye::ComeAgain => Replacement::Undecided,
+                };
+                self.relay.yield_to_other(&self.id, replacement);
+            }
             Action::CatchUp => {
                 if let Some(record) = &self.record
                     && self.follower.last().is_some()
@@ -52,8 +57,8 @@ impl LivestreamTask {
             }
             Action::FollowFrom(None) => self.heard_apart = true,
             Action::Follow(_) => self.follow().await,
-            Action::WriteFlag(true) => node.node().still_live(&self.id),
-            Action::WriteFlag(false) => node.node().over(&self.id),
+            Action::WriteFlag(true) => self.relay.write_live_again(&self.id),
+            Action::WriteFlag(false) => self.relay.write_ended(&self.id),
             Action::Enrol => {
                 self.is_enrolled = false;
                 self.enrol().await;
@@ -72,7 +77,7 @@ impl LivestreamTask {
 
     pub(super) async fn heartbeat(&mut self, renewal: Option<Renewal>) -> Input {
         let cluster = self.cluster.clone();
-        let listeners = cluster.node().listeners(&self.id);
+        let listeners = self.relay.listeners(&self.id);
         let asked = Instant::now();
         let answer = match cluster
             .records
@@ -89,13 +94,10 @@ impl LivestreamTask {
         let record = answer.record;
         tracing::trace!(livestream.id = %self.id, ?record, last = ?self.follower.last(), "heartbeat");
         self.link.set_remote_listeners(answer.remote_listeners);
-        let relayed = Relayed {
-            phase: None,
-            elsewhere: answer.remote_listeners,
-        };
-        cluster.node().seen(&self.id, relayed);
+        self.relay
+            .count_elsewhere(&self.id, answer.remote_listeners);
         if renewal.is_some_and(|it| it.progress.epoch == record.epoch)
-            && record.phase == Phase::Live
+            && record.state == RemoteState::Live
         {
             self.renewed = asked;
             self.enrol().await;
@@ -114,12 +116,12 @@ impl LivestreamTask {
         // An epoch older than a known one: Redis was started from an old copy, and the owner writes the record again.
         let followed = self.follower.last().map(|(epoch, _)| epoch);
         let is_old = followed.max(self.ownership.last_epoch()) > Some(record.epoch);
-        let condition = match record.phase {
-            Phase::Unknown => self.missing(),
+        let condition = match record.state {
+            RemoteState::Unknown => self.missing(),
             _ if is_old => self.missing(),
-            Phase::Live => Condition::Live,
-            Phase::Grace(_) => Condition::Awaited,
-            Phase::Ended => Condition::Ended,
+            RemoteState::Live => Condition::Live,
+            RemoteState::Grace(_) => Condition::Awaited,
+            RemoteState::Ended => Condition::Ended,
         };
         if !matches!(condition, Condition::Missing | Condition::Unsettled) {
             self.missing_since = None;
@@ -136,7 +138,7 @@ impl LivestreamTask {
     /// No record: an owner that has not yet detected Redis's loss of memory may write it again within a lease.
     fn missing(&mut self) -> Condition {
         let since = *self.missing_since.get_or_insert_with(Instant::now);
-        if since.elapsed() >= self.cluster.lease {
+        if since.elapsed() >= self.links.lease {
             Condition::Missing
         } else {
             Condition::Unsettled
@@ -173,16 +175,12 @@ impl LivestreamTask {
         if is_fresh {
             self.forget_published();
         }
-        let is_resumed = before.phase.is_started() && !is_fresh;
+        let is_resumed = before.state.is_started() && !is_fresh;
         if is_resumed {
             // If the streamer leaves before it is admitted, the grace period begins all the same.
-            let relayed = Relayed {
-                phase: Some(Phase::Live),
-                elsewhere: self.link.remote_listeners(),
-            };
-            cluster.node().seen(&self.id, relayed);
+            self.relay.follow(&self.id, RemoteState::Live, now());
         }
-        if before.phase == Phase::Live && before.node != cluster.records.node {
+        if before.state == RemoteState::Live && before.node != cluster.records.node {
             tracing::info!(livestream.id = %self.id, node = before.node, "taken over from another node");
             // A short cut: its next heartbeat says the same.
             drop(cluster.records.notify(&before.node, self.id.as_str()).await);
@@ -198,7 +196,7 @@ impl LivestreamTask {
         if self.in_flight.is_none() {
             let waiting = self.link.take()?;
             let position = (epoch, sequence);
-            let message = frame::encode(position, &self.cluster.records.node, &waiting.clip);
+            let message = encode(position, &self.cluster.records.node, &waiting.clip);
             self.in_flight = Some(InFlight {
                 waiting,
                 position,
@@ -245,7 +243,7 @@ impl LivestreamTask {
         let mut weight = next;
         for (length, (_, message)) in (1..).zip(self.published.iter().rev()) {
             weight += message.len();
-            if weight > self.cluster.history_bytes {
+            if weight > self.links.history_bytes {
                 return length;
             }
         }
@@ -256,8 +254,8 @@ impl LivestreamTask {
     fn keep(&mut self, clip: InFlight) {
         self.published_bytes += clip.message.len();
         self.published.push_back((clip.position, clip.message));
-        while self.published.len() > self.cluster.history_clips
-            || self.published_bytes > self.cluster.history_bytes && self.published.len() > 1
+        while self.published.len() > self.links.history_clips
+            || self.published_bytes > self.links.history_bytes && self.published.len() > 1
         {
             let Some((_, oldest)) = self.published.pop_front() else {
                 break;
@@ -272,7 +270,7 @@ impl LivestreamTask {
     }
 
     async fn republish(&mut self, epoch: u64, after: u64) -> Input {
-        let cluster = self.cluster.clone();
+        let (cluster, links) = (self.cluster.clone(), self.links.clone());
         let lost: Vec<_> = self
             .published
             .iter()
@@ -291,7 +289,7 @@ impl LivestreamTask {
                 is_again: true,
             };
             // Bounded over all livestreams: after a restart of Redis all owners publish everything again.
-            let _permit = cluster.bulk_permit(1).await;
+            let _permit = links.bulk_permit(1).await;
             match cluster
                 .records
                 .publish(&self.keys, epoch, publication, usize::MAX)

@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::super::RemoteStatus as Relayed;
-use super::super::follower::{Position, Verdict};
-use super::super::frame::{self, Message, RemoteClip};
-use super::super::records::Phase;
 use super::LivestreamTask;
 use crate::broadcast::ownership::{Condition, Input, Ownership};
+use crate::broadcast::{Position, RemoteState, Verdict};
+use crate::cluster::{Message, RemoteClip, decode};
+use crate::relay::now;
 
 /// Clips in one fetch.
 pub(in super::super) const PIECE: usize = 4;
@@ -24,17 +23,12 @@ impl LivestreamTask {
         };
         let seen = self.seen(&record);
         let is_started = matches!(seen.condition, Condition::Live | Condition::Awaited);
-        let phase = match seen.condition {
-            Condition::Unsettled => None,
-            Condition::Missing => Some(Phase::Unknown),
-            _ => Some(record.phase),
-        };
-        let relayed = Relayed {
-            phase,
-            elsewhere: self.link.remote_listeners(),
-        };
-        self.cluster.node().seen(&self.id, relayed);
-        let listeners = self.cluster.node().listeners(&self.id);
+        match seen.condition {
+            Condition::Unsettled => {}
+            Condition::Missing => self.relay.follow(&self.id, RemoteState::Unknown, now()),
+            _ => self.relay.follow(&self.id, record.state, now()),
+        }
+        let listeners = self.relay.listeners(&self.id);
         if !seen.is_here && is_started || seen.condition == Condition::Ended {
             self.forget_published();
         }
@@ -46,7 +40,7 @@ impl LivestreamTask {
                 self.link.joined_at(0);
             }
         }
-        if record.phase == Phase::Grace(Duration::ZERO) {
+        if record.state == RemoteState::Grace(Duration::ZERO) {
             // Its time is over, and no node has ended it yet.
             drop(self.cluster.registry.enrol(&self.id, Duration::ZERO).await);
         }
@@ -62,7 +56,7 @@ impl LivestreamTask {
         }
         // A clip published before the read of the record has arrived by now, or is lost.
         while let Ok(message) = self.inbox.try_recv() {
-            if let Some(Message::Clip(clip)) = frame::decode(message) {
+            if let Some(Message::Clip(clip)) = decode(message) {
                 self.take_clip(clip).await;
             }
         }
@@ -89,15 +83,15 @@ impl LivestreamTask {
     /// Begins to follow: first with the part of the history due to listeners here.
     async fn begin(&mut self, record: Position) {
         let joined_at = self.link.take_joined_at().unwrap_or(record.1).min(record.1);
-        let due = joined_at.saturating_sub(self.cluster.joiners_clips as u64);
+        let due = joined_at.saturating_sub(self.links.joiners_clips as u64);
         let count = usize::try_from(record.1 - due).unwrap_or(usize::MAX);
         let fetched = if count == 0 {
             Ok(Vec::new())
         } else {
             let most = count
-                .min(self.cluster.bulk_clips)
-                .min(self.cluster.history_clips);
-            let _permit = self.cluster.bulk_permit(most).await;
+                .min(self.links.bulk_clips)
+                .min(self.links.history_clips);
+            let _permit = self.links.bulk_permit(most).await;
             let records = &self.cluster.records;
             records.history_until(&self.keys, record, most).await
         };
@@ -116,12 +110,12 @@ impl LivestreamTask {
 
     /// Passes on clips of the history that did not arrive, batch by batch. False if they are not available now.
     pub(super) async fn catch_up(&mut self, record: Position) -> bool {
-        let cluster = self.cluster.clone();
+        let (cluster, links) = (self.cluster.clone(), self.links.clone());
         loop {
             let after = self.follower.last().unwrap_or_default();
             let clips = {
                 // Bounded over all livestreams: after an outage all of them are behind.
-                let _permit = cluster.bulk_permit(PIECE).await;
+                let _permit = links.bulk_permit(PIECE).await;
                 cluster
                     .records
                     .history_after(&self.keys, after, PIECE)
@@ -159,13 +153,13 @@ impl LivestreamTask {
         if clip.node == self.cluster.records.node {
             return false;
         }
-        self.cluster.node().clip(&self.id, clip.bytes);
+        self.relay.accept_remote_clip(&self.id, clip.bytes, now());
         true
     }
 
     /// Handles a message of the channel.
     pub(super) async fn receive(&mut self, message: Bytes) {
-        match frame::decode(message) {
+        match decode(message) {
             Some(Message::Changed) => {
                 self.feed(Input::HeartbeatDue).await;
             }

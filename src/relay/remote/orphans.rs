@@ -11,10 +11,11 @@ use std::time::Duration;
 use futures_util::{StreamExt as _, stream};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::Inner;
-use super::client::CommandError;
-use super::records::Expired;
+use super::Links;
 use crate::broadcast::LivestreamId;
+use crate::cluster::records::Expired;
+use crate::cluster::{Cluster, CommandError};
+use crate::relay::Relay;
 
 /// Livestreams in one script.
 const BATCH: usize = 1000;
@@ -24,28 +25,29 @@ const AT_ONCE: usize = 64;
 const MARGIN: Duration = Duration::from_millis(100);
 
 /// Runs for as long as the process lives.
-pub(super) async fn run(cluster: Arc<Inner>) {
+pub(super) async fn run(relay: Relay, links: Arc<Links>) {
+    let cluster = links.cluster.clone();
     let redis = cluster.records.redis.clone();
     let channel = cluster.records.channel_of(&cluster.records.node);
     let mut inbox = redis.inbox(&channel);
     let mut generation = redis.generation();
     let mut connected = Instant::now();
-    let mut heartbeat = interval(cluster.heartbeat);
+    let mut heartbeat = interval(links.heartbeat);
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            Some(id) = inbox.recv() => poke(&cluster, &id),
+            Some(id) = inbox.recv() => poke(&links, &id),
             Ok(()) = generation.changed() => {
                 connected = Instant::now();
                 // Failures are counted. Heartbeats find later what this subscription misses.
                 drop(redis.subscribe(&channel, true).await);
-                sign(&cluster).await;
+                sign(&links).await;
             }
             _ = heartbeat.tick() => {
-                count_links(&cluster);
-                sign(&cluster).await;
-                if connected.elapsed() >= cluster.lease {
-                    check_due(&cluster).await;
+                count_links(&links);
+                sign(&links).await;
+                if connected.elapsed() >= links.lease {
+                    check_due(&relay, &cluster).await;
                 }
             }
         }
@@ -53,8 +55,9 @@ pub(super) async fn run(cluster: Arc<Inner>) {
 }
 
 /// Registers this node, and updates the counts.
-async fn sign(cluster: &Inner) {
-    if cluster.leaving.load(Ordering::SeqCst) {
+async fn sign(links: &Links) {
+    let cluster = &links.cluster;
+    if links.leaving.load(Ordering::SeqCst) {
         return;
     }
     let node = &cluster.records.node;
@@ -65,9 +68,10 @@ async fn sign(cluster: &Inner) {
 }
 
 /// Sets the gauges.
-fn count_links(cluster: &Inner) {
+fn count_links(links: &Links) {
+    let metrics = &links.cluster.metrics;
     let (mut owned, mut followed, mut remote) = (0, 0, 0);
-    for link in cluster.links().values() {
+    for link in links.lock().values() {
         *(if link.is_owner() {
             &mut owned
         } else {
@@ -76,34 +80,30 @@ fn count_links(cluster: &Inner) {
         remote += link.remote_listeners();
     }
     for (role, count) in [("owner", owned), ("follower", followed)] {
-        cluster
-            .metrics
-            .livestreams
-            .with_label_values(&[role])
-            .set(count);
+        metrics.livestreams.with_label_values(&[role]).set(count);
     }
     let remote = i64::try_from(remote).unwrap_or(i64::MAX);
-    cluster.metrics.remote_listeners.set(remote);
+    metrics.remote_listeners.set(remote);
 }
 
 /// Another node has taken over a livestream: its task compares it at once.
-fn poke(cluster: &Inner, id: &[u8]) {
+fn poke(links: &Links, id: &[u8]) {
     let Some(id) = std::str::from_utf8(id).ok().and_then(LivestreamId::new) else {
         return;
     };
-    if let Some(link) = cluster.links().get(&id) {
+    if let Some(link) = links.lock().get(&id) {
         link.look();
     }
 }
 
 /// Checks every livestream that is due, and ends those whose time is over.
-async fn check_due(cluster: &Inner) {
+async fn check_due(relay: &Relay, cluster: &Cluster) {
     loop {
         let Ok((later, due)) = cluster.registry.due(BATCH).await else {
             return;
         };
         let is_last = due.len() < BATCH;
-        end_those_that_are_over(cluster, due, Some(later)).await;
+        end_those_that_are_over(relay, cluster, due, Some(later)).await;
         if is_last {
             return;
         }
@@ -111,28 +111,38 @@ async fn check_due(cluster: &Inner) {
 }
 
 /// Ends every livestream, as the last node.
-pub(super) async fn end_all(cluster: &Inner) -> Result<(), CommandError> {
+pub(super) async fn end_all(relay: &Relay, cluster: &Cluster) -> Result<(), CommandError> {
     let left = cluster.registry.enrolled().await?;
-    end_those_that_are_over(cluster, left, None).await;
+    end_those_that_are_over(relay, cluster, left, None).await;
     Ok(())
 }
 
 /// `due`: the time when other nodes check them; none: they are ended even if their time is not over.
-async fn end_those_that_are_over(cluster: &Inner, ids: Vec<LivestreamId>, due: Option<u64>) {
+async fn end_those_that_are_over(
+    relay: &Relay,
+    cluster: &Cluster,
+    ids: Vec<LivestreamId>,
+    due: Option<u64>,
+) {
     stream::iter(ids)
         .for_each_concurrent(AT_ONCE, |id| async move {
             // If Redis does not answer, the check is due again after a lease.
-            drop(check(cluster, &id, due).await);
+            drop(check(relay, cluster, &id, due).await);
         })
         .await;
 }
 
-async fn check(cluster: &Inner, id: &LivestreamId, due: Option<u64>) -> Result<(), CommandError> {
+async fn check(
+    relay: &Relay,
+    cluster: &Cluster,
+    id: &LivestreamId,
+    due: Option<u64>,
+) -> Result<(), CommandError> {
     match cluster.records.expire(id, due.is_none()).await? {
         Expired::NotYet(left) => cluster.registry.enrol(id, left + MARGIN).await,
         Expired::Ended | Expired::Missing => {
             tracing::info!(livestream.id = %id, "a livestream without an owner is over");
-            cluster.node().over(id);
+            relay.write_ended(id);
             match due {
                 Some(due) => cluster.registry.unenrol(id, due).await,
                 None => Ok(()),

@@ -1,0 +1,224 @@
+//! Events: the changes that clients, the log and the metrics are notified of.
+//!
+//! **Invariant**: an event is emitted under its livestream's lock, so that every subscriber gets the events of a
+//! livestream in the order of its changes. No event is lost, and a queue is bounded by its livestreams: it has at most
+//! one [`Event::StateChanged`] of each; one more event needs a streamer that is admitted or lost, or an end.
+
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+
+use super::story::Totals;
+use super::{Listener, Relay, SocketId};
+use crate::broadcast::{Epoch, LivestreamId, State, UserId};
+
+/// The socket of a streamer, under the epoch that it has or had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamerId {
+    /// The socket. A client that comes again on its session has the same one.
+    pub socket: SocketId,
+    /// The epoch.
+    pub epoch: Epoch,
+}
+
+/// How a streamer came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arrival {
+    /// As the first.
+    Started,
+    /// To a livestream that had been on air.
+    Resumed,
+    /// In place of a socket on this node.
+    TookOver,
+}
+
+/// Why a socket is no longer the streamer of a livestream that continues.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replacement {
+    /// A later socket on this node is.
+    Here,
+    /// A later socket on another node is.
+    Elsewhere,
+    /// Another node has a streamer too, and it is unknown which is later: the one that connects again stays.
+    Undecided,
+}
+
+/// Why a livestream is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Its streamer ended it.
+    Ended,
+    /// No streamer came in time.
+    Expired,
+    /// Its streamer left before it went on air.
+    Abandoned,
+    /// It ended on another node.
+    Elsewhere,
+    /// Its document was deleted.
+    Deleted,
+    /// Its streamer's account was disabled or deleted.
+    Disowned,
+}
+
+/// A change of a livestream.
+pub enum Event {
+    /// A socket became the streamer.
+    StreamerCame {
+        /// The livestream.
+        livestream: LivestreamId,
+        /// Its streamer.
+        user: UserId,
+        /// The epoch of the socket.
+        epoch: Epoch,
+        /// How it came.
+        arrival: Arrival,
+    },
+    /// A socket is no longer the streamer.
+    StreamerReplaced {
+        /// The livestream.
+        livestream: LivestreamId,
+        /// The socket; none if it is gone already.
+        streamer: Option<StreamerId>,
+        /// Why.
+        replacement: Replacement,
+    },
+    /// The streamer's transport is lost: the grace period runs.
+    StreamerLost {
+        /// The livestream.
+        livestream: LivestreamId,
+    },
+    /// The state or the number of listeners changed.
+    StateChanged {
+        /// The livestream.
+        livestream: LivestreamId,
+        /// The state.
+        state: State,
+        /// Listeners on all nodes.
+        listeners: usize,
+        /// The streamer, if it is on this node.
+        streamer: Option<StreamerId>,
+        /// The listeners on this node.
+        audience: Vec<Arc<Listener>>,
+    },
+    /// The livestream is over on this node.
+    LivestreamEnded {
+        /// The livestream.
+        livestream: LivestreamId,
+        /// Why.
+        ending: Ending,
+        /// The streamer, if it was on this node.
+        streamer: Option<StreamerId>,
+        /// The listeners on this node until now.
+        audience: Vec<Arc<Listener>>,
+        /// Its totals; none if it was never on air.
+        totals: Option<Totals>,
+    },
+}
+
+/// The queues of the subscribers.
+#[derive(Default)]
+pub(super) struct Subscribers(Mutex<Vec<mpsc::UnboundedSender<Arc<Event>>>>);
+
+/// Whether an event is still in a queue, or in work.
+#[derive(Default)]
+pub(super) struct Delivery(Weak<Event>);
+
+impl Delivery {
+    pub(super) fn is_pending(&self) -> bool {
+        self.0.strong_count() > 0
+    }
+}
+
+impl Relay {
+    /// The events from now on. The subscriber takes each one at once: it never waits for the network.
+    pub fn subscribe(&self) -> mpsc::UnboundedReceiver<Arc<Event>> {
+        let (queue, events) = mpsc::unbounded_channel();
+        self.0.subscribers.0.lock().push(queue);
+        events
+    }
+
+    /// Counts an event, logs it, and queues it for every subscriber. Called under the livestream's lock.
+    pub(super) fn emit(&self, event: Event) -> Delivery {
+        if let Some(label) = event.label() {
+            let events = &self.0.metrics.livestream_events;
+            events.with_label_values(&[label]).inc();
+        }
+        event.log();
+        let event = Arc::new(event);
+        let is_subscribed =
+            |queue: &mut mpsc::UnboundedSender<Arc<Event>>| queue.send(event.clone()).is_ok();
+        self.0.subscribers.0.lock().retain_mut(is_subscribed);
+        Delivery(Arc::downgrade(&event))
+    }
+}
+
+impl Event {
+    /// The metric's label; none if the event is not counted.
+    fn label(&self) -> Option<&'static str> {
+        match self {
+            Self::StreamerCame { arrival, .. } => Some(match arrival {
+                Arrival::Started => "started",
+                Arrival::Resumed => "resumed",
+                Arrival::TookOver => "taken_over",
+            }),
+            Self::StreamerReplaced { replacement, .. } => match replacement {
+                // Counted with the socket that came.
+                Replacement::Here => None,
+                Replacement::Elsewhere | Replacement::Undecided => Some("taken_over"),
+            },
+            Self::StreamerLost { .. } => Some("streamer_lost"),
+            Self::StateChanged { .. } => None,
+            Self::LivestreamEnded { ending, totals, .. } => totals.map(|_| match ending {
+                Ending::Ended => "ended",
+                Ending::Expired => "expired",
+                Ending::Abandoned => "abandoned",
+                Ending::Elsewhere => "ended_elsewhere",
+                Ending::Deleted => "deleted",
+                Ending::Disowned => "disowned",
+            }),
+        }
+    }
+
+    fn log(&self) {
+        let label = self.label().unwrap_or_default();
+        match self {
+            Self::StreamerCame {
+                livestream,
+                user,
+                epoch,
+                ..
+            } => {
+                tracing::info!(livestream.id = %livestream, user.id = %user, epoch = epoch.0, "livestream {label}");
+            }
+            Self::StreamerReplaced {
+                livestream,
+                replacement: Replacement::Elsewhere | Replacement::Undecided,
+                ..
+            } => {
+                tracing::info!(livestream.id = %livestream, "livestream taken over by another node");
+            }
+            Self::StreamerLost { livestream } => {
+                tracing::info!(livestream.id = %livestream, "livestream lost its streamer, waiting for it");
+            }
+            Self::LivestreamEnded {
+                livestream,
+                totals: Some(totals),
+                ..
+            } => {
+                tracing::info!(
+                    livestream.id = %livestream,
+                    seconds = totals.seconds,
+                    clips = totals.clips,
+                    bytes = totals.bytes,
+                    listeners.peak = totals.peak_listeners,
+                    clips.dropped = totals.dropped,
+                    "livestream {}", label.replace('_', " ")
+                );
+            }
+            Self::StreamerReplaced { .. }
+            | Self::StateChanged { .. }
+            | Self::LivestreamEnded { totals: None, .. } => {}
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! Other nodes: their clips, the state of their livestreams, and ownership.
+//!
+//! Each livestream of a node has a [`Link`] and a task ([`task`]). At every *heartbeat* (a second) the task compares the
+//! livestream with its record in Redis; every other message is only a short cut.
+//!
+//! ```text
+//! Relay ─▶ Link ─▶ LivestreamTask ─▶ cluster: Redis
+//!   ▲                 │   ▲                 │
+//!   └─────────────────┘   └───── channel ◀──┘
+//! ```
+//!
+//! **Invariant**: a clip from another node takes the same way as an upload, under the same lock; while the streamer is
+//! here, no clip from another node is relayed. Local listeners never wait for Redis.
+
+mod link;
+mod orphans;
+mod task;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::{Ending, Event, Relay, Replacement, fan_out, lock};
+use crate::broadcast::{LivestreamId, RemoteState, State};
+use crate::cluster::{Cluster, Record};
+use crate::config::Config;
+use link::LinkBounds;
+use task::{LivestreamTask, PIECE};
+
+pub(crate) use link::Link;
+pub use link::{Ticket, Unpublished};
+
+/// A livestream that has started.
+pub enum Started {
+    /// To this node's own knowledge.
+    Here,
+    /// By its record.
+    Elsewhere(Record),
+}
+
+/// The links of all livestreams of this node, and the settings of their tasks.
+pub(super) struct Links {
+    pub(super) cluster: Arc<Cluster>,
+    bounds: LinkBounds,
+    lease: Duration,
+    heartbeat: Duration,
+    linger: Duration,
+    /// Clips of the history for a listener that joins.
+    joiners_clips: usize,
+    history_clips: usize,
+    history_bytes: usize,
+    /// Clips in transfer from or to the history, over all livestreams.
+    bulk: Semaphore,
+    bulk_clips: usize,
+    // A lock: taken when a livestream comes or goes.
+    links: Mutex<HashMap<LivestreamId, Arc<Link>>>,
+    /// Set once: this node stops, and is no longer in the registry.
+    leaving: AtomicBool,
+}
+
+impl Links {
+    pub(super) fn new(cluster: Arc<Cluster>, config: &Config) -> Self {
+        let bulk_clips = (config.cluster.fetch_bytes / config.upload.max_clip_bytes).max(PIECE);
+        Self {
+            cluster,
+            bounds: LinkBounds {
+                clips: config.cluster.queue_clips,
+                bytes: config.cluster.queue_bytes,
+            },
+            lease: config.cluster.lease,
+            heartbeat: config.cluster.heartbeat,
+            linger: config.cluster.linger,
+            joiners_clips: config.livestream.history_clips,
+            history_clips: config.cluster.history_clips.max(1),
+            history_bytes: config.cluster.history_bytes,
+            bulk: Semaphore::new(bulk_clips),
+            bulk_clips,
+            links: Mutex::default(),
+            leaving: AtomicBool::new(false),
+        }
+    }
+
+    /// Waits for a permit to transfer so many clips; never none, for the semaphore is never closed.
+    async fn bulk_permit(&self, clips: usize) -> Option<SemaphorePermit<'_>> {
+        let clips = u32::try_from(clips.min(self.bulk_clips)).unwrap_or(u32::MAX);
+        self.bulk.acquire_many(clips).await.ok()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<LivestreamId, Arc<Link>>> {
+        self.links.lock()
+    }
+}
+
+impl Relay {
+    /// Joins the cluster, if there is one; must be called on the runtime.
+    pub fn join_cluster(&self) {
+        if let Some(links) = &self.0.links {
+            links.cluster.connect();
+            tokio::spawn(orphans::run(self.clone(), links.clone()));
+        }
+    }
+
+    /// Leaves the cluster: waits at most `limit` until every clip is published and the grace periods run. Returns the
+    /// number of remaining nodes, which await the streamers; 0 if it is unknown. The last node ends all livestreams.
+    pub async fn leave_cluster(&self, limit: Duration) -> usize {
+        let Some(links) = &self.0.links else { return 0 };
+        let all: Vec<Arc<Link>> = links.lock().values().cloned().collect();
+        let handed_on = async {
+            for link in &all {
+                link.wake();
+                while link.is_owner() {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            }
+        };
+        tokio::time::timeout(limit, handed_on).await.ok();
+        links.leaving.store(true, Ordering::SeqCst);
+        let left = links.cluster.sign_off().await;
+        if left == Some(0)
+            && let Err(error) = orphans::end_all(self, &links.cluster).await
+        {
+            tracing::error!(%error, "flags of other nodes may stay set; each node clears its own at its next start");
+        }
+        left.unwrap_or(0)
+    }
+
+    /// The link of a livestream; must be called on the runtime.
+    pub(super) fn link(&self, links: &Arc<Links>, id: &LivestreamId) -> Arc<Link> {
+        let mut all = links.lock();
+        if let Some(link) = all.get(id) {
+            return link.clone();
+        }
+        let (link, requests) = Link::new(links.bounds, links.cluster.metrics.clone());
+        all.insert(id.clone(), link.clone());
+        let (relay, links) = (self.clone(), links.clone());
+        let task = LivestreamTask::new(id.clone(), relay, links, link.clone(), requests);
+        tokio::spawn(task.run());
+        link
+    }
+
+    /// Forgets a livestream, unless a client on this node uses it.
+    fn unlink(&self, links: &Links, id: &LivestreamId, channel: &Bytes) -> bool {
+        let mut all = links.lock();
+        // Under the lock: a new client finds the livestream here, or makes a new link.
+        if !self.release(id) {
+            return false;
+        }
+        all.remove(id);
+        links.cluster.records.redis.close_inbox(channel);
+        true
+    }
+
+    /// Whether a livestream has started, on any node; none also if Redis does not answer.
+    pub async fn find_started(&self, id: &LivestreamId) -> Option<Started> {
+        if !self.is_started(id)
+            && let Some(links) = &self.0.links
+            && let Ok(record) = links.cluster.look(id).await
+            && record.state.is_started()
+        {
+            return Some(Started::Elsewhere(record));
+        }
+        self.is_started(id).then_some(Started::Here)
+    }
+
+    /// A livestream's state by its streamer on this node: live, in its grace period, or waiting for one.
+    fn state_here(&self, id: &LivestreamId) -> State {
+        let Some(found) = self.find(id) else {
+            return State::Waiting;
+        };
+        let active = lock(&found);
+        let live = active.livestream.is_live_here();
+        if live && !self.0.stopping.load(Ordering::SeqCst) {
+            return State::Live;
+        }
+        let awaited = live || active.livestream.deadline().is_some();
+        if awaited && active.livestream.is_started() {
+            State::Reconnecting
+        } else {
+            State::Waiting
+        }
+    }
+
+    /// Listeners on this node.
+    fn listeners(&self, id: &LivestreamId) -> usize {
+        self.find(id)
+            .map_or(0, |found| lock(&found).livestream.listeners().len())
+    }
+
+    /// Relays a clip from another node to every listener here.
+    fn accept_remote_clip(&self, id: &LivestreamId, bytes: Bytes, now: Instant) {
+        // An older version may publish an empty clip.
+        let Some(found) = self.find(id).filter(|_| !bytes.is_empty()) else {
+            return;
+        };
+        let mut active = lock(&found);
+        let Some(clip) = active.livestream.accept_remote_clip(bytes, now) else {
+            return;
+        };
+        active.story.begin(now);
+        active.story.clip(clip.bytes.len());
+        let audience = active.push(&clip, now);
+        drop(active);
+        tracing::debug!(livestream.id = %id, bytes = clip.bytes.len(), listeners = audience.len(), "clip from another node");
+        fan_out::flush(audience, &self.0.metrics.fan_out);
+    }
+
+    /// Applies the number of listeners on other nodes.
+    fn count_elsewhere(&self, id: &LivestreamId, elsewhere: usize) {
+        let Some(found) = self.find(id) else { return };
+        let mut active = lock(&found);
+        active.elsewhere = elsewhere;
+        let listeners = active.count();
+        active.story.listeners(listeners);
+    }
+
+    /// Applies a livestream's state over all nodes, unless its streamer is here.
+    fn follow(&self, id: &LivestreamId, remote: RemoteState, now: Instant) {
+        let Some(found) = self.find(id) else { return };
+        let mut active = lock(&found);
+        if active.livestream.follow(remote, now) {
+            self.emit_ended(id, &mut active, Ending::Elsewhere, now);
+            drop(active);
+            self.forget(id, &found);
+        }
+    }
+
+    /// Another node owns the livestream: a streamer here is no longer its streamer.
+    fn yield_to_other(&self, id: &LivestreamId, replacement: Replacement) {
+        let Some(found) = self.find(id) else { return };
+        let mut active = lock(&found);
+        if active.livestream.yield_to_other() {
+            let streamer = active.streamer.take();
+            self.emit(Event::StreamerReplaced {
+                livestream: id.clone(),
+                streamer,
+                replacement,
+            });
+        }
+    }
+
+    /// Forgets a livestream without a streamer or a listener here. False if it has one.
+    fn release(&self, id: &LivestreamId) -> bool {
+        let Some(found) = self.find(id) else {
+            return true;
+        };
+        if !lock(&found).livestream.release() {
+            return false;
+        }
+        self.forget(id, &found);
+        true
+    }
+}

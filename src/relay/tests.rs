@@ -1,0 +1,139 @@
+use std::time::Duration;
+
+use super::events::{Arrival, Event, Replacement};
+use super::*;
+use crate::broadcast::UserId;
+
+struct World {
+    relay: Relay,
+    directory: Directory,
+    events: tokio::sync::mpsc::UnboundedReceiver<Arc<Event>>,
+    id: LivestreamId,
+    now: Instant,
+}
+
+impl World {
+    fn new() -> Self {
+        let (id, ada) = (LivestreamId::new("one").expect("an id"), UserId::new("ada"));
+        let directory = Directory::memory([(id.clone(), ada)]);
+        let relay = Relay::new(&Config::default(), directory.clone(), None, Metrics::new());
+        Self {
+            events: relay.subscribe(),
+            relay,
+            directory,
+            id,
+            now: Instant::now(),
+        }
+    }
+
+    /// A streamer comes, and is on air.
+    fn streams(&self) -> StreamerId {
+        let (socket, epoch) = (SocketId::new(), self.relay.next_epoch());
+        let ada = UserId::new("ada");
+        let started = self.relay.start(&self.id, &ada, socket, epoch, self.now);
+        assert_eq!(started, Ok(()));
+        assert!(self.relay.air(&self.id, epoch));
+        StreamerId { socket, epoch }
+    }
+
+    fn event(&mut self) -> Arc<Event> {
+        self.events.try_recv().expect("an event")
+    }
+
+    async fn flag(&self) -> bool {
+        let found = self
+            .directory
+            .find(&self.id, crate::directory::Freshness::Fresh);
+        let entry = found.await.expect("memory answers");
+        entry.expect("it exists").streamer_connected
+    }
+}
+
+#[test]
+fn takeover_names_the_replaced_socket_first() {
+    let mut world = World::new();
+    let old = world.streams();
+    assert!(matches!(
+        *world.event(),
+        Event::StreamerCame { arrival: Arrival::Started, epoch, .. } if epoch == old.epoch
+    ));
+    let new = world.streams();
+    assert!(matches!(
+        *world.event(),
+        Event::StreamerReplaced { streamer: Some(streamer), replacement: Replacement::Here, .. }
+            if streamer == old
+    ));
+    assert!(matches!(
+        *world.event(),
+        Event::StreamerCame { arrival: Arrival::TookOver, epoch, .. } if epoch == new.epoch
+    ));
+}
+
+#[test]
+fn state_waits_for_its_delivery_and_is_the_latest() {
+    let mut world = World::new();
+    let streamer = world.streams();
+    world.event();
+    world.relay.announce(world.now);
+    let slow = world.event();
+    world.relay.lost(&world.id, streamer.epoch, world.now);
+    assert!(matches!(*world.event(), Event::StreamerLost { .. }));
+    world.relay.announce(world.now);
+    assert!(world.events.try_recv().is_err(), "one is still in work");
+    drop(slow);
+    world.relay.announce(world.now);
+    assert!(matches!(
+        *world.event(),
+        Event::StateChanged {
+            state: State::Reconnecting,
+            ..
+        }
+    ));
+}
+
+#[test]
+fn end_is_emitted_once_with_its_totals() {
+    let mut world = World::new();
+    let streamer = world.streams();
+    world.event();
+    let (ada, clip) = (UserId::new("ada"), bytes::Bytes::from_static(b"clip"));
+    let uploaded = world
+        .relay
+        .upload(&world.id, streamer.epoch, &ada, clip, world.now);
+    assert_eq!(uploaded.expect("current").sequence, 1);
+    let end = world.now + Duration::from_secs(7);
+    world.relay.end(&world.id, streamer.epoch, end);
+    world.relay.end(&world.id, streamer.epoch, end);
+    world.relay.lost(&world.id, streamer.epoch, end);
+    let ended = world.event();
+    let Event::LivestreamEnded { ending, totals, .. } = &*ended else {
+        panic!("an end");
+    };
+    assert_eq!(*ending, Ending::Ended);
+    let totals = totals.expect("it was on air");
+    assert_eq!((totals.seconds, totals.clips, totals.bytes), (7, 1, 4));
+    assert!(world.events.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn flag_follows_a_livestream_from_air_to_end() {
+    let world = World::new();
+    assert!(!world.flag().await);
+    let streamer = world.streams();
+    assert!(world.flag().await);
+    world.relay.lost(&world.id, streamer.epoch, world.now);
+    assert!(world.flag().await, "the grace period runs");
+    world.relay.expire(world.now + Duration::from_hours(1));
+    assert!(!world.flag().await);
+}
+
+#[tokio::test]
+async fn flag_of_a_stopping_daemon_is_only_cleared() {
+    let world = World::new();
+    world.streams();
+    world.relay.stop();
+    world.relay.clear_flags();
+    assert!(!world.flag().await);
+    world.streams();
+    assert!(!world.flag().await);
+}

@@ -1,0 +1,193 @@
+//! The steps of a check, in the contract's order: token present, livestream present, token valid, livestream valid.
+//!
+//! **Invariant**: a socket whose client is gone is not admitted: this is checked after each asynchronous step.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use serde::Deserialize;
+use socketioxide::extract::SocketRef;
+
+use super::instance::SocketInstance;
+use super::lookup_limits::PendingLookup;
+use super::wire::Refusal;
+use super::{HandshakeHeaders, Sockets};
+use crate::broadcast::{Epoch, LivestreamId, Role, UserId};
+use crate::directory::{Entry, Freshness};
+use crate::identity::{Caller, IdentityError};
+use crate::transport::{Occupancy, Session};
+
+/// The CONNECT payload, for clients that cannot send headers.
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Auth {
+    #[serde(default)]
+    id_token: Option<String>,
+    #[serde(default)]
+    livestream_id: Option<String>,
+}
+
+/// The token and the livestream that a socket names. The token is never logged.
+#[derive(Clone)]
+pub(super) struct Credentials {
+    /// Its order among all sockets: of two streamers the later one stays.
+    pub(super) epoch: Epoch,
+    pub(super) token: Box<str>,
+    pub(super) address: IpAddr,
+    /// The livestream as it was named: possibly no valid id.
+    pub(super) named: String,
+    /// None if the name is no valid id: there is no such livestream, and no call is made for it.
+    pub(super) livestream: Option<LivestreamId>,
+}
+
+/// A socket during its check.
+pub(super) struct Attempt<'a> {
+    pub(super) sockets: &'a Sockets,
+    pub(super) role: Role,
+    pub(super) socket: &'a SocketRef,
+    pub(super) credentials: &'a Credentials,
+    pub(super) session: Arc<Session>,
+    pub(super) occupancy: Occupancy,
+}
+
+impl Attempt<'_> {
+    /// Awaits a step of the check; an error if the client is gone after it.
+    pub(super) async fn step<T>(&self, step: impl Future<Output = T>) -> Result<T, Refusal> {
+        let done = step.await;
+        if self.is_gone() {
+            Err(Refusal::Gone)
+        } else {
+            Ok(done)
+        }
+    }
+
+    fn is_gone(&self) -> bool {
+        // A polling session outlives its connections.
+        let on_web_socket = self.session.is_on_web_socket();
+        let connection = self.session.connection().filter(|it| !it.is_over());
+        self.session.is_closed() || on_web_socket && connection.is_none()
+    }
+
+    /// Checks the token.
+    pub(super) async fn identify(&self) -> Result<(Caller, Option<PendingLookup>), Refusal> {
+        let Credentials {
+            token, livestream, ..
+        } = self.credentials;
+        // Only a return on an expired token needs the livestream, and nobody has a right to return to this one.
+        let nowhere = || LivestreamId::new("nowhere");
+        let Some(livestream) = livestream.clone().or_else(nowhere) else {
+            return Err(Refusal::TokenInvalid);
+        };
+        let identity = &self.sockets.0.identity;
+        let verified = match self
+            .step(identity.verify(token, self.role, &livestream))
+            .await?
+        {
+            Ok(verified) => verified,
+            Err(IdentityError::Expired) => {
+                let caller = self.returning(&livestream).await?;
+                let pending = self.begin_lookup(&caller.user)?;
+                return Ok((self.verified(caller), pending));
+            }
+            Err(error) => return Err(self.token_refused(error)),
+        };
+        // Before the look-up of the account, which costs a call, too.
+        let pending = self.begin_lookup(verified.user())?;
+        let confirmed = self.step(identity.confirm(verified)).await?;
+        let caller = confirmed.map_err(|error| self.token_refused(error))?;
+        Ok((self.verified(caller), pending))
+    }
+
+    fn verified(&self, caller: Caller) -> Caller {
+        SocketInstance::of(self.socket).belongs_to(&caller.user);
+        caller
+    }
+
+    fn token_refused(&self, error: IdentityError) -> Refusal {
+        match error {
+            IdentityError::Invalid(reason) => {
+                tracing::debug!(role = self.role.as_str(), livestream.id = self.credentials.named, %reason, "token refused");
+                Refusal::TokenInvalid
+            }
+            IdentityError::Expired => Refusal::TokenExpired,
+            IdentityError::Unavailable => Refusal::Unavailable,
+            IdentityError::KeyUnknown => self
+                .sockets
+                .0
+                .lookup_limits
+                .unknown_key(self.credentials.address),
+        }
+    }
+
+    /// A streamer's livestream is always looked up; a listener's only if it is unknown, in its own check.
+    fn begin_lookup(&self, user: &UserId) -> Result<Option<PendingLookup>, Refusal> {
+        match self.role {
+            Role::Streamer => {
+                let limits = &self.sockets.0.lookup_limits;
+                limits.begin(user, self.credentials.address).map(Some)
+            }
+            Role::Listener => Ok(None),
+        }
+    }
+
+    /// Checks with the other nodes whether the client may return on its expired token.
+    async fn returning(&self, livestream: &LivestreamId) -> Result<Caller, Refusal> {
+        let (identity, relay) = (&self.sockets.0.identity, &self.sockets.0.relay);
+        if !relay.is_clustered() {
+            return Err(Refusal::TokenExpired);
+        }
+        let returning = identity.returning(&self.credentials.token, self.role, livestream);
+        let (to, caller) = self.step(returning).await?.ok_or(Refusal::TokenExpired)?;
+        match self.step(relay.may_return(&to)).await? {
+            Ok(true) => Ok(caller),
+            Ok(false) => Err(Refusal::TokenExpired),
+            // Redis does not answer: the refusal must not be final.
+            Err(_) => Err(Refusal::Unavailable),
+        }
+    }
+
+    /// Looks the livestream up. A pending look-up counts as failed if the answer has no livestream that `fits`; an
+    /// outage does not count.
+    pub(super) async fn look_up(
+        &self,
+        id: &LivestreamId,
+        freshness: Freshness,
+        pending: Option<PendingLookup>,
+        fits: impl FnOnce(&Entry) -> bool,
+    ) -> Result<Option<Entry>, Refusal> {
+        let found = self.sockets.0.directory.find(id, freshness).await;
+        let failed = matches!(&found, Ok(entry) if !entry.as_ref().is_some_and(fits));
+        if let Some(pending) = pending.filter(|_| !failed) {
+            pending.excuse();
+        }
+        // Counted first, also for a client that is gone.
+        let found = self.step(std::future::ready(found)).await?;
+        found.map_err(|_| Refusal::Unavailable)
+    }
+}
+
+/// The token and the livestream that a socket names, in headers or, where they are absent, in the CONNECT payload.
+pub(super) fn credentials(
+    sockets: &Sockets,
+    socket: &SocketRef,
+    auth: Option<Auth>,
+) -> Result<Credentials, Refusal> {
+    let epoch = sockets.0.relay.next_epoch();
+    let auth = auth.unwrap_or_default();
+    let headers = socket.req_parts().extensions.get::<HandshakeHeaders>();
+    let named = |value: Option<&Box<str>>, given: Option<String>| {
+        let given = given.filter(|value| !value.is_empty()).map(String::into);
+        value.cloned().or(given)
+    };
+    let token = headers.and_then(|headers| headers.token.as_ref());
+    let token = named(token, auth.id_token).ok_or(Refusal::NoToken)?;
+    let livestream = headers.and_then(|headers| headers.livestream.as_ref());
+    let livestream = named(livestream, auth.livestream_id).ok_or(Refusal::NoLivestream)?;
+    Ok(Credentials {
+        epoch,
+        token,
+        address: headers.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |headers| headers.address),
+        livestream: LivestreamId::new(&livestream),
+        named: livestream.into(),
+    })
+}

@@ -1,0 +1,131 @@
+//! The relay's events, told to clients.
+//!
+//! **Invariant**: one task takes the events in their order, so a client's last `state` is the latest one, and nothing
+//! follows its DISCONNECT. The task waits for no client: each has a queue.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::parting::DISCONNECT_DELAY;
+use super::wire::{self, Refusal, StateMessage};
+use super::{Sockets, streamer};
+use crate::broadcast::{LivestreamId, Role, State};
+use crate::relay::{Ending, Event, Listener, Replacement, StreamerId};
+
+/// Sockets that the task notifies before it yields.
+const BATCH: usize = 256;
+
+impl Sockets {
+    /// Notifies clients of the relay's events, for as long as there may be one.
+    pub async fn notify(
+        self,
+        mut events: mpsc::UnboundedReceiver<Arc<Event>>,
+    ) -> std::io::Result<()> {
+        while let Some(event) = events.recv().await {
+            self.tell(&event).await;
+        }
+        Ok(())
+    }
+
+    async fn tell(&self, event: &Event) {
+        match event {
+            // The socket itself is greeted, or gone.
+            Event::StreamerCame { .. } | Event::StreamerLost { .. } => {}
+            Event::StreamerReplaced {
+                livestream,
+                streamer,
+                replacement,
+            } => {
+                if let Some(streamer) = streamer {
+                    self.replaced(livestream, *streamer, *replacement);
+                }
+            }
+            Event::StateChanged {
+                state,
+                listeners,
+                streamer,
+                audience,
+                ..
+            } => {
+                let message = StateMessage::new(*state, *listeners);
+                if let Some(streamer) = streamer {
+                    self.send_state(Role::Streamer, streamer.socket, &message);
+                }
+                self.each(audience, |listener| {
+                    self.send_state(Role::Listener, listener.socket, &message);
+                })
+                .await;
+            }
+            Event::LivestreamEnded {
+                ending,
+                streamer,
+                audience,
+                ..
+            } => {
+                if let Some(streamer) = streamer {
+                    self.end_streamer(*streamer, *ending);
+                }
+                let message = StateMessage::new(State::Ended, 0);
+                self.each(audience, |listener| {
+                    self.send_state(Role::Listener, listener.socket, &message);
+                    self.disconnect(Role::Listener, listener.socket);
+                })
+                .await;
+            }
+        }
+    }
+
+    async fn each(&self, audience: &[Arc<Listener>], notify: impl Fn(&Listener)) {
+        for batch in audience.chunks(BATCH) {
+            batch.iter().for_each(|listener| notify(listener));
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn send_state(&self, role: Role, socket: crate::relay::SocketId, message: &StateMessage) {
+        if let Some(socket) = self.find(role, socket) {
+            self.emit(&socket, wire::STATE, message);
+        }
+    }
+
+    fn replaced(&self, livestream: &LivestreamId, old: StreamerId, replacement: Replacement) {
+        // The client may have left, and may have come again on its session, with the same socket id.
+        let Some(socket) = self.find(Role::Streamer, old.socket) else {
+            return;
+        };
+        if !streamer::is_under(&socket, old.epoch) {
+            return;
+        }
+        match replacement {
+            Replacement::Here | Replacement::Elsewhere => {
+                self.dismiss(Role::Streamer, old.socket, &wire::taken_over(livestream));
+            }
+            Replacement::Undecided => {
+                self.emit(&socket, wire::ERROR, &Refusal::Unavailable.text());
+                // Closes its transport, with all its sockets: its client connects again, and the latest streamer stays.
+                let sockets = self.clone();
+                tokio::spawn(async move {
+                    tokio::time::sleep(DISCONNECT_DELAY).await;
+                    sockets.close(old.socket);
+                });
+            }
+        }
+    }
+
+    /// Notifies a streamer that is still connected.
+    fn end_streamer(&self, streamer: StreamerId, ending: Ending) {
+        match ending {
+            Ending::Deleted => {
+                let message = StateMessage::new(State::Ended, 0);
+                self.send_state(Role::Streamer, streamer.socket, &message);
+                self.disconnect(Role::Streamer, streamer.socket);
+            }
+            Ending::Disowned => {
+                self.dismiss(Role::Streamer, streamer.socket, wire::TOKEN_INVALID);
+            }
+            // It left by itself, or there is none.
+            Ending::Ended | Ending::Abandoned | Ending::Expired | Ending::Elsewhere => {}
+        }
+    }
+}
