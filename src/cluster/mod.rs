@@ -38,7 +38,7 @@ use node_registry::NodeRegistry;
 use records::Records;
 use returns::Returns;
 
-pub(crate) use client::CommandError;
+pub(crate) use client::{CommandError, Inbox};
 pub(crate) use frame::encode;
 pub use frame::{Message, RemoteClip, decode};
 pub use records::Record;

@@ -274,9 +274,10 @@ pub struct Cluster {
     /// The most bytes of history that a node fetches or publishes again at the same time, counted in clips of
     /// `upload.max_clip_bytes`.
     pub fetch_bytes: usize,
-    /// Clips of one livestream queued for Redis; beyond, other nodes do not get the oldest.
+    /// Clips of one livestream queued for Redis, and as many from it; beyond, other nodes do not get the oldest. At least
+    /// `upload.clips_burst`, or the flush after an outage does not fit.
     pub queue_clips: usize,
-    /// Bytes of one livestream queued for Redis.
+    /// Bytes of one livestream queued for Redis, and as many from it.
     pub queue_bytes: usize,
 }
 

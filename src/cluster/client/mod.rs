@@ -8,8 +8,8 @@
 //! subscription is only a short cut: the next heartbeat finds lost messages.
 
 mod connecting;
+mod inbox;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,16 +19,16 @@ use redis::aio::MultiplexedConnection;
 use redis::cluster_async::ClusterConnection;
 use redis::{
     Cmd, ConnectionInfo, ErrorKind, FromRedisValue, IntoConnectionInfo as _, ProtocolVersion,
-    PushInfo, PushKind, RedisError, ServerErrorKind, Value,
+    RedisError, ServerErrorKind, Value,
 };
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
+
+pub(crate) use inbox::Inbox;
+use inbox::Inboxes;
 
 use super::metrics::Metrics;
 use crate::config;
-
-/// The most queued messages of one channel; the next heartbeat finds those that do not fit.
-const INBOX: usize = 32;
 
 /// A command failed, or its result is unknown.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -71,10 +71,6 @@ pub(crate) struct Redis {
     bulk_lost: Notify,
 }
 
-// A lock, held to find an inbox.
-#[derive(Default)]
-struct Inboxes(Mutex<HashMap<Bytes, mpsc::Sender<Bytes>>>);
-
 /// A Lua script, known to Redis by its hash.
 pub(crate) struct Script(redis::Script, &'static str);
 
@@ -105,7 +101,7 @@ impl Redis {
             connections: Mutex::default(),
             contact: Mutex::new(Instant::now()),
             generation: watch::Sender::new(0),
-            inboxes: Arc::default(),
+            inboxes: Arc::new(Inboxes::new(config.queue_clips, config.queue_bytes)),
             bulk_lost: Notify::new(),
         })
     }
@@ -272,15 +268,13 @@ impl Redis {
     }
 
     /// The inbox for messages of `channel`. The caller subscribes to the channel separately.
-    pub(crate) fn inbox(&self, channel: &Bytes) -> mpsc::Receiver<Bytes> {
-        let (sender, inbox) = mpsc::channel(INBOX);
-        self.inboxes.lock().insert(channel.clone(), sender);
-        inbox
+    pub(crate) fn inbox(&self, channel: &Bytes) -> Inbox {
+        self.inboxes.open(channel)
     }
 
     /// Drops messages of `channel` from now on.
     pub(crate) fn close_inbox(&self, channel: &Bytes) {
-        self.inboxes.lock().remove(channel);
+        self.inboxes.close(channel);
     }
 
     /// Subscribes to `channel`, or unsubscribes.
@@ -320,32 +314,6 @@ fn refusal(error: &RedisError) -> CommandError {
 fn loggable(text: &str) -> String {
     let text = text.split(", with args").next().unwrap_or_default();
     text.chars().take(200).collect()
-}
-
-impl Inboxes {
-    fn lock(&self) -> MutexGuard<'_, HashMap<Bytes, mpsc::Sender<Bytes>>> {
-        self.0.lock()
-    }
-
-    /// Called by the library for every message that Redis pushes; must not wait.
-    #[expect(clippy::unnecessary_wraps, reason = "the library's signature")]
-    fn take(&self, push: PushInfo, lost: Option<&Notify>) -> Result<(), std::convert::Infallible> {
-        match push.kind {
-            PushKind::Message | PushKind::SMessage => {
-                let mut data = push.data.into_iter();
-                if let (Some(Value::BulkString(channel)), Some(Value::BulkString(message))) =
-                    (data.next(), data.next())
-                    && let Some(inbox) = self.lock().get(channel.as_slice())
-                {
-                    // Full, or its task has just ended: the next heartbeat finds the missing messages.
-                    drop(inbox.try_send(message.into()));
-                }
-            }
-            PushKind::Disconnection => lost.into_iter().for_each(Notify::notify_one),
-            _ => {}
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -55,7 +55,7 @@ impl LivestreamTask {
             self.begin(latest).await;
         }
         // A clip published before the read of the record has arrived by now, or is lost.
-        while let Ok(message) = self.inbox.try_recv() {
+        while let Some(message) = self.inbox.try_recv() {
             if let Some(Message::Clip(clip)) = decode(message) {
                 self.take_clip(clip).await;
             }

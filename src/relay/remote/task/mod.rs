@@ -20,8 +20,8 @@ use super::Links;
 use super::link::{Link, Request, Unpublished, Waiting};
 use crate::broadcast::ownership::{Input, Ownership};
 use crate::broadcast::{Follower, LivestreamId, Position, State};
-use crate::cluster::Cluster;
 use crate::cluster::records::{Keys, Record};
+use crate::cluster::{Cluster, Inbox};
 use crate::relay::{Relay, Replacement};
 
 /// An admitted streamer must begin within this time.
@@ -43,7 +43,7 @@ pub(super) struct LivestreamTask {
     link: Arc<Link>,
     keys: Keys,
     requests: mpsc::Receiver<Request>,
-    inbox: mpsc::Receiver<Bytes>,
+    inbox: Inbox,
     generation: watch::Receiver<u64>,
     ownership: Ownership,
     /// The streamer that waits for admission.
