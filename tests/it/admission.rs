@@ -133,7 +133,7 @@ async fn user_has_so_many_sockets_in_each_role() {
 }
 
 #[tokio::test]
-async fn unknown_event_is_answered_where_an_answer_is_asked_for() {
+async fn unknown_event_with_a_callback_is_answered() {
     let app = TestApp::start().await;
     let token = app.token("ada");
     let named = [("id-token", &*token), ("livestream-id", "show")];

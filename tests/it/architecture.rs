@@ -118,7 +118,7 @@ fn may(from: &str, to: &str) -> bool {
 }
 
 #[test]
-fn imports_point_down_and_rooms_of_a_floor_keep_to_themselves() {
+fn imports_point_down_only() {
     let mut wrong = Vec::new();
     for file in files() {
         let Some(from) = room(&file) else { continue };
@@ -133,7 +133,7 @@ fn imports_point_down_and_rooms_of_a_floor_keep_to_themselves() {
 }
 
 #[test]
-fn every_room_has_a_floor_and_the_library_names_it() {
+fn rooms_have_a_floor_that_the_library_names() {
     let library = fs::read_to_string(source().join("lib.rs")).expect("text");
     let rooms = library
         .lines()
@@ -147,7 +147,7 @@ fn every_room_has_a_floor_and_the_library_names_it() {
 }
 
 #[test]
-fn the_rules_know_what_is_wrong() {
+fn rules_find_what_is_wrong() {
     assert_eq!(
         imports("use crate::{a::{b, c}, d};\nuse crate::e::f; // crate::no\n//! [`crate::g`]")[..3],
         ["a", "d", "e"]
@@ -175,7 +175,7 @@ fn the_rules_know_what_is_wrong() {
 }
 
 #[test]
-fn no_file_is_longer_than_it_can_be_read() {
+fn files_are_short_enough_to_read() {
     for file in files() {
         let lines = fs::read_to_string(&file).expect("text").lines().count();
         assert!(lines <= LONGEST, "{} has {lines} lines", file.display());

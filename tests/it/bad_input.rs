@@ -107,7 +107,7 @@ async fn nonsense_from_a_listener_is_not_relayed() {
 }
 
 #[tokio::test]
-async fn many_attachments_are_refused_and_nothing_of_them_is_relayed() {
+async fn event_with_many_attachments_is_refused() {
     let app = TestApp::start().await;
     let mut streamer = Client::streamer(&app, Way::WebSocket, "show").await;
     let mut listener = Client::listener(&app, Way::WebSocket, "bob", "show").await;
@@ -128,7 +128,7 @@ async fn many_attachments_are_refused_and_nothing_of_them_is_relayed() {
 }
 
 #[tokio::test]
-async fn a_namespace_that_is_connected_twice_is_one_socket() {
+async fn namespace_connected_twice_is_one_socket() {
     let app = TestApp::start().await;
     let mut streamer = Client::streamer(&app, Way::WebSocket, "show").await;
     let mut listener = Client::listener(&app, Way::WebSocket, "bob", "show").await;
@@ -150,7 +150,7 @@ async fn a_namespace_that_is_connected_twice_is_one_socket() {
 }
 
 #[tokio::test]
-async fn requests_that_make_no_sense_are_answered_with_an_error() {
+async fn senseless_requests_are_answered_with_an_error() {
     let app = TestApp::start().await;
     let http = http_client();
     for query in [

@@ -46,7 +46,7 @@ async fn forwarded(address: SocketAddr, client: &str) -> (TcpStream, String) {
 }
 
 #[tokio::test]
-async fn a_connection_more_than_there_may_be_is_closed_and_the_others_stay() {
+async fn connection_over_the_limit_is_closed() {
     for per_address in [false, true] {
         let app = TestApp::with_config(|config| {
             if per_address {
@@ -78,7 +78,7 @@ async fn a_connection_more_than_there_may_be_is_closed_and_the_others_stay() {
 }
 
 #[tokio::test]
-async fn headers_that_do_not_come_in_time_close_the_connection() {
+async fn late_headers_close_the_connection() {
     let app =
         TestApp::with_config(|config| config.server.header_timeout = Duration::from_millis(300))
             .await;
@@ -135,7 +135,7 @@ async fn headers_that_are_too_large_are_refused() {
 }
 
 #[tokio::test]
-async fn behind_a_trusted_proxy_it_is_the_client_that_is_counted() {
+async fn client_behind_a_trusted_proxy_is_counted() {
     let app = TestApp::with_config(|config| {
         config.server.trusted_proxies = vec!["127.0.0.0/8".parse().expect("a network")];
         config.server.max_connections_per_address = 2;
@@ -158,7 +158,7 @@ async fn behind_a_trusted_proxy_it_is_the_client_that_is_counted() {
 }
 
 #[tokio::test]
-async fn behind_a_trusted_proxy_a_poll_counts_too_for_whom_its_connection_served_last() {
+async fn poll_behind_a_trusted_proxy_is_counted() {
     let app = TestApp::with_config(|config| {
         config.server.trusted_proxies = vec!["127.0.0.0/8".parse().expect("a network")];
         config.server.max_connections_per_address = 2;
@@ -191,7 +191,7 @@ async fn poll(proxy: &mut TcpStream, client: &str) -> String {
 }
 
 #[tokio::test]
-async fn what_a_stranger_forwards_is_not_believed() {
+async fn forwarded_address_of_a_stranger_is_ignored() {
     let app = TestApp::with_config(|config| {
         config.server.max_connections_per_address = 2;
         config.server.max_sessions_per_address = Some(100);
@@ -204,7 +204,7 @@ async fn what_a_stranger_forwards_is_not_believed() {
 }
 
 #[tokio::test]
-async fn an_idle_connection_is_closed() {
+async fn idle_connection_is_closed() {
     let app =
         TestApp::with_config(|config| config.server.idle_timeout = Duration::from_millis(300))
             .await;

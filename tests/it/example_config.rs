@@ -68,18 +68,18 @@ fn json(config: &Config) -> Value {
 }
 
 #[test]
-fn the_example_is_the_default_as_it_is_shipped() {
+fn example_as_shipped_is_the_default() {
     assert_eq!(json(&load(EXAMPLE)), json(&Config::default()));
 }
 
 #[test]
-fn every_default_in_the_example_is_the_real_one() {
+fn defaults_in_the_example_are_the_real_ones() {
     let text = switched_on(|key| !WITHOUT_DEFAULT.contains(&key));
     assert_eq!(json(&load(&text)), json(&Config::default()));
 }
 
 #[test]
-fn every_key_is_in_the_example_and_no_other() {
+fn example_has_every_key_and_no_other() {
     let named = RefCell::new(BTreeSet::new());
     load(&switched_on(|key| {
         named.borrow_mut().insert(key.to_owned())

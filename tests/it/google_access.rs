@@ -32,7 +32,7 @@ async fn open(
 }
 
 #[tokio::test]
-async fn a_service_account_is_granted_one_token_for_all_who_need_one() {
+async fn service_account_is_granted_one_token() {
     let google = GoogleDouble::start().await;
     let access = open(&google, true, &Registry::new())
         .await
@@ -49,7 +49,7 @@ async fn a_service_account_is_granted_one_token_for_all_who_need_one() {
 }
 
 #[tokio::test]
-async fn a_virtual_machine_needs_no_key_at_all() {
+async fn virtual_machine_needs_no_key() {
     let google = GoogleDouble::start().await;
     let access = open(&google, false, &Registry::new())
         .await
@@ -62,7 +62,7 @@ async fn a_virtual_machine_needs_no_key_at_all() {
 }
 
 #[tokio::test]
-async fn without_a_project_the_start_says_what_to_set() {
+async fn start_without_a_project_says_what_to_set() {
     let google = GoogleDouble::start().await;
     google.fail(Endpoint::MetadataProject, Fault::Status(404), 1);
     let Err(error) = open(&google, false, &Registry::new()).await else {
@@ -74,7 +74,7 @@ async fn without_a_project_the_start_says_what_to_set() {
 }
 
 #[tokio::test]
-async fn a_token_is_renewed_ahead_and_nobody_waits_for_it() {
+async fn access_token_is_renewed_ahead() {
     let google = GoogleDouble::start().await;
     let access = open(&google, true, &Registry::new())
         .await
@@ -99,7 +99,7 @@ async fn a_token_is_renewed_ahead_and_nobody_waits_for_it() {
 }
 
 #[tokio::test]
-async fn a_dependency_that_is_down_is_left_alone_and_others_are_not() {
+async fn circuit_breaker_leaves_the_other_dependencies_alone() {
     let google = GoogleDouble::start().await;
     let registry = Registry::new();
     let access = open(&google, true, &registry).await.expect("a way in");

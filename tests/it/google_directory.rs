@@ -63,7 +63,7 @@ async fn many_who_ask_at_once_cost_one_read() {
 }
 
 #[tokio::test]
-async fn a_fresh_answer_is_read_afresh_and_serves_the_others() {
+async fn fresh_answer_also_serves_the_others() {
     let google = GoogleDouble::start().await;
     google.world().put_livestream("show", "ada", false);
     let directory = directory(&google).await;
@@ -88,7 +88,7 @@ async fn a_fresh_answer_is_read_afresh_and_serves_the_others() {
 }
 
 #[tokio::test]
-async fn an_outage_is_told_apart_from_a_missing_document_and_is_not_remembered() {
+async fn outage_is_no_missing_document() {
     let google = GoogleDouble::start().await;
     google.world().put_livestream("show", "ada", false);
     for fault in [
@@ -112,7 +112,7 @@ async fn an_outage_is_told_apart_from_a_missing_document_and_is_not_remembered()
 }
 
 #[tokio::test]
-async fn a_document_of_odd_types_belongs_to_nobody() {
+async fn document_of_odd_types_belongs_to_nobody() {
     let google = GoogleDouble::start().await;
     google
         .world()
@@ -126,7 +126,7 @@ async fn a_document_of_odd_types_belongs_to_nobody() {
 }
 
 #[tokio::test]
-async fn an_id_with_odd_letters_is_the_document_of_that_name() {
+async fn id_with_odd_letters_names_its_document() {
     let google = GoogleDouble::start().await;
     let directory = directory(&google).await;
     for name in ["a b", "a%2Fb", "é日本", "a?b#c", "...", "\"quoted\\\""] {
@@ -140,7 +140,7 @@ async fn an_id_with_odd_letters_is_the_document_of_that_name() {
 }
 
 #[tokio::test]
-async fn only_the_one_field_is_written_and_the_next_look_sees_it() {
+async fn write_changes_the_one_field_alone() {
     let google = GoogleDouble::start().await;
     google.world().put_livestream("show", "ada", false);
     let directory = directory(&google).await;
@@ -162,7 +162,7 @@ async fn only_the_one_field_is_written_and_the_next_look_sees_it() {
 }
 
 #[tokio::test]
-async fn a_missing_document_is_never_created() {
+async fn missing_document_is_never_created() {
     let google = GoogleDouble::start().await;
     let directory = directory(&google).await;
     directory.set_streamer_connected(&id("ghost"), true);
@@ -203,7 +203,7 @@ async fn whatever_fails_the_document_ends_as_last_intended() {
 }
 
 #[tokio::test]
-async fn a_write_that_lands_late_is_put_right() {
+async fn late_write_is_put_right() {
     let google = GoogleDouble::start().await;
     google.world().put_livestream("show", "ada", false);
     let directory = directory(&google).await;
@@ -233,7 +233,7 @@ async fn refused_connections_are_waited_out() {
 }
 
 #[tokio::test]
-async fn an_access_token_that_died_before_its_time_is_replaced() {
+async fn access_token_revoked_early_is_replaced() {
     let google = GoogleDouble::start().await;
     google.world().put_livestream("show", "ada", false);
     let directory = directory(&google).await;
@@ -248,7 +248,7 @@ async fn an_access_token_that_died_before_its_time_is_replaced() {
 }
 
 #[tokio::test]
-async fn after_a_crash_the_next_start_clears_what_was_set() {
+async fn start_after_a_crash_clears_the_flags() {
     let google = GoogleDouble::start().await;
     let state = tempfile::tempdir().expect("a directory");
     for name in ["crashed", "ended", "again", "another-nodes"] {
@@ -277,7 +277,7 @@ async fn after_a_crash_the_next_start_clears_what_was_set() {
 }
 
 #[tokio::test]
-async fn what_was_cleared_is_struck_from_the_state_file() {
+async fn cleared_flag_leaves_the_state_file() {
     let google = GoogleDouble::start().await;
     let state = tempfile::tempdir().expect("a directory");
     google.world().put_livestream("show", "ada", false);
@@ -299,7 +299,7 @@ async fn what_was_cleared_is_struck_from_the_state_file() {
 }
 
 #[tokio::test]
-async fn the_cache_forgets_within_seconds() {
+async fn cache_forgets_within_seconds() {
     let google = GoogleDouble::start().await;
     google.world().put_livestream("show", "ada", false);
     let mut config = google.config().google;

@@ -48,7 +48,7 @@ fn is_invalid(result: &Result<String, IdentityError>) -> bool {
 }
 
 #[tokio::test]
-async fn a_listener_is_let_in_without_an_identity_call() {
+async fn listener_is_admitted_without_an_identity_call() {
     let google = GoogleDouble::start().await;
     let identity = identity(&google).await;
     let token = google.token("ada", Kind::Valid);
@@ -88,7 +88,7 @@ async fn bad_tokens_are_refused_for_what_they_are() {
 }
 
 #[tokio::test]
-async fn clocks_may_differ_by_a_minute_and_no_more() {
+async fn clocks_may_differ_by_a_minute() {
     let google = GoogleDouble::start().await;
     let identity = identity(&google).await;
     let just_now = google.token("ada", Kind::Ends(-30));
@@ -117,7 +117,7 @@ async fn junk_costs_no_fetch() {
 }
 
 #[tokio::test]
-async fn a_new_key_is_found_and_unknown_ones_cost_one_fetch_in_thirty_seconds() {
+async fn unknown_keys_cost_one_fetch_in_thirty_seconds() {
     let google = GoogleDouble::start().await;
     let identity = identity(&google).await;
     let unknown = google.token("ada", Kind::UnknownKey);
@@ -143,7 +143,7 @@ async fn a_new_key_is_found_and_unknown_ones_cost_one_fetch_in_thirty_seconds() 
 }
 
 #[tokio::test]
-async fn an_outage_of_the_key_server_is_not_a_bad_token() {
+async fn outage_of_the_key_server_is_no_refusal() {
     let google = GoogleDouble::start().await;
     for fault in [
         Fault::Status(500),
@@ -198,7 +198,7 @@ async fn known_keys_serve_through_an_outage() {
 }
 
 #[tokio::test]
-async fn a_disabled_or_deleted_user_does_not_become_a_streamer() {
+async fn disabled_or_deleted_user_does_not_stream() {
     let google = GoogleDouble::start().await;
     let identity = identity(&google).await;
     let token = google.token("ada", Kind::Valid);
@@ -246,7 +246,7 @@ async fn whom_the_policy_names_is_looked_up() {
 }
 
 #[tokio::test]
-async fn the_verified_token_holds_while_the_look_up_fails() {
+async fn verified_token_holds_while_the_lookup_fails() {
     let google = GoogleDouble::start().await;
     let identity = identity(&google).await;
     let token = google.token("ada", Kind::Valid);
@@ -270,7 +270,7 @@ async fn the_verified_token_holds_while_the_look_up_fails() {
 }
 
 #[tokio::test]
-async fn lost_socket_returns_on_a_token_that_has_expired() {
+async fn lost_socket_returns_on_an_expired_token() {
     let google = GoogleDouble::start().await;
     let identity = identity(&google).await;
     let token = google.token("ada", Kind::Expired);
@@ -322,7 +322,7 @@ async fn lost_socket_returns_on_a_token_that_has_expired() {
 }
 
 #[tokio::test]
-async fn unsigned_tokens_are_taken_with_the_auth_emulator_and_only_then() {
+async fn unsigned_tokens_need_the_auth_emulator() {
     let google = GoogleDouble::start().await;
     google.world().api_key = "emulator".into();
     let mut config = google.config();
@@ -349,7 +349,7 @@ async fn unsigned_tokens_are_taken_with_the_auth_emulator_and_only_then() {
 }
 
 #[tokio::test]
-async fn the_demos_tokens_pass_the_same_verification() {
+async fn tokens_of_the_demo_are_verified_alike() {
     let (signer, another) = (
         Signer::new("demo").expect("keys"),
         Signer::new("demo").expect("keys"),

@@ -23,7 +23,7 @@ async fn is_refused(
 }
 
 #[tokio::test]
-async fn every_refusal_is_connect_then_error_then_disconnect_in_the_contracts_words_and_order() {
+async fn refusals_follow_the_contract_to_the_letter() {
     let app = TestApp::start().await;
     let (ada, eve) = (&*app.token("ada"), &*app.token("eve"));
     let expired = &*app.google.token("ada", Kind::Expired);
@@ -73,7 +73,7 @@ async fn every_refusal_is_connect_then_error_then_disconnect_in_the_contracts_wo
 }
 
 #[tokio::test]
-async fn an_id_that_can_name_no_document_does_not_exist_and_costs_no_call() {
+async fn id_that_names_no_document_costs_no_call() {
     let app = TestApp::start().await;
     let token = &*app.token("ada");
     let long = "x".repeat(2048);
@@ -94,7 +94,7 @@ async fn an_id_that_can_name_no_document_does_not_exist_and_costs_no_call() {
 }
 
 #[tokio::test]
-async fn who_cannot_send_headers_says_it_in_the_connect_payload_and_headers_win() {
+async fn headers_win_over_the_connect_payload() {
     let app = TestApp::start().await;
     let token = app.token("ada");
     for way in [Way::WebSocket, Way::Polling] {
@@ -112,7 +112,7 @@ async fn who_cannot_send_headers_says_it_in_the_connect_payload_and_headers_win(
 }
 
 #[tokio::test]
-async fn a_connect_payload_that_is_no_auth_is_as_good_as_none() {
+async fn connect_payload_that_is_no_auth_is_ignored() {
     let app = TestApp::start().await;
     let deep = format!("{}{}", "[".repeat(100), "]".repeat(100));
     for auth in [
@@ -130,7 +130,7 @@ async fn a_connect_payload_that_is_no_auth_is_as_good_as_none() {
 }
 
 #[tokio::test]
-async fn while_google_is_out_of_order_clients_are_told_to_come_back_and_can() {
+async fn outage_of_google_is_a_temporary_refusal() {
     let app = TestApp::start().await;
     let text = "Service is temporarily unavailable, try again.";
     for way in [Way::WebSocket, Way::Polling] {
@@ -145,7 +145,7 @@ async fn while_google_is_out_of_order_clients_are_told_to_come_back_and_can() {
 }
 
 #[tokio::test]
-async fn success_does_not_wait_for_the_write_of_the_flag() {
+async fn success_does_not_wait_for_the_flag() {
     let app = TestApp::start().await;
     app.google
         .fail(Endpoint::Write, Fault::Slow(Duration::from_secs(3)), 1);
@@ -155,7 +155,7 @@ async fn success_does_not_wait_for_the_write_of_the_flag() {
 }
 
 #[tokio::test]
-async fn a_socket_that_closes_while_it_is_checked_leaves_no_flag() {
+async fn socket_closed_during_its_check_leaves_no_flag() {
     let app = TestApp::start().await;
     for way in [Way::WebSocket, Way::Polling] {
         let before = app.google.calls(Endpoint::Read);
@@ -189,7 +189,7 @@ async fn a_socket_that_closes_while_it_is_checked_leaves_no_flag() {
 }
 
 #[tokio::test]
-async fn who_is_refused_again_and_again_loses_the_transport() {
+async fn repeated_refusals_close_the_transport() {
     let app = TestApp::with_config(|config| config.server.max_refusals = 3).await;
     let mut client = Client::open(&app, Way::WebSocket, "/listener", &[]).await;
     for _ in 0..2 {
@@ -201,7 +201,7 @@ async fn who_is_refused_again_and_again_loses_the_transport() {
 }
 
 #[tokio::test]
-async fn what_a_refused_socket_sends_is_relayed_to_nobody() {
+async fn refused_sockets_upload_is_relayed_to_nobody() {
     let app = TestApp::start().await;
     let mut streamer = Client::streamer(&app, Way::WebSocket, "show").await;
     let mut listener = Client::listener(&app, Way::WebSocket, "bob", "show").await;
@@ -218,7 +218,7 @@ async fn what_a_refused_socket_sends_is_relayed_to_nobody() {
 }
 
 #[tokio::test]
-async fn a_namespace_that_does_not_exist_is_refused_and_the_others_stay() {
+async fn unknown_namespace_is_refused_and_the_others_stay() {
     let app = TestApp::start().await;
     let mut streamer = Client::streamer(&app, Way::WebSocket, "show").await;
     streamer.say("0/nowhere,").await;
@@ -252,7 +252,7 @@ async fn browsers_from_anywhere_may_send_the_two_headers() {
 }
 
 #[tokio::test]
-async fn a_session_that_joins_no_namespace_in_time_is_closed() {
+async fn session_without_a_namespace_is_closed_in_time() {
     let app =
         TestApp::with_config(|config| config.server.connect_timeout = Duration::from_millis(300))
             .await;
@@ -297,7 +297,7 @@ async fn flood_of_unknown_livestreams_is_stopped_before_google() {
 }
 
 #[tokio::test]
-async fn key_that_may_be_new_is_a_temporary_refusal() {
+async fn possibly_new_key_is_a_temporary_refusal() {
     let app = TestApp::with_config(|config| config.identity.unknown_keys_per_address = 2).await;
     // The daemon's start has fetched the keys.
     app.google.world().signer = 1;

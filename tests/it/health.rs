@@ -16,7 +16,7 @@ async fn get(app: &TestApp, path: &str) -> (u16, String) {
 }
 
 #[tokio::test]
-async fn the_health_port_answers_in_the_originals_words() {
+async fn health_port_answers_in_the_originals_words() {
     let app = TestApp::start().await;
     let up = (200, "Media server is up and running.".to_owned());
     assert_eq!(get(&app, "/").await, up);
@@ -32,7 +32,7 @@ async fn the_health_port_answers_in_the_originals_words() {
 }
 
 #[tokio::test]
-async fn what_happens_is_counted() {
+async fn metrics_count_what_happens() {
     let app = TestApp::start().await;
     let mut streamer = Client::streamer(&app, Way::WebSocket, "show").await;
     let mut listener = Client::listener(&app, Way::WebSocket, "bob", "show").await;
@@ -66,7 +66,7 @@ async fn what_happens_is_counted() {
 }
 
 #[tokio::test]
-async fn while_google_is_out_of_order_it_stays_ready_and_says_what_is_wrong() {
+async fn outage_of_google_leaves_the_daemon_ready() {
     let app = TestApp::start().await;
     app.google.fail(Endpoint::Read, Fault::Status(503), 1000);
     // As many failures as it takes to believe it.

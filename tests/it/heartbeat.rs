@@ -138,7 +138,7 @@ async fn upload_below_the_minimum_rate_is_cut_off() {
 }
 
 #[tokio::test]
-async fn dribbled_post_is_cut_off_though_its_session_polls() {
+async fn dribbled_post_of_a_polling_session_is_cut() {
     let app = app(100_000).await;
     let (mut raw, path) = Raw::polling(&app, "").await;
     let join = connect(&app, "streamer", "ada", "show");

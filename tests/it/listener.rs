@@ -8,7 +8,7 @@ use crate::support::app::TestApp;
 use crate::support::client::{Client, Said, Way, clip, number};
 
 #[tokio::test]
-async fn a_clip_is_heard_byte_for_byte_in_its_livestream_and_in_no_other() {
+async fn clip_is_heard_in_its_livestream_alone() {
     for way in Way::ALL {
         let app = TestApp::with_config(|config| way.configure(config)).await;
         let mut streamer = Client::streamer(&app, way, "show").await;
@@ -33,7 +33,7 @@ async fn a_clip_is_heard_byte_for_byte_in_its_livestream_and_in_no_other() {
 }
 
 #[tokio::test]
-async fn a_late_joiner_gets_the_latest_clip_at_once_and_as_many_as_are_kept() {
+async fn late_joiner_gets_the_history_at_once() {
     for kept in [0, 1, 3] {
         for way in Way::ALL {
             let app = TestApp::with_config(|config| {
@@ -109,27 +109,27 @@ async fn joins_in_mid_show(way: Way, listeners: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_joins_a_web_socket_while_clips_are_sent_hears_them_in_order_without_a_gap() {
+async fn join_on_a_web_socket_leaves_no_gap() {
     joins_in_mid_show(Way::WebSocket, 200).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_joins_with_shared_writes_off_while_clips_are_sent_hears_them_in_order() {
+async fn join_without_shared_writes_leaves_no_gap() {
     joins_in_mid_show(Way::Copied, 100).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_joins_by_polling_while_clips_are_sent_hears_them_in_order_without_a_gap() {
+async fn join_by_polling_leaves_no_gap() {
     joins_in_mid_show(Way::Polling, 60).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_moves_to_a_web_socket_while_clips_are_sent_hears_them_in_order_without_a_gap() {
+async fn upgrade_to_a_web_socket_leaves_no_gap() {
     joins_in_mid_show(Way::Upgraded, 60).await;
 }
 
 #[tokio::test]
-async fn a_listener_is_told_how_it_is_going_after_its_success() {
+async fn listener_gets_the_state_after_its_success() {
     let app = TestApp::start().await;
     let mut streamer = Client::streamer(&app, Way::WebSocket, "show").await;
     streamer
@@ -150,7 +150,7 @@ async fn a_listener_is_told_how_it_is_going_after_its_success() {
 }
 
 #[tokio::test]
-async fn what_a_listener_uploads_is_relayed_to_nobody() {
+async fn upload_of_a_listener_is_relayed_to_nobody() {
     let app = TestApp::start().await;
     let mut streamer = Client::streamer(&app, Way::WebSocket, "show").await;
     let mut eve = Client::listener(&app, Way::WebSocket, "eve", "show").await;
@@ -162,7 +162,7 @@ async fn what_a_listener_uploads_is_relayed_to_nobody() {
 }
 
 #[tokio::test]
-async fn a_listener_that_leaves_hears_nothing_more_and_may_come_back_on_the_same_session() {
+async fn listener_may_return_on_the_same_session() {
     for way in [Way::WebSocket, Way::Copied, Way::Polling] {
         let app = TestApp::with_config(|config| way.configure(config)).await;
         let mut streamer = Client::streamer(&app, Way::WebSocket, "show").await;
@@ -182,7 +182,7 @@ async fn a_listener_that_leaves_hears_nothing_more_and_may_come_back_on_the_same
 }
 
 #[tokio::test]
-async fn more_listeners_than_there_may_be_are_told_to_come_back_later() {
+async fn listeners_over_the_limit_are_refused_for_now() {
     let app = TestApp::with_config(|config| config.livestream.max_listeners = 2).await;
     let _streamer = Client::streamer(&app, Way::WebSocket, "show").await;
     let _bob = Client::listener(&app, Way::WebSocket, "bob", "show").await;
@@ -197,7 +197,7 @@ async fn more_listeners_than_there_may_be_are_told_to_come_back_later() {
 }
 
 #[tokio::test]
-async fn a_dead_client_is_noticed_by_its_pings() {
+async fn dead_client_is_noticed_by_its_pings() {
     let app = TestApp::with_config(|config| {
         config.server.ping_interval = Duration::from_millis(200);
         config.server.ping_timeout = Duration::from_millis(200);
@@ -214,7 +214,7 @@ async fn a_dead_client_is_noticed_by_its_pings() {
 }
 
 #[tokio::test]
-async fn a_token_is_refreshed_in_place() {
+async fn token_is_refreshed_in_place() {
     let app = TestApp::start().await;
     let mut streamer = Client::streamer(&app, Way::WebSocket, "show").await;
     for (user, ok) in [("ada", true), ("eve", false)] {

@@ -32,7 +32,7 @@ fn problems(said: &[(&str, &str)]) -> Problems {
 const EMAIL: (&str, &str) = ("CLIENT_EMAIL", "a@b.example");
 
 #[test]
-fn what_is_there_and_wrong_is_refused() {
+fn wrong_value_is_refused() {
     let pem = &tokens::pairs()[0].pem;
     let cut = &pem[..pem.len() / 2];
     for (said, part) in [
@@ -90,7 +90,7 @@ fn what_is_there_and_wrong_is_refused() {
 }
 
 #[test]
-fn what_is_absent_is_named_apart() {
+fn absent_value_is_named_apart() {
     for (said, part) in [
         (&[EMAIL][..], "google.private_key is not set"),
         (
@@ -137,7 +137,7 @@ fn all_problems_are_told_at_once() {
 }
 
 #[test]
-fn what_a_machine_may_know_is_noted() {
+fn value_that_a_machine_may_know_is_noted() {
     let notes = preflight(&[]).expect("a configuration for a VM").notes();
     let notes = notes.join("\n");
     for part in [

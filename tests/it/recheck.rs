@@ -90,7 +90,7 @@ async fn streamer_without_an_account_is_off_the_air() {
 }
 
 #[tokio::test]
-async fn streamer_with_an_expired_token_is_looked_up_too() {
+async fn streamer_with_an_expired_token_is_rechecked() {
     let app = rechecking().await;
     app.google.world().looks_at_expiry = true;
     let token = app.google.token("ada", Kind::Ends(2));

@@ -81,7 +81,7 @@ impl Page {
 const FAREWELL: Duration = Duration::from_millis(900);
 
 #[tokio::test]
-async fn full_house_for_its_listener_leaves_the_streamer_alone() {
+async fn full_house_for_listeners_spares_the_streamer() {
     for way in [Way::WebSocket, Way::Polling, Way::Upgraded] {
         let app = TestApp::with_config(|config| {
             config.livestream.max_listeners = 1;

@@ -40,7 +40,7 @@ async fn closed_connection_gives_its_slot_back_at_once() {
 }
 
 #[tokio::test]
-async fn closed_polling_session_gives_its_slot_back_at_once() {
+async fn closed_polling_session_frees_its_slot_at_once() {
     let app = TestApp::with_config(|config| {
         config.server.connect_timeout = Duration::from_mins(10);
         config.server.max_sessions_per_address = Some(1);
@@ -111,7 +111,7 @@ async fn sessions_are_counted_in_four_ways() {
 }
 
 #[tokio::test]
-async fn sessions_of_clients_behind_a_proxy_are_counted_apart() {
+async fn sessions_behind_a_proxy_are_counted_apart() {
     let app = TestApp::with_config(|config| {
         config.server.trusted_proxies = vec!["127.0.0.0/8".parse().expect("a network")];
         config.server.max_sessions_per_address = Some(1);
@@ -132,7 +132,7 @@ async fn sessions_of_clients_behind_a_proxy_are_counted_apart() {
 }
 
 #[tokio::test]
-async fn large_head_of_a_request_is_refused_with_431() {
+async fn large_request_head_is_refused_with_431() {
     let app = TestApp::start().await;
     for (name, bytes, status) in [
         ("id-token", 4_000, 200),

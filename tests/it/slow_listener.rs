@@ -38,7 +38,7 @@ async fn small(app: &TestApp) -> Client {
 }
 
 #[tokio::test]
-async fn a_listener_that_reads_nothing_is_closed_and_the_others_hear_every_clip() {
+async fn listener_that_reads_nothing_is_closed() {
     let app = app(Duration::from_millis(600), 16).await;
     let mut streamer = Client::streamer(&app, Way::WebSocket, "show").await;
     let mut stalled = small(&app).await;
@@ -90,7 +90,7 @@ async fn slow(app: &TestApp, way: Way) -> Client {
 }
 
 #[tokio::test]
-async fn of_what_a_slow_listener_cannot_take_the_oldest_clips_are_dropped_whole_and_counted() {
+async fn slow_listener_loses_its_oldest_clips_whole() {
     for way in SLOW {
         let app = app_for(way, Duration::from_mins(1), 4).await;
         let mut streamer = Client::streamer(&app, Way::WebSocket, "show").await;
@@ -119,7 +119,7 @@ async fn of_what_a_slow_listener_cannot_take_the_oldest_clips_are_dropped_whole_
 }
 
 #[tokio::test]
-async fn a_listener_that_lags_too_far_behind_is_closed_though_it_takes_a_little() {
+async fn listener_that_lags_too_far_is_closed() {
     for way in SLOW {
         let app = TestApp::with_config(|config| {
             way.configure(config);
@@ -143,7 +143,7 @@ async fn a_listener_that_lags_too_far_behind_is_closed_though_it_takes_a_little(
 }
 
 #[tokio::test]
-async fn a_listener_that_does_not_poll_is_closed_when_clips_have_waited_for_too_long() {
+async fn listener_that_does_not_poll_is_closed() {
     let app = app_for(Way::Polling, Duration::from_millis(500), 100).await;
     let mut streamer = Client::streamer(&app, Way::WebSocket, "show").await;
     let stalled = slow(&app, Way::Polling).await;
@@ -159,7 +159,7 @@ async fn a_listener_that_does_not_poll_is_closed_when_clips_have_waited_for_too_
 }
 
 #[tokio::test]
-async fn clips_that_had_to_wait_for_room_leave_though_no_other_clip_comes() {
+async fn clips_leave_as_soon_as_there_is_room() {
     for way in Way::ALL {
         let app = TestApp::with_config(|config| {
             way.configure(config);
@@ -182,7 +182,7 @@ async fn clips_that_had_to_wait_for_room_leave_though_no_other_clip_comes() {
 }
 
 #[tokio::test]
-async fn a_stop_is_not_held_up_by_a_listener_that_reads_nothing() {
+async fn stop_does_not_wait_for_a_stalled_listener() {
     let app = app(Duration::from_mins(1), 16).await;
     let mut streamer = Client::streamer(&app, Way::WebSocket, "show").await;
     let stalled = small(&app).await;

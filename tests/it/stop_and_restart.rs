@@ -18,7 +18,7 @@ fn runtime_in(directory: &TempDir) -> Directories {
 }
 
 #[tokio::test]
-async fn a_stop_clears_the_flags_and_closes_transports_so_that_clients_come_back() {
+async fn stop_clears_the_flags_and_closes_transports() {
     for way in Way::ALL {
         let app = TestApp::with_config(|config| way.configure(config)).await;
         let mut streamer = Client::streamer(&app, way, "show").await;
@@ -33,7 +33,7 @@ async fn a_stop_clears_the_flags_and_closes_transports_so_that_clients_come_back
 }
 
 #[tokio::test]
-async fn a_show_goes_on_after_a_restart_with_its_sequence_its_backlog_and_its_listeners() {
+async fn livestream_continues_after_a_restart() {
     let runtime = tempfile::tempdir().expect("a directory");
     let app = TestApp::beside(world().await, &runtime_in(&runtime), |_| {}).await;
     let mut streamer = Client::streamer(&app, Way::WebSocket, "show").await;
@@ -66,7 +66,7 @@ async fn a_show_goes_on_after_a_restart_with_its_sequence_its_backlog_and_its_li
 }
 
 #[tokio::test]
-async fn a_show_whose_streamer_does_not_come_back_after_a_restart_ends_with_its_grace() {
+async fn absent_streamer_after_a_restart_ends_the_livestream() {
     let runtime = tempfile::tempdir().expect("a directory");
     let app = TestApp::beside(world().await, &runtime_in(&runtime), |_| {}).await;
     let _streamer = Client::streamer(&app, Way::WebSocket, "show").await;
@@ -82,7 +82,7 @@ async fn a_show_whose_streamer_does_not_come_back_after_a_restart_ends_with_its_
 }
 
 #[tokio::test]
-async fn what_makes_no_sense_in_the_runtime_directory_is_dropped() {
+async fn senseless_handover_is_dropped() {
     let runtime = tempfile::tempdir().expect("a directory");
     let file = runtime.path().join("handover");
     std::fs::write(&file, b"{\"left_at\":0}\njunk").expect("a file");
@@ -92,7 +92,7 @@ async fn what_makes_no_sense_in_the_runtime_directory_is_dropped() {
 }
 
 #[tokio::test]
-async fn what_a_crash_leaves_behind_is_cleared_at_the_next_start() {
+async fn start_clears_what_a_crash_left() {
     let state = tempfile::tempdir().expect("a directory");
     let directories = Directories {
         state: Some(state.path().to_owned()),
@@ -107,7 +107,7 @@ async fn what_a_crash_leaves_behind_is_cleared_at_the_next_start() {
 }
 
 #[tokio::test]
-async fn a_listener_who_is_back_after_a_crash_before_the_host_waits_for_the_show_to_go_on() {
+async fn listener_may_return_before_the_streamer() {
     let runtime = tempfile::tempdir().expect("a directory");
     let directories = Directories {
         state: None,
@@ -143,7 +143,7 @@ async fn aged(app: &TestApp, token: &str, namespace: &'static str, way: Way) -> 
 }
 
 #[tokio::test]
-async fn expired_token_returns_after_a_stop_or_a_crash() {
+async fn expired_token_returns_after_stop_or_crash() {
     const EXPIRED: &str = "Id token has expired.";
     for (stops, way) in [(true, Way::WebSocket), (false, Way::Polling)] {
         let (state, runtime) = (tempfile::tempdir(), tempfile::tempdir());
@@ -196,7 +196,7 @@ async fn expired_token_returns_after_a_stop_or_a_crash() {
 
 /// A phone is back before the loss of its socket is noticed, with the token that it has.
 #[tokio::test]
-async fn expired_token_returns_while_its_old_socket_is_open() {
+async fn expired_token_returns_beside_its_old_socket() {
     let app = TestApp::with_config(|config| {
         config.identity.clock_skew = Duration::from_secs(2);
     })

@@ -14,7 +14,7 @@ use crate::support::wire::Packet;
 const NOT_A_CLIP: &str = "Upload must be a single binary clip.";
 
 #[tokio::test]
-async fn a_clip_of_any_length_is_heard_whole() {
+async fn clip_of_any_length_is_heard_whole() {
     let app = TestApp::with_config(|_| ()).await;
     let mut streamer = Client::streamer(&app, Way::WebSocket, "show").await;
     let mut listener = Client::listener(&app, Way::WebSocket, "bob", "show").await;
@@ -29,7 +29,7 @@ async fn a_clip_of_any_length_is_heard_whole() {
 }
 
 #[tokio::test]
-async fn five_hundred_uploads_a_hundred_at_once_are_heard_in_their_order() {
+async fn uploads_in_bursts_are_heard_in_order() {
     for way in Way::ALL {
         let app = TestApp::with_config(|config| {
             way.configure(config);
@@ -60,7 +60,7 @@ async fn five_hundred_uploads_a_hundred_at_once_are_heard_in_their_order() {
 }
 
 #[tokio::test]
-async fn clips_that_come_before_the_success_are_not_lost() {
+async fn clips_before_the_success_are_not_lost() {
     let app = TestApp::start().await;
     let lost = Client::streamer(&app, Way::WebSocket, "show").await;
     let mut listener = Client::listener(&app, Way::WebSocket, "bob", "show").await;
@@ -144,7 +144,7 @@ async fn empty_clip_is_refused_and_heard_by_nobody() {
 }
 
 #[tokio::test]
-async fn an_upload_is_answered_with_success_and_where_asked_with_its_sequence_and_audience() {
+async fn upload_is_answered_with_success_and_ack() {
     for way in Way::ALL {
         let app = TestApp::with_config(|config| way.configure(config)).await;
         let mut streamer = Client::streamer(&app, way, "show").await;
@@ -167,7 +167,7 @@ async fn an_upload_is_answered_with_success_and_where_asked_with_its_sequence_an
 }
 
 #[tokio::test]
-async fn what_is_no_single_clip_is_refused_in_words_and_the_streamer_stays() {
+async fn upload_of_no_single_clip_is_refused() {
     for way in [Way::WebSocket, Way::Polling] {
         let app = TestApp::start().await;
         let mut streamer = Client::streamer(&app, way, "show").await;
@@ -208,7 +208,7 @@ async fn what_is_no_single_clip_is_refused_in_words_and_the_streamer_stays() {
 }
 
 #[tokio::test]
-async fn a_clip_over_the_limit_is_refused_with_the_limit_and_one_over_the_ceiling_closes() {
+async fn clip_over_the_limit_is_refused() {
     for way in [Way::WebSocket, Way::Polling] {
         let app = TestApp::with_config(|config| {
             config.upload.max_clip_bytes = 100_000;
@@ -233,7 +233,7 @@ async fn a_clip_over_the_limit_is_refused_with_the_limit_and_one_over_the_ceilin
 }
 
 #[tokio::test]
-async fn who_sends_too_much_is_told_how_long_to_wait_and_nothing_is_relayed() {
+async fn uploads_over_the_quota_are_told_to_wait() {
     for bytes in [false, true] {
         let app = TestApp::with_config(|config| {
             if bytes {
@@ -273,7 +273,7 @@ async fn who_sends_too_much_is_told_how_long_to_wait_and_nothing_is_relayed() {
 }
 
 #[tokio::test]
-async fn events_that_nobody_knows_are_ignored_one_called_error_too() {
+async fn unknown_events_are_ignored() {
     let app = TestApp::start().await;
     for way in [Way::WebSocket, Way::Polling] {
         let mut streamer = Client::streamer(&app, way, "show").await;
@@ -302,7 +302,7 @@ async fn events_that_nobody_knows_are_ignored_one_called_error_too() {
 }
 
 #[tokio::test]
-async fn the_streamers_own_disconnect_ends_the_show_for_everybody_at_once() {
+async fn disconnect_of_the_streamer_ends_the_livestream() {
     for way in Way::ALL {
         let app = TestApp::with_config(|config| way.configure(config)).await;
         let mut streamer = Client::streamer(&app, way, "show").await;
@@ -330,7 +330,7 @@ async fn the_streamers_own_disconnect_ends_the_show_for_everybody_at_once() {
 }
 
 #[tokio::test]
-async fn a_lost_streamer_has_its_grace_and_goes_on_where_it_was() {
+async fn lost_streamer_continues_within_its_grace_period() {
     for way in [Way::WebSocket, Way::Polling] {
         let app = TestApp::with_config(|config| {
             config.server.ping_interval = Duration::from_millis(500);
@@ -366,7 +366,7 @@ async fn a_lost_streamer_has_its_grace_and_goes_on_where_it_was() {
 }
 
 #[tokio::test]
-async fn a_streamer_that_does_not_come_back_ends_the_show_with_its_grace() {
+async fn absent_streamer_ends_the_livestream_after_its_grace() {
     let app =
         TestApp::with_config(|config| config.livestream.grace = Duration::from_millis(300)).await;
     let streamer = Client::streamer(&app, Way::WebSocket, "show").await;

@@ -11,7 +11,7 @@ const TAKEN_OVER: &str = "Livestream show was taken over by another connection."
 const NOT_ON_AIR: &str = "This connection is not the streamer of the livestream.";
 
 #[tokio::test]
-async fn the_newest_socket_takes_the_livestream_over_and_the_old_one_is_sent_away() {
+async fn newest_socket_takes_the_livestream_over() {
     for way in [Way::WebSocket, Way::Polling] {
         let app = TestApp::start().await;
         let mut old = Client::streamer(&app, way, "show").await;
@@ -39,7 +39,7 @@ async fn the_newest_socket_takes_the_livestream_over_and_the_old_one_is_sent_awa
 }
 
 #[tokio::test]
-async fn an_old_socket_that_leaves_after_the_takeover_ends_nothing() {
+async fn replaced_socket_that_leaves_ends_nothing() {
     let app = TestApp::start().await;
     let mut old = Client::streamer(&app, Way::WebSocket, "show").await;
     let mut new = Client::streamer(&app, Way::WebSocket, "show").await;
@@ -70,7 +70,7 @@ fn taken_over() -> Said {
 /// Sockets that come at the same time: whoever holds the livestream in the end can upload, and the other is sent
 /// away, whether it was replaced before it was greeted or after.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_many_sockets_that_come_at_once_one_is_the_streamer_and_all_others_are_sent_away() {
+async fn one_of_many_simultaneous_sockets_is_the_streamer() {
     let app = TestApp::with_config(|config| {
         config.google.max_requests = 4;
     })
