@@ -1,11 +1,11 @@
 """streamerConnected is right in the end, and a start that leads to nothing ends no show."""
 
 import asyncio
-import json
 
-import aiohttp
 from rig.cluster import all_hear
 from rig.waiting import until
+
+from harness.raw import raw
 
 
 async def test_a_host_that_is_gone_before_it_is_greeted_elsewhere_ends_nothing(cluster):
@@ -16,15 +16,12 @@ async def test_a_host_that_is_gone_before_it_is_greeted_elsewhere_ends_nothing(c
     await host.say_and_wait()
     await all_hear(listeners, 1)
     token = await cluster.google.token(show.user)
-    async with aiohttp.ClientSession() as http:
-        url = there.url.replace("http", "ws", 1) + "/socket.io/?EIO=4&transport=websocket"
-        socket = await http.ws_connect(url, headers={"id-token": token, "livestream-id": show.id})
-        await socket.receive()
+    async with raw(there.url) as socket:
         # It goes while the engine is slow to grant it the show.
         cluster.engine.freeze()
-        await socket.send_str("40/streamer," + json.dumps({"token": token, "livestreamId": show.id}))
+        await socket.connect("streamer", token, show.id)
         await asyncio.sleep(0.2)
-        socket._response.connection.transport.abort()
+        socket.abort()
         await asyncio.sleep(0.1)
         cluster.engine.thaw()
     await asyncio.sleep(1)

@@ -3,17 +3,13 @@
 import assert from "node:assert/strict";
 import { sha256 } from "./harness/client.js";
 import { test } from "./harness/cluster.js";
+import { settings } from "./harness/settings.js";
 import { clip, onEveryTransport, speech } from "./harness/world.js";
 
 const NO_CLIP = "Upload must be a single binary clip.";
 const MANY = 200;
-// Bursts that no phone sends, so queues that hold them.
-const ROOMY = {
-  CASTAWAY_UPLOAD__CLIPS_BURST: "1000",
-  CASTAWAY_LISTENER__QUEUE_CLIPS: "1000",
-};
 
-onEveryTransport("an upload", ROOMY, (world) => {
+onEveryTransport("an upload", settings.bursts, (world) => {
   const received = (show) => `Packet received from user ${show.user}`;
 
   test("real audio reaches every listener byte for byte", async () => {

@@ -20,12 +20,21 @@ async def daemon(request):
     await world.stop()
 
 
+async def swept(request, daemon):
+    """Ends a test; one that failed says all that is known."""
+    try:
+        if getattr(request.node, "broken", False):
+            await daemon.explain()
+    finally:
+        await daemon.sweep()
+
+
 @pytest_asyncio.fixture
-async def world(daemon):
+async def world(request, daemon):
     """The file's world over WebSocket, swept after the test."""
     daemon.transports = TRANSPORTS["websocket"]
     yield daemon
-    await daemon.sweep()
+    await swept(request, daemon)
 
 
 @pytest_asyncio.fixture(params=WANTED, name="anyhow")
@@ -33,7 +42,15 @@ async def every_transport(request, daemon):
     """The file's world over each transport that the run is about, swept after the test."""
     daemon.transports = TRANSPORTS[request.param]
     yield daemon
-    await daemon.sweep()
+    await swept(request, daemon)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    if call.when == "call":
+        item.broken = report.failed
+    return report
 
 
 def pytest_collection_modifyitems(items):

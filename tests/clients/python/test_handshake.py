@@ -7,31 +7,31 @@ from harness.world import refused
 pytestmark = pytest.mark.parametrize("role", ["streamer", "listener"])
 
 
-async def test_a_client_without_a_token_is_refused_first(anyhow, role):
+async def test_client_without_a_token_is_refused_first(anyhow, role):
     show = await anyhow.livestream()
     await refused(await anyhow.client(role, token=None, livestream=show.id), "Id token not provided.")
     await refused(await anyhow.client(role, token=None), "Id token not provided.")
 
 
-async def test_a_client_without_a_livestream_is_refused_before_its_token_is_looked_at(anyhow, role):
+async def test_client_without_a_livestream_is_refused_unverified(anyhow, role):
     await refused(await anyhow.client(role), "Livestream id not provided.")
     await refused(await anyhow.client(role, token="no token"), "Livestream id not provided.")
 
 
 @pytest.mark.parametrize("kind", ["garbage", "foreign", "forged"])
-async def test_a_token_that_proves_nothing_is_refused_before_the_livestream_is_looked_at(anyhow, role, kind):
+async def test_invalid_token_is_refused_without_a_livestream_lookup(anyhow, role, kind):
     token = "a.b.c" if kind == "garbage" else await anyhow.google.token("somebody", kind)
     client = await anyhow.client(role, token=token, livestream=anyhow.name("missing"))
     await refused(client, "Id token is invalid.")
 
 
-async def test_an_expired_token_is_told_so(anyhow, role):
+async def test_expired_token_is_told_so(anyhow, role):
     show = await anyhow.livestream()
     token = await anyhow.google.token(show.user, "expired")
     await refused(await anyhow.client(role, token=token, livestream=show.id), "Id token has expired.")
 
 
-async def test_a_missing_livestream_is_refused_and_never_made(anyhow, role):
+async def test_missing_livestream_is_refused_and_never_made(anyhow, role):
     missing = anyhow.name("missing")
     texts = {
         "streamer": "User is not authorized to livestream in this room.",
@@ -41,7 +41,7 @@ async def test_a_missing_livestream_is_refused_and_never_made(anyhow, role):
     assert await anyhow.google.document(missing) is None
 
 
-async def test_a_stranger_is_refused_before_the_show(anyhow, role):
+async def test_stranger_is_refused_before_the_show(anyhow, role):
     show = await anyhow.livestream()
     texts = {
         "streamer": "User is not authorized to livestream in this room.",
@@ -51,7 +51,7 @@ async def test_a_stranger_is_refused_before_the_show(anyhow, role):
     assert (await anyhow.google.document(show.id))["streamerConnected"] is False
 
 
-async def test_a_client_with_both_is_let_in_and_firestore_says_that_it_is_live(anyhow, role):
+async def test_streamer_is_admitted_and_the_flag_set(anyhow, role):
     show = await anyhow.livestream()
     before = await anyhow.google.document(show.id)
     await anyhow.streamer(show)
@@ -61,7 +61,7 @@ async def test_a_client_with_both_is_let_in_and_firestore_says_that_it_is_live(a
     assert await anyhow.google.document(show.id) == {**before, "streamerConnected": True}
 
 
-async def test_token_and_livestream_may_come_in_the_connect_payload(anyhow, role):
+async def test_credentials_may_come_in_the_connect_payload(anyhow, role):
     show = await anyhow.show(0)
     user = show.user if role == "streamer" else anyhow.name("guest")
     auth = {"idToken": await anyhow.google.token(user), "livestreamId": show.id}
@@ -76,7 +76,7 @@ async def test_headers_win_over_the_connect_payload(anyhow, role):
 
 
 @pytest.mark.parametrize("hostile", ["..", "a/b", "../x", "__x__", "a\0b", "a\nb", "x" * 2000])
-async def test_an_id_that_is_no_path_segment_finds_nothing_without_a_call(world, role, hostile):
+async def test_id_of_no_document_costs_no_call(world, role, hostile):
     before = (await world.google.calls())["read"]
     auth = {"idToken": await world.google.token("guest"), "livestreamId": hostile}
     client = await world.client(role, token=None, auth=auth)

@@ -27,7 +27,7 @@ async def test_ends_at_once_with_its_streamers_own_disconnect(anyhow):
     await refused(late, f"Livestream {show.id} has not started.")
 
 
-async def test_stays_live_while_the_network_is_gone_and_goes_on_when_it_is_back(anyhow):
+async def test_livestream_continues_when_the_network_is_back(anyhow):
     show = await anyhow.livestream()
     wire = await anyhow.wire()
     streamer = await anyhow.streamer(show, url=wire.url)
@@ -58,7 +58,7 @@ async def test_ends_when_its_grace_is_over(anyhow):
     await anyhow.flag(show.id, False)
 
 
-async def test_is_taken_over_by_the_same_users_newest_socket(anyhow):
+async def test_newest_socket_of_the_user_takes_over(anyhow):
     show = await anyhow.show(1)
     newest = await anyhow.streamer(show)
     assert isinstance(await show.streamer.next("error"), str)
@@ -71,7 +71,7 @@ async def test_is_taken_over_by_the_same_users_newest_socket(anyhow):
 
 
 @pytest.mark.parametrize("role", ["streamer", "listener"])
-async def test_a_client_that_google_could_not_be_asked_for_comes_back(anyhow, role):
+async def test_client_returns_after_an_outage_of_google(anyhow, role):
     show = await anyhow.livestream()
     await anyhow.google.trouble("read", "status", status=503)
     client = await anyhow.client(role, user=show.user, livestream=show.id)
@@ -85,7 +85,7 @@ async def test_a_client_that_google_could_not_be_asked_for_comes_back(anyhow, ro
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL], ids=["stop", "crash"])
-async def test_no_flag_outlives_the_daemon_and_clients_come_back_by_themselves(anyhow, tmp_path, how):
+async def test_stop_clears_the_flag_and_clients_return(anyhow, tmp_path, how):
     first = await anyhow.another(state=str(tmp_path))
     show = await anyhow.livestream()
     near, far = await anyhow.wire(first), await anyhow.wire(first)

@@ -13,7 +13,7 @@ ENVIRONMENT = {
 RATE = r"Upload rate limit exceeded, retry in (\d+) ms\."
 
 
-async def test_a_retry_after_the_named_time_is_heard_and_nothing_before(anyhow):
+async def test_retry_after_the_named_time_is_heard(anyhow):
     show = await anyhow.show()
     # Not one after the other: a busy machine must not earn credit meanwhile.
     *taken, answer = await asyncio.gather(*(show.streamer.upload(clip(number)) for number in (1, 2, 3, 4)))
@@ -26,7 +26,7 @@ async def test_a_retry_after_the_named_time_is_heard_and_nothing_before(anyhow):
     assert [number_of(data) for data in await show.listener.take("audio", 4)] == [1, 2, 3, 5]
 
 
-async def test_the_size_limit_is_named_to_whom_exceeds_it_who_stays(anyhow):
+async def test_clip_over_the_size_limit_is_refused(anyhow):
     show = await anyhow.show()
     answer = await show.streamer.upload(clip(1, 1_048_577))
     assert not answer["ok"] and re.search("1048576|1 MiB", answer["error"])
@@ -36,7 +36,7 @@ async def test_the_size_limit_is_named_to_whom_exceeds_it_who_stays(anyhow):
     assert not show.streamer.unread("disconnect")
 
 
-async def test_above_the_hard_ceiling_the_transport_is_closed_and_the_client_comes_back(anyhow):
+async def test_clip_over_the_ceiling_closes_the_transport(anyhow):
     show = await anyhow.show()
     await show.streamer.emit("upload", clip(1, 5_000_000))
     assert await show.streamer.next("disconnect", 15) != "server disconnect"

@@ -51,7 +51,7 @@ async def test_half_a_request_is_closed_in_time(world, request_line):
     await http(world.server.port, request_line, half=True)
 
 
-async def test_headers_that_come_one_by_one_are_closed_in_time(world):
+async def test_dribbled_headers_are_closed_in_time(world):
     reader, writer = await asyncio.open_connection("127.0.0.1", world.server.port)
     writer.write(b"GET / HTTP/1.1\r\n")
 
@@ -84,14 +84,14 @@ async def test_headers_that_come_one_by_one_are_closed_in_time(world):
         "",
     ],
 )
-async def test_a_request_that_makes_no_sense_is_answered_with_4xx(world, query):
+async def test_senseless_request_is_answered_with_4xx(world, query):
     async with aiohttp.ClientSession() as session:
         async with session.get(f"{world.server.url}/socket.io/?{query}") as answer:
             assert 400 <= answer.status < 500, await answer.text()
 
 
 @pytest.mark.parametrize("path", ["/nowhere", "/socket.io/../../etc/passwd", "/socket.io", "/%00"])
-async def test_a_path_that_leads_nowhere_is_answered_with_4xx(world, path):
+async def test_unknown_path_is_answered_with_4xx(world, path):
     answer = await http(world.server.port, f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode(), half=True)
     assert answer.startswith(b"HTTP/1.1 4"), answer
 
@@ -105,7 +105,7 @@ async def test_headers_too_large_are_refused(world, size):
         assert not answer.startswith(b"HTTP/1.1 200")
 
 
-async def test_a_connection_that_joins_no_namespace_is_closed_in_time(world):
+async def test_connection_without_a_namespace_is_closed_in_time(world):
     async with raw(world.server.url) as client:
         await client.closed()
 
@@ -150,7 +150,7 @@ BAD_TEXTS = {
 
 @pytest.mark.parametrize("text", BAD_TEXTS.values(), ids=BAD_TEXTS.keys())
 @pytest.mark.parametrize("joined", [False, True], ids=["before", "after"])
-async def test_a_message_that_makes_no_sense_ends_at_most_its_own_connection(world, text, joined):
+async def test_senseless_message_ends_its_own_connection_at_most(world, text, joined):
     async with raw(world.server.url) as client:
         if joined:
             show = await world.livestream()
@@ -162,7 +162,7 @@ async def test_a_message_that_makes_no_sense_ends_at_most_its_own_connection(wor
 
 
 @pytest.mark.parametrize("data", [b"", b"\0", b"\xff" * 1000, b"4" * 10_000])
-async def test_binary_where_text_belongs_ends_at_most_its_own_connection(world, data):
+async def test_misplaced_binary_ends_its_own_connection_at_most(world, data):
     async with raw(world.server.url) as client:
         await client.send_bytes(data)
         await client.send("40/streamer,")
@@ -191,14 +191,14 @@ async def test_many_attachments_are_refused_without_waiting_for_them(world):
         await client.closed()
 
 
-async def test_an_unknown_namespace_leads_nowhere(world):
+async def test_unknown_namespace_leads_nowhere(world):
     async with raw(world.server.url) as client:
         await client.send("40/nowhere,")
         answer = await client.next()
         assert answer is None or answer.startswith("44/nowhere,"), answer
 
 
-async def test_a_connection_that_is_refused_again_and_again_is_closed(world):
+async def test_repeated_refusals_close_the_connection(world):
     async with raw(world.server.url) as client:
         for left in (2, 1, 0):
             await client.send("40/streamer,")
@@ -207,7 +207,7 @@ async def test_a_connection_that_is_refused_again_and_again_is_closed(world):
             assert ("41/streamer," in seen) == (left > 0), "the last one closes the transport"
 
 
-async def test_an_engine_message_beyond_the_hard_ceiling_closes_the_transport(world):
+async def test_message_over_the_ceiling_closes_the_transport(world):
     async with raw(world.server.url) as client:
         try:
             await client.send("40/streamer," + "x" * 20_000_000)
@@ -216,7 +216,7 @@ async def test_an_engine_message_beyond_the_hard_ceiling_closes_the_transport(wo
         await client.closed()
 
 
-async def test_a_long_poll_body_beyond_the_hard_ceiling_is_refused(world):
+async def test_post_over_the_ceiling_is_refused(world):
     async with aiohttp.ClientSession() as session:
         url = world.server.url + ENDPOINT + "polling"
         async with session.get(url) as answer:
@@ -228,7 +228,7 @@ async def test_a_long_poll_body_beyond_the_hard_ceiling_is_refused(world):
             pass
 
 
-async def test_no_event_asks_for_an_acknowledgement_or_carries_two_arguments(world):
+async def test_events_carry_one_argument_and_no_ack(world):
     show = await world.livestream()
     async with raw(world.server.url) as streamer, raw(world.server.url) as listener:
         await streamer.join("streamer", await world.google.token(show.user), show.id)
@@ -244,7 +244,7 @@ async def test_no_event_asks_for_an_acknowledgement_or_carries_two_arguments(wor
                 assert len(json.loads(body)) == 2, message
 
 
-async def test_a_stalled_listener_is_closed_and_harms_nobody(world, bystanders):
+async def test_stalled_listener_is_closed_and_harms_nobody(world, bystanders):
     guest = await world.google.token("guest")
     reader, writer = await asyncio.open_connection("127.0.0.1", world.server.port, limit=4096)
     head = "\r\n".join(

@@ -73,7 +73,7 @@ export class Client {
       };
       const timer = setTimeout(() => {
         waiting.splice(waiting.indexOf(heard), 1);
-        reject(new Error(`no ${name} in ${ms} ms; heard ${JSON.stringify(this.names())}`));
+        reject(new Error(`no ${name} in ${ms} ms; heard ${this.heard()}`));
       }, ms);
       waiting.push(heard);
     });
@@ -94,6 +94,17 @@ export class Client {
   /** The names that were heard, in order, `state` left out: it may come at any time. */
   names() {
     return this.journal.map(({ name }) => name).filter((name) => name !== "state");
+  }
+
+  /** All that was heard, in order, for a message: repetitions are counted. */
+  heard() {
+    const counted = [];
+    for (const { name, value } of this.journal) {
+      const one = typeof value === "string" ? `${name} '${value}'` : name;
+      if (counted.at(-1)?.one === one) counted.at(-1).count += 1;
+      else counted.push({ one, count: 1 });
+    }
+    return counted.map(({ one, count }) => (count > 1 ? `${one} × ${count}` : one)).join(", ");
   }
 
   emit(...args) {

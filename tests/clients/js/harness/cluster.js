@@ -1,10 +1,10 @@
 // With CASTAWAY_CLUSTER_ENGINE, a Redis URL, each world has two nodes: streamers come to one, listeners to the other.
 
 import { test as always } from "node:test";
-import { createRequire } from "node:module";
+import { settings } from "./settings.js";
 
 const engine = process.env.CASTAWAY_CLUSTER_ENGINE;
-const aboutOneProcess = createRequire(import.meta.url)("../../one-process.json").js;
+const aboutOneProcess = settings.one_process.js;
 
 export const clustered = Boolean(engine);
 
@@ -21,11 +21,7 @@ export function newCluster() {
             CASTAWAY_CLUSTER__URL: engine,
             CASTAWAY_CLUSTER__PREFIX: prefix,
             CASTAWAY_CLUSTER__NODE: name(),
-            CASTAWAY_CLUSTER__LEASE: "2s",
-            CASTAWAY_CLUSTER__HEARTBEAT: "250ms",
-            CASTAWAY_CLUSTER__TIMEOUT: "500ms",
-            // For bursts that no phone sends.
-            CASTAWAY_CLUSTER__QUEUE_CLIPS: "1000",
+            ...settings.node,
           }
         : {},
   };

@@ -5,16 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Child } from "./children.js";
 import { program } from "./programs.js";
-
-const QUICK = {
-  CASTAWAY_SERVER__LISTEN: "127.0.0.1:0",
-  CASTAWAY_SERVER__HEALTH_LISTEN: "127.0.0.1:0",
-  CASTAWAY_SERVER__PING_INTERVAL: "500ms",
-  CASTAWAY_SERVER__PING_TIMEOUT: "500ms",
-  CASTAWAY_LIVESTREAM__GRACE: "2s",
-  CASTAWAY_LOG__FORMAT: "plain",
-  CASTAWAY_LOG__LEVEL: "info",
-};
+import { settings } from "./settings.js";
 
 export class Server {
   /** Starts the daemon against `google`; `environment` wins over the short times; `state` outlives a restart. */
@@ -23,14 +14,12 @@ export class Server {
     server.keep = state !== undefined;
     server.state = state ?? mkdtempSync(join(tmpdir(), "castaway-state-"));
     server.child = new Child(program("CASTAWAY_DAEMON"), ["serve"], {
-      ...QUICK,
+      ...settings.daemon,
       ...google.environment,
       STATE_DIRECTORY: server.state,
       ...environment,
     });
-    const [, url, health] = await server.child.says(
-      /^castaway: clients on (http:\/\/\S+), health on (http:\/\/\S+)$/m,
-    );
+    const [, url, health] = await server.child.says(new RegExp(settings.addresses, "m"));
     return Object.assign(server, { url, health });
   }
 
@@ -55,6 +44,13 @@ export class Server {
       .split("\n")
       .filter((line) => line.startsWith(name) && line.includes(part))
       .reduce((sum, line) => sum + Number(line.split(" ").at(-1)), 0);
+  }
+
+  /** The samples that are not zero, but for a histogram's buckets. */
+  async counted() {
+    const text = await (await fetch(`${this.health}/metrics`)).text();
+    const lines = text.split("\n").filter((line) => line.startsWith("castaway_") && !line.includes("_bucket{"));
+    return lines.filter((line) => !line.endsWith(" 0")).join("\n");
   }
 
   async stop(signal = "SIGTERM") {

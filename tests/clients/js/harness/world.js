@@ -115,6 +115,18 @@ export class World {
     await eventually(is, `streamerConnected of ${id} is ${connected}`, ms);
   }
 
+  /** Prints what every client heard, and what every daemon counted and logged. */
+  async explain() {
+    for (const client of this.#clients) {
+      console.log(`--- ${client.socket.nsp} of ${client.user} heard ${client.heard()}`);
+    }
+    for (const server of new Set([this.server, this.far, ...this.#servers])) {
+      const counted = await server.counted().catch((error) => error.message);
+      const logged = server.log.split("\n").slice(-40).join("\n");
+      console.log(`--- ${server.url} counted\n${counted}\n--- ${server.url} logged\n${logged}`);
+    }
+  }
+
   /** Ends what the test started, and checks what every client must have seen. */
   async sweep() {
     const clients = this.#clients.splice(0);
@@ -139,7 +151,13 @@ export function inAWorld(title, environment, tests) {
   describe(title, () => {
     const world = new World();
     before(async () => Object.assign(world, await World.start(environment)));
-    afterEach(() => world.sweep());
+    afterEach(async (context) => {
+      try {
+        if (!context.passed) await world.explain();
+      } finally {
+        await world.sweep();
+      }
+    });
     after(() => world.stop());
     tests(world);
   });

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import itertools
 from collections import defaultdict
 
 import socketio
@@ -63,7 +64,7 @@ class Client:
         try:
             return await asyncio.wait_for(self.queues[name].get(), seconds)
         except TimeoutError:
-            raise AssertionError(f"no {name} in {seconds} s; heard {self.names()}") from None
+            raise AssertionError(f"no {name} in {seconds} s; heard {self.heard()}") from None
 
     async def take(self, name, count):
         return [await self.next(name) for _ in range(count)]
@@ -74,6 +75,12 @@ class Client:
     def names(self):
         """What was heard, in order, `state` left out: it may come at any time."""
         return [name for name, _ in self.journal if name != "state"]
+
+    def heard(self):
+        """All that was heard, in order, for a message: repetitions are counted."""
+        said = (f"{name} {value!r}" if isinstance(value, str) else name for name, value in self.journal)
+        counted = ((one, len(list(same))) for one, same in itertools.groupby(said))
+        return ", ".join(f"{one} × {count}" if count > 1 else one for one, count in counted)
 
     async def emit(self, name, data=None):
         await self.socket.emit(name, data, namespace=self.namespace)

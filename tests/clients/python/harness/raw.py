@@ -34,6 +34,10 @@ class Raw:
             else:
                 return None
 
+    def abort(self):
+        """The connection dies without a word."""
+        self.socket._response.connection.transport.abort()
+
     async def until(self, wanted):
         """Everything up to a message that begins with `wanted`, or to the end."""
         seen = []
@@ -48,10 +52,14 @@ class Raw:
         while await self.next() is not None:
             pass
 
-    async def join(self, role, token, livestream):
-        """Joins a namespace by the CONNECT payload and waits for its `success`."""
+    async def connect(self, role, token, livestream):
+        """Asks for a namespace, by the CONNECT payload."""
         auth = json.dumps({"idToken": token, "livestreamId": livestream})
         await self.send(f"40/{role},{auth}")
+
+    async def join(self, role, token, livestream):
+        """Joins a namespace and waits for its `success`."""
+        await self.connect(role, token, livestream)
         seen = await self.until(f'42/{role},["success"')
         assert seen and str(seen[-1]).startswith(f'42/{role},["success"'), seen
 

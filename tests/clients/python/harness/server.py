@@ -10,16 +10,7 @@ import aiohttp
 
 from .children import Child
 from .programs import program
-
-QUICK = {
-    "CASTAWAY_SERVER__LISTEN": "127.0.0.1:0",
-    "CASTAWAY_SERVER__HEALTH_LISTEN": "127.0.0.1:0",
-    "CASTAWAY_SERVER__PING_INTERVAL": "500ms",
-    "CASTAWAY_SERVER__PING_TIMEOUT": "500ms",
-    "CASTAWAY_LIVESTREAM__GRACE": "2s",
-    "CASTAWAY_LOG__FORMAT": "plain",
-}
-FIRST_WORDS = r"^castaway: clients on (http://\S+), health on (http://\S+)$"
+from .settings import SETTINGS
 
 
 class Server:
@@ -32,9 +23,14 @@ class Server:
         server.state = state or tempfile.mkdtemp(prefix="castaway-state-")
         server.child = await Child.start(
             *[*within, program("CASTAWAY_DAEMON"), "serve"],
-            environment={**QUICK, **google.environment, "STATE_DIRECTORY": server.state, **(environment or {})},
+            environment={
+                **SETTINGS["daemon"],
+                **google.environment,
+                "STATE_DIRECTORY": server.state,
+                **(environment or {}),
+            },
         )
-        server.url, server.health = (await server.child.says(FIRST_WORDS)).groups()
+        server.url, server.health = (await server.child.says(SETTINGS["addresses"])).groups()
         server.port = int(server.url.rpartition(":")[2])
         return server
 
@@ -52,6 +48,12 @@ class Server:
         _, text = await self.get("/metrics")
         lines = [line for line in text.splitlines() if line.startswith(name) and part in line]
         return sum(float(line.split()[-1]) for line in lines)
+
+    async def counted(self):
+        """The samples that are not zero, but for a histogram's buckets."""
+        _, text = await self.get("/metrics")
+        lines = [line for line in text.splitlines() if line.startswith("castaway_") and "_bucket{" not in line]
+        return "\n".join(line for line in lines if line.split()[-1] != "0")
 
     async def stop(self, how=signal.SIGTERM):
         code = await self.child.stop(how)

@@ -115,6 +115,15 @@ class World:
 
         await eventually(holds, f"streamerConnected of {livestream} is {connected}", seconds)
 
+    async def explain(self):
+        """Prints what every client heard, and what every daemon counted and logged."""
+        for client in self.clients:
+            print(f"--- {client.namespace} of {client.user} heard {client.heard()}")
+        for server in dict.fromkeys([self.server, self.far, *self.servers]):
+            if server.child.process.returncode is None:
+                print(f"--- {server.url} counted", await server.counted(), sep="\n")
+            print(f"--- {server.url} logged", *server.log.splitlines()[-40:], sep="\n")
+
     async def sweep(self):
         clients, self.clients = self.clients, []
         try:
