@@ -6,18 +6,18 @@ import { onEveryTransport, refused } from "./harness/world.js";
 
 onEveryTransport("the handshake", {}, (world) => {
   for (const role of ["streamer", "listener"]) {
-    test(`a ${role} without a token is refused first`, async () => {
+    test(`${role} without a token is refused first`, async () => {
       const show = await world.livestream();
       await refused(await world.client(role, { token: undefined, livestream: show.id }), "Id token not provided.");
       await refused(await world.client(role, { token: undefined }), "Id token not provided.");
     });
 
-    test(`a ${role} without a livestream is refused before its token is looked at`, async () => {
+    test(`${role} without a livestream is refused unverified`, async () => {
       await refused(await world.client(role), "Livestream id not provided.");
       await refused(await world.client(role, { token: "no token" }), "Livestream id not provided.");
     });
 
-    test(`a ${role} with a token that proves nothing is refused before the livestream is looked at`, async () => {
+    test(`${role} with an invalid token is refused first`, async () => {
       const livestream = world.name("missing");
       const tokens = {
         garbage: "no token",
@@ -31,13 +31,13 @@ onEveryTransport("the handshake", {}, (world) => {
       await Promise.all(Object.values(tokens).map(refusal));
     });
 
-    test(`a ${role} with an expired token is told so`, async () => {
+    test(`${role} with an expired token is told so`, async () => {
       const show = await world.livestream();
       const token = await world.google.token(show.user, "expired");
       await refused(await world.client(role, { token, livestream: show.id }), "Id token has expired.");
     });
 
-    test(`a ${role} may bring token and livestream in the CONNECT payload`, async () => {
+    test(`${role} may use the CONNECT payload`, async () => {
       const show = await world.show(0);
       const user = role === "streamer" ? show.user : world.name("guest");
       const auth = { idToken: await world.google.token(user), livestreamId: show.id };
@@ -51,14 +51,14 @@ onEveryTransport("the handshake", {}, (world) => {
       await (role === "streamer" ? world.streamer(show, { auth }) : world.listener(show, { auth }));
     });
 
-    test(`a ${role}'s payload of the wrong shape counts as none`, async () => {
+    test(`${role}'s payload of the wrong shape is ignored`, async () => {
       const refusal = async (auth) => {
         await refused(await world.client(role, { token: undefined, auth }), "Id token not provided.");
       };
       await Promise.all([{ idToken: 1, livestreamId: {} }, { idToken: null }, {}].map(refusal));
     });
 
-    test(`a ${role} with an id that is no path segment finds nothing, and Firestore is not asked`, async () => {
+    test(`${role}'s id of no document costs no call`, async () => {
       const before = (await world.google.calls()).read;
       const hostile = ["..", ".", "a/b", "../x", "__x__", "a\u0000b", "a\nb", "x".repeat(2_000)];
       const refusal = async (livestreamId) => {
@@ -75,7 +75,7 @@ onEveryTransport("the handshake", {}, (world) => {
   }
 
   for (const state of ["disabled", "deleted"]) {
-    test(`a streamer whose account is ${state} is refused though its token is good`, async () => {
+    test(`streamer with a ${state} account is refused`, async () => {
       const show = await world.livestream();
       await world.google.account(show.user, state);
       const client = await world.client("streamer", { user: show.user, livestream: show.id });
@@ -83,33 +83,33 @@ onEveryTransport("the handshake", {}, (world) => {
     });
   }
 
-  test("a streamer of a missing document is not authorised, and the document stays missing", async () => {
+  test("streamer of a missing document is not authorised", async () => {
     const livestream = world.name("missing");
     const client = await world.client("streamer", { livestream });
     await refused(client, "User is not authorized to livestream in this room.");
     assert.equal(await world.google.document(livestream), undefined);
   });
 
-  test("a streamer of somebody else's livestream is not authorised", async () => {
+  test("streamer of another's livestream is not authorised", async () => {
     const show = await world.livestream();
     const client = await world.client("streamer", { livestream: show.id });
     await refused(client, "User is not authorized to livestream in this room.");
     assert.equal((await world.google.document(show.id)).streamerConnected, false);
   });
 
-  test("a listener of a missing document is told so", async () => {
+  test("listener of a missing document is told so", async () => {
     const livestream = world.name("missing");
     await refused(await world.client("listener", { livestream }), `Livestream ${livestream} does not exist.`);
     assert.equal(await world.google.document(livestream), undefined);
   });
 
-  test("a listener before the show is told so", async () => {
+  test("listener before the show is told so", async () => {
     const show = await world.livestream();
     const client = await world.client("listener", { livestream: show.id });
     await refused(client, `Livestream ${show.id} has not started.`);
   });
 
-  test("a streamer and its listeners are let in, and Firestore says that it is live", async () => {
+  test("streamer and listeners are admitted, the flag set", async () => {
     const show = await world.livestream();
     const before = await world.google.document(show.id);
     await world.streamer(show);
@@ -118,13 +118,13 @@ onEveryTransport("the handshake", {}, (world) => {
     assert.deepEqual(await world.google.document(show.id), { ...before, streamerConnected: true });
   });
 
-  test("the streamer may listen to itself, and one user may listen twice", async () => {
+  test("one user may stream and listen twice", async () => {
     const show = await world.show(0);
     await world.listener(show, { user: show.user });
     await world.listener(show, { user: show.user });
   });
 
-  test("a listener learns the livestream's state in one object", async () => {
+  test("listener gets the state in one object", async () => {
     const show = await world.show(2);
     const states = [await show.listeners[1].next("state"), await show.streamer.next("state")];
     for (const state of states) {

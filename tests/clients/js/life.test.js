@@ -7,7 +7,7 @@ import { clip, onEveryTransport, refused } from "./harness/world.js";
 onEveryTransport("a livestream", { CASTAWAY_LIVESTREAM__GRACE: "2500ms" }, (world) => {
   const number = async (listener) => (await listener.next("audio")).readUInt32BE();
 
-  test("ends at once with its streamer's own DISCONNECT, for every listener", async () => {
+  test("ends at once with its streamer's DISCONNECT", async () => {
     const show = await world.show(3);
     await world.flag(show.id, true);
     show.streamer.leave();
@@ -32,7 +32,7 @@ onEveryTransport("a livestream", { CASTAWAY_LIVESTREAM__GRACE: "2500ms" }, (worl
     await world.flag(show.id, true);
   });
 
-  test("stays live while its streamer's network is gone, and goes on when it is back", async () => {
+  test("continues when its streamer's network is back", async () => {
     const show = await world.livestream();
     const wire = await world.wire();
     const streamer = await world.streamer(show, { url: wire.url });
@@ -77,7 +77,7 @@ onEveryTransport("a livestream", { CASTAWAY_LIVESTREAM__GRACE: "2500ms" }, (worl
     assert.equal((await world.google.document(show.id)).streamerConnected, true);
   });
 
-  test("ends when its grace is over, for every listener", async () => {
+  test("ends for all after its grace period", async () => {
     const show = await world.livestream();
     const wire = await world.wire();
     const streamer = await world.streamer(show, { url: wire.url });
@@ -91,7 +91,7 @@ onEveryTransport("a livestream", { CASTAWAY_LIVESTREAM__GRACE: "2500ms" }, (worl
     await world.flag(show.id, false);
   });
 
-  test("a streamer whose phone just falls silent is noticed", async () => {
+  test("notices a streamer that falls silent", async () => {
     const show = await world.livestream();
     const wire = await world.wire();
     await world.streamer(show, { url: wire.url });
@@ -102,7 +102,7 @@ onEveryTransport("a livestream", { CASTAWAY_LIVESTREAM__GRACE: "2500ms" }, (worl
     await world.flag(show.id, false);
   });
 
-  test("is taken over by the same user's newest socket", async () => {
+  test("is taken over by the user's newest socket", async () => {
     const show = await world.show(1);
     await show.streamer.upload(clip(1));
     const newest = await world.streamer(show);
@@ -117,7 +117,7 @@ onEveryTransport("a livestream", { CASTAWAY_LIVESTREAM__GRACE: "2500ms" }, (worl
     await world.flag(show.id, true);
   });
 
-  test("is not ended by the socket that it was taken from", async () => {
+  test("outlives the socket that it was taken from", async () => {
     const show = await world.livestream();
     const wire = await world.wire();
     const old = await world.streamer(show, { url: wire.url });
@@ -137,7 +137,7 @@ onEveryTransport("a livestream", { CASTAWAY_LIVESTREAM__GRACE: "2500ms" }, (worl
     await world.listener(show);
   });
 
-  test("a replaced streamer cannot upload", async () => {
+  test("takes no upload of a replaced streamer", async () => {
     const show = await world.show(1);
     const newest = await world.streamer(show);
     await show.streamer.next("error");
@@ -159,7 +159,7 @@ onEveryTransport("a livestream", { CASTAWAY_LIVESTREAM__GRACE: "2500ms" }, (worl
     assert.equal(await number(listener), 1);
   });
 
-  test("a socket that closes while it is being checked leaves no flag behind", async () => {
+  test("keeps no flag of a socket closed early", async () => {
     const show = await world.livestream();
     await world.google.trouble("read", { fault: "slow", ms: 600 });
     const calls = (await world.google.calls()).read;

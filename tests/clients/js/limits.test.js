@@ -10,7 +10,7 @@ const SLOW = { CASTAWAY_UPLOAD__CLIPS_PER_MINUTE: "30", CASTAWAY_UPLOAD__CLIPS_B
 const RATE = /^Upload rate limit exceeded, retry in (\d+) ms\.$/;
 
 onEveryTransport("the rate limit in clips", SLOW, (world) => {
-  test("names the time after which a retry is heard, and relays nothing before", async () => {
+  test("names the time until a retry is heard", async () => {
     const show = await world.show();
     for (const number of [1, 2, 3, 4]) show.streamer.emit("upload", clip(number));
     const [, wait] = (await show.streamer.next("error")).match(RATE);
@@ -51,7 +51,7 @@ const THIN = {
 };
 
 onEveryTransport("the rate limit in bytes", THIN, (world) => {
-  test("names the time after which a retry is heard", async () => {
+  test("names the time until a retry is heard", async () => {
     const show = await world.show();
     const uploads = [clip(1, 180_000), clip(2, 150_000)].map((it) => show.streamer.upload(it));
     const [taken, refused] = await Promise.all(uploads);
@@ -79,7 +79,7 @@ onEveryTransport("the size limit", SMALL, (world) => {
     assert.equal(show.listener.unread("audio") + show.streamer.unread("disconnect"), 0);
   });
 
-  test("has a hard ceiling above it that closes the transport", async () => {
+  test("has a ceiling above it, which closes transports", async () => {
     const show = await world.show();
     show.streamer.emit("upload", clip(1, 5_000_000));
     assert.match(await show.streamer.next("disconnect"), /^transport (close|error)$/);
@@ -91,7 +91,7 @@ onEveryTransport("the size limit", SMALL, (world) => {
 });
 
 inAWorld("the limit of connections from one address", { CASTAWAY_SERVER__MAX_CONNECTIONS_PER_ADDRESS: "3" }, (world) => {
-  test("refuses one more, and takes it once another has left", async () => {
+  test("refuses one more until another has left", async () => {
     const show = await world.show(2);
     const more = await world.client("listener", { livestream: show.id });
     await more.next("connect_error");
@@ -114,7 +114,7 @@ inAWorld("the limit of connections in all", { CASTAWAY_SERVER__MAX_CONNECTIONS: 
 });
 
 inAWorld("the limit of listeners", { CASTAWAY_LIVESTREAM__MAX_LISTENERS: "2" }, (world) => {
-  test("refuses one more with a word, and lets it in once another has left", async () => {
+  test("refuses one more in words until one leaves", async () => {
     const show = await world.show(2);
     const more = await world.client("listener", { livestream: show.id });
     assert.equal(typeof (await more.next("error")), "string");
@@ -129,7 +129,7 @@ inAWorld("the limit of listeners", { CASTAWAY_LIVESTREAM__MAX_LISTENERS: "2" }, 
 });
 
 inAWorld("the limit of livestreams", { CASTAWAY_LIVESTREAM__MAX_LIVE: "1" }, (world) => {
-  test("refuses one more with a word, and lets it in once the other is over", async () => {
+  test("refuses one more until the other is over", async () => {
     const show = await world.show(1);
     const other = await world.livestream();
     const client = await world.client("streamer", { user: other.user, livestream: other.id });

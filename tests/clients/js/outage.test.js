@@ -35,13 +35,13 @@ onEveryTransport("while Google is down", {}, (world) => {
     });
   }
 
-  test("a streamer is let in by its token alone when accounts cannot be looked up", async () => {
+  test("streamer is admitted without the account lookup", async () => {
     const show = await world.livestream();
     await world.google.trouble("lookup", { fault: "status", status: 503 });
     await world.streamer(show);
   });
 
-  test("a show on air goes on, and listeners of it come in", async () => {
+  test("show on air continues and admits listeners", async () => {
     const show = await world.show(1);
     for (const service of ["read", "write", "lookup", "keys"]) {
       await world.google.trouble(service, { fault: "status", status: 503 });
@@ -51,7 +51,7 @@ onEveryTransport("while Google is down", {}, (world) => {
     await world.listener(show);
   });
 
-  test("an end is written down once Firestore is back", async () => {
+  test("end is written once Firestore is back", async () => {
     const show = await world.show(1);
     await world.flag(show.id, true);
     await world.google.trouble("write", { fault: "status", status: 503 });
@@ -63,7 +63,7 @@ onEveryTransport("while Google is down", {}, (world) => {
 });
 
 onEveryTransport("while Google's signing keys are out of reach from the start", {}, (world) => {
-  test("a client is told, and let in by itself once they are back", async () => {
+  test("client is told, and admitted once they return", async () => {
     await world.google.trouble("keys", { fault: "status", status: 503 });
     const cold = await world.another({});
     const show = await world.livestream();

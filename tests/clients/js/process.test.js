@@ -40,7 +40,7 @@ onEveryTransport("the daemon", {}, (world) => {
     await world.flag(show.id, true);
   };
 
-  test("clears the flag at SIGTERM, and its clients come back by themselves to the next one", async () => {
+  test("clears the flag at SIGTERM, and clients return", async () => {
     await withState(async (state) => {
       const first = await world.another({}, state);
       const it = await scene(first);
@@ -55,7 +55,7 @@ onEveryTransport("the daemon", {}, (world) => {
     });
   });
 
-  test("clears the flag after a crash at its next start, and its clients come back", async () => {
+  test("clears a crash's flag, and its clients return", async () => {
     await withState(async (state) => {
       const first = await world.another({}, state);
       const it = await scene(first);
@@ -70,7 +70,7 @@ onEveryTransport("the daemon", {}, (world) => {
 });
 
 inAWorld("a stop", {}, (world) => {
-  test("is done in time though a client does nothing", async () => {
+  test("does not wait for a client that stalls", async () => {
     await withState(async (state) => {
       const server = await world.another({ CASTAWAY_SERVER__SHUTDOWN_TIMEOUT: "2s" }, state);
       const wire = await world.wire(server);
@@ -85,7 +85,7 @@ inAWorld("a stop", {}, (world) => {
     });
   });
 
-  test("leaves a flag alone that another daemon's streamer set", async () => {
+  test("leaves another daemon's flag alone", async () => {
     const server = await world.another({});
     const show = await world.show(1);
     await world.flag(show.id, true);

@@ -21,14 +21,14 @@ onEveryTransport("an upload", settings.bursts, (world) => {
     }
   });
 
-  test("a clip of almost 2 MiB reaches every listener byte for byte", async () => {
+  test("large clip reaches every listener byte for byte", async () => {
     const show = await world.show(2);
     const large = clip(7, (2 << 20) - 16);
     show.streamer.emit("upload", large);
     for (const listener of show.listeners) assert.equal(sha256(await listener.next("audio")), sha256(large));
   });
 
-  test("an empty clip is refused and heard by nobody", async () => {
+  test("empty clip is refused and heard by nobody", async () => {
     const show = await world.show();
     const refused = { ok: false, error: "Upload must be a single binary clip." };
     assert.deepEqual(await show.streamer.upload(Buffer.alloc(0)), refused);
@@ -36,7 +36,7 @@ onEveryTransport("an upload", settings.bursts, (world) => {
     assert.equal(sha256(await show.listener.next("audio")), sha256(clip(1)));
   });
 
-  test(`${MANY} uploads are heard in order, and each is confirmed`, async () => {
+  test(`${MANY} at once are heard in order`, async () => {
     const show = await world.show(2);
     for (let number = 0; number < MANY; number += 1) show.streamer.emit("upload", clip(number));
     for (const listener of show.listeners) {
@@ -62,7 +62,7 @@ onEveryTransport("an upload", settings.bursts, (world) => {
     }
   });
 
-  test("clips emitted at once after connect are all heard", async () => {
+  test("clips emitted right after connect are heard", async () => {
     const show = await world.show();
     await world.google.trouble("read", { fault: "slow", ms: 400 });
     const onConnect = (client) => {
@@ -73,7 +73,7 @@ onEveryTransport("an upload", settings.bursts, (world) => {
     assert.deepEqual(heard, [...Array(20).keys()]);
   });
 
-  test("what is no single binary clip is refused, and the streamer stays", async () => {
+  test("all but one binary clip is refused", async () => {
     const show = await world.show();
     const shapes = [
       [{ file: "x" }],
@@ -95,7 +95,7 @@ onEveryTransport("an upload", settings.bursts, (world) => {
     assert.equal(show.streamer.unread("disconnect"), 0);
   });
 
-  test("several clips at once are relayed to nobody, and the streamer is there again", async () => {
+  test("several clips in one are relayed to nobody", async () => {
     const show = await world.show();
     for (const shape of [[[clip(1), clip(2)]], [clip(1), clip(2)], [{ one: clip(1), two: clip(2) }]]) {
       show.streamer.emit("upload", ...shape);
@@ -106,7 +106,7 @@ onEveryTransport("an upload", settings.bursts, (world) => {
     assert.equal(show.listener.unread("audio") + show.listener.unread("disconnect"), 0);
   });
 
-  test("a callback gets one object with the sequence and the listeners", async () => {
+  test("callback gets the sequence and the listeners", async () => {
     const show = await world.show(2);
     await world.counted(show, 2);
     const first = await show.streamer.upload(clip(1));
@@ -116,14 +116,14 @@ onEveryTransport("an upload", settings.bursts, (world) => {
     assert.deepEqual(await show.streamer.take("success", 2), [received(show), received(show)]);
   });
 
-  test("a callback of a refused upload gets one object with the error", async () => {
+  test("callback of a refused upload gets the error", async () => {
     const show = await world.show();
     for (const shape of [{ file: "x" }, null, "text"]) {
       assert.deepEqual(await show.streamer.upload(shape), { ok: false, error: NO_CLIP });
     }
   });
 
-  test("a late joiner hears the latest clip once, then all that follow in order", async () => {
+  test("late joiner hears the latest clip once", async () => {
     const show = await world.show();
     for (let number = 0; number < 5; number += 1) await show.streamer.upload(clip(number));
     const sending = (async () => {
@@ -141,7 +141,7 @@ onEveryTransport("an upload", settings.bursts, (world) => {
     }
   });
 
-  test("a late joiner hears the latest clip at once, after its success", async () => {
+  test("late joiner hears the latest clip at once", async () => {
     const show = await world.show();
     await show.streamer.upload(clip(1));
     await show.streamer.upload(speech);
@@ -150,7 +150,7 @@ onEveryTransport("an upload", settings.bursts, (world) => {
     assert.deepEqual(late.names(), ["connect", "success", "audio"]);
   });
 
-  test("a listener's upload goes nowhere", async () => {
+  test("listener's upload goes nowhere", async () => {
     const show = await world.show(2);
     show.listener.emit("upload", clip(66));
     await show.streamer.upload(clip(1));
@@ -158,7 +158,7 @@ onEveryTransport("an upload", settings.bursts, (world) => {
     assert.equal(show.listeners[1].unread("audio"), 0);
   });
 
-  test("a client's events of any other name are ignored, `error` too", async () => {
+  test("unknown events are ignored, `error` too", async () => {
     const show = await world.show();
     const names = ["error", "audio", "success", "state", "message", "__proto__", ""];
     for (const client of [show.streamer, show.listener]) {
@@ -174,7 +174,7 @@ onEveryTransport("an upload", settings.bursts, (world) => {
     assert.equal(show.streamer.unread("disconnect") + show.listener.unread("disconnect"), 0);
   });
 
-  test("tokens are checked and documents are read here, not once for each join", async () => {
+  test("tokens and documents cost no call per join", async () => {
     const show = await world.show(1);
     const before = await world.google.calls();
     await Promise.all([...Array(20)].map(() => world.listener(show)));
