@@ -7,15 +7,24 @@ import pytest_asyncio
 
 from harness.client import TRANSPORTS
 from harness.cluster import ABOUT_ONE_PROCESS
+from harness.google import Google
 from harness.world import World
 
 WANTED = [os.environ["CASTAWAY_TRANSPORT"]] if os.environ.get("CASTAWAY_TRANSPORT") else list(TRANSPORTS)
 
 
+@pytest_asyncio.fixture(scope="session")
+async def google():
+    """One double for all files of a process: to make its keys takes long."""
+    google = await Google.start()
+    yield google
+    await google.stop()
+
+
 @pytest_asyncio.fixture(scope="module")
-async def daemon(request):
+async def daemon(request, google):
     """The file's world; its `ENVIRONMENT` wins over the short times."""
-    world = await World.start(getattr(request.module, "ENVIRONMENT", None))
+    world = await World.start(google, getattr(request.module, "ENVIRONMENT", None))
     yield world
     await world.stop()
 

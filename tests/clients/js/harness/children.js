@@ -41,6 +41,11 @@ export class Child {
     }
   }
 
+  /** From now on it keeps this process from nothing: it is ended with it. */
+  unref() {
+    for (const handle of [this.process, ...this.process.stdio]) handle.unref();
+  }
+
   /** Sends `signal` and waits for the end. */
   async stop(signal = "SIGTERM") {
     this.process.kill(signal);

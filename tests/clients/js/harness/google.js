@@ -7,12 +7,20 @@ const LIVES_UNTIL_HEALED = 100_000;
 const FIRST = "-----BEGIN PRIVATE KEY-----";
 const LAST = "-----END PRIVATE KEY-----";
 
+let shared;
+
 export class Google {
+  /** One double for all suites of a process: to make its keys takes long. */
+  static shared() {
+    return (shared ??= Google.start());
+  }
+
   static async start() {
     const google = new Google();
     google.child = new Child(program("CASTAWAY_GOOGLE_DOUBLE"), [], {});
-    const [line] = await google.child.says(/^\{.*\}$/m);
+    const [line] = await google.child.says(/^\{.*\}$/m, 60_000);
     const { admin, environment } = JSON.parse(line);
+    google.child.unref();
     const pem = environment.PRIVATE_KEY.replaceAll("\\n", "\n");
     // As deployments of the original have it: no first and last line, and literal \n.
     const body = pem.replace(FIRST, "").replace(LAST, "").trim().replaceAll("\n", "\\n");
@@ -83,9 +91,5 @@ export class Google {
   /** How many calls each endpoint has had. */
   calls() {
     return this.#admin("GET", "/calls");
-  }
-
-  stop() {
-    return this.child.stop("SIGKILL");
   }
 }

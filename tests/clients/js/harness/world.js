@@ -31,7 +31,7 @@ export class World {
 
   static async start(environment) {
     const world = new World();
-    world.google = await Google.start();
+    world.google = await Google.shared();
     const node = () => Server.start(world.google, { ...world.cluster.node(), ...environment });
     world.server = await node();
     // Where listeners come to.
@@ -142,7 +142,6 @@ export class World {
   async stop() {
     await this.server.stop("SIGKILL");
     if (clustered) await this.far.stop("SIGKILL");
-    await this.google.stop();
   }
 }
 

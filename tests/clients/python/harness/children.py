@@ -42,7 +42,10 @@ class Child:
                 await self.news.wait()
             return match
 
-        return await asyncio.wait_for(wait(), seconds)
+        try:
+            return await asyncio.wait_for(wait(), seconds)
+        except TimeoutError:
+            raise RuntimeError(f"not in {seconds} s: {pattern}\n{self.output}") from None
 
     async def stop(self, how=signal.SIGTERM):
         """Sends the signal and waits for the end."""

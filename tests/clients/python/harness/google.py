@@ -18,7 +18,7 @@ class Google:
     async def start(cls):
         google = cls()
         google.child = await Child.start(program("CASTAWAY_GOOGLE_DOUBLE"))
-        said = json.loads((await google.child.says(r"^\{.*\}$"))[0])
+        said = json.loads((await google.child.says(r"^\{.*\}$", 45))[0])
         google.admin, google.environment = said["admin"], said["environment"]
         google.session = aiohttp.ClientSession()
         return google

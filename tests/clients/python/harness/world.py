@@ -1,4 +1,4 @@
-"""One daemon (two nodes on a cluster), one double of Google, and the clients of one test."""
+"""One daemon (two nodes on a cluster) against a double of Google, and the clients of one test."""
 
 import itertools
 import os
@@ -8,7 +8,6 @@ from types import SimpleNamespace
 
 from .client import Client
 from .cluster import ENGINE, NewCluster
-from .google import Google
 from .programs import program
 from .server import Server, eventually
 from .wire import Wire
@@ -32,12 +31,12 @@ class World:
     names = itertools.count(1)
 
     @classmethod
-    async def start(cls, environment=None):
+    async def start(cls, google, environment=None):
         world = cls()
         world.clients, world.wires, world.servers = [], [], []
         world.transports = ["websocket"]
         world.cluster = NewCluster()
-        world.google = await Google.start()
+        world.google = google
         world.server = await world._node(environment)
         # Where listeners come to.
         world.far = await world._node(environment) if ENGINE else world.server
@@ -141,7 +140,6 @@ class World:
         await self.server.stop(signal.SIGKILL)
         if self.far is not self.server:
             await self.far.stop(signal.SIGKILL)
-        await self.google.stop()
 
 
 async def refused(client, text):
