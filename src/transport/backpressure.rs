@@ -10,7 +10,7 @@
 use std::future::poll_fn;
 use std::task::{Context, Poll, Waker};
 
-use parking_lot::{Mutex, MutexGuard};
+use super::sync::{Mutex, MutexGuard};
 
 /// Bytes of a client that are handled before the backpressure is checked again.
 pub const READ_AT_ONCE: usize = 16 << 10;

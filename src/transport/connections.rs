@@ -5,11 +5,9 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Mutex, MutexGuard};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
@@ -18,6 +16,7 @@ use super::connection::Connection;
 use super::mark::Mark;
 use super::queue::QueueBounds;
 use super::sent::Sent;
+use super::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
 use super::timeouts::{Overdue, Timeouts};
 use crate::metrics::Metrics;
 
@@ -282,5 +281,28 @@ impl Connections {
         for connection in all {
             connection.abort();
         }
+    }
+
+    /// A registry with room for a hundred connections, and a minute for everything.
+    #[cfg(test)]
+    pub(super) fn for_tests() -> Arc<Self> {
+        let time = Duration::from_mins(1);
+        let limits = ConnectionLimits {
+            max: 100,
+            max_per_address: 100,
+            timeouts: Timeouts {
+                headers: time,
+                idle: time,
+                stall: time,
+                lag: time,
+            },
+            bounds: QueueBounds {
+                clips: 100,
+                bytes: 1 << 20,
+            },
+            max_header_bytes: 8 << 10,
+            user_timeout: Duration::from_secs(15),
+        };
+        Self::new(&limits, Metrics::new())
     }
 }

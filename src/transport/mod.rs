@@ -22,6 +22,8 @@ mod heartbeat;
 mod inbound;
 mod io;
 mod mark;
+#[cfg(test)]
+mod models;
 mod open;
 mod outbox;
 mod probe;
@@ -30,6 +32,7 @@ mod seldom;
 mod sent;
 mod session;
 mod sessions;
+mod sync;
 mod tcp_acceptor;
 mod timeouts;
 

@@ -12,17 +12,16 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
-use parking_lot::{Mutex, MutexGuard};
 
 use super::connection::Connection;
 use super::connections::Connections;
 use super::frame::ClipFrame;
 use super::sent::Sent;
 use super::session::Session;
+use super::sync::{AtomicU64, Mutex, MutexGuard, Ordering};
 use super::timeouts::Overdue;
 
 /// Emits through the Socket.IO library. False if it has no room now.

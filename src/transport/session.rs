@@ -5,11 +5,9 @@
 //! session answers no poll, and its WebSocket connection, if it has one, is closed.
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use super::backpressure::Backpressure;
@@ -17,6 +15,7 @@ use super::closing::Closing;
 use super::connection::Connection;
 use super::heartbeat::Heartbeat;
 use super::sessions::Sessions;
+use super::sync::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering};
 use super::timeouts::Overdue;
 use crate::broadcast::Role;
 
@@ -261,20 +260,30 @@ impl Session {
     /// Resolves when a poll must be answered although the library has nothing to send.
     pub async fn turn(&self) -> Turn {
         loop {
-            let upgrade_begins = self.upgrade_begins.notified();
-            if self.upgrading.load(Ordering::SeqCst) {
-                tokio::time::sleep(UPGRADE_POLL).await;
-                return Turn::Noop;
-            }
             let next_ping = self.life().heartbeat.next_ping();
             tokio::select! {
-                () = upgrade_begins => {}
+                biased;
+                () = self.upgrade_begins() => {
+                    tokio::time::sleep(UPGRADE_POLL).await;
+                    return Turn::Noop;
+                }
                 () = tokio::time::sleep_until(next_ping.into()) => {
                     if self.takes_ping() {
                         return Turn::Ping;
                     }
                 }
             }
+        }
+    }
+
+    /// Resolves when a probed WebSocket may take over.
+    pub(super) async fn upgrade_begins(&self) {
+        loop {
+            let upgrade_begins = self.upgrade_begins.notified();
+            if self.upgrading.load(Ordering::SeqCst) {
+                return;
+            }
+            upgrade_begins.await;
         }
     }
 

@@ -172,26 +172,10 @@ mod tests {
     use axum::serve::Listener as _;
 
     use super::*;
-    use crate::metrics::Metrics;
-    use crate::transport::{ConnectionLimits, QueueBounds, Timeouts};
 
     #[tokio::test]
     async fn http_alone_is_probed_by_the_kernel() {
         let time = Duration::from_mins(1);
-        let limits = ConnectionLimits {
-            max: 1,
-            max_per_address: 1,
-            timeouts: Timeouts {
-                headers: time,
-                idle: time,
-                stall: time,
-                lag: time,
-            },
-            bounds: QueueBounds { clips: 1, bytes: 1 },
-            max_header_bytes: 1,
-            user_timeout: Duration::from_secs(15),
-        };
-        let connections = Connections::new(&limits, Metrics::new());
         let options = SocketOptions {
             send_buffer_bytes: 1 << 16,
             keepalive_time: time,
@@ -199,7 +183,7 @@ mod tests {
         };
         let tcp = bind(([127, 0, 0, 1], 0).into(), options.send_buffer_bytes).unwrap();
         let address = tcp.local_addr().unwrap();
-        let mut listener = TcpAcceptor::new(tcp, options, connections).unwrap();
+        let mut listener = TcpAcceptor::new(tcp, options, Connections::for_tests()).unwrap();
         let _client = std::net::TcpStream::connect(address).unwrap();
         let (io, _) = listener.accept().await;
         let socket = io.connection().socket();

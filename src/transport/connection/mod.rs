@@ -9,12 +9,10 @@
 
 use std::io;
 use std::net::{IpAddr, Shutdown, SocketAddr};
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Mutex, MutexGuard};
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
@@ -26,6 +24,7 @@ use super::greeting::Greeting;
 use super::heartbeat::{Heartbeat, HeartbeatTimes};
 use super::queue::{QueueBounds, SendQueue};
 use super::session::Session;
+use super::sync::{AtomicBool, Mutex, MutexGuard};
 use super::tcp_acceptor::set_up_web_socket;
 use super::timeouts::{Overdue, Timeouts};
 

@@ -179,3 +179,63 @@ impl Connection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::io::Write as _;
+
+    use super::*;
+    use crate::transport::connections::Connections;
+
+    /// A connection that is read as the HTTP server does, and its client.
+    struct Pair(Arc<Connection>, std::net::TcpStream);
+
+    impl Pair {
+        async fn open() -> Self {
+            let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let client = std::net::TcpStream::connect(server.local_addr().unwrap()).unwrap();
+            client.set_nodelay(true).unwrap();
+            let (tcp, peer) = server.accept().await.unwrap();
+            let now = tokio::time::Instant::now().into_std();
+            let connection = Connections::for_tests().admit(tcp, peer, false, now);
+            Self(connection.unwrap(), client)
+        }
+
+        /// Sends the bytes; whether the connection reads them, in one read, and goes on.
+        async fn passes(&mut self, bytes: &[u8]) -> bool {
+            self.1.write_all(bytes).unwrap();
+            let mut room = vec![0; 4096];
+            let mut out = ReadBuf::new(&mut room);
+            let read = poll_fn(|cx| self.0.poll_read_http(cx, &mut out)).await;
+            assert_eq!(out.filled(), bytes);
+            read.is_ok()
+        }
+    }
+
+    #[tokio::test]
+    async fn http2_is_refused_however_its_preface_arrives() {
+        let whole = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+        assert!(!Pair::open().await.passes(whole).await);
+        for cut in 1..HTTP2.len() {
+            let mut pair = Pair::open().await;
+            assert!(pair.passes(&whole[..cut]).await, "{cut}");
+            assert!(!pair.passes(&whole[cut..]).await, "{cut}");
+        }
+        let mut pair = Pair::open().await;
+        for (at, byte) in HTTP2.iter().enumerate() {
+            assert_eq!(pair.passes(&[*byte]).await, at + 1 < HTTP2.len(), "{at}");
+        }
+    }
+
+    #[tokio::test]
+    async fn http2_preface_later_has_no_meaning() {
+        for first in ["POST / HTTP/1.1\r\n", "P", "PR", "PRX", "PRI * HTTP/1"] {
+            let mut pair = Pair::open().await;
+            assert!(pair.passes(first.as_bytes()).await, "{first}");
+            for later in ["PR", "PRI * HTTP/2.0\r\n\r\n", "I * HTTP/2"] {
+                assert!(pair.passes(later.as_bytes()).await, "{first} {later}");
+            }
+        }
+    }
+}

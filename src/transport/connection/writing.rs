@@ -1,9 +1,9 @@
 //! The writing side of a connection.
 
+use crate::transport::sync::Ordering;
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
 use socket2::SockRef;

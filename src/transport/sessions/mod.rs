@@ -10,14 +10,13 @@ use std::net::IpAddr;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Mutex, MutexGuard};
-
 use super::address::counted_address;
 use super::closing::Closing;
 use super::connection::Connection;
 use super::connections::TooMany;
 use super::heartbeat::HeartbeatTimes;
 use super::session::{Check, Session};
+use super::sync::{Mutex, MutexGuard};
 use super::timeouts::Overdue;
 use crate::metrics::Metrics;
 
@@ -153,7 +152,7 @@ impl Sessions {
         reason
     }
 
-    fn admit(
+    pub(super) fn admit(
         self: &Arc<Self>,
         address: Option<IpAddr>,
         opened: Option<Arc<()>>,

@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import itertools
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -44,7 +45,7 @@ def why_not():
 
 
 def _run(*command):
-    subprocess.run(command, check=True, capture_output=True, timeout=10)
+    return subprocess.run(command, check=True, capture_output=True, timeout=10).stdout.decode()
 
 
 @contextlib.contextmanager
@@ -97,6 +98,22 @@ class Machine:
 
     def restore(self, side):
         _run("bridge", "link", "set", "dev", self.port(side), "state", "3")
+
+    def knows(self, other, side):
+        """The other is beyond a router, as it were: its neighbour's address stays known while nothing comes from it."""
+        links = _run("ip", "-n", other.namespace, "-o", "link", "show", "dev", f"{side[0]}0")
+        hardware = re.search(r"link/ether (\S+)", links)[1]
+        neighbour = (other.address[side], "lladdr", hardware, "nud", "permanent")
+        _run("ip", "-n", self.namespace, "neighbour", "replace", *neighbour, "dev", f"{side[0]}0")
+
+    def connections(self, *which):
+        """`ss`'s lines of this machine's TCP connections, with their timers."""
+        return _run(*self.within, "ss", "--tcp", "--numeric", "--options", "--oneline", "--no-header", *which)
+
+    def socket(self, info):
+        """Makes aiohttp's sockets (an item of `getaddrinfo`) on this machine."""
+        with inside(self.namespace):
+            return socket.socket(*info[:3])
 
     async def lead(self, *urls):
         """127.0.0.1 of this machine has what 127.0.0.1 of the root namespace has at these URLs' ports."""
