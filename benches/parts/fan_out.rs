@@ -169,7 +169,7 @@ async fn open_outbox(received: Arc<AtomicUsize>) -> (Outbox, WebSocketIo) {
     outbox.open();
     // Something to receive, so that the first turn begins.
     outbox.push(&Arc::new(ClipFrame::new(&clip(0), Instant::now())));
-    let mark = opening(&connections.mark);
+    let mark = opening(&connections.shared.mark);
     io.write_all(&mark).await.expect("an open connection");
     (outbox, io)
 }

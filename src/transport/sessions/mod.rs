@@ -15,9 +15,9 @@ use parking_lot::{Mutex, MutexGuard};
 use super::address::counted_address;
 use super::closing::Closing;
 use super::connection::Connection;
-use super::connections::TooMany;
 use super::heartbeat::HeartbeatTimes;
 use super::session::{Check, Session};
+use super::shared::TooMany;
 use super::timeouts::Overdue;
 use crate::metrics::Metrics;
 
