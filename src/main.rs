@@ -130,5 +130,5 @@ async fn build(preflight: Preflight, inherited: Inherited) -> anyhow::Result<App
         state: first("STATE_DIRECTORY"),
         runtime: first("RUNTIME_DIRECTORY"),
     };
-    App::serve_google(preflight, &directories, inherited).await
+    App::google(preflight, &directories, inherited).await
 }
