@@ -87,164 +87,200 @@ fn all_hear(livestream: &Livestream<Heard>, members: &mut [Member], sequence: u6
 proptest! {
     #[test]
     fn livestream_follows_its_model_in_any_interleaving(steps in prop::collection::vec(step(), 1..120)) {
-        let mut now = Instant::now();
-        let mut livestream: Livestream<Heard> = Livestream::new(bounds(), now);
-        let mut model = Model { deadline: Some(now + GRACE), ..Model::default() };
-        let mut newest = 0_u64;
-        let mut next_listener_id = 0;
-        let mut members: Vec<Member> = Vec::new();
-        for step in steps {
-            let pick = |back: usize| Epoch(newest.saturating_sub(back as u64));
-            match step {
-                Step::Start => {
-                    newest += 1;
-                    let started = livestream.start(UserId::new("streamer"), Epoch(newest));
-                    if model.over {
-                        prop_assert_eq!(started, Err(LivestreamError::Ended));
-                    } else {
-                        let replaced = model.current.map(Epoch);
-                        prop_assert_eq!(started, Ok(Started { replaced, resumed: model.aired }));
-                        model.current = Some(newest);
-                        model.elsewhere = false;
-                        model.deadline = None;
+        follows_its_model(steps)?;
+    }
+}
+
+#[test]
+fn streamer_starts_again_after_it_was_elsewhere() {
+    use Step::{Follow, Start, Yield};
+    for steps in [
+        vec![Start, Follow(0), Start],
+        vec![Start, Yield, Follow(3), Start, Start],
+    ] {
+        follows_its_model(steps).expect("the model's answers");
+    }
+}
+
+fn follows_its_model(steps: Vec<Step>) -> Result<(), TestCaseError> {
+    let mut now = Instant::now();
+    let mut livestream: Livestream<Heard> = Livestream::new(bounds(), now);
+    let mut model = Model {
+        deadline: Some(now + GRACE),
+        ..Model::default()
+    };
+    let mut newest = 0_u64;
+    let mut next_listener_id = 0;
+    let mut members: Vec<Member> = Vec::new();
+    for step in steps {
+        let pick = |back: usize| Epoch(newest.saturating_sub(back as u64));
+        match step {
+            Step::Start => {
+                newest += 1;
+                let started = livestream.start(UserId::new("streamer"), Epoch(newest));
+                if model.over {
+                    prop_assert_eq!(started, Err(LivestreamError::Ended));
+                } else {
+                    let replaced = model.current.map(Epoch);
+                    prop_assert_eq!(
+                        started,
+                        Ok(Started {
+                            replaced,
+                            resumed: model.aired
+                        })
+                    );
+                    model.current = Some(newest);
+                    model.elsewhere = false;
+                    model.deadline = None;
+                }
+            }
+            Step::Air { epoch } => {
+                let good = model.current == Some(pick(epoch).0);
+                prop_assert_eq!(livestream.air(pick(epoch)), good);
+                model.aired |= good;
+            }
+            Step::Upload { epoch } => {
+                let clip = livestream.upload(pick(epoch), Bytes::from_static(b"clip"), now);
+                if model.current == Some(pick(epoch).0) {
+                    model.aired = true;
+                    model.uploaded += 1;
+                    prop_assert_eq!(clip.unwrap().sequence, model.uploaded);
+                    all_hear(&livestream, &mut members, model.uploaded);
+                } else {
+                    prop_assert_eq!(clip, Err(LivestreamError::StaleEpoch));
+                }
+            }
+            Step::Lost { epoch } => {
+                let loss = livestream.lost(pick(epoch), now);
+                if model.current != Some(pick(epoch).0) {
+                    prop_assert_eq!(loss, Loss::Stale);
+                } else if model.aired {
+                    prop_assert_eq!(loss, Loss::Grace(now + GRACE));
+                    model.current = None;
+                    model.deadline = Some(now + GRACE);
+                } else {
+                    prop_assert_eq!(loss, Loss::Ended);
+                    model.current = None;
+                    model.over = true;
+                }
+            }
+            Step::End { epoch } => {
+                let good = model.current == Some(pick(epoch).0);
+                prop_assert_eq!(livestream.end(pick(epoch)), good);
+                if good {
+                    model.current = None;
+                    model.over = true;
+                }
+            }
+            Step::Pass { seconds } => {
+                now += Duration::from_secs(seconds);
+                if model.deadline.is_some_and(|until| until <= now) {
+                    model.over = true;
+                    model.deadline = None;
+                }
+                prop_assert_eq!(livestream.expire(now), model.over);
+            }
+            Step::Join => {
+                let heard = Heard::default();
+                let id = ListenerId(next_listener_id);
+                next_listener_id += 1;
+                match livestream.join(id, heard.clone()) {
+                    Ok(()) => {
+                        prop_assert!(!model.over && members.len() < 4);
+                        let history = livestream.history().map(|clip| clip.sequence);
+                        heard.borrow_mut().extend(history);
+                        let expected = (model.uploaded > 0).then_some(model.uploaded);
+                        members.push(Member {
+                            id,
+                            heard,
+                            expected: expected.into_iter().collect(),
+                        });
                     }
+                    Err(LivestreamError::Full) => prop_assert_eq!(members.len(), 4),
+                    Err(refused) => prop_assert!(model.over && refused == LivestreamError::Ended),
                 }
-                Step::Air { epoch } => {
-                    let good = model.current == Some(pick(epoch).0);
-                    prop_assert_eq!(livestream.air(pick(epoch)), good);
-                    model.aired |= good;
-                }
-                Step::Upload { epoch } => {
-                    let clip = livestream.upload(pick(epoch), Bytes::from_static(b"clip"), now);
-                    if model.current == Some(pick(epoch).0) {
-                        model.aired = true;
-                        model.uploaded += 1;
-                        prop_assert_eq!(clip.unwrap().sequence, model.uploaded);
-                        all_hear(&livestream, &mut members, model.uploaded);
-                    } else {
-                        prop_assert_eq!(clip, Err(LivestreamError::StaleEpoch));
-                    }
-                }
-                Step::Lost { epoch } => {
-                    let loss = livestream.lost(pick(epoch), now);
-                    if model.current != Some(pick(epoch).0) {
-                        prop_assert_eq!(loss, Loss::Stale);
-                    } else if model.aired {
-                        prop_assert_eq!(loss, Loss::Grace(now + GRACE));
-                        model.current = None;
-                        model.deadline = Some(now + GRACE);
-                    } else {
-                        prop_assert_eq!(loss, Loss::Ended);
-                        model.current = None;
-                        model.over = true;
-                    }
-                }
-                Step::End { epoch } => {
-                    let good = model.current == Some(pick(epoch).0);
-                    prop_assert_eq!(livestream.end(pick(epoch)), good);
-                    if good {
-                        model.current = None;
-                        model.over = true;
-                    }
-                }
-                Step::Pass { seconds } => {
-                    now += Duration::from_secs(seconds);
-                    if model.deadline.is_some_and(|until| until <= now) {
-                        model.over = true;
-                        model.deadline = None;
-                    }
-                    prop_assert_eq!(livestream.expire(now), model.over);
-                }
-                Step::Join => {
-                    let heard = Heard::default();
-                    let id = ListenerId(next_listener_id);
-                    next_listener_id += 1;
-                    match livestream.join(id, heard.clone()) {
-                        Ok(()) => {
-                            prop_assert!(!model.over && members.len() < 4);
-                            let history = livestream.history().map(|clip| clip.sequence);
-                            heard.borrow_mut().extend(history);
-                            let expected = (model.uploaded > 0).then_some(model.uploaded);
-                            members.push(Member { id, heard, expected: expected.into_iter().collect() });
+            }
+            Step::Follow(kind) => {
+                let remote = match kind {
+                    0 => RemoteState::Live,
+                    1 => RemoteState::Grace(GRACE / 2),
+                    2 => RemoteState::Ended,
+                    _ => RemoteState::Unknown,
+                };
+                let waiting = livestream.state() == State::Waiting;
+                if model.current.is_none() && !model.over {
+                    match remote {
+                        RemoteState::Live => {
+                            (model.elsewhere, model.aired, model.deadline) = (true, true, None);
                         }
-                        Err(LivestreamError::Full) => prop_assert_eq!(members.len(), 4),
-                        Err(refused) => prop_assert!(model.over && refused == LivestreamError::Ended),
-                    }
-                }
-                Step::Follow(kind) => {
-                    let remote = match kind {
-                        0 => RemoteState::Live,
-                        1 => RemoteState::Grace(GRACE / 2),
-                        2 => RemoteState::Ended,
-                        _ => RemoteState::Unknown,
-                    };
-                    let waiting = livestream.state() == State::Waiting;
-                    if model.current.is_none() && !model.over {
-                        match remote {
-                            RemoteState::Live => {
-                                (model.elsewhere, model.aired, model.deadline) = (true, true, None);
-                            }
-                            RemoteState::Grace(left) => {
-                                (model.elsewhere, model.aired, model.deadline) = (false, true, Some(now + left));
-                            }
-                            RemoteState::Ended if !waiting => model.over = true,
-                            RemoteState::Unknown if model.elsewhere => {
-                                (model.elsewhere, model.deadline) = (false, Some(now + GRACE));
-                            }
-                            RemoteState::Unknown if !waiting => {
-                                model.over = model.deadline.is_some_and(|until| until <= now);
-                            }
-                            RemoteState::Ended | RemoteState::Unknown => {}
+                        RemoteState::Grace(left) => {
+                            (model.elsewhere, model.aired, model.deadline) =
+                                (false, true, Some(now + left));
                         }
-                        // A livestream that is live, or in its grace period, has aired.
-                        let live = remote.is_started();
-                        model.aired |= !model.over && (!waiting || live);
+                        RemoteState::Ended if !waiting => model.over = true,
+                        RemoteState::Unknown if model.elsewhere => {
+                            (model.elsewhere, model.deadline) = (false, Some(now + GRACE));
+                        }
+                        RemoteState::Unknown if !waiting => {
+                            model.over = model.deadline.is_some_and(|until| until <= now);
+                        }
+                        RemoteState::Ended | RemoteState::Unknown => {}
                     }
-                    prop_assert_eq!(livestream.follow(remote, now), model.over);
+                    // A livestream that is live, or in its grace period, has aired.
+                    let live = remote.is_started();
+                    model.aired |= !model.over && (!waiting || live);
                 }
-                Step::RemoteClip => {
-                    let clip = livestream.accept_remote_clip(Bytes::from_static(b"clip"), now);
-                    if model.current.is_some() || model.over {
-                        prop_assert_eq!(clip, None);
-                    } else {
-                        model.aired = true;
-                        model.uploaded += 1;
-                        prop_assert_eq!(clip.unwrap().sequence, model.uploaded);
-                        all_hear(&livestream, &mut members, model.uploaded);
-                    }
-                }
-                Step::Yield => {
-                    prop_assert_eq!(livestream.yield_to_other(), model.current.is_some());
-                    model.elsewhere |= model.current.take().is_some();
-                }
-                Step::Release => {
-                    let idle = members.is_empty() && model.current.is_none();
-                    prop_assert_eq!(livestream.release(), idle);
-                    model.over |= idle;
-                }
-                Step::Leave { listener } => {
-                    if listener < members.len() {
-                        let member = members.swap_remove(listener);
-                        prop_assert!(livestream.leave(member.id).is_some());
-                        prop_assert!(livestream.leave(member.id).is_none());
-                    }
+                prop_assert_eq!(livestream.follow(remote, now), model.over);
+            }
+            Step::RemoteClip => {
+                let clip = livestream.accept_remote_clip(Bytes::from_static(b"clip"), now);
+                if model.current.is_some() || model.over {
+                    prop_assert_eq!(clip, None);
+                } else {
+                    model.aired = true;
+                    model.uploaded += 1;
+                    prop_assert_eq!(clip.unwrap().sequence, model.uploaded);
+                    all_hear(&livestream, &mut members, model.uploaded);
                 }
             }
-            if model.over {
-                model.elsewhere = false;
+            Step::Yield => {
+                prop_assert_eq!(livestream.yield_to_other(), model.current.is_some());
+                model.elsewhere |= model.current.take().is_some();
             }
-            for member in &members {
-                prop_assert_eq!(&*member.heard.borrow(), &member.expected);
+            Step::Release => {
+                let idle = members.is_empty() && model.current.is_none();
+                prop_assert_eq!(livestream.release(), idle);
+                model.over |= idle;
             }
-            prop_assert_eq!(livestream.listeners().len(), members.len());
-            prop_assert_eq!(livestream.state() == State::Ended, model.over);
-            prop_assert_eq!(livestream.state() == State::Live, model.current.is_some() || model.elsewhere);
-            prop_assert_eq!(livestream.is_live_here(), model.current.is_some());
-            for epoch in 0..=newest {
-                prop_assert_eq!(livestream.is_current(Epoch(epoch)), model.current == Some(epoch));
+            Step::Leave { listener } => {
+                if listener < members.len() {
+                    let member = members.swap_remove(listener);
+                    prop_assert!(livestream.leave(member.id).is_some());
+                    prop_assert!(livestream.leave(member.id).is_none());
+                }
             }
         }
+        if model.over {
+            model.elsewhere = false;
+        }
+        for member in &members {
+            prop_assert_eq!(&*member.heard.borrow(), &member.expected);
+        }
+        prop_assert_eq!(livestream.listeners().len(), members.len());
+        prop_assert_eq!(livestream.state() == State::Ended, model.over);
+        prop_assert_eq!(
+            livestream.state() == State::Live,
+            model.current.is_some() || model.elsewhere
+        );
+        prop_assert_eq!(livestream.is_live_here(), model.current.is_some());
+        for epoch in 0..=newest {
+            prop_assert_eq!(
+                livestream.is_current(Epoch(epoch)),
+                model.current == Some(epoch)
+            );
+        }
     }
+    Ok(())
 }
 
 #[test]
