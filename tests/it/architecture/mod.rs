@@ -1,0 +1,122 @@
+//! The house's rules: imports point down, rooms of a floor keep to themselves, modules form no circles, the core is
+//! pure, and a library is used only where it belongs.
+
+mod circles;
+mod libraries;
+mod source;
+mod words;
+
+use std::fs;
+
+use source::{files, root};
+
+/// Every room and its floor; a file without a room of its own stands here by its name.
+const FLOORS: [(&str, u8); 22] = [
+    ("broadcast", 0),
+    ("config", 0),
+    ("metrics", 0),
+    ("transport", 1),
+    ("identity", 1),
+    ("directory", 1),
+    ("google", 1),
+    ("limits", 1),
+    ("cluster", 1),
+    ("relay", 2),
+    ("socket", 3),
+    ("http", 3),
+    ("app", 4),
+    ("lifecycle", 4),
+    ("preflight", 4),
+    ("recheck", 4),
+    ("telemetry", 4),
+    ("cli", 4),
+    ("demo", 4),
+    ("handover", 4),
+    ("housekeeping", 4),
+    ("socket_activation", 4),
+];
+
+/// The longest file, in lines.
+const LONGEST: usize = 450;
+
+fn floor(room: &str) -> u8 {
+    let known = FLOORS.iter().find(|(name, _)| *name == room);
+    known
+        .unwrap_or_else(|| panic!("on which floor is {room}?"))
+        .1
+}
+
+/// Whether a file of `from` may import from `to`.
+fn may(from: &str, to: &str) -> bool {
+    let shared_client = ["identity", "directory"].contains(&from) && to == "google";
+    match floor(from) {
+        _ if from == to || shared_client => true,
+        // The ground and the roof are each built as one.
+        floor_from @ (0 | 4) => floor(to) <= floor_from,
+        floor_from => floor(to) < floor_from,
+    }
+}
+
+#[test]
+fn imports_point_down_and_rooms_of_a_floor_keep_to_themselves() {
+    let mut wrong = Vec::new();
+    for file in files() {
+        for name in file.names.iter().filter(|name| name.is_ours) {
+            let (from, to) = (file.room(), &name.path[0]);
+            if !may(from, to) {
+                wrong.push(format!("{} imports {to}", file.path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_room_has_a_floor_and_the_library_names_it() {
+    let library = fs::read_to_string(root().join("lib.rs")).expect("text");
+    let rooms = library
+        .lines()
+        .filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'));
+    let mut count = 0;
+    for room in rooms {
+        floor(room);
+        count += 1;
+    }
+    assert!(count > 10, "lib.rs looks other than it did");
+}
+
+#[test]
+fn the_rules_know_what_is_wrong() {
+    for (from, to) in [
+        ("broadcast", "relay"),
+        ("relay", "socket"),
+        ("socket", "http"),
+        ("http", "socket"),
+        ("transport", "google"),
+        ("google", "identity"),
+        ("socket", "app"),
+    ] {
+        assert!(!may(from, to), "{from} → {to}");
+    }
+    for (from, to) in [
+        ("app", "socket"),
+        ("relay", "transport"),
+        ("identity", "google"),
+        ("lifecycle", "app"),
+        ("socket", "broadcast"),
+    ] {
+        assert!(may(from, to), "{from} → {to}");
+    }
+}
+
+#[test]
+fn no_file_is_longer_than_it_can_be_read() {
+    for file in files() {
+        let lines = file.text.lines().count();
+        assert!(
+            lines <= LONGEST,
+            "{} has {lines} lines",
+            file.path.display()
+        );
+    }
+}
