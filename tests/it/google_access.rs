@@ -132,7 +132,7 @@ async fn a_dependency_that_is_down_is_left_alone_and_others_are_not() {
             .contains(&(Dependency::Firestore, Health::Up))
     );
 
-    let figures = prometheus::TextEncoder::new()
+    let metrics = prometheus::TextEncoder::new()
         .encode_to_string(&registry.gather())
         .expect("text");
     for line in [
@@ -141,7 +141,7 @@ async fn a_dependency_that_is_down_is_left_alone_and_others_are_not() {
         r#"castaway_google_requests_total{dependency="firestore",outcome="ok"} 1"#,
         r#"castaway_google_request_duration_seconds_count{dependency="firestore"} 6"#,
     ] {
-        assert!(figures.contains(line), "{line} in\n{figures}");
+        assert!(metrics.contains(line), "{line} in\n{metrics}");
     }
 }
 

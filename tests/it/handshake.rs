@@ -175,7 +175,7 @@ async fn a_socket_that_closes_while_it_is_checked_leaves_no_flag() {
         client.wire.cut();
         app.until_metric("castaway_livestreams", |live| live == 0)
             .await;
-        // Nobody is on air, then or later: whoever asks is told so.
+        // Nobody is on air, then or later: every client that asks is told so.
         let text = "Livestream show has not started.";
         let named = [("id-token", &*token), ("livestream-id", "show")];
         is_refused(&app, Way::WebSocket, "/listener", &named, text).await;

@@ -33,7 +33,7 @@ async fn a_stop_clears_the_flags_and_closes_transports_so_that_clients_come_back
 }
 
 #[tokio::test]
-async fn a_show_goes_on_after_a_restart_with_its_sequence_its_backlog_and_its_listeners() {
+async fn restart_keeps_sequence_history_and_listeners() {
     let runtime = tempfile::tempdir().expect("a directory");
     let app = TestApp::beside(world().await, &runtime_in(&runtime), |_| {}).await;
     let mut streamer = Client::streamer(&app, Way::WebSocket, "show").await;
@@ -49,7 +49,7 @@ async fn a_show_goes_on_after_a_restart_with_its_sequence_its_backlog_and_its_li
         !runtime.path().join("handover").exists(),
         "it is taken once"
     );
-    // The listener may be first: the show is on, and waits for its streamer.
+    // The listener may be first: the livestream is on, and waits for its streamer.
     let mut listener = Client::listener(&app, Way::WebSocket, "bob", "show").await;
     listener.hears(&clip(3, 1000)).await;
     listener
@@ -66,7 +66,7 @@ async fn a_show_goes_on_after_a_restart_with_its_sequence_its_backlog_and_its_li
 }
 
 #[tokio::test]
-async fn a_show_whose_streamer_does_not_come_back_after_a_restart_ends_with_its_grace() {
+async fn restored_livestream_ends_with_its_grace() {
     let runtime = tempfile::tempdir().expect("a directory");
     let app = TestApp::beside(world().await, &runtime_in(&runtime), |_| {}).await;
     let _streamer = Client::streamer(&app, Way::WebSocket, "show").await;
@@ -107,7 +107,7 @@ async fn what_a_crash_leaves_behind_is_cleared_at_the_next_start() {
 }
 
 #[tokio::test]
-async fn a_listener_who_is_back_after_a_crash_before_the_host_waits_for_the_show_to_go_on() {
+async fn listener_back_before_its_streamer_waits_after_crash() {
     let runtime = tempfile::tempdir().expect("a directory");
     let directories = Directories {
         state: None,

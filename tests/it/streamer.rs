@@ -1,4 +1,4 @@
-//! The streamer's door: uploads and their answers, and the end of a show.
+//! The streamer's door: uploads and their answers, and the end of a livestream.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -302,7 +302,7 @@ async fn events_that_nobody_knows_are_ignored_one_called_error_too() {
 }
 
 #[tokio::test]
-async fn the_streamers_own_disconnect_ends_the_show_for_everybody_at_once() {
+async fn disconnect_of_the_streamer_ends_the_livestream_at_once() {
     for way in Way::ALL {
         let app = TestApp::with_config(|config| way.configure(config)).await;
         let mut streamer = Client::streamer(&app, way, "show").await;
@@ -366,7 +366,7 @@ async fn a_lost_streamer_has_its_grace_and_goes_on_where_it_was() {
 }
 
 #[tokio::test]
-async fn a_streamer_that_does_not_come_back_ends_the_show_with_its_grace() {
+async fn livestream_ends_with_the_grace_of_a_lost_streamer() {
     let app =
         TestApp::with_config(|config| config.livestream.grace = Duration::from_millis(300)).await;
     let streamer = Client::streamer(&app, Way::WebSocket, "show").await;

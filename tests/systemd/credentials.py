@@ -50,7 +50,7 @@ with subtest("LoadCredentialEncrypted: sealed to this machine"):
     looks_up_with(f"{API_KEY}-sealed")
 
 with subtest("a reload re-reads the credentials"):
-    # As systemd 260 and newer lay them down anew; here by hand, for those that do not.
+    # As systemd 260 and newer lay them down again; here by hand, for those that do not.
     directory = "/run/credentials-by-hand"
     write(f"{directory}/castaway.google.project_id", "castaway-test")
     write(f"{directory}/castaway.google.api_key", f"{API_KEY}-before")

@@ -170,7 +170,7 @@ with subtest("kill -9 in mid-show: restarted by itself, everybody back, the flag
     machine.succeed("systemctl stop client-alice")
     until(the_flag_is_cleared, timeout=60)
 
-with subtest("kill -9 in mid-show: a listener who is back before the host waits for the show to go on"):
+with subtest("kill -9 in a livestream: a listener that is back before the streamer waits for it"):
     fresh()
     show()
     machine.succeed(f"systemctl stop client-alice; systemctl kill --signal=KILL {UNIT}")

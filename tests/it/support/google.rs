@@ -167,7 +167,7 @@ impl GoogleDouble {
             .extend(vec![fault; times]);
     }
 
-    /// Nothing goes wrong any more.
+    /// Nothing goes wrong from now on.
     pub(crate) fn heal(&self) {
         self.shared.faults.lock().clear();
     }
