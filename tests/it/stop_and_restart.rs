@@ -33,7 +33,7 @@ async fn a_stop_clears_the_flags_and_closes_transports_so_that_clients_come_back
 }
 
 #[tokio::test]
-async fn restart_keeps_sequence_history_and_listeners() {
+async fn livestream_continues_after_a_restart() {
     let runtime = tempfile::tempdir().expect("a directory");
     let app = TestApp::beside(world().await, &runtime_in(&runtime), |_| {}).await;
     let mut streamer = Client::streamer(&app, Way::WebSocket, "show").await;
@@ -66,7 +66,7 @@ async fn restart_keeps_sequence_history_and_listeners() {
 }
 
 #[tokio::test]
-async fn restored_livestream_ends_with_its_grace() {
+async fn absent_streamer_after_a_restart_ends_the_livestream() {
     let runtime = tempfile::tempdir().expect("a directory");
     let app = TestApp::beside(world().await, &runtime_in(&runtime), |_| {}).await;
     let _streamer = Client::streamer(&app, Way::WebSocket, "show").await;
@@ -107,7 +107,7 @@ async fn what_a_crash_leaves_behind_is_cleared_at_the_next_start() {
 }
 
 #[tokio::test]
-async fn listener_back_before_its_streamer_waits_after_crash() {
+async fn listener_may_return_before_the_streamer() {
     let runtime = tempfile::tempdir().expect("a directory");
     let directories = Directories {
         state: None,

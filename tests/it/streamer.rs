@@ -302,7 +302,7 @@ async fn events_that_nobody_knows_are_ignored_one_called_error_too() {
 }
 
 #[tokio::test]
-async fn disconnect_of_the_streamer_ends_the_livestream_at_once() {
+async fn disconnect_of_the_streamer_ends_the_livestream() {
     for way in Way::ALL {
         let app = TestApp::with_config(|config| way.configure(config)).await;
         let mut streamer = Client::streamer(&app, way, "show").await;
@@ -366,7 +366,7 @@ async fn a_lost_streamer_has_its_grace_and_goes_on_where_it_was() {
 }
 
 #[tokio::test]
-async fn livestream_ends_with_the_grace_of_a_lost_streamer() {
+async fn absent_streamer_ends_the_livestream_after_its_grace() {
     let app =
         TestApp::with_config(|config| config.livestream.grace = Duration::from_millis(300)).await;
     let streamer = Client::streamer(&app, Way::WebSocket, "show").await;

@@ -58,7 +58,7 @@ fn may(from: &str, to: &str) -> bool {
 }
 
 #[test]
-fn imports_point_down_and_rooms_of_a_floor_keep_to_themselves() {
+fn imports_point_down_only() {
     let mut wrong = Vec::new();
     for file in files() {
         for name in file.names.iter().filter(|name| name.is_ours) {
@@ -72,7 +72,7 @@ fn imports_point_down_and_rooms_of_a_floor_keep_to_themselves() {
 }
 
 #[test]
-fn every_room_has_a_floor_and_the_library_names_it() {
+fn rooms_have_a_floor_that_the_library_names() {
     let library = fs::read_to_string(root().join("lib.rs")).expect("text");
     let rooms = library
         .lines()
@@ -86,7 +86,7 @@ fn every_room_has_a_floor_and_the_library_names_it() {
 }
 
 #[test]
-fn the_rules_know_what_is_wrong() {
+fn rules_find_what_is_wrong() {
     for (from, to) in [
         ("broadcast", "relay"),
         ("relay", "socket"),
@@ -110,7 +110,7 @@ fn the_rules_know_what_is_wrong() {
 }
 
 #[test]
-fn no_file_is_longer_than_it_can_be_read() {
+fn files_are_short_enough_to_read() {
     for file in files() {
         let lines = file.text.lines().count();
         assert!(
