@@ -35,7 +35,9 @@ with subtest("a livestream on one machine is heard on another"):
 
 with subtest("without Redis a livestream goes on where its streamer is, and on all machines when Redis is back"):
     valkey.succeed("systemctl stop redis-castaway.service")
-    one.wait_until_succeeds("curl --silent localhost:8080/readyz | grep -E 'Redis (is away|has not answered)'", timeout=30)
+    one.wait_until_succeeds(
+        "curl --silent localhost:8080/readyz | grep -E 'Redis (is away|has not answered)'", timeout=30
+    )
     at(one)
     hears_more("anne", 1)
     valkey.succeed("systemctl start redis-castaway.service")
