@@ -5,9 +5,8 @@
 mod degraded;
 mod inherited;
 mod left_behind;
+mod places;
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,24 +37,16 @@ use crate::transport::{
 use inherited::listen;
 
 pub use inherited::Inherited;
+pub use places::{Addresses, Directories};
 
 /// Connections on the health port.
 const HEALTH_CONNECTIONS: usize = 256;
-
-/// Directories that systemd creates.
-#[derive(Debug, Clone, Default)]
-pub struct Directories {
-    /// `STATE_DIRECTORY`: survives a stop and a reboot.
-    pub state: Option<PathBuf>,
-    /// `RUNTIME_DIRECTORY`: survives only a restart of the daemon.
-    pub runtime: Option<PathBuf>,
-}
 
 /// A daemon that is bound to its ports and does not serve yet.
 pub struct App {
     parts: Parts,
     ports: Ports,
-    addresses: (SocketAddr, SocketAddr),
+    addresses: Addresses,
 }
 
 /// A daemon that serves.
@@ -217,7 +208,10 @@ impl App {
             server.send_buffer_bytes,
             "server.health_listen",
         )?;
-        let addresses = (clients.local_addr()?, health.local_addr()?);
+        let addresses = Addresses {
+            clients: clients.local_addr()?,
+            health: health.local_addr()?,
+        };
         let ports = Ports {
             clients: TcpAcceptor::new(clients, options.clone(), connections.clone())?,
             routes: client::layered(socket_io, routes, server)?,
@@ -248,8 +242,8 @@ impl App {
         })
     }
 
-    /// Addresses of the client port and the health port.
-    pub fn addresses(&self) -> (SocketAddr, SocketAddr) {
+    /// The bound addresses; where the configuration has port 0, the port that was free.
+    pub fn addresses(&self) -> Addresses {
         self.addresses
     }
 

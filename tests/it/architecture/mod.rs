@@ -7,6 +7,7 @@ mod source;
 mod words;
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use source::{files, root};
 
@@ -107,6 +108,26 @@ fn rules_find_what_is_wrong() {
     ] {
         assert!(may(from, to), "{from} → {to}");
     }
+}
+
+#[test]
+fn modules_with_children_are_mod_files() {
+    fn two_styles(directory: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(directory).expect("a directory") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                let beside = path.with_extension("rs");
+                found.extend(beside.exists().then_some(beside));
+                two_styles(&path, found);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    for directory in ["src", "tests/it", "benches/parts", "fuzz/targets"] {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join(directory);
+        two_styles(&directory, &mut found);
+    }
+    assert!(found.is_empty(), "not foo/mod.rs: {found:?}");
 }
 
 #[test]

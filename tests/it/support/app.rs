@@ -5,7 +5,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use castaway_media_server::app::{App, Directories, Inherited, Running};
+use castaway_media_server::app::{Addresses, App, Directories, Inherited, Running};
 use castaway_media_server::config::Config;
 use castaway_media_server::google::Emulators;
 use castaway_media_server::preflight::Preflight;
@@ -60,7 +60,7 @@ impl TestApp {
         let app = App::google(preflight, directories, Inherited::default())
             .await
             .expect("a daemon");
-        let (clients, health) = app.addresses();
+        let Addresses { clients, health } = app.addresses();
         let app = app.serve().await;
         app.readiness().ready();
         Self {

@@ -25,9 +25,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use castaway_media_server::config::Config;
 
-#[path = "google/tokens.rs"]
 pub(crate) mod tokens;
-#[path = "google/world.rs"]
 pub(crate) mod world;
 
 pub(crate) use tokens::Kind;
