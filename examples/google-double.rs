@@ -27,7 +27,7 @@ use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use serde_json::{Map, Value, json};
 
-#[path = "../tests/it/support/google.rs"]
+#[path = "../tests/it/support/google/mod.rs"]
 #[expect(dead_code, reason = "the tests use all of it, this process a part")]
 mod google;
 

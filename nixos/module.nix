@@ -1,6 +1,6 @@
 # services.castaway-media-server: the package's own units with a drop-in, a configuration file that the daemon has
-# checked at build time, a proxy in front where a domain is named, and a Valkey beside it where this machine is to be
-# the engine of a cluster.
+# checked at build time, a proxy in front where a domain is named, and a Valkey beside it where this machine is to
+# serve a cluster's Redis.
 {
   config,
   lib,
@@ -53,10 +53,10 @@ let
     ]
   ];
 
-  # The engine on this machine: an instance of its own, `redis-castaway.service`.
-  engine = "castaway";
+  # The Valkey on this machine: an instance of its own, `redis-castaway.service`.
+  instance = "castaway";
   isLoopback = address: lib.hasPrefix "127." address || address == "::1";
-  engineUrl = "redis://127.0.0.1:${toString cfg.valkey.port}";
+  valkeyUrl = "redis://127.0.0.1:${toString cfg.valkey.port}";
   clusterUrl = cfg.settings.cluster.url;
 
   legacyNames = [
@@ -139,7 +139,7 @@ in
               {option}`services.castaway-media-server.credentials."cluster.url"`.
             '';
             node = optional types.str "This node's name in logs; the host's name if there is none.";
-            prefix = optional types.str "What all keys and channels begin with: one for each deployment that shares an engine.";
+            prefix = optional types.str "What all keys and channels begin with: one for each deployment that shares a Redis.";
           };
           log = {
             level = optional types.str "`error`, `warn`, `info`, `debug`, `trace`, or directives by module.";
@@ -166,7 +166,7 @@ in
 
     valkey = {
       enable = lib.mkEnableOption ''
-        a Valkey on this machine, `redis-castaway.service`, as the engine of a cluster. It keeps nothing on disk: what
+        a Valkey on this machine, `redis-castaway.service`, as the Redis of a cluster. It keeps nothing on disk: what
         it holds is rebuilt by the nodes within seconds. The daemon of this machine is told of it by itself'';
 
       address = mkOption {
@@ -312,9 +312,9 @@ in
       (mkIf cfg.valkey.enable {
         assertions = [
           {
-            assertion = cfg.valkey.passwordFile != null || clusterUrl == engineUrl;
+            assertion = cfg.valkey.passwordFile != null || clusterUrl == valkeyUrl;
             message =
-              "services.castaway-media-server.valkey.enable makes this machine's own Valkey the engine, ${engineUrl}, "
+              "services.castaway-media-server.valkey.enable makes this machine's own Valkey the cluster's Redis, ${valkeyUrl}, "
               + "and settings.cluster.url names another: set one of them.";
           }
           {
@@ -332,17 +332,17 @@ in
         ];
 
         services.castaway-media-server.settings.cluster.url = mkIf (cfg.valkey.passwordFile == null) (
-          lib.mkDefault engineUrl
+          lib.mkDefault valkeyUrl
         );
-        # The daemon waits for no engine, and goes on without one: only the order is asked for.
+        # The daemon starts without Redis too: only the order is asked for.
         systemd.services.castaway-media-server = {
-          wants = [ "redis-${engine}.service" ];
-          after = [ "redis-${engine}.service" ];
+          wants = [ "redis-${instance}.service" ];
+          after = [ "redis-${instance}.service" ];
         };
 
         # As for the daemon: the address may come late, and it is started again as often as it ends. A switch restarts it
         # in one step, so that the nodes are without it for a moment and not for the whole activation.
-        systemd.services."redis-${engine}" = {
+        systemd.services."redis-${instance}" = {
           stopIfChanged = false;
           wants = [ "network-online.target" ];
           after = [ "network-online.target" ];
@@ -355,7 +355,7 @@ in
 
         services.redis = {
           package = lib.mkDefault pkgs.valkey;
-          servers.${engine} = {
+          servers.${instance} = {
             enable = true;
             inherit (cfg.valkey) port;
             bind = lib.concatStringsSep " " (
@@ -365,7 +365,7 @@ in
               ]
             );
             requirePassFile = cfg.valkey.passwordFile;
-            # Nothing on disk: the nodes write anew what was lost.
+            # Nothing on disk: the nodes write again what was lost.
             save = [ ];
             appendOnly = false;
             settings = {

@@ -59,7 +59,7 @@ impl Housekeeping {
                     continue;
                 }
                 _ = ticks.tick() => {}
-                () = self.connections[0].has_room() => {
+                () = self.connections[0].shared.has_room() => {
                     tokio::time::sleep(TOGETHER).await;
                     self.flush_waiting();
                     continue;
@@ -92,7 +92,7 @@ impl Housekeeping {
     }
 
     fn flush_waiting(&self) {
-        if self.connections[0].take_waiting() {
+        if self.connections[0].shared.take_waiting() {
             self.relay.flush_waiting(Instant::now().into_std());
         }
     }

@@ -14,7 +14,7 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
-use crate::app::App;
+use crate::app::{App, Running};
 use crate::config::{Config, Sources};
 use crate::google::{Emulators, GoogleError};
 use crate::preflight::Preflight;
@@ -38,22 +38,18 @@ pub async fn run(app: App, mut reload: Option<Reload>) -> anyhow::Result<()> {
     let mut terminate = listen(SignalKind::terminate())?;
     let mut interrupt = listen(SignalKind::interrupt())?;
     let mut hangup = listen(SignalKind::hangup())?;
-    app.prepare().await;
-    app.serve();
+    let mut app = app.serve().await;
     app.readiness().ready();
     notify(&[NotifyState::Ready, NotifyState::Status(&app.status())]);
     let mut status = tokio::time::interval(STATUS_INTERVAL);
     let watchdog = sd_notify::watchdog_enabled().map(|timeout| timeout / 3);
     let mut feed = tokio::time::interval(watchdog.unwrap_or(STATUS_INTERVAL));
-    let mut failure = app.failure();
     let outcome = loop {
         tokio::select! {
             _ = terminate.recv() => break Ok(()),
             _ = interrupt.recv() => break Ok(()),
             _ = hangup.recv() => reload_now(&app, reload.as_mut()),
-            error = failure.recv() => {
-                break Err(anyhow::anyhow!("a server task ended: {}", error.unwrap_or_default()));
-            }
+            error = app.failed() => break Err(anyhow::anyhow!("a server task ended: {error}")),
             _ = status.tick() => notify(&[NotifyState::Status(&app.status())]),
             _ = feed.tick(), if watchdog.is_some() => {
                 // Takes the locks that serving takes: a daemon that is stuck on one does not feed the watchdog.
@@ -79,7 +75,7 @@ pub async fn run(app: App, mut reload: Option<Reload>) -> anyhow::Result<()> {
     outcome
 }
 
-async fn stop(app: App, timeout: Duration, again: impl Future<Output = ()>) {
+async fn stop(app: Running, timeout: Duration, again: impl Future<Output = ()>) {
     tokio::select! {
         () = app.stop(Instant::now() + timeout) => tracing::info!("stopped"),
         () = again => tracing::warn!("second stop signal: stopping at once"),
@@ -96,7 +92,7 @@ fn notify(states: &[NotifyState<'_>]) {
     }
 }
 
-fn reload_now(app: &App, reload: Option<&mut Reload>) {
+fn reload_now(app: &Running, reload: Option<&mut Reload>) {
     if let Ok(monotonic) = NotifyState::monotonic_usec_now() {
         notify(&[NotifyState::Reloading, monotonic]);
     }
@@ -118,7 +114,7 @@ fn log_refused(error: &GoogleError) {
     tracing::error!("the new configuration is refused, the old one stays in use: {error}");
 }
 
-fn apply(app: &App, reload: &mut Reload, new: Preflight) {
+fn apply(app: &Running, reload: &mut Reload, new: Preflight) {
     let config = new.config().clone();
     if let Err(error) = reload.level.set(&config.log.level) {
         tracing::error!(%error, "cannot change the log level: the old one stays in use");

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use castaway_media_server::app::{App, Directories, Inherited};
+use castaway_media_server::app::{Addresses, App, Directories, Inherited};
 use castaway_media_server::cli::{Cli, Command};
 use castaway_media_server::config::{Config, Sources};
 use castaway_media_server::demo::Demo;
@@ -63,7 +63,7 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 
 /// Prints the addresses on one line, for people and scripts.
 fn say_addresses(app: &App) -> anyhow::Result<()> {
-    let (clients, health) = app.addresses();
+    let Addresses { clients, health } = app.addresses();
     print(&format!(
         "castaway: clients on http://{clients}, health on http://{health}\n"
     ))
@@ -74,7 +74,7 @@ fn demo(config: Config) -> anyhow::Result<()> {
     runtime()?.block_on(async {
         let demo = Demo::new()?;
         let app = App::demo(config, &demo)?;
-        let (clients, health) = app.addresses();
+        let Addresses { clients, health } = app.addresses();
         say_addresses(&app)?;
         print(&demo.welcome(clients, health))?;
         lifecycle::run(app, None).await
@@ -130,5 +130,5 @@ async fn build(preflight: Preflight, inherited: Inherited) -> anyhow::Result<App
         state: first("STATE_DIRECTORY"),
         runtime: first("RUNTIME_DIRECTORY"),
     };
-    App::serve_google(preflight, &directories, inherited).await
+    App::google(preflight, &directories, inherited).await
 }

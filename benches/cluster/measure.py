@@ -193,7 +193,15 @@ async def many(bench, arguments):
     table(
         f"Milliseconds of processor time a second: livestreams on one node, a clip of {size} bytes each {every} s; one node "
         "wants 10.",
-        *["livestreams", "streamers' node", "wants 10", "wants none", "Redis", "clips that came to the one", "to the other"],
+        *[
+            "livestreams",
+            "streamers' node",
+            "wants 10",
+            "wants none",
+            "Redis",
+            "clips that came to the one",
+            "to the other",
+        ],
     )
     for shows in (10, arguments.shows):
         hosts = []

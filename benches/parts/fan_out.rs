@@ -165,11 +165,11 @@ async fn open_outbox(received: Arc<AtomicUsize>) -> (Outbox, WebSocketIo) {
     let open = [&[0x81, u8::try_from(open.len()).expect("short")], &open[..]].concat();
     io.write_all(&open).await.expect("an open connection");
     let says_mark = Box::new(|emission: Emission<'_>| matches!(emission, Emission::Mark(_)));
-    let outbox = Outbox::new(connections.clone(), session, true, says_mark);
+    let outbox = Outbox::new(connections.shared.clone(), session, true, says_mark);
     outbox.open();
     // Something to receive, so that the first turn begins.
     outbox.push(&Arc::new(ClipFrame::new(&clip(0), Instant::now())));
-    let mark = opening(&connections.mark);
+    let mark = opening(&connections.shared.mark);
     io.write_all(&mark).await.expect("an open connection");
     (outbox, io)
 }

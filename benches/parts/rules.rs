@@ -1,4 +1,4 @@
-//! The rules of a show, and who may do what.
+//! The rules of a livestream, and who may do what.
 
 use std::hint::black_box;
 use std::sync::Arc;

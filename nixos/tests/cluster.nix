@@ -1,4 +1,4 @@
-# One show on many machines: the module's own Valkey with a password on one, two more nodes beside it.
+# One livestream on many machines: the module's own Valkey with a password on one, two more nodes beside it.
 { lib, pkgs, ... }:
 let
   # The double of Google answers on the loopback alone; so that all nodes meet the same one, it is carried there.
@@ -11,7 +11,7 @@ let
   guest =
     { nodes, ... }:
     {
-      systemd.services.castaway-carry = carry "9000,bind=127.0.0.1" "${nodes.engine.networking.primaryIPAddress}:9001";
+      systemd.services.castaway-carry = carry "9000,bind=127.0.0.1" "${nodes.valkey.networking.primaryIPAddress}:9001";
     };
 in
 {
@@ -24,7 +24,7 @@ in
     {
       virtualisation.memorySize = 768;
       environment.etc."castaway-cluster-url".text =
-        "redis://:the-password@${nodes.engine.networking.primaryIPAddress}:6379";
+        "redis://:the-password@${nodes.valkey.networking.primaryIPAddress}:6379";
       services.castaway-media-server = {
         credentials."cluster.url" = "/etc/castaway-cluster-url";
         settings.livestream.grace = "60s";
@@ -34,7 +34,7 @@ in
     };
 
   nodes = {
-    engine =
+    valkey =
       { config, ... }:
       {
         environment.etc."valkey-password".text = "the-password";

@@ -1,6 +1,6 @@
 # What operators are promised of many machines. Runs after words.py, whose `machine` is the node that is spoken to.
 
-machine = engine
+machine = valkey
 
 
 def at(node):
@@ -14,15 +14,15 @@ def node_says(node, line):
 
 start_all()
 start_google()
-for node in (engine, one, two):
+for node in (valkey, one, two):
     node.wait_until_succeeds("curl --fail --silent localhost:9000/keys", timeout=60)
     node.succeed(f"mkdir -p /tmp/clients; systemctl restart {UNIT}", timeout=90)
-for node in (engine, one, two):
+for node in (valkey, one, two):
     node_says(node, "castaway_redis_up 1")
     node_says(node, "castaway_cluster_nodes 3")
 
-with subtest("a show on one machine is heard on another"):
-    engine.succeed("castaway-google document show artistId=alice")
+with subtest("a livestream on one machine is heard on another"):
+    valkey.succeed("castaway-google document show artistId=alice")
     at(one)
     client("alice", "streamer", "show", "alice")
     client("anne", "listener", "show", "anne")
@@ -33,16 +33,18 @@ with subtest("a show on one machine is heard on another"):
     node_says(one, 'castaway_cluster_livestreams{role="owner"} 1')
     node_says(two, 'castaway_cluster_livestreams{role="follower"} 1')
 
-with subtest("without the engine a show goes on where its host is, and on all machines when it is back"):
-    engine.succeed("systemctl stop redis-castaway.service")
-    one.wait_until_succeeds("curl --silent localhost:8080/readyz | grep -E 'Redis (is away|has not answered)'", timeout=30)
+with subtest("without Redis a livestream goes on where its streamer is, and on all machines when Redis is back"):
+    valkey.succeed("systemctl stop redis-castaway.service")
+    one.wait_until_succeeds(
+        "curl --silent localhost:8080/readyz | grep -E 'Redis (is away|has not answered)'", timeout=30
+    )
     at(one)
     hears_more("anne", 1)
-    engine.succeed("systemctl start redis-castaway.service")
+    valkey.succeed("systemctl start redis-castaway.service")
     at(two)
     hears_more("bob")
 
-with subtest("a machine is lost: its host goes on at another, and listeners there stay"):
+with subtest("a machine is lost: its streamer goes on at another, and listeners there stay"):
     at(two)
     one.crash()
 

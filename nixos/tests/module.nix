@@ -41,7 +41,7 @@ let
   louder = of { settings.log.level = "debug"; };
   clustered = of { settings.cluster.url = "rediss://10.0.0.3:6379"; };
   secretly = of { credentials."cluster.url" = "/run/keys/cluster-url"; };
-  engine = of { valkey.enable = true; };
+  local = of { valkey.enable = true; };
   shared = of {
     valkey = {
       enable = true;
@@ -145,33 +145,33 @@ let
             settings.google.api_key = "x";
           })
         ) == 1;
-    "without a cluster there is no engine" =
+    "without a cluster there is no Redis" =
       plain.services.redis.servers == { }
       && plain.services.castaway-media-server.settings.cluster.url == null;
-    "an engine without a password may stand in the settings" =
+    "a Redis without a password may stand in the settings" =
       complaints clustered == [ ]
       && clustered.services.castaway-media-server.settings.cluster.url == "rediss://10.0.0.3:6379";
-    "an engine with a password is a credential, and refused in the settings" =
+    "a Redis with a password is a credential, and refused in the settings" =
       complaints secretly == [ ]
       &&
         secretly.systemd.services.castaway-media-server.serviceConfig.LoadCredential == [
           "castaway.cluster.url:/run/keys/cluster-url"
         ]
       && complaintsAbout { settings.cluster.url = "redis://me:word@10.0.0.3"; } "holds a password";
-    "a local Valkey is the engine of its machine, on the loopback alone" =
-      complaints engine == [ ]
-      && engine.services.castaway-media-server.settings.cluster.url == "redis://127.0.0.1:6379"
-      && (server engine).settings.bind == "127.0.0.1"
-      && (server engine).settings.port == 6379
-      && engine.networking.firewall.allowedTCPPorts == plain.networking.firewall.allowedTCPPorts;
+    "a local Valkey is the Redis of its machine, on the loopback alone" =
+      complaints local == [ ]
+      && local.services.castaway-media-server.settings.cluster.url == "redis://127.0.0.1:6379"
+      && (server local).settings.bind == "127.0.0.1"
+      && (server local).settings.port == 6379
+      && local.networking.firewall.allowedTCPPorts == plain.networking.firewall.allowedTCPPorts;
     "a local Valkey writes nothing to disk and throws nothing out" =
-      (server engine).settings.save == ''""''
-      && !(server engine).settings.appendOnly
-      && (server engine).settings.maxmemory-policy == "noeviction";
+      (server local).settings.save == ''""''
+      && !(server local).settings.appendOnly
+      && (server local).settings.maxmemory-policy == "noeviction";
     "a local Valkey is Valkey, and gets up again" =
-      engine.services.redis.package.pname == "valkey"
-      && engine.systemd.services.redis-castaway.serviceConfig.Restart == "always"
-      && !engine.systemd.services.redis-castaway.stopIfChanged;
+      local.services.redis.package.pname == "valkey"
+      && local.systemd.services.redis-castaway.serviceConfig.Restart == "always"
+      && !local.systemd.services.redis-castaway.stopIfChanged;
     "a Valkey for other machines has a password, which is not in the settings" =
       complaints shared == [ ]
       && (server shared).settings.bind == "127.0.0.1 10.0.0.7"
@@ -190,7 +190,7 @@ let
         };
         settings.cluster.url = "redis://10.0.0.3:6379";
       } "passwordFile is set";
-    "a local Valkey and another engine are refused" =
+    "a local Valkey and another Redis are refused" =
       complaintsAbout {
         valkey.enable = true;
         settings.cluster.url = "redis://10.0.0.3:6379";

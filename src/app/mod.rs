@@ -1,18 +1,16 @@
-//! The complete daemon: [`App::demo`] or [`App::serve_google`] builds it, `lifecycle` runs it.
+//! The complete daemon: [`App::demo`] or [`App::google`] builds it, [`App::serve`] starts it, `lifecycle` runs it.
 //!
 //! **Invariant**: when a build returns, both ports are bound (port 0 took a free one), and nothing is served yet.
 
 mod degraded;
 mod inherited;
 mod left_behind;
+mod places;
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -31,7 +29,7 @@ use crate::metrics::Metrics;
 use crate::preflight::Preflight;
 use crate::recheck::Recheck;
 use crate::relay::Relay;
-use crate::socket::{Parts, Sockets};
+use crate::socket::{Parts as SocketParts, Sockets};
 use crate::transport::{
     ConnectionLimits, Connections, QueueBounds, RequestConnection, SocketOptions, TcpAcceptor,
     Timeouts,
@@ -39,21 +37,25 @@ use crate::transport::{
 use inherited::listen;
 
 pub use inherited::Inherited;
+pub use places::{Addresses, Directories};
 
 /// Connections on the health port.
 const HEALTH_CONNECTIONS: usize = 256;
 
-/// Directories that systemd creates.
-#[derive(Debug, Clone, Default)]
-pub struct Directories {
-    /// `STATE_DIRECTORY`: survives a stop and a reboot.
-    pub state: Option<PathBuf>,
-    /// `RUNTIME_DIRECTORY`: survives only a restart of the daemon.
-    pub runtime: Option<PathBuf>,
+/// A daemon that is bound to its ports and does not serve yet.
+pub struct App {
+    parts: Parts,
+    ports: Ports,
+    addresses: Addresses,
 }
 
-/// See the module documentation.
-pub struct App {
+/// A daemon that serves.
+pub struct Running {
+    parts: Parts,
+    failure: mpsc::Receiver<String>,
+}
+
+struct Parts {
     config: Config,
     handover: Handover,
     relay: Relay,
@@ -67,12 +69,7 @@ pub struct App {
     connections: Arc<Connections>,
     health_connections: Arc<Connections>,
     readiness: Readiness,
-    // Taken when serving starts.
-    ports: Mutex<Option<Ports>>,
-    addresses: (SocketAddr, SocketAddr),
     stopping: CancellationToken,
-    failed: mpsc::Sender<String>,
-    failure: Mutex<Option<mpsc::Receiver<String>>>,
 }
 
 /// Dependencies of the client port.
@@ -92,7 +89,7 @@ struct Ports {
 
 impl App {
     /// The daemon for a Firebase project.
-    pub async fn serve_google(
+    pub async fn google(
         preflight: Preflight,
         directories: &Directories,
         inherited: Inherited,
@@ -124,8 +121,8 @@ impl App {
         };
         let mut app = Self::build(config, backends, Router::new(), inherited)?;
         // In a cluster the other nodes and Redis know the running livestreams.
-        if app.cluster.is_none() {
-            app.handover = Handover::in_directories(directories);
+        if app.parts.cluster.is_none() {
+            app.parts.handover = Handover::in_directories(directories);
         }
         Ok(app)
     }
@@ -182,7 +179,7 @@ impl App {
         };
         let health_connections = Connections::new(&few, Metrics::new());
         let relay = Relay::new(&config, directory.clone(), cluster.clone(), metrics.clone());
-        let parts = Parts {
+        let parts = SocketParts {
             relay: relay.clone(),
             identity: identity.clone(),
             directory: directory.clone(),
@@ -211,14 +208,16 @@ impl App {
             server.send_buffer_bytes,
             "server.health_listen",
         )?;
-        let addresses = (clients.local_addr()?, health.local_addr()?);
+        let addresses = Addresses {
+            clients: clients.local_addr()?,
+            health: health.local_addr()?,
+        };
         let bound = Ports {
             clients: TcpAcceptor::new(clients, options.clone(), connections.clone())?,
             routes: client::layered(socket_io, routes, server)?,
             health: TcpAcceptor::new(health, options, health_connections.clone())?,
         };
-        let (failed, failure) = mpsc::channel(2);
-        Ok(Self {
+        let parts = Parts {
             readiness: Readiness::new(
                 degraded::reasons(google.clone(), directory.clone(), cluster.clone()),
                 degraded::unfit(cluster.clone()),
@@ -234,74 +233,45 @@ impl App {
             metrics,
             connections,
             health_connections,
-            ports: Mutex::new(Some(bound)),
-            addresses,
             stopping: CancellationToken::new(),
-            failed,
-            failure: Mutex::new(Some(failure)),
+        };
+        Ok(Self {
+            parts,
+            ports: bound,
+            addresses,
         })
     }
 
-    /// Addresses of the client port and the health port.
-    pub fn addresses(&self) -> (SocketAddr, SocketAddr) {
+    /// The bound addresses; where the configuration has port 0, the port that was free.
+    pub fn addresses(&self) -> Addresses {
         self.addresses
     }
 
-    /// Whether the daemon may be sent clients.
-    pub fn readiness(&self) -> &Readiness {
-        &self.readiness
-    }
-
-    /// The daemon's metrics.
-    pub fn metrics(&self) -> &Metrics {
-        &self.metrics
-    }
-
-    /// How long a stop may take.
-    pub fn shutdown_timeout(&self) -> Duration {
-        self.config.server.shutdown_timeout
-    }
-
-    /// Receives the name of a server task that ended too early. Taken once.
-    pub fn failure(&self) -> mpsc::Receiver<String> {
-        let taken = self.failure.lock().take();
-        taken.unwrap_or_else(|| mpsc::channel(1).1)
-    }
-
-    /// The daemon's state in one sentence.
-    pub fn status(&self) -> String {
-        let (livestreams, listeners) = self.relay.count();
-        let count = |number: usize, noun: &str| {
-            format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
-        };
-        let mut status = format!(
-            "{}, {}",
-            count(livestreams, "livestream"),
-            count(listeners, "listener")
-        );
-        for reason in self.readiness.degraded() {
-            status.push_str("; ");
-            status.push_str(&reason);
+    /// Prepares for the first client, then serves both ports.
+    pub async fn serve(self) -> Running {
+        self.parts.prepare().await;
+        let (failed, failure) = mpsc::channel(2);
+        self.parts.serve(self.ports, &failed);
+        Running {
+            parts: self.parts,
+            failure,
         }
-        status
     }
+}
 
-    /// Serves both ports from now on.
-    pub fn serve(&self) {
-        let taken = self.ports.lock().take();
-        let Some(Ports {
+impl Parts {
+    fn serve(&self, ports: Ports, failed: &mpsc::Sender<String>) {
+        let Ports {
             clients,
             routes,
             health,
-        }) = taken
-        else {
-            return;
-        };
+        } = ports;
         // Before the first client.
         let events = self.relay.subscribe();
-        self.spawn("notifications", self.sockets.clone().notify(events));
+        self.spawn(failed, "notifications", self.sockets.clone().notify(events));
         let service = routes.into_make_service_with_connect_info::<RequestConnection>();
         self.spawn(
+            failed,
             "client port",
             axum::serve(clients, service)
                 .with_graceful_shutdown(self.stopping.clone().cancelled_owned()),
@@ -311,7 +281,7 @@ impl App {
         let routes =
             client::watched(routes).into_make_service_with_connect_info::<RequestConnection>();
         // Health checks are answered until the process exits.
-        self.spawn("health port", axum::serve(health, routes));
+        self.spawn(failed, "health port", axum::serve(health, routes));
         let connections = [self.connections.clone(), self.health_connections.clone()];
         let care = Housekeeping {
             relay: self.relay.clone(),
@@ -323,7 +293,7 @@ impl App {
             identity: self.identity.clone(),
             stopping: self.stopping.clone(),
         };
-        self.spawn("housekeeping", care.run());
+        self.spawn(failed, "housekeeping", care.run());
         let recheck = Recheck {
             relay: self.relay.clone(),
             sockets: self.sockets.clone(),
@@ -333,16 +303,16 @@ impl App {
             interval: self.config.livestream.recheck_interval,
             stopping: self.stopping.clone(),
         };
-        self.spawn("recheck", recheck.run());
+        self.spawn(failed, "recheck", recheck.run());
     }
 
     /// Runs a part of the daemon. If it ends before the stop, or panics, the daemon fails.
-    fn spawn<T, F>(&self, name: &'static str, part: T)
+    fn spawn<T, F>(&self, failed: &mpsc::Sender<String>, name: &'static str, part: T)
     where
         T: IntoFuture<Output = std::io::Result<()>, IntoFuture = F>,
         F: Future<Output = std::io::Result<()>> + Send + 'static,
     {
-        let (failed, stopping) = (self.failed.clone(), self.stopping.clone());
+        let (failed, stopping) = (failed.clone(), self.stopping.clone());
         let part = tokio::spawn(part.into_future());
         tokio::spawn(async move {
             let outcome = part.await.map_err(std::io::Error::other).flatten();
@@ -355,9 +325,9 @@ impl App {
         });
     }
 
-    /// Prepares the daemon for the first client: takes over the state of the previous process, schedules the clearing
-    /// of stale flags, and fetches the signing keys.
-    pub async fn prepare(&self) {
+    /// Takes over the state of the previous process, schedules the clearing of stale flags, and fetches the signing
+    /// keys.
+    async fn prepare(&self) {
         let grace = self.config.livestream.grace;
         self.handover.take_over(&self.relay, &self.identity, grace);
         match &self.cluster {
@@ -384,6 +354,46 @@ impl App {
             );
         }
     }
+}
+
+impl Running {
+    /// Whether the daemon may be sent clients.
+    pub fn readiness(&self) -> &Readiness {
+        &self.parts.readiness
+    }
+
+    /// The daemon's metrics.
+    pub fn metrics(&self) -> &Metrics {
+        &self.parts.metrics
+    }
+
+    /// How long a stop may take.
+    pub fn shutdown_timeout(&self) -> Duration {
+        self.parts.config.server.shutdown_timeout
+    }
+
+    /// Resolves with the name of a server task that ended too early.
+    pub async fn failed(&mut self) -> String {
+        self.failure.recv().await.unwrap_or_default()
+    }
+
+    /// The daemon's state in one sentence.
+    pub fn status(&self) -> String {
+        let (livestreams, listeners) = self.parts.relay.count();
+        let count = |number: usize, noun: &str| {
+            format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+        };
+        let mut status = format!(
+            "{}, {}",
+            count(livestreams, "livestream"),
+            count(listeners, "listener")
+        );
+        for reason in self.parts.readiness.degraded() {
+            status.push_str("; ");
+            status.push_str(&reason);
+        }
+        status
+    }
 
     /// Applies the settings that can change while the daemon runs: quotas and credentials.
     pub fn reload(&self, new: Preflight) {
@@ -393,34 +403,36 @@ impl App {
             api_key,
             ..
         } = new;
-        self.relay.set_quota(&config.upload);
-        if let Some(access) = &self.google {
+        self.parts.relay.set_quota(&config.upload);
+        if let Some(access) = &self.parts.google {
             access.reload(credentials, &config.google);
-            self.identity.reload(access, &config, api_key);
+            self.parts.identity.reload(access, &config, api_key);
         }
     }
 
     /// Stops in order, by `deadline`: refuses new clients and clips, clears flags, hands live livestreams over to the
     /// next process, delivers accepted clips, and closes every transport so that clients reconnect by themselves.
     pub async fn stop(self, deadline: Instant) {
-        self.readiness.stopping();
-        self.stopping.cancel();
-        self.relay.stop();
+        self.parts.readiness.stopping();
+        self.parts.stopping.cancel();
+        self.parts.relay.stop();
         let left = deadline.saturating_duration_since(Instant::now());
-        let others = self.relay.leave_cluster(left / 4).await;
+        let others = self.parts.relay.leave_cluster(left / 4).await;
         if others > 0 {
             tracing::info!(
                 nodes = others,
                 "the other nodes take over the livestreams of this one"
             );
         } else {
-            self.relay.clear_flags();
+            self.parts.relay.clear_flags();
         }
-        self.handover.leave(&self.relay, &self.identity);
+        self.parts
+            .handover
+            .leave(&self.parts.relay, &self.parts.identity);
         let left = deadline.saturating_duration_since(Instant::now());
-        self.sockets.close_all(left / 4).await;
+        self.parts.sockets.close_all(left / 4).await;
         let left = deadline.saturating_duration_since(Instant::now());
-        let unwritten = self.directory.settle(left).await;
+        let unwritten = self.parts.directory.settle(left).await;
         if unwritten > 0 {
             tracing::error!(
                 livestreams = unwritten,

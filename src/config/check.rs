@@ -3,9 +3,11 @@
 //! **Invariant**: every key with a number or a duration has a range here (a test checks this), so that no sum of two of
 //! them and a point in time overflows.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
+use url::Url;
 
 use super::error::Problems;
 use super::{Config, Log};
@@ -211,12 +213,8 @@ impl Config {
             let example = "must be a URL such as \"https://firestore.googleapis.com/v1\"";
             problems.push_if(!is_url(url), key, example);
         }
-        let sound = |url: &SecretString| {
-            // Its own error would quote the URL, including the password.
-            redis::IntoConnectionInfo::into_connection_info(url.expose_secret()).is_ok()
-        };
         problems.push_if(
-            cluster.url.as_ref().is_some_and(|url| !sound(url)),
+            cluster.url.as_ref().is_some_and(|url| !is_redis_url(url)),
             "cluster.url",
             "must be redis://[user:password@]host[:port][/db], or rediss:// for TLS; special characters in a password \
              are percent-encoded",
@@ -271,6 +269,25 @@ fn is_origin(text: &str) -> bool {
             Some(_) => parsed.port_u16().is_some_and(|port| Some(port) != own),
             None => false,
         }
+}
+
+/// Whether Redis's client accepts the URL. It knows more schemes; only those with a host make sense for a cluster.
+fn is_redis_url(url: &SecretString) -> bool {
+    // Errors are not passed on: they could quote the password.
+    let Ok(url) = Url::parse(url.expose_secret()) else {
+        return false;
+    };
+    // Of these schemes the host is text, an address too.
+    let host = url.host_str().unwrap_or_default();
+    let is_wildcard = host
+        .trim_matches(['[', ']'])
+        .parse::<IpAddr>()
+        .is_ok_and(|address| address.is_unspecified());
+    let database = url.path().trim_matches('/');
+    !host.is_empty()
+        && !is_wildcard
+        && matches!(url.scheme(), "redis" | "rediss" | "valkey" | "valkeys")
+        && (database.is_empty() || database.parse::<u32>().is_ok())
 }
 
 fn is_url(text: &str) -> bool {

@@ -1,26 +1,14 @@
-//! Firestore over REST: one document read and one field written.
-//!
-//! <https://firebase.google.com/docs/firestore/reference/rest/v1/projects.databases.documents>. Reads go through
-//! `documents:batchGet`, writes through `documents:commit` with `currentDocument.exists`: a plain PATCH creates a
-//! document that is missing. Both name the document in the body, where nothing needs encoding.
-//!
-//! **Invariant**: at most one cached read per livestream is in flight; a fresh read begins after its request.
+//! The livestreams of a Firestore: documents to read, and a writer of their flags.
 
-use std::collections::HashSet;
 use std::path::Path;
-use std::sync::Arc;
 
-use moka::future::Cache;
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
-
+use super::documents::Documents;
 use super::remembered::{Remembered, StateError};
 use super::writer::Writer;
 use super::{Entry, Freshness, Unavailable};
-use crate::broadcast::{LivestreamId, UserId};
+use crate::broadcast::LivestreamId;
 use crate::config;
-use crate::google::{Access, Complaint, Dependency, Failure, Lane};
+use crate::google::Access;
 use crate::metrics::Metrics;
 
 /// Firestore's livestreams; cheap to clone.
@@ -57,7 +45,7 @@ impl Firestore {
     }
 
     pub(super) fn is_cached(&self, id: &LivestreamId) -> bool {
-        self.documents.cache.contains_key(id)
+        self.documents.is_cached(id)
     }
 
     pub(super) async fn missing(
@@ -65,207 +53,5 @@ impl Firestore {
         ids: &[LivestreamId],
     ) -> Result<Vec<LivestreamId>, Unavailable> {
         self.documents.missing(ids).await.map_err(|_| Unavailable)
-    }
-}
-
-/// The documents, read through a cache.
-#[derive(Clone)]
-pub(super) struct Documents {
-    inner: Arc<Inner>,
-    /// Missing documents are cached too; failures are not.
-    cache: Cache<LivestreamId, Option<Entry>>,
-}
-
-struct Inner {
-    access: Access,
-    /// `…/projects/{project}/databases/(default)/documents`, as a URL and as a resource name.
-    url: String,
-    name: String,
-    complaint: Complaint,
-}
-
-/// The result of an attempt to write.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Written {
-    /// The write took effect.
-    Done,
-    /// The document does not exist, or no longer exists.
-    Gone,
-    /// Firestore refuses the write for good.
-    Refused(Failure),
-    /// The write failed, or its result is unknown.
-    Failed(Failure),
-}
-
-#[derive(Deserialize)]
-struct Found {
-    found: Option<Document>,
-    missing: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Document {
-    #[serde(default)]
-    fields: Value,
-}
-
-impl Documents {
-    fn new(access: Access, config: &config::Google) -> Self {
-        let base = access.emulators.firestore.as_deref().map_or_else(
-            || config.firestore_url.trim_end_matches('/').to_owned(),
-            |host| format!("http://{host}/v1"),
-        );
-        let name = format!("projects/{}/databases/(default)/documents", access.project);
-        Self {
-            inner: Arc::new(Inner {
-                url: format!("{base}/{name}"),
-                name,
-                access,
-                complaint: Complaint::default(),
-            }),
-            cache: Cache::builder()
-                .max_capacity(config.cache_entries)
-                .time_to_live(config.cache_ttl)
-                .build(),
-        }
-    }
-
-    async fn find(
-        &self,
-        id: &LivestreamId,
-        freshness: Freshness,
-    ) -> Result<Option<Entry>, Unavailable> {
-        let found = match freshness {
-            Freshness::Cached => {
-                let read = self.read(id, Lane::Listeners);
-                self.cache.try_get_with_by_ref(id, read).await
-            }
-            Freshness::Fresh => {
-                let found = self.read(id, Lane::Streamers).await.map_err(Arc::new);
-                if let Ok(entry) = &found {
-                    self.cache.insert(id.clone(), entry.clone()).await;
-                }
-                found
-            }
-        };
-        found.map_err(|failure| {
-            // An outage is complained about by the client; this may be a project without a database.
-            if failure.is_verdict() && self.inner.complaint.is_due() {
-                tracing::warn!(livestream.id = %id, %failure, "a livestream's document cannot be read");
-            }
-            Unavailable
-        })
-    }
-
-    /// Reads the document without the cache.
-    pub(super) async fn read(
-        &self,
-        id: &LivestreamId,
-        lane: Lane,
-    ) -> Result<Option<Entry>, Failure> {
-        let body = json!({
-            "documents": [self.document(id)],
-            "mask": { "fieldPaths": ["artistId", "streamerConnected"] },
-        });
-        match self.call::<Vec<Found>>("batchGet", lane, &body).await {
-            Ok(answer) => {
-                let found = answer
-                    .into_iter()
-                    .find(|it| it.found.is_some() || it.missing.is_some());
-                match found.ok_or(Failure::Garbage)?.found {
-                    Some(document) => Ok(Some(entry(&document.fields))),
-                    None => Ok(None),
-                }
-            }
-            // An id that Firestore refuses names no document.
-            Err(failure) if failure.code() == Some("INVALID_ARGUMENT") => Ok(None),
-            Err(failure) => Err(failure),
-        }
-    }
-
-    /// The subset of `ids` without a document in Firestore.
-    async fn missing(&self, ids: &[LivestreamId]) -> Result<Vec<LivestreamId>, Failure> {
-        let documents: Vec<String> = ids.iter().map(|id| self.document(id)).collect();
-        let body = json!({ "documents": documents, "mask": { "fieldPaths": ["artistId"] } });
-        let answer: Vec<Found> = self.call("batchGet", Lane::Background, &body).await?;
-        let names: HashSet<String> = answer.into_iter().filter_map(|it| it.missing).collect();
-        let gone = ids.iter().filter(|id| names.contains(&self.document(id)));
-        let gone: Vec<LivestreamId> = gone.cloned().collect();
-        for id in &gone {
-            self.cache.insert(id.clone(), None).await;
-        }
-        Ok(gone)
-    }
-
-    /// Tries once to write `streamerConnected`.
-    pub(super) async fn write(&self, id: &LivestreamId, connected: bool) -> Written {
-        let body = json!({ "writes": [{
-            "update": {
-                "name": self.document(id),
-                "fields": { "streamerConnected": { "booleanValue": connected } },
-            },
-            "updateMask": { "fieldPaths": ["streamerConnected"] },
-            "currentDocument": { "exists": true },
-        }]});
-        let written = match self.call::<Value>("commit", Lane::Background, &body).await {
-            Ok(answer) if answer["writeResults"].is_array() => Written::Done,
-            Ok(_) => Written::Failed(Failure::Garbage),
-            Err(failure) => match failure.code() {
-                Some("NOT_FOUND" | "FAILED_PRECONDITION") => Written::Gone,
-                Some("INVALID_ARGUMENT") => Written::Refused(failure),
-                _ => Written::Failed(failure),
-            },
-        };
-        // An earlier read is no longer true, or may no longer be true.
-        self.cache.invalidate(id).await;
-        written
-    }
-
-    fn document(&self, id: &LivestreamId) -> String {
-        format!("{}/livestreams/{id}", self.inner.name)
-    }
-
-    async fn call<T: DeserializeOwned>(
-        &self,
-        method: &str,
-        lane: Lane,
-        body: &Value,
-    ) -> Result<T, Failure> {
-        let access = &self.inner.access;
-        let url = format!("{}:{method}", self.inner.url);
-        let mut second = false;
-        loop {
-            let authorization = access.authorization().await?;
-            let request = access
-                .client
-                .post(&url)
-                .header(Access::HEADER, authorization.as_ref().clone())
-                .json(body);
-            match access
-                .client
-                .call::<T>(Dependency::Firestore, lane, request)
-                .await
-            {
-                // A token may die before its time: a key was revoked, a VM slept. Once more with another.
-                Err(Failure::Refused { http: 401, .. }) if !second => {
-                    access.forget(&authorization);
-                    second = true;
-                }
-                other => return other.map(|reply| reply.value),
-            }
-        }
-    }
-}
-
-fn entry(fields: &Value) -> Entry {
-    Entry {
-        artist: UserId::new(
-            fields["artistId"]["stringValue"]
-                .as_str()
-                .unwrap_or_default(),
-        ),
-        streamer_connected: fields["streamerConnected"]["booleanValue"]
-            .as_bool()
-            .unwrap_or_default(),
     }
 }

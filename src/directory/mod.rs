@@ -7,6 +7,7 @@
 //!
 //! **Invariant**: a missing document is never created, and no field but `streamerConnected` is written.
 
+mod documents;
 mod firestore;
 mod intentions;
 mod memory;

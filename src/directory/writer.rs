@@ -12,7 +12,7 @@ use rand::Rng as _;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::firestore::{Documents, Written};
+use super::documents::{Documents, Written};
 use super::intentions::{Intentions, Step};
 use super::remembered::Remembered;
 use crate::broadcast::LivestreamId;

@@ -252,7 +252,7 @@ impl Relay {
         &self,
         id: &LivestreamId,
         listener: &Arc<Listener>,
-        record: Option<Record>,
+        record: Option<&Record>,
         now: Instant,
     ) -> Result<ListenerId, LivestreamError> {
         loop {
@@ -263,7 +263,7 @@ impl Relay {
                 Ok(()) => {
                     let listeners = active.count();
                     active.story.listeners(listeners);
-                    active.start_following(record.as_ref(), now);
+                    active.start_following(record, now);
                     for clip in active.livestream.history() {
                         listener.outbox.push(&Arc::new(ClipFrame::new(clip, now)));
                     }

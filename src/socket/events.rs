@@ -78,7 +78,9 @@ impl Sockets {
 
     async fn each(&self, audience: &[Arc<Listener>], notify: impl Fn(&Listener)) {
         for batch in audience.chunks(BATCH) {
-            batch.iter().for_each(|listener| notify(listener));
+            for listener in batch {
+                notify(listener);
+            }
             tokio::task::yield_now().await;
         }
     }

@@ -81,13 +81,17 @@ pub(super) async fn admit(attempt: Attempt<'_>) -> Result<(), Refusal> {
         .count(&caller.user, ROLE, &livestream, false);
     let counted = counted.ok_or(Refusal::TooMany)?;
     let emit = emit(sockets, socket.id);
-    let (connections, shared) = (sockets.0.connections.clone(), sockets.0.shared_writes);
-    let outbox = Outbox::new(connections, attempt.session.clone(), shared, emit);
+    let outbox = Outbox::new(
+        sockets.0.connections.shared.clone(),
+        attempt.session.clone(),
+        sockets.0.shared_writes,
+        emit,
+    );
     let listener = Arc::new(Listener {
         socket: socket.id,
         outbox,
     });
-    let listener_id = match relay.join(&livestream, &listener, record, now()) {
+    let listener_id = match relay.join(&livestream, &listener, record.as_ref(), now()) {
         Ok(listener_id) => listener_id,
         Err(LivestreamError::Full) => return Err(Refusal::Full),
         Err(_) => return Err(Refusal::NotStarted(livestream)),

@@ -88,8 +88,12 @@ fn readers_are_woken_by_whoever_ends_the_pressure() {
             let pressure = pressure.clone();
             task(move || end(&pressure))
         });
-        writers.into_iter().for_each(|ended| ended());
-        readers.into_iter().for_each(|woken| woken());
+        for ended in writers {
+            ended();
+        }
+        for woken in readers {
+            woken();
+        }
     });
 }
 
@@ -102,7 +106,9 @@ fn close_of_a_session_reaches_all_that_wait() {
             task(move || block_on(session.closed()))
         });
         session.close();
-        waiting.into_iter().for_each(|woken| woken());
+        for woken in waiting {
+            woken();
+        }
     });
 }
 
@@ -145,7 +151,9 @@ fn sessions_make_room_for_each_other_and_are_counted() {
         });
         drop(refused.join());
         drop(refused);
-        others.into_iter().for_each(|done| done());
+        for done in others {
+            done();
+        }
         sweep();
         assert!(sessions.is_empty());
         assert!(open(&sessions).is_ok(), "nothing is left of the others");
@@ -235,7 +243,7 @@ impl Listener {
             })
         };
         let outbox = Arc::new(Outbox::new(
-            connections.clone(),
+            connections.shared.clone(),
             session.clone(),
             true,
             emit,
@@ -285,10 +293,13 @@ impl Listener {
     /// The daemon's housekeeping.
     fn makes_use_of_room(self, over: &Notify) {
         block_on(async {
-            while let Either::Left(_) =
-                select(pin!(self.connections.has_room()), pin!(over.notified())).await
+            while let Either::Left(_) = select(
+                pin!(self.connections.shared.has_room()),
+                pin!(over.notified()),
+            )
+            .await
             {
-                if self.connections.take_waiting() && self.outbox.waits_for_room() {
+                if self.connections.shared.take_waiting() && self.outbox.waits_for_room() {
                     self.outbox.flush();
                 }
             }

@@ -17,10 +17,10 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::connection::Connection;
-use super::connections::Connections;
 use super::frame::ClipFrame;
 use super::sent::Sent;
 use super::session::Session;
+use super::shared::Shared;
 use super::sync::{AtomicU64, Mutex, MutexGuard, Ordering};
 use super::timeouts::Overdue;
 
@@ -40,7 +40,7 @@ pub enum Emission<'a> {
 
 /// See the module documentation.
 pub struct Outbox {
-    connections: Arc<Connections>,
+    shared: Arc<Shared>,
     session: Arc<Session>,
     emit: Emit,
     shared_writes: bool,
@@ -82,7 +82,7 @@ impl Given {
 impl Outbox {
     /// Creates a shut outbox for the socket that runs on `session`.
     pub fn new(
-        connections: Arc<Connections>,
+        shared: Arc<Shared>,
         session: Arc<Session>,
         shared_writes: bool,
         emit: Emit,
@@ -100,7 +100,7 @@ impl Outbox {
             },
         };
         Self {
-            connections,
+            shared,
             session,
             emit,
             shared_writes,
@@ -113,9 +113,9 @@ impl Outbox {
         self.way.lock()
     }
 
-    /// The registry that counts its clips.
-    pub fn connections(&self) -> &Connections {
-        &self.connections
+    /// Counts its clips.
+    pub fn connections(&self) -> &Shared {
+        &self.shared
     }
 
     /// The session that it belongs to.
@@ -125,7 +125,7 @@ impl Outbox {
 
     /// Queues a clip without writing it.
     pub fn push(&self, frame: &Arc<ClipFrame>) {
-        let bounds = self.connections.bounds;
+        let bounds = self.shared.bounds;
         let dropped = match &mut *self.lock() {
             Way::Connection(connection) => connection.push(frame.clone(), bounds, frame.queued_at),
             Way::Library { waiting, bytes, .. } => {
@@ -148,7 +148,7 @@ impl Outbox {
             return;
         }
         let dropped = dropped as u64;
-        self.connections.metrics.clips_dropped.inc_by(dropped);
+        self.shared.metrics.clips_dropped.inc_by(dropped);
         if self.missed.fetch_add(dropped, Ordering::SeqCst) == 0 {
             tracing::debug!(
                 socket.id = self.session.id(),
@@ -181,7 +181,7 @@ impl Outbox {
 
     /// Writes the clips that can be written now, and counts them.
     pub fn flush(&self) {
-        self.connections.count_sent(self.write());
+        self.shared.count_sent(self.write());
     }
 
     /// Writes the clips that can be written now and returns them for the caller to count.
@@ -199,14 +199,14 @@ impl Outbox {
                 let now = tokio::time::Instant::now().into_std();
                 let mut dropped = 0;
                 for frame in waiting.drain(..) {
-                    dropped += connection.push(frame, self.connections.bounds, now);
+                    dropped += connection.push(frame, self.shared.bounds, now);
                 }
                 self.miss(dropped);
                 *way = Way::Connection(connection);
             } else {
                 if !waiting.is_empty() {
                     // Announced before the check, so that a writer that makes room meanwhile notifies.
-                    self.connections.wait_for_room();
+                    self.shared.wait_for_room();
                     let let_out = self.session.let_out();
                     if let_out > given.let_out || given.progress.is_none() {
                         given.progress = Some(tokio::time::Instant::now().into_std());
@@ -237,10 +237,10 @@ impl Outbox {
     }
 
     /// Closes the transport of a listener that takes too few clips from the Socket.IO library. If the transport also
-    /// carries a streamer, drops the queued clips instead. [`Connections::sweep`] checks the connections that are
+    /// carries a streamer, drops the queued clips instead. [`super::Connections::sweep`] checks the connections that are
     /// written to directly.
     pub fn close_if_overdue(&self, now: Instant) {
-        let timeouts = self.connections.timeouts();
+        let timeouts = self.shared.timeouts;
         let longer = |since: Instant, most| now.saturating_duration_since(since) > most;
         let mut way = self.lock();
         let overdue = match &*way {
@@ -272,7 +272,7 @@ impl Outbox {
         drop(way);
         if let Some(overdue) = overdue {
             tracing::debug!(reason = overdue.as_str(), "closing a session");
-            self.connections.count_closed(overdue);
+            self.shared.count_closed(overdue);
             self.session.close();
         }
     }
@@ -284,7 +284,7 @@ impl Outbox {
             .then(|| self.session.connection())
             .flatten()?;
         connection.shut_gate();
-        (self.emit)(Emission::Mark(self.connections.mark.as_str())).then_some(connection)
+        (self.emit)(Emission::Mark(self.shared.mark.as_str())).then_some(connection)
     }
 
     /// Closes the outbox. Clips still queued count as dropped only if the server closed the session.

@@ -1,9 +1,4 @@
-//! The client port: sets sockets up so that a stalled peer costs little, and accepts connections up to their limits.
-//!
-//! **Invariant**: two kernel timeouts, never both. An HTTP connection is idle for long: it is probed, and closed after
-//! [`KEEPALIVE_PROBES`] lost probes. A WebSocket is never idle, since it is pinged: it has no probes, and is closed
-//! when sent bytes stay unacknowledged. (With `TCP_USER_TIMEOUT` shorter than the keepalive time, Linux closes a
-//! connection after a single lost probe, `tcp_keepalive_timer`.)
+//! The client port: accepts connections up to their limits.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,45 +7,14 @@ use std::time::Duration;
 
 use axum::extract::connect_info::Connected;
 use axum::serve::IncomingStream;
-use ipnet::IpNet;
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use tokio::net::{TcpListener, TcpStream};
+use socket2::SockRef;
+use tokio::net::TcpListener;
 
 use super::connection::Connection;
 use super::connections::Connections;
 use super::io::HttpIo;
 use super::seldom::Seldom;
-
-/// Lost probes that close an idle HTTP connection.
-const KEEPALIVE_PROBES: u32 = 5;
-/// Time between two probes.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
-
-/// Options of a client's socket.
-#[derive(Debug, Clone)]
-pub struct SocketOptions {
-    /// `SO_SNDBUF`: kernel memory that a peer can pin by not reading. Set before `listen`, so that it is inherited.
-    pub send_buffer_bytes: u32,
-    /// `TCP_KEEPIDLE`: how long an HTTP connection may be idle before it is probed.
-    pub keepalive_time: Duration,
-    /// Peers that are proxies.
-    pub trusted_proxies: Vec<IpNet>,
-}
-
-/// Listens on `address` with room for many simultaneous connects.
-pub fn bind(address: SocketAddr, send_buffer_bytes: u32) -> io::Result<std::net::TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
-    socket.set_reuse_address(true)?;
-    socket.set_send_buffer_size(send_buffer_bytes as usize)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(4096)?;
-    Ok(socket.into())
-}
+use super::socket_options::SocketOptions;
 
 /// See the module documentation.
 pub struct TcpAcceptor {
@@ -77,21 +41,8 @@ impl TcpAcceptor {
         })
     }
 
-    fn set_up(&self, tcp: &TcpStream) -> io::Result<()> {
-        let socket = SockRef::from(tcp);
-        socket.set_tcp_nodelay(true)?;
-        let keepalive = TcpKeepalive::new()
-            .with_time(self.options.keepalive_time)
-            .with_interval(KEEPALIVE_INTERVAL)
-            .with_retries(KEEPALIVE_PROBES);
-        socket.set_tcp_keepalive(&keepalive)?;
-        // Bounds sent bytes, too. Longer than all probes take, since it would cut them short.
-        let probed = self.options.keepalive_time + KEEPALIVE_INTERVAL * KEEPALIVE_PROBES;
-        socket.set_tcp_user_timeout(Some(probed))
-    }
-
     fn failed(&mut self, kind: &'static str, error: &io::Error) {
-        let metrics = &self.connections.metrics;
+        let metrics = &self.connections.shared.metrics;
         metrics.accept_errors.with_label_values(&[kind]).inc();
         let now = tokio::time::Instant::now().into_std();
         if let Some(held_back) = self.seldom.pass(now) {
@@ -102,13 +53,6 @@ impl TcpAcceptor {
             );
         }
     }
-}
-
-/// Makes the kernel close a WebSocket whose sent bytes stay unacknowledged for `user_timeout`, and stops the probes.
-pub(super) fn set_up_web_socket(tcp: &TcpStream, user_timeout: Duration) -> io::Result<()> {
-    let socket = SockRef::from(tcp);
-    socket.set_keepalive(false)?;
-    socket.set_tcp_user_timeout(Some(user_timeout))
 }
 
 impl axum::serve::Listener for TcpAcceptor {
@@ -135,7 +79,7 @@ impl axum::serve::Listener for TcpAcceptor {
                     continue;
                 }
             };
-            if let Err(error) = self.set_up(&tcp) {
+            if let Err(error) = self.options.set_up_http(&tcp) {
                 self.failed("socket_option", &error);
                 continue;
             }
@@ -171,6 +115,7 @@ impl Connected<IncomingStream<'_, TcpAcceptor>> for RequestConnection {
 mod tests {
     use axum::serve::Listener as _;
 
+    use super::super::socket_options::{KEEPALIVE_INTERVAL, bind};
     use super::*;
 
     #[tokio::test]

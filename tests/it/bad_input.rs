@@ -95,7 +95,7 @@ async fn nonsense_from_a_listener_is_not_relayed() {
         let token = app.token("bob");
         let named = headers(&[("id-token", &token), ("livestream-id", "show")]);
         let mut socket = web_socket(app.clients(), "", &named, None).await;
-        // A listener of the show, whose uploads would be heard if they were relayed.
+        // A listener of the livestream, whose uploads would be heard if they were relayed.
         socket.send(text("40/listener,")).await.expect("CONNECT");
         for message in messages {
             socket.send(message).await.ok();

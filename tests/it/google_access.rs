@@ -132,7 +132,7 @@ async fn circuit_breaker_leaves_the_other_dependencies_alone() {
             .contains(&(Dependency::Firestore, Health::Up))
     );
 
-    let figures = prometheus::TextEncoder::new()
+    let metrics = prometheus::TextEncoder::new()
         .encode_to_string(&registry.gather())
         .expect("text");
     for line in [
@@ -141,7 +141,7 @@ async fn circuit_breaker_leaves_the_other_dependencies_alone() {
         r#"castaway_google_requests_total{dependency="firestore",outcome="ok"} 1"#,
         r#"castaway_google_request_duration_seconds_count{dependency="firestore"} 6"#,
     ] {
-        assert!(figures.contains(line), "{line} in\n{figures}");
+        assert!(metrics.contains(line), "{line} in\n{metrics}");
     }
 }
 

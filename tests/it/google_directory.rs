@@ -156,7 +156,7 @@ async fn write_changes_the_one_field_alone() {
         Ok(Some(entry("ada", true)))
     );
     let document = google.world().livestreams["show"].clone();
-    assert_eq!(document["title"]["stringValue"], "a show");
+    assert_eq!(document["title"]["stringValue"], "a livestream");
     assert_eq!(document["artistId"]["stringValue"], "ada");
     assert_eq!(document.len(), 3);
 }

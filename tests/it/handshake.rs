@@ -175,7 +175,7 @@ async fn socket_closed_during_its_check_leaves_no_flag() {
         client.wire.cut();
         app.until_metric("castaway_livestreams", |live| live == 0)
             .await;
-        // Nobody is on air, then or later: whoever asks is told so.
+        // Nobody is on air, then or later: every client that asks is told so.
         let text = "Livestream show has not started.";
         let named = [("id-token", &*token), ("livestream-id", "show")];
         is_refused(&app, Way::WebSocket, "/listener", &named, text).await;

@@ -27,7 +27,7 @@ async fn health_port_answers_in_the_originals_words() {
     assert_eq!(
         clients.status().as_u16(),
         404,
-        "figures are for the health port alone"
+        "metrics are for the health port alone"
     );
 }
 

@@ -166,7 +166,7 @@ async fn dead_client_is_noticed_after_interval_and_timeout() {
         let app = app(1000).await;
         let client = Client::streamer(&app, way, "show").await;
         let start = Instant::now();
-        // It neither reads nor writes any more.
+        // It no longer reads or writes.
         app.until_metric(HEARTBEAT, |count| count == 1).await;
         let took = start.elapsed();
         assert!(

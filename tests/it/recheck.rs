@@ -1,4 +1,4 @@
-//! What was true when a livestream began and is not any more: its flag, its document, its streamer's account.
+//! What was true when a livestream began and no longer is: its flag, its document, its streamer's account.
 
 use std::time::Duration;
 

@@ -49,7 +49,7 @@ async fn livestream_continues_after_a_restart() {
         !runtime.path().join("handover").exists(),
         "it is taken once"
     );
-    // The listener may be first: the show is on, and waits for its streamer.
+    // The listener may be first: the livestream is on, and waits for its streamer.
     let mut listener = Client::listener(&app, Way::WebSocket, "bob", "show").await;
     listener.hears(&clip(3, 1000)).await;
     listener

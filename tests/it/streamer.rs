@@ -1,4 +1,4 @@
-//! The streamer's door: uploads and their answers, and the end of a show.
+//! The streamer's door: uploads and their answers, and the end of a livestream.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

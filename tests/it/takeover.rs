@@ -1,4 +1,4 @@
-//! Two sockets, one show: the newest is the streamer.
+//! Two sockets, one livestream: the newest is the streamer.
 
 use std::time::Duration;
 
@@ -67,7 +67,7 @@ fn taken_over() -> Said {
     Said::Text("error".into(), TAKEN_OVER.into())
 }
 
-/// Sockets that come at the same time: whoever holds the livestream in the end can upload, and the other is sent
+/// Sockets that come at the same time: the one that holds the livestream in the end can upload, and the other is sent
 /// away, whether it was replaced before it was greeted or after.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_of_many_simultaneous_sockets_is_the_streamer() {
@@ -79,7 +79,7 @@ async fn one_of_many_simultaneous_sockets_is_the_streamer() {
         let knocks = (0..8).map(|_| async {
             let mut client = Client::knock(&app, Way::WebSocket, "/streamer", "ada", "show").await;
             match client.next().await {
-                // Whoever is not sent away within a while is the streamer.
+                // The one that is not sent away within a while is the streamer.
                 Said::Text(event, _) if event == "success" => {
                     let next = tokio::time::timeout(Duration::from_secs(2), client.next());
                     match next.await {

@@ -5,7 +5,9 @@ API_KEY = "AIza-the-key-of-this-test"
 
 def looks_up_with(key):
     """A streamer comes, and its account is looked up at Google with that key."""
-    machine.succeed("castaway-google document keyed artistId=alice; systemctl stop 'client-keyed*'; rm -f /tmp/clients/keyed")
+    machine.succeed(
+        "castaway-google document keyed artistId=alice; systemctl stop 'client-keyed*'; rm -f /tmp/clients/keyed"
+    )
     client("keyed", "streamer", "keyed", "alice")
 
     def the_account_is_looked_up():
@@ -45,12 +47,14 @@ with subtest("LoadCredential: a file that only root can read, under a name of ol
 
 with subtest("LoadCredentialEncrypted: sealed to this machine"):
     write("/root/plain", f"{API_KEY}-sealed")
-    machine.succeed("systemd-creds encrypt --with-key=host --name=castaway.google.api_key /root/plain /root/sealed; rm /root/plain")
+    machine.succeed(
+        "systemd-creds encrypt --with-key=host --name=castaway.google.api_key /root/plain /root/sealed; rm /root/plain"
+    )
     fresh("LoadCredentialEncrypted=castaway.google.api_key:/root/sealed", "ImportCredential=")
     looks_up_with(f"{API_KEY}-sealed")
 
 with subtest("a reload re-reads the credentials"):
-    # As systemd 260 and newer lay them down anew; here by hand, for those that do not.
+    # As systemd 260 and newer lay them down again; here by hand, for those that do not.
     directory = "/run/credentials-by-hand"
     write(f"{directory}/castaway.google.project_id", "castaway-test")
     write(f"{directory}/castaway.google.api_key", f"{API_KEY}-before")
@@ -78,7 +82,9 @@ with subtest("systemd lays new credentials down for a reload"):
 
 with subtest("a service account as its JSON text: access tokens by assertion"):
     fresh()
-    machine.succeed(f"castaway-google account >/run/credstore/castaway.google.service_account; systemctl restart {UNIT}")
+    machine.succeed(
+        f"castaway-google account >/run/credstore/castaway.google.service_account; systemctl restart {UNIT}"
+    )
     show()
     assert "assertion" in google_saw("grants")
 
@@ -99,7 +105,9 @@ with subtest("no credential at all: the machine's own service account"):
 
 with subtest("a mangled private key is named at the start"):
     fresh()
-    machine.succeed("castaway-google account | jq -r .private_key | grep -v -- ----- | sed 's/$/n/' | tr -d '\\n' >/run/credstore/castaway.google.private_key")
+    machine.succeed(
+        "castaway-google account | jq -r .private_key | grep -v -- ----- | sed 's/$/n/' | tr -d '\\n' >/run/credstore/castaway.google.private_key"
+    )
     write("/run/credstore/castaway.google.client_email", "daemon@castaway-test.example")
     said = must_fail_to_start()
     assert "google.private_key" in said, said
@@ -126,18 +134,26 @@ with subtest("nobody else reads a credential"):
     fresh()
     write("/run/credstore/castaway.google.api_key", API_KEY)
     machine.succeed(f"systemctl restart {UNIT}")
-    machine.fail(f"setpriv --reuid=65534 --regid=65534 --clear-groups cat /run/credentials/{UNIT}/castaway.google.api_key")
+    machine.fail(
+        f"setpriv --reuid=65534 --regid=65534 --clear-groups cat /run/credentials/{UNIT}/castaway.google.api_key"
+    )
 
 with subtest("Secret Manager: the daemon waits through a first try that fails, and is there after the second"):
     fresh()
     machine.succeed(f"systemctl stop {UNIT} {SOCKETS}")
     write("/etc/castaway-media-server/secrets", "# the web API key\ncastaway.google.api_key the-api-key\n")
     secrets_drop_in = "/run/systemd/system/castaway-credentials.service.d/test.conf"
-    write(secrets_drop_in, "[Service]\nEnvironment=GCE_METADATA_HOST=127.0.0.1:9000 CASTAWAY_SECRET_MANAGER_URL=http://127.0.0.1:9000\n")
+    write(
+        secrets_drop_in,
+        "[Service]\nEnvironment=GCE_METADATA_HOST=127.0.0.1:9000 CASTAWAY_SECRET_MANAGER_URL=http://127.0.0.1:9000\n",
+    )
     drop_in("needs", "[Unit]", "Requires=castaway-credentials.service")
     before = now_in_journal()
     machine.succeed(f"systemctl start --no-block {UNIT}")
-    machine.wait_until_succeeds("journalctl -u castaway-credentials | grep -F 'cannot read projects/castaway-test/secrets/the-api-key'", timeout=30)
+    machine.wait_until_succeeds(
+        "journalctl -u castaway-credentials | grep -F 'cannot read projects/castaway-test/secrets/the-api-key'",
+        timeout=30,
+    )
     assert property_of("ActiveState") != "active"
     machine.succeed(f"castaway-google secret.the-api-key={API_KEY}-copied")
     machine.wait_for_unit(UNIT, timeout=60)

@@ -99,14 +99,20 @@ def run(arguments, nodes):
     machines = []
     report = Report(log, machines)
     try:
-        machines += [BACKENDS[arguments.backend](name, number, nodes[name], context)
-                    for name, number in context.numbers.items()]
+        machines += [
+            BACKENDS[arguments.backend](name, number, nodes[name], context) for name, number in context.numbers.items()
+        ]
         note("driver", f"{len(machines)} machine(s) for {arguments.backend} in {context.work}")
         names = {m.name.replace("-", "_"): m for m in machines}
         if len(machines) == 1:
             names["machine"] = machines[0]
-        names |= {"machines": machines, "subtest": report.subtest, "log": log, "retry": retry,
-                  "start_all": lambda: [m.start() for m in machines]}
+        names |= {
+            "machines": machines,
+            "subtest": report.subtest,
+            "log": log,
+            "retry": retry,
+            "start_all": lambda: [m.start() for m in machines],
+        }
         for script in arguments.scripts:
             exec(compile(pathlib.Path(script).read_text(), script, "exec"), names)
     except BaseException:

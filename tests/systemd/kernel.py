@@ -30,7 +30,9 @@ with subtest("past MemoryMax the kernel kills the daemon, systemd says so and st
 
     def the_kill_is_in_the_journal():
         machine.succeed("journalctl --sync")
-        return machine.execute(f"journalctl --after-cursor={shlex.quote(before)} --unit {UNIT} | grep -F oom-kill")[0] == 0
+        return (
+            machine.execute(f"journalctl --after-cursor={shlex.quote(before)} --unit {UNIT} | grep -F oom-kill")[0] == 0
+        )
 
     try:
         limit_memory(used // 2)

@@ -186,7 +186,9 @@ class Machine:
             nonlocal code, output
             code, output = self.execute(command, timeout=timeout)
             if last_try and (code == 0) != expected:
-                raise Failure(f"{self.name}: not within {timeout} s: `{command}`, exit code {code}; its output: {output[-3000:]}")
+                raise Failure(
+                    f"{self.name}: not within {timeout} s: `{command}`, exit code {code}; its output: {output[-3000:]}"
+                )
             return (code == 0) == expected
 
         retry(reached, timeout)
@@ -240,15 +242,21 @@ class Machine:
         self.wait_until_succeeds(f"test -e {shlex.quote(filename)}", timeout)
 
     def copy_from_host(self, source, target):
-        packed = subprocess.run(["tar", "-C", source, "-czf", "-", "."] if pathlib.Path(source).is_dir() else
-                                ["tar", "-C", pathlib.Path(source).parent, "-czf", "-", pathlib.Path(source).name],
-                                check=True, capture_output=True).stdout
+        packed = subprocess.run(
+            ["tar", "-C", source, "-czf", "-", "."]
+            if pathlib.Path(source).is_dir()
+            else ["tar", "-C", pathlib.Path(source).parent, "-czf", "-", pathlib.Path(source).name],
+            check=True,
+            capture_output=True,
+        ).stdout
         name = "." if pathlib.Path(source).is_dir() else shlex.quote(pathlib.Path(source).name)
         self.connect()
         text = base64.encodebytes(packed).decode()
         self.shell.sendall(f"base64 -d >/tmp/copied <<'END'\n{text}END\n".encode())
         to = shlex.quote(target)
-        self.succeed(f"d=$(mktemp -d); tar -C $d -xzf /tmp/copied; rm /tmp/copied; mkdir -p $(dirname {to}); cp -a -T $d/{name} {to}; rm -r $d")
+        self.succeed(
+            f"d=$(mktemp -d); tar -C $d -xzf /tmp/copied; rm /tmp/copied; mkdir -p $(dirname {to}); cp -a -T $d/{name} {to}; rm -r $d"
+        )
 
     def discard(self):
         with contextlib.suppress(OSError):

@@ -24,7 +24,9 @@ def install():
     )
 
 
-SWITCH = "systemd-run --unit=castaway-switch --collect --wait --quiet /generations/{0}/bin/switch-to-configuration switch"
+SWITCH = (
+    "systemd-run --unit=castaway-switch --collect --wait --quiet /generations/{0}/bin/switch-to-configuration switch"
+)
 
 
 def switch(generation):

@@ -59,8 +59,13 @@ class Nspawn(Machine):
             *["systemd.show_status=no", "systemd.journald.forward_to_console=no"],
         ]
         with open(self.console, "ab") as console:
-            self.process = subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL,
-                                            stdout=console, stderr=subprocess.STDOUT, start_new_session=True)
+            self.process = subprocess.Popen(
+                [str(word) for word in command],
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
         if several:
             # No uplink and no address of its own: machines hear each other and nobody else.
             retry(lambda _: os.path.exists(f"/sys/class/net/{self.link}"), 20)

@@ -65,8 +65,10 @@ class Qemu(Machine):
         merged.mkdir()
         work.mkdir()
         layers = f"lowerdir={self.context.root},upperdir={self.upper},workdir={work}"
-        script = ('mount --make-rprivate /; mount -t overlay overlay -o "$1" "$2"; '
-                  'mkfs.ext4 -q -F -E root_owner=0:0,lazy_itable_init=1 -d "$2" "$3" "$4" >/dev/null')
+        script = (
+            'mount --make-rprivate /; mount -t overlay overlay -o "$1" "$2"; '
+            'mkfs.ext4 -q -F -E root_owner=0:0,lazy_itable_init=1 -d "$2" "$3" "$4" >/dev/null'
+        )
         size = self.node.get("disk", "1536M")
         subprocess.run(["unshare", "--mount", "sh", "-euc", script, "sh", layers, merged, self.disk, size], check=True)
 
@@ -92,8 +94,12 @@ class Qemu(Machine):
         for name, value in self.node.get("credentials", {}).items():
             encoded = base64.b64encode(value.encode()).decode()
             command += ["-smbios", f"type=11,value=io.systemd.credential.binary:{name}={encoded}"]
-        self.process = subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL,
-                                        pass_fds=[shell.fileno(), wire.fileno()], start_new_session=True)
+        self.process = subprocess.Popen(
+            [str(word) for word in command],
+            stdin=subprocess.DEVNULL,
+            pass_fds=[shell.fileno(), wire.fileno()],
+            start_new_session=True,
+        )
         shell.close()
         wire.close()
 

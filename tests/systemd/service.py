@@ -29,7 +29,9 @@ with subtest("the process is as confined as the unit says"):
 with subtest("READY comes when both ports are bound: no retry is needed after the start"):
     fresh()
     mask_sockets()
-    machine.succeed(f"systemctl start {UNIT}; curl --fail --silent localhost:8080/; curl --fail --silent 'localhost:3000/socket.io/?EIO=4&transport=polling'")
+    machine.succeed(
+        f"systemctl start {UNIT}; curl --fail --silent localhost:8080/; curl --fail --silent 'localhost:3000/socket.io/?EIO=4&transport=polling'"
+    )
 
 with subtest("READY waits until the signing keys were tried"):
     fresh()
@@ -66,6 +68,7 @@ with subtest("a real client hears real audio, every clip in order"):
     assert not met("bob0", "error") and not met("alice", "error"), met("alice", "error")
 
 with subtest("STATUS says in words who is there"):
+
     def the_status_counts_two_listeners():
         return "2 listeners" in property_of("StatusText")
 
@@ -92,7 +95,11 @@ with subtest("the journal can be asked for a livestream and a user"):
 
 
 def lines_dropped():
-    return int(machine.succeed("curl --fail --silent --max-time 5 localhost:8080/metrics | sed -n 's/^castaway_log_lines_dropped_total //p'"))
+    return int(
+        machine.succeed(
+            "curl --fail --silent --max-time 5 localhost:8080/metrics | sed -n 's/^castaway_log_lines_dropped_total //p'"
+        )
+    )
 
 
 with subtest("a stopped journald stops nobody, and says later how many lines it lacks"):
@@ -114,7 +121,11 @@ with subtest("a stopped journald stops nobody, and says later how many lines it 
         machine.succeed("systemctl kill --signal=CONT systemd-journald.service")
 
     def the_journal_says_what_it_lacks():
-        said = [message.split(" log lines were dropped")[0] for message in messages(before) if "log lines were dropped" in message]
+        said = [
+            message.split(" log lines were dropped")[0]
+            for message in messages(before)
+            if "log lines were dropped" in message
+        ]
         return sum(map(int, said)) == lines_dropped()
 
     until(the_journal_says_what_it_lacks)
@@ -122,7 +133,9 @@ with subtest("a stopped journald stops nobody, and says later how many lines it 
 with subtest("a restart in mid-show refuses no connection and ends no show"):
     fresh()
     show(listeners=2)
-    machine.succeed("rm -f /tmp/enough; systemd-run --quiet --setenv=PATH --unit=client-knock --property=StandardOutput=file:/tmp/knocked castaway-knock /tmp/enough")
+    machine.succeed(
+        "rm -f /tmp/enough; systemd-run --quiet --setenv=PATH --unit=client-knock --property=StandardOutput=file:/tmp/knocked castaway-knock /tmp/enough"
+    )
     machine.sleep(1)
     before = now_in_journal()
     machine.succeed(f"systemctl restart {UNIT}")
@@ -170,7 +183,7 @@ with subtest("kill -9 in mid-show: restarted by itself, everybody back, the flag
     machine.succeed("systemctl stop client-alice")
     until(the_flag_is_cleared, timeout=60)
 
-with subtest("kill -9 in mid-show: a listener who is back before the host waits for the show to go on"):
+with subtest("kill -9 in a livestream: a listener that is back before the streamer waits for it"):
     fresh()
     show()
     machine.succeed(f"systemctl stop client-alice; systemctl kill --signal=KILL {UNIT}")

@@ -83,7 +83,9 @@ def fresh(*lines, config=""):
 def client(name, role, livestream, user, *arguments):
     """A user's client, in a unit of its own; what it meets is in met(name)."""
     command = " ".join(["castaway-client", role, livestream, user, f"/tmp/clients/{name}", *arguments])
-    machine.succeed(f"systemd-run --quiet --collect --setenv=PATH --unit=client-{name} --property=KillMode=mixed {command}")
+    machine.succeed(
+        f"systemd-run --quiet --collect --setenv=PATH --unit=client-{name} --property=KillMode=mixed {command}"
+    )
 
 
 def met(name, event=None):

@@ -20,7 +20,7 @@ fn bounds() -> LivestreamLimits {
     }
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 enum Step {
     Start,
     Air { epoch: usize },
@@ -87,163 +87,273 @@ fn all_hear(livestream: &Livestream<Heard>, members: &mut [Member], sequence: u6
 proptest! {
     #[test]
     fn livestream_follows_its_model_in_any_interleaving(steps in prop::collection::vec(step(), 1..120)) {
-        let mut now = Instant::now();
-        let mut livestream: Livestream<Heard> = Livestream::new(bounds(), now);
-        let mut model = Model { deadline: Some(now + GRACE), ..Model::default() };
-        let mut newest = 0_u64;
-        let mut next_listener_id = 0;
-        let mut members: Vec<Member> = Vec::new();
-        for step in steps {
-            let pick = |back: usize| Epoch(newest.saturating_sub(back as u64));
-            match step {
-                Step::Start => {
-                    newest += 1;
-                    let started = livestream.start(UserId::new("streamer"), Epoch(newest));
-                    if model.over {
-                        prop_assert_eq!(started, Err(LivestreamError::Ended));
-                    } else {
-                        let replaced = model.current.map(Epoch);
-                        prop_assert_eq!(started, Ok(Started { replaced, resumed: model.aired }));
-                        model.current = Some(newest);
-                        model.elsewhere = false;
-                        model.deadline = None;
-                    }
-                }
-                Step::Air { epoch } => {
-                    let good = model.current == Some(pick(epoch).0);
-                    prop_assert_eq!(livestream.air(pick(epoch)), good);
-                    model.aired |= good;
-                }
-                Step::Upload { epoch } => {
-                    let clip = livestream.upload(pick(epoch), Bytes::from_static(b"clip"), now);
-                    if model.current == Some(pick(epoch).0) {
-                        model.aired = true;
-                        model.uploaded += 1;
-                        prop_assert_eq!(clip.unwrap().sequence, model.uploaded);
-                        all_hear(&livestream, &mut members, model.uploaded);
-                    } else {
-                        prop_assert_eq!(clip, Err(LivestreamError::StaleEpoch));
-                    }
-                }
-                Step::Lost { epoch } => {
-                    let loss = livestream.lost(pick(epoch), now);
-                    if model.current != Some(pick(epoch).0) {
-                        prop_assert_eq!(loss, Loss::Stale);
-                    } else if model.aired {
-                        prop_assert_eq!(loss, Loss::Grace(now + GRACE));
-                        model.current = None;
-                        model.deadline = Some(now + GRACE);
-                    } else {
-                        prop_assert_eq!(loss, Loss::Ended);
-                        model.current = None;
-                        model.over = true;
-                    }
-                }
-                Step::End { epoch } => {
-                    let good = model.current == Some(pick(epoch).0);
-                    prop_assert_eq!(livestream.end(pick(epoch)), good);
-                    if good {
-                        model.current = None;
-                        model.over = true;
-                    }
-                }
-                Step::Pass { seconds } => {
-                    now += Duration::from_secs(seconds);
-                    if model.deadline.is_some_and(|until| until <= now) {
-                        model.over = true;
-                        model.deadline = None;
-                    }
-                    prop_assert_eq!(livestream.expire(now), model.over);
-                }
-                Step::Join => {
-                    let heard = Heard::default();
-                    let id = ListenerId(next_listener_id);
-                    next_listener_id += 1;
-                    match livestream.join(id, heard.clone()) {
-                        Ok(()) => {
-                            prop_assert!(!model.over && members.len() < 4);
-                            let history = livestream.history().map(|clip| clip.sequence);
-                            heard.borrow_mut().extend(history);
-                            let expected = (model.uploaded > 0).then_some(model.uploaded);
-                            members.push(Member { id, heard, expected: expected.into_iter().collect() });
-                        }
-                        Err(LivestreamError::Full) => prop_assert_eq!(members.len(), 4),
-                        Err(refused) => prop_assert!(model.over && refused == LivestreamError::Ended),
-                    }
-                }
-                Step::Follow(kind) => {
-                    let remote = match kind {
-                        0 => RemoteState::Live,
-                        1 => RemoteState::Grace(GRACE / 2),
-                        2 => RemoteState::Ended,
-                        _ => RemoteState::Unknown,
-                    };
-                    let waiting = livestream.state() == State::Waiting;
-                    if model.current.is_none() && !model.over {
-                        match remote {
-                            RemoteState::Live => {
-                                (model.elsewhere, model.aired, model.deadline) = (true, true, None);
-                            }
-                            RemoteState::Grace(left) => {
-                                (model.elsewhere, model.aired, model.deadline) = (false, true, Some(now + left));
-                            }
-                            RemoteState::Ended if !waiting => model.over = true,
-                            RemoteState::Unknown if model.elsewhere => {
-                                (model.elsewhere, model.deadline) = (false, Some(now + GRACE));
-                            }
-                            RemoteState::Unknown if !waiting => {
-                                model.over = model.deadline.is_some_and(|until| until <= now);
-                            }
-                            RemoteState::Ended | RemoteState::Unknown => {}
-                        }
-                        // A livestream that is live, or in its grace period, has aired.
-                        let live = remote.is_started();
-                        model.aired |= !model.over && (!waiting || live);
-                    }
-                    prop_assert_eq!(livestream.follow(remote, now), model.over);
-                }
-                Step::RemoteClip => {
-                    let clip = livestream.accept_remote_clip(Bytes::from_static(b"clip"), now);
-                    if model.current.is_some() || model.over {
-                        prop_assert_eq!(clip, None);
-                    } else {
-                        model.aired = true;
-                        model.uploaded += 1;
-                        prop_assert_eq!(clip.unwrap().sequence, model.uploaded);
-                        all_hear(&livestream, &mut members, model.uploaded);
-                    }
-                }
-                Step::Yield => {
-                    prop_assert_eq!(livestream.yield_to_other(), model.current.is_some());
-                    model.elsewhere |= model.current.take().is_some();
-                }
-                Step::Release => {
-                    let idle = members.is_empty() && model.current.is_none();
-                    prop_assert_eq!(livestream.release(), idle);
-                    model.over |= idle;
-                }
-                Step::Leave { listener } => {
-                    if listener < members.len() {
-                        let member = members.swap_remove(listener);
-                        prop_assert!(livestream.leave(member.id).is_some());
-                        prop_assert!(livestream.leave(member.id).is_none());
-                    }
-                }
-            }
-            if model.over {
-                model.elsewhere = false;
-            }
-            for member in &members {
-                prop_assert_eq!(&*member.heard.borrow(), &member.expected);
-            }
-            prop_assert_eq!(livestream.listeners().len(), members.len());
-            prop_assert_eq!(livestream.state() == State::Ended, model.over);
-            prop_assert_eq!(livestream.state() == State::Live, model.current.is_some() || model.elsewhere);
-            prop_assert_eq!(livestream.is_live_here(), model.current.is_some());
-            for epoch in 0..=newest {
-                prop_assert_eq!(livestream.is_current(Epoch(epoch)), model.current == Some(epoch));
-            }
+        follows_its_model(steps)?;
+    }
+}
+
+#[test]
+fn streamer_starts_again_after_it_was_elsewhere() {
+    use Step::{Follow, Start, Yield};
+    for steps in [
+        vec![Start, Follow(0), Start],
+        vec![Start, Yield, Follow(3), Start, Start],
+    ] {
+        follows_its_model(steps).expect("the model's answers");
+    }
+}
+
+fn follows_its_model(steps: Vec<Step>) -> Result<(), TestCaseError> {
+    let mut pair = Pair::new();
+    for step in steps {
+        pair.take(step)?;
+        pair.agrees()?;
+    }
+    Ok(())
+}
+
+/// The state machine and its model, which take the same steps.
+struct Pair {
+    now: Instant,
+    livestream: Livestream<Heard>,
+    model: Model,
+    newest: u64,
+    next_listener_id: u64,
+    members: Vec<Member>,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let now = Instant::now();
+        Self {
+            now,
+            livestream: Livestream::new(bounds(), now),
+            model: Model {
+                deadline: Some(now + GRACE),
+                ..Model::default()
+            },
+            newest: 0,
+            next_listener_id: 0,
+            members: Vec::new(),
         }
+    }
+
+    fn take(&mut self, step: Step) -> Result<(), TestCaseError> {
+        let pick = |back: usize| Epoch(self.newest.saturating_sub(back as u64));
+        match step {
+            Step::Start => self.start(),
+            Step::Air { epoch } => self.air(pick(epoch)),
+            Step::Upload { epoch } => self.upload(pick(epoch)),
+            Step::Lost { epoch } => self.lose(pick(epoch)),
+            Step::End { epoch } => self.end(pick(epoch)),
+            Step::Pass { seconds } => self.pass(seconds),
+            Step::Join => self.join(),
+            Step::Leave { listener } => self.leave(listener),
+            Step::Follow(kind) => self.follow(kind),
+            Step::RemoteClip => self.accept_remote_clip(),
+            Step::Yield => self.yield_to_other(),
+            Step::Release => self.release(),
+        }
+    }
+
+    fn start(&mut self) -> Result<(), TestCaseError> {
+        self.newest += 1;
+        let started = self
+            .livestream
+            .start(UserId::new("streamer"), Epoch(self.newest));
+        if self.model.over {
+            prop_assert_eq!(started, Err(LivestreamError::Ended));
+        } else {
+            let replaced = self.model.current.map(Epoch);
+            prop_assert_eq!(
+                started,
+                Ok(Started {
+                    replaced,
+                    resumed: self.model.aired
+                })
+            );
+            self.model.current = Some(self.newest);
+            self.model.elsewhere = false;
+            self.model.deadline = None;
+        }
+        Ok(())
+    }
+
+    fn air(&mut self, epoch: Epoch) -> Result<(), TestCaseError> {
+        let good = self.model.current == Some(epoch.0);
+        prop_assert_eq!(self.livestream.air(epoch), good);
+        self.model.aired |= good;
+        Ok(())
+    }
+
+    fn upload(&mut self, epoch: Epoch) -> Result<(), TestCaseError> {
+        let clip = self
+            .livestream
+            .upload(epoch, Bytes::from_static(b"clip"), self.now);
+        if self.model.current == Some(epoch.0) {
+            self.model.aired = true;
+            self.model.uploaded += 1;
+            prop_assert_eq!(clip.unwrap().sequence, self.model.uploaded);
+            all_hear(&self.livestream, &mut self.members, self.model.uploaded);
+        } else {
+            prop_assert_eq!(clip, Err(LivestreamError::StaleEpoch));
+        }
+        Ok(())
+    }
+
+    fn lose(&mut self, epoch: Epoch) -> Result<(), TestCaseError> {
+        let loss = self.livestream.lost(epoch, self.now);
+        if self.model.current != Some(epoch.0) {
+            prop_assert_eq!(loss, Loss::Stale);
+        } else if self.model.aired {
+            prop_assert_eq!(loss, Loss::Grace(self.now + GRACE));
+            self.model.current = None;
+            self.model.deadline = Some(self.now + GRACE);
+        } else {
+            prop_assert_eq!(loss, Loss::Ended);
+            self.model.current = None;
+            self.model.over = true;
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, epoch: Epoch) -> Result<(), TestCaseError> {
+        let good = self.model.current == Some(epoch.0);
+        prop_assert_eq!(self.livestream.end(epoch), good);
+        if good {
+            self.model.current = None;
+            self.model.over = true;
+        }
+        Ok(())
+    }
+
+    fn pass(&mut self, seconds: u64) -> Result<(), TestCaseError> {
+        self.now += Duration::from_secs(seconds);
+        if self.model.deadline.is_some_and(|until| until <= self.now) {
+            self.model.over = true;
+            self.model.deadline = None;
+        }
+        prop_assert_eq!(self.livestream.expire(self.now), self.model.over);
+        Ok(())
+    }
+
+    fn join(&mut self) -> Result<(), TestCaseError> {
+        let heard = Heard::default();
+        let id = ListenerId(self.next_listener_id);
+        self.next_listener_id += 1;
+        match self.livestream.join(id, heard.clone()) {
+            Ok(()) => {
+                prop_assert!(!self.model.over && self.members.len() < 4);
+                let history = self.livestream.history().map(|clip| clip.sequence);
+                heard.borrow_mut().extend(history);
+                let expected = (self.model.uploaded > 0).then_some(self.model.uploaded);
+                self.members.push(Member {
+                    id,
+                    heard,
+                    expected: expected.into_iter().collect(),
+                });
+            }
+            Err(LivestreamError::Full) => prop_assert_eq!(self.members.len(), 4),
+            Err(refused) => prop_assert!(self.model.over && refused == LivestreamError::Ended),
+        }
+        Ok(())
+    }
+
+    fn leave(&mut self, listener: usize) -> Result<(), TestCaseError> {
+        if listener < self.members.len() {
+            let member = self.members.swap_remove(listener);
+            prop_assert!(self.livestream.leave(member.id).is_some());
+            prop_assert!(self.livestream.leave(member.id).is_none());
+        }
+        Ok(())
+    }
+
+    fn follow(&mut self, kind: u8) -> Result<(), TestCaseError> {
+        let remote = match kind {
+            0 => RemoteState::Live,
+            1 => RemoteState::Grace(GRACE / 2),
+            2 => RemoteState::Ended,
+            _ => RemoteState::Unknown,
+        };
+        let waiting = self.livestream.state() == State::Waiting;
+        if self.model.current.is_none() && !self.model.over {
+            match remote {
+                RemoteState::Live => {
+                    (self.model.elsewhere, self.model.aired, self.model.deadline) =
+                        (true, true, None);
+                }
+                RemoteState::Grace(left) => {
+                    (self.model.elsewhere, self.model.aired, self.model.deadline) =
+                        (false, true, Some(self.now + left));
+                }
+                RemoteState::Ended if !waiting => self.model.over = true,
+                RemoteState::Unknown if self.model.elsewhere => {
+                    (self.model.elsewhere, self.model.deadline) = (false, Some(self.now + GRACE));
+                }
+                RemoteState::Unknown if !waiting => {
+                    self.model.over = self.model.deadline.is_some_and(|until| until <= self.now);
+                }
+                RemoteState::Ended | RemoteState::Unknown => {}
+            }
+            // A self.livestream that is live, or in its grace period, has aired.
+            let live = remote.is_started();
+            self.model.aired |= !self.model.over && (!waiting || live);
+        }
+        prop_assert_eq!(self.livestream.follow(remote, self.now), self.model.over);
+        Ok(())
+    }
+
+    fn accept_remote_clip(&mut self) -> Result<(), TestCaseError> {
+        let clip = self
+            .livestream
+            .accept_remote_clip(Bytes::from_static(b"clip"), self.now);
+        if self.model.current.is_some() || self.model.over {
+            prop_assert_eq!(clip, None);
+        } else {
+            self.model.aired = true;
+            self.model.uploaded += 1;
+            prop_assert_eq!(clip.unwrap().sequence, self.model.uploaded);
+            all_hear(&self.livestream, &mut self.members, self.model.uploaded);
+        }
+        Ok(())
+    }
+
+    fn yield_to_other(&mut self) -> Result<(), TestCaseError> {
+        prop_assert_eq!(
+            self.livestream.yield_to_other(),
+            self.model.current.is_some()
+        );
+        self.model.elsewhere |= self.model.current.take().is_some();
+        Ok(())
+    }
+
+    fn release(&mut self) -> Result<(), TestCaseError> {
+        let idle = self.members.is_empty() && self.model.current.is_none();
+        prop_assert_eq!(self.livestream.release(), idle);
+        self.model.over |= idle;
+        Ok(())
+    }
+
+    fn agrees(&mut self) -> Result<(), TestCaseError> {
+        if self.model.over {
+            self.model.elsewhere = false;
+        }
+        for member in &self.members {
+            prop_assert_eq!(&*member.heard.borrow(), &member.expected);
+        }
+        prop_assert_eq!(self.livestream.listeners().len(), self.members.len());
+        prop_assert_eq!(self.livestream.state() == State::Ended, self.model.over);
+        prop_assert_eq!(
+            self.livestream.state() == State::Live,
+            self.model.current.is_some() || self.model.elsewhere
+        );
+        prop_assert_eq!(self.livestream.is_live_here(), self.model.current.is_some());
+        for epoch in 0..=self.newest {
+            prop_assert_eq!(
+                self.livestream.is_current(Epoch(epoch)),
+                self.model.current == Some(epoch)
+            );
+        }
+        Ok(())
     }
 }
 

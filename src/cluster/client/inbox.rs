@@ -130,7 +130,9 @@ mod tests {
         let flush: Vec<Bytes> = (0..config.upload.clips_burst)
             .map(|clip| Bytes::from(clip.to_string()))
             .collect();
-        flush.iter().for_each(|clip| push(&inboxes, clip));
+        for clip in &flush {
+            push(&inboxes, clip);
+        }
         assert_eq!(queued(&mut inbox), flush);
     }
 

@@ -191,6 +191,13 @@ fn unusable_cluster_is_refused_without_its_password() {
             "cluster.url",
         ),
         ("CASTAWAY_CLUSTER__URL", "hunter2:6379", "cluster.url"),
+        (
+            "CASTAWAY_CLUSTER__URL",
+            "http://:hunter2@redis.example",
+            "cluster.url",
+        ),
+        ("CASTAWAY_CLUSTER__URL", "redis://0.0.0.0", "cluster.url"),
+        ("CASTAWAY_CLUSTER__URL", "redis://h/hunter2", "cluster.url"),
         ("CASTAWAY_CLUSTER__PREFIX", "a{b}", "cluster.prefix"),
         ("CASTAWAY_CLUSTER__LEASE", "2s", "cluster.lease"),
         ("CASTAWAY_CLUSTER__TIMEOUT", "3s", "cluster.timeout"),

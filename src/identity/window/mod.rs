@@ -96,7 +96,7 @@ pub(super) struct ReturnWindow {
     max_per_user: usize,
     users: HashMap<UserId, Vec<Right>>,
     /// Rights of lost sockets, ordered by the time of the latest loss.
-    lost: BTreeMap<(Instant, u64), UserId>,
+    lost: BTreeMap<Loss, UserId>,
     next: u64,
     /// Rights that were dropped because of a limit.
     evicted: u64,
@@ -109,7 +109,14 @@ struct Right {
     open: u32,
     lost: u32,
     /// Its key in the order of losses, if a socket is lost.
-    at: Option<(Instant, u64)>,
+    at: Option<Loss>,
+}
+
+/// The latest loss of a right; numbered, since several sockets may be lost at one time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Loss {
+    at: Instant,
+    number: u64,
 }
 
 impl Right {
@@ -173,14 +180,17 @@ impl ReturnWindow {
     }
 
     fn grant(&mut self, to: &Return, sockets: u32, lost_at: Instant) {
-        let order = (lost_at, self.next);
+        let loss = Loss {
+            at: lost_at,
+            number: self.next,
+        };
         self.next += 1;
         let right = self.find(to);
         right.lost += sockets;
-        if let Some(before) = right.at.replace(order) {
+        if let Some(before) = right.at.replace(loss) {
             self.lost.remove(&before);
         }
-        self.lost.insert(order, to.user.clone());
+        self.lost.insert(loss, to.user.clone());
         self.expire(lost_at);
         let of_user = |rights: &Vec<Right>| {
             let gone = rights.iter().filter(|right| right.open == 0);
@@ -203,18 +213,18 @@ impl ReturnWindow {
 
     fn expire(&mut self, now: Instant) {
         while let Some((oldest, _)) = self.lost.first_key_value()
-            && now.duration_since(oldest.0) > self.length
+            && now.duration_since(oldest.at) > self.length
         {
             self.drop_lost(*oldest);
         }
     }
 
-    fn drop_lost(&mut self, at: (Instant, u64)) {
-        let Some(user) = self.lost.remove(&at) else {
+    fn drop_lost(&mut self, loss: Loss) {
+        let Some(user) = self.lost.remove(&loss) else {
             return;
         };
         let rights = self.users.get_mut(&user).into_iter().flatten();
-        for right in rights.filter(|right| right.at == Some(at)) {
+        for right in rights.filter(|right| right.at == Some(loss)) {
             (right.lost, right.at) = (0, None);
         }
         self.tidy(&user);
@@ -233,7 +243,7 @@ impl ReturnWindow {
     pub(super) fn admits(&self, to: &Return, now: Instant) -> bool {
         let rights = self.users.get(&to.user).into_iter().flatten();
         let mut rights = rights.filter(|right| right.is_for(to));
-        let in_time = |at: (Instant, u64)| now.duration_since(at.0) <= self.length;
+        let in_time = |loss: Loss| now.duration_since(loss.at) <= self.length;
         rights.any(|right| right.open > 0 || right.at.is_some_and(in_time))
     }
 
@@ -252,7 +262,7 @@ impl ReturnWindow {
             .iter()
             .flat_map(|(user, rights)| rights.iter().map(move |right| (user, right)))
         {
-            let since = |at: (Instant, u64)| now.duration_since(at.0);
+            let since = |loss: Loss| now.duration_since(loss.at);
             let age = if right.open > 0 {
                 Duration::ZERO
             } else {

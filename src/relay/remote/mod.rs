@@ -58,7 +58,7 @@ pub(super) struct Links {
     bulk: Semaphore,
     bulk_clips: usize,
     // A lock: taken when a livestream comes or goes.
-    links: Mutex<HashMap<LivestreamId, Arc<Link>>>,
+    by_livestream: Mutex<HashMap<LivestreamId, Arc<Link>>>,
     /// Set once: this node stops, and is no longer in the registry.
     leaving: AtomicBool,
 }
@@ -80,7 +80,7 @@ impl Links {
             history_bytes: config.cluster.history_bytes,
             bulk: Semaphore::new(bulk_clips),
             bulk_clips,
-            links: Mutex::default(),
+            by_livestream: Mutex::default(),
             leaving: AtomicBool::new(false),
         }
     }
@@ -92,7 +92,7 @@ impl Links {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<LivestreamId, Arc<Link>>> {
-        self.links.lock()
+        self.by_livestream.lock()
     }
 }
 

@@ -18,14 +18,14 @@ use tokio::net::TcpStream;
 
 use super::address::counted_address;
 use super::closing::Closing;
-use super::connections::Connections;
 use super::frame::ClipFrame;
 use super::greeting::Greeting;
 use super::heartbeat::{Heartbeat, HeartbeatTimes};
 use super::queue::{QueueBounds, SendQueue};
 use super::session::Session;
+use super::shared::Shared;
+use super::socket_options::set_up_web_socket;
 use super::sync::{AtomicBool, Mutex, MutexGuard};
-use super::tcp_acceptor::set_up_web_socket;
 use super::timeouts::{Overdue, Timeouts};
 
 mod reading;
@@ -39,7 +39,7 @@ const LINGER: Duration = Duration::from_secs(2);
 pub struct Connection {
     tcp: TcpStream,
     peer: SocketAddr,
-    home: Arc<Connections>,
+    shared: Arc<Shared>,
     /// Cloned by each session that was opened on this connection, so that they can be counted.
     opened: Arc<()>,
     /// Whether the kernel had no room for an HTTP answer.
@@ -103,7 +103,7 @@ impl Connection {
         tcp: TcpStream,
         peer: SocketAddr,
         counted_for: Option<IpAddr>,
-        home: Arc<Connections>,
+        shared: Arc<Shared>,
         now: Instant,
     ) -> Self {
         let state = State {
@@ -124,7 +124,7 @@ impl Connection {
         Self {
             tcp,
             peer,
-            home,
+            shared,
             opened: Arc::default(),
             blocked: AtomicBool::new(false),
             state: Mutex::new(state),
@@ -161,23 +161,23 @@ impl Connection {
         if state.counted_for == Some(address) {
             return true;
         }
-        if !self.home.count(address) {
+        if !self.shared.count(address) {
             return false;
         }
         if let Some(before) = state.counted_for.replace(address) {
-            self.home.discount(before);
+            self.shared.discount(before);
         }
         true
     }
 
     /// Becomes a WebSocket: from now on all bytes pass through its queue.
     pub(super) fn upgrade(&self) {
-        if let Err(error) = set_up_web_socket(&self.tcp, self.home.user_timeout) {
+        if let Err(error) = set_up_web_socket(&self.tcp, self.shared.user_timeout) {
             // The connection may be closed; otherwise it keeps the timeouts of HTTP, which are longer.
             tracing::debug!(%error, "a WebSocket keeps the timeouts of HTTP");
         }
         let mut state = self.lock();
-        state.phase = Phase::WebSocket(Box::new(SendQueue::new(&self.home.mark)));
+        state.phase = Phase::WebSocket(Box::new(SendQueue::new(&self.shared.mark)));
     }
 
     /// Token for a session that is opened on this connection; none if `most` are open already.
@@ -221,13 +221,13 @@ impl Connection {
     /// Sends Engine.IO's ping.
     pub(super) fn ping(self: &Arc<Self>) {
         self.queue(SendQueue::ping);
-        self.home.count_sent(self.flush());
+        self.shared.count_sent(self.flush());
     }
 
     /// Sends a frame on behalf of the library.
     pub(super) fn says(self: &Arc<Self>, frame: &[u8]) {
         self.queue(|queue| queue.accept(frame));
-        self.home.count_sent(self.flush());
+        self.shared.count_sent(self.flush());
     }
 
     /// Resolves when a request's body arrives below the minimum rate, even if its session is alive otherwise.
@@ -265,17 +265,17 @@ impl Connection {
             };
             let dropped = queue.close(closing) as u64;
             state.lost += dropped;
-            self.home.metrics.clips_dropped.inc_by(dropped);
+            self.shared.metrics.clips_dropped.inc_by(dropped);
             state.closing = true;
             if let Some(reader) = state.reader.take() {
                 reader.wake();
             }
         }
         if let Some(kind) = closing.bad_input() {
-            let bad_input = &self.home.metrics.bad_input;
+            let bad_input = &self.shared.metrics.bad_input;
             bad_input.with_label_values(&[kind]).inc();
         }
-        self.home.count_sent(self.flush());
+        self.shared.count_sent(self.flush());
         self.linger();
     }
 
@@ -312,7 +312,7 @@ impl Connection {
             io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => "unreachable",
             _ => return,
         };
-        self.home.count_closed_as(reason);
+        self.shared.count_closed_as(reason);
     }
 
     /// Shuts the gate for clips until the mark has passed.
@@ -354,7 +354,7 @@ impl Connection {
         if let Phase::WebSocket(queue) = &mut state.phase {
             let dropped = queue.clear() as u64;
             state.lost += dropped;
-            self.home.metrics.clips_dropped.inc_by(dropped);
+            self.shared.metrics.clips_dropped.inc_by(dropped);
         }
         let socket = SockRef::from(&self.tcp);
         socket.set_linger(Some(Duration::ZERO)).ok();
@@ -424,7 +424,7 @@ impl Connection {
     /// Ends the stream behind the queued bytes.
     pub(super) fn finish(self: &Arc<Self>) {
         self.lock().closing = true;
-        self.home.count_sent(self.flush());
+        self.shared.count_sent(self.flush());
     }
 
     /// Closes a WebSocket after its queued bytes are written.
@@ -444,6 +444,6 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         let state = self.state.get_mut();
-        self.home.gone(state.counted_for);
+        self.shared.gone(state.counted_for);
     }
 }

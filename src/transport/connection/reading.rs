@@ -31,7 +31,9 @@ impl Connection {
     ) -> Poll<io::Result<()>> {
         let most = match self.lock().phase {
             // The HTTP server reads again because the headers are incomplete.
-            Phase::Http(Wait::Headers(_, come)) => self.home.max_header_bytes.saturating_sub(come),
+            Phase::Http(Wait::Headers(_, come)) => {
+                self.shared.max_header_bytes.saturating_sub(come)
+            }
             _ => HTTP_READ,
         };
         if most == 0 {
@@ -83,7 +85,7 @@ impl Connection {
     }
 
     fn refuse_headers(self: &Arc<Self>) {
-        self.home.count_closed_as("large_headers");
+        self.shared.count_closed_as("large_headers");
         // The kernel's buffer is empty; if it contains an answer, the client already has more to read than this one.
         if self.tcp.try_write(TOO_LARGE).is_err() {
             self.abort();

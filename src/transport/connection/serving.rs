@@ -24,7 +24,7 @@ impl Connection {
         };
         let dropped = queue.drop_waiting();
         state.lost += dropped as u64;
-        self.home.metrics.clips_dropped.inc_by(dropped as u64);
+        self.shared.metrics.clips_dropped.inc_by(dropped as u64);
         dropped
     }
 }

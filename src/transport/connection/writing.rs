@@ -89,7 +89,7 @@ impl Connection {
             let mut sent = Sent::default();
             let before = state.written;
             let flushed = self.write_out(&mut state, &mut sent);
-            self.home.count_sent(sent);
+            self.shared.count_sent(sent);
             if state.written > before {
                 // The kernel's buffer was full: room in it proves an acknowledgement.
                 state.is_heard();
@@ -150,7 +150,7 @@ impl Connection {
         let (was_empty, before) = (queue.is_empty(), (queue.binaries(), queue.answers()));
         let taken = queue.accept(bytes);
         if queue.binaries() > before.0 {
-            self.home.made_room();
+            self.shared.made_room();
         }
         let answers = queue.answers() - before.1;
         if answers > 0
@@ -167,7 +167,7 @@ impl Connection {
         if !state.pumping {
             let mut sent = Sent::default();
             let flushed = self.write_out(&mut state, &mut sent);
-            self.home.count_sent(sent);
+            self.shared.count_sent(sent);
             match flushed {
                 Flushed::Blocked => self.spawn_pump(&mut state),
                 Flushed::Drained => {}

@@ -38,7 +38,7 @@ const FREE: [&str; 1] = ["version"];
 pub(super) struct Family {
     help: String,
     kind: String,
-    labels: BTreeMap<String, BTreeSet<String>>,
+    pub(super) labels: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// The families of a text in Prometheus's format.

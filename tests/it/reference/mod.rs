@@ -3,6 +3,7 @@
 //! **Invariant**: one source describes a key (its doc comment in `src/config`) or a metric (its help text).
 
 mod config;
+mod labels;
 mod mentions;
 mod metrics;
 mod rights;

@@ -5,7 +5,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use castaway_media_server::app::{App, Directories, Inherited};
+use castaway_media_server::app::{Addresses, App, Directories, Inherited, Running};
 use castaway_media_server::config::Config;
 use castaway_media_server::google::Emulators;
 use castaway_media_server::preflight::Preflight;
@@ -21,7 +21,7 @@ pub(crate) struct TestApp {
     pub(crate) google: GoogleDouble,
     clients: SocketAddr,
     health: SocketAddr,
-    app: App,
+    app: Running,
 }
 
 /// A double of Google in which `ada` owns `show` and `other`.
@@ -57,13 +57,12 @@ impl TestApp {
         config.google.request_timeout = Duration::from_secs(4);
         change(&mut config);
         let preflight = Preflight::of(config, Emulators::default()).expect("a good configuration");
-        let app = App::serve_google(preflight, directories, Inherited::default())
+        let app = App::google(preflight, directories, Inherited::default())
             .await
             .expect("a daemon");
-        app.prepare().await;
-        app.serve();
+        let Addresses { clients, health } = app.addresses();
+        let app = app.serve().await;
         app.readiness().ready();
-        let (clients, health) = app.addresses();
         Self {
             google,
             clients,

@@ -37,7 +37,7 @@ enum Transport {
     Polling(Polling),
 }
 
-/// Long polling. At most one poll is open, and it goes on though nobody waits for it any more.
+/// Long polling. At most one poll is open, and it goes on though nobody waits for it.
 pub(crate) struct Polling {
     http: reqwest::Client,
     url: String,
@@ -162,7 +162,7 @@ impl Wire {
         }
     }
 
-    /// Sends messages. That nobody takes them any more is no error: the next read tells.
+    /// Sends messages. That nobody takes them is no error: the next read tells.
     pub(crate) async fn send(&mut self, packets: &[Packet]) {
         match &mut self.transport {
             Transport::WebSocket(socket) => {

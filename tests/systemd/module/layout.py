@@ -71,8 +71,12 @@ class Layout:
         if self.at(store_path).exists():
             return
         name = re.fullmatch(r"/nix/store/[a-z0-9]{32}-([a-z-]+?)(-[0-9].*)?", store_path)[1]
-        listed = subprocess.run(["chroot", self.root, "dpkg", "--listfiles", DEBIAN.get(name, name)],
-                                check=True, capture_output=True, text=True).stdout.split()
+        listed = subprocess.run(
+            ["chroot", self.root, "dpkg", "--listfiles", DEBIAN.get(name, name)],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout.split()
         programs = [path for path in listed if re.fullmatch(r"(/usr)?/s?bin/[^/]+", path)]
         for program in programs:
             link(self.at(store_path) / "bin" / pathlib.Path(program).name, program)
@@ -86,7 +90,9 @@ class Layout:
         for unit in (REPOSITORY / "nixos/systemd").rglob("*.*"):
             if unit.suffix in (".service", ".socket", ".conf") and unit.is_file():
                 text = unit.read_text()
-                text = text.replace("/usr/bin/", f"{store_path}/bin/").replace("/usr/libexec/", f"{store_path}/libexec/")
+                text = text.replace("/usr/bin/", f"{store_path}/bin/").replace(
+                    "/usr/libexec/", f"{store_path}/libexec/"
+                )
                 write(home / "lib/systemd/system" / unit.relative_to(REPOSITORY / "nixos/systemd"), text)
         path = re.search(r"--prefix PATH : (\S+)", generation["wrapper"])[1]
         for directory in path.split(":"):
@@ -94,8 +100,11 @@ class Layout:
         libexec = f"{store_path}/libexec/{DAEMON}"
         script = (REPOSITORY / "nixos/gce/fetch-credentials").read_text().split("\n", 1)[1]
         write(self.at(f"{libexec}/.fetch-credentials-wrapped"), f"#!/bin/bash\n{script}", 0o755)
-        write(self.at(f"{libexec}/fetch-credentials"),
-              WRAPPER.format(path=path, wrapped=f"{libexec}/.fetch-credentials-wrapped"), 0o755)
+        write(
+            self.at(f"{libexec}/fetch-credentials"),
+            WRAPPER.format(path=path, wrapped=f"{libexec}/.fetch-credentials-wrapped"),
+            0o755,
+        )
 
     def proxy(self, store_path):
         if not self.at(store_path).exists():

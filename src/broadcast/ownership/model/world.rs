@@ -319,7 +319,7 @@ impl World {
                 let claim = (expected, sequence, is_fresh);
                 self.memory.claim(at, claim, &mut self.clock, fences)
             }
-            Action::Publish { epoch, sequence } => self.publish(at, (epoch, sequence), fences),
+            Action::Publish { epoch, sequence } => self.publish(at, epoch, sequence, fences),
             Action::Republish { epoch, after } => {
                 for clip in self.nodes[at].published.clone() {
                     if clip.1 > after && !self.memory.publish(epoch, clip, 0, fences) {
@@ -333,7 +333,7 @@ impl World {
         }
     }
 
-    fn publish(&mut self, at: usize, (epoch, sequence): (u64, u64), fences: Fences) -> Input {
+    fn publish(&mut self, at: usize, epoch: u64, sequence: u64, fences: Fences) -> Input {
         let Some(number) = self.nodes[at].queue.first() else {
             return Input::Unanswered;
         };

@@ -70,7 +70,7 @@ impl World {
         let fields = json!({
             "artistId": { "stringValue": artist },
             "streamerConnected": { "booleanValue": streamer_connected },
-            "title": { "stringValue": "a show" },
+            "title": { "stringValue": "a livestream" },
         });
         let Value::Object(fields) = fields else {
             return;

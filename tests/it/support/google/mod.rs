@@ -25,9 +25,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use castaway_media_server::config::Config;
 
-#[path = "google/tokens.rs"]
 pub(crate) mod tokens;
-#[path = "google/world.rs"]
 pub(crate) mod world;
 
 pub(crate) use tokens::Kind;
@@ -167,7 +165,7 @@ impl GoogleDouble {
             .extend(vec![fault; times]);
     }
 
-    /// Nothing goes wrong any more.
+    /// Nothing goes wrong from now on.
     pub(crate) fn heal(&self) {
         self.shared.faults.lock().clear();
     }
