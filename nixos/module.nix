@@ -59,6 +59,16 @@ let
   valkeyUrl = "redis://127.0.0.1:${toString cfg.valkey.port}";
   clusterUrl = cfg.settings.cluster.url;
 
+  shippedAlerts = "${cfg.package}/share/castaway-media-server/prometheus-rules.yml";
+  alerts =
+    if cfg.prometheus.runbooks == null then
+      shippedAlerts
+    else
+      pkgs.runCommandLocal "castaway-media-server-rules.yml" { inherit (cfg.prometheus) runbooks; } ''
+        substitute ${shippedAlerts} $out \
+          --replace-fail file://${cfg.package}/share/doc/castaway-media-server/operations.md "$runbooks"
+      '';
+
   legacyNames = [
     "IDENTITY_SERVER_API_KEY"
     "PROJECT_ID"
@@ -219,6 +229,28 @@ in
       '';
     };
 
+    prometheus = {
+      enable = lib.mkEnableOption ''
+        the scrape of the daemon by the Prometheus of this machine ({option}`services.prometheus.enable`), as the job
+        `castaway`, and the alerts of the package'';
+
+      targets = mkOption {
+        type = types.listOf types.str;
+        default = [ "127.0.0.1:${toString (portOf health)}" ];
+        defaultText = lib.literalMD "the health port of this machine";
+        example = [
+          "10.132.0.7:8080"
+          "10.132.0.8:8080"
+        ];
+        description = "The health ports that are scraped: in a cluster those of all nodes.";
+      };
+
+      runbooks = optional types.str ''
+        The address of a page that holds what to do for each alert, under the alert's name as a heading, such as a copy
+        of `docs/operations.md`. Unset, an alert names the package's own copy, which is on this machine alone.
+      '';
+    };
+
     tls.domain = mkOption {
       type = types.nullOr types.str;
       default = null;
@@ -374,6 +406,18 @@ in
               maxmemory-policy = "noeviction";
             };
           };
+        };
+      })
+
+      (mkIf cfg.prometheus.enable {
+        services.prometheus = {
+          ruleFiles = [ alerts ];
+          scrapeConfigs = [
+            {
+              job_name = "castaway";
+              static_configs = [ { inherit (cfg.prometheus) targets; } ];
+            }
+          ];
         };
       })
 

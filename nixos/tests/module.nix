@@ -61,6 +61,15 @@ let
     config: name:
     lib.toInt (lib.removeSuffix "%" config.systemd.services.${name}.serviceConfig.MemoryMax);
   server = config: config.services.redis.servers.castaway;
+  watched = of { prometheus.enable = true; };
+  watchedAll = of {
+    prometheus = {
+      enable = true;
+      targets = [ "10.0.0.1:8080" ];
+      runbooks = "https://wiki.example.org/castaway";
+    };
+  };
+  scrapes = config: (lib.head config.services.prometheus.scrapeConfigs).static_configs;
   longer = of { settings.livestream.grace = "60s"; };
   triggers = config: config.systemd.services.castaway-media-server.restartTriggers;
   reloads = config: config.systemd.services.castaway-media-server.reloadTriggers;
@@ -127,6 +136,18 @@ let
       && !plain.services.opentelemetry-collector.enable;
     "the exporter of the machine answers the machine alone" =
       google.services.prometheus.exporters.node.listenAddress == "127.0.0.1";
+    "a local Prometheus scrapes the daemon and has the package's alerts, where that is asked for" =
+      plain.services.prometheus.scrapeConfigs == [ ]
+      && plain.services.prometheus.ruleFiles == [ ]
+      && (lib.head (scrapes watched)).targets == [ "127.0.0.1:8080" ]
+      && lib.hasSuffix "/share/castaway-media-server/prometheus-rules.yml" (
+        toString (lib.head watched.services.prometheus.ruleFiles)
+      );
+    "a local Prometheus may scrape all nodes, and alerts may name a page of the operator's" =
+      (lib.head (scrapes watchedAll)).targets == [ "10.0.0.1:8080" ]
+      && lib.hasSuffix "castaway-media-server-rules.yml" (
+        toString (lib.head watchedAll.services.prometheus.ruleFiles)
+      );
     "a credential is loaded under the name that the daemon knows" =
       secretive.systemd.services.castaway-media-server.serviceConfig.LoadCredential == [
         "PRIVATE_KEY:/run/keys/private-key"

@@ -41,6 +41,13 @@ pub(super) struct Family {
     pub(super) labels: BTreeMap<String, BTreeSet<String>>,
 }
 
+impl Family {
+    /// The values of a label, if the family has it.
+    pub(super) fn values(&self, label: &str) -> Option<&BTreeSet<String>> {
+        self.labels.get(label)
+    }
+}
+
 /// The families of a text in Prometheus's format.
 fn families(text: &str) -> BTreeMap<String, Family> {
     let mut families: BTreeMap<String, Family> = BTreeMap::new();

@@ -1,7 +1,9 @@
-//! The reference pages that are generated: `docs/configuration.md`, `docs/metrics.md` and `nixos/config.example.toml`.
+//! The reference pages that are generated: `docs/configuration.md`, `docs/metrics.md` and `nixos/config.example.toml`; and
+//! what names their keys and metrics.
 //!
 //! **Invariant**: one source describes a key (its doc comment in `src/config`) or a metric (its help text).
 
+mod alerts;
 mod config;
 mod labels;
 mod mentions;
