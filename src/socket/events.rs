@@ -11,7 +11,7 @@ use super::parting::DISCONNECT_DELAY;
 use super::wire::{self, Refusal, StateMessage};
 use super::{Sockets, streamer};
 use crate::broadcast::{LivestreamId, Role, State};
-use crate::relay::{Ending, Event, Listener, Replacement, StreamerId};
+use crate::relay::{Ending, Event, Listener, Replacement, SocketId, StreamerId};
 
 /// Sockets that the task notifies before it yields.
 const BATCH: usize = 256;
@@ -85,7 +85,7 @@ impl Sockets {
         }
     }
 
-    fn send_state(&self, role: Role, socket: crate::relay::SocketId, message: &StateMessage) {
+    fn send_state(&self, role: Role, socket: SocketId, message: &StateMessage) {
         if let Some(socket) = self.find(role, socket) {
             self.emit(&socket, wire::STATE, message);
         }
