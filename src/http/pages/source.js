@@ -7,6 +7,8 @@ import { Cutter, markedClip } from "./mp3.js";
 const KBPS = 128;
 /** What the encoder takes without resampling. */
 const RATES = [48_000, 44_100];
+/** How long the encoder may take for what it still has. */
+const FINISH_MS = 5_000;
 /** How long the browser may take to open a file. */
 const OPEN_MS = 15_000;
 
@@ -146,6 +148,7 @@ export class Source {
       const take = worker.onmessage;
       worker.onmessage = (event) => (event.data.finished ? resolve(null) : take?.call(worker, event));
       worker.onerror = resolve;
+      setTimeout(resolve, FINISH_MS);
       worker.postMessage({ finish: true });
     });
     worker.terminate();

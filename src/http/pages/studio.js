@@ -263,6 +263,7 @@ async function endShow() {
   if (state !== "live" && state !== "reconnecting") return; // it has ended while the question was asked
   resumption.forget();
   show("ending");
+  source.drop(); // at once: the encoder may be slow
   await source.finish();
   await outbox.drained(3_000);
   const [unsent, told] = [outbox.length, connection?.joined === true];
@@ -281,8 +282,8 @@ async function rest() {
   resumption.forget();
   endDialog.close();
   filePlayer.pause();
-  await source.finish();
   source.drop();
+  await source.finish();
   testButton.hidden = false;
   air = null;
   outbox.clear();
