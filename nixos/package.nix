@@ -27,6 +27,7 @@ rustPlatform.buildRustPackage {
       ../CHANGELOG.md
       ../README.md
       ../benches
+      ../clients/js
       ../clippy.toml
       ../deny.toml
       ../docs

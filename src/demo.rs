@@ -4,7 +4,7 @@
 //! reaches the demo can get a token for any user. This is its purpose, and the reason why it binds loopback only.
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -102,14 +102,29 @@ impl Demo {
     /// The text for a new user.
     pub fn welcome(&self, clients: SocketAddr, health: SocketAddr) -> String {
         let (streamer, guest) = (self.token(STREAMER), self.token(GUEST));
+        let links = |site: &str| {
+            format!(
+                "Go live:   {site}/studio#livestream={LIVESTREAM}&token={streamer}&guest={guest}\n\n\
+                 Listen:    {site}/listen#livestream={LIVESTREAM}&token={guest}\n\n"
+            )
+        };
         let site = format!("http://{}", shown(clients));
-        let mut text = String::new();
+        let mut text = String::from(
+            "Castaway media server, demo: everything is in memory and gone when this stops (Ctrl-C).\n\n",
+        );
+        text.push_str(&links(&site));
+        for address in machine_addresses(clients.ip()) {
+            let site = format!("http://{}", SocketAddr::new(address, clients.port()));
+            write!(
+                text,
+                "From other machines, over plain HTTP, where browsers lend no microphone and a file can be sent:\n\n{}",
+                links(&site)
+            )
+            .ok();
+        }
         writeln!(
             text,
-            "Castaway media server, demo: everything is in memory and gone when this stops (Ctrl-C).\n\n\
-             Go live:   {site}/studio#livestream={LIVESTREAM}&token={streamer}&guest={guest}\n\n\
-             Listen:    {site}/listen#livestream={LIVESTREAM}&token={guest}\n\n\
-             Or with a Socket.IO client, namespaces /streamer and /listener on {site}:\n\
+            "Or with a Socket.IO client, namespaces /streamer and /listener on {site}:\n\
              \x20 livestream-id: {LIVESTREAM}\n\
              \x20 id-token (streamer): {streamer}\n\
              \x20 id-token (listener): {guest}\n\n\
@@ -124,9 +139,37 @@ impl Demo {
     }
 }
 
+/// The addresses that other machines reach, if the demo listens on all of them: for each IP version, the one that the
+/// kernel would send from. Nothing is sent.
+fn machine_addresses(listen: IpAddr) -> Vec<IpAddr> {
+    if !listen.is_unspecified() {
+        return Vec::new();
+    }
+    // Of the ranges for documentation: a default route is enough to choose the sender's address.
+    let far: [(IpAddr, IpAddr); 2] = [
+        (
+            Ipv4Addr::UNSPECIFIED.into(),
+            Ipv4Addr::new(192, 0, 2, 1).into(),
+        ),
+        (
+            Ipv6Addr::UNSPECIFIED.into(),
+            Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into(),
+        ),
+    ];
+    far.into_iter()
+        .filter(|(any, _)| listen.is_ipv6() || any.is_ipv4())
+        .filter_map(|(any, far)| {
+            let socket = UdpSocket::bind((any, 0)).ok()?;
+            socket.connect((far, 9)).ok()?;
+            Some(socket.local_addr().ok()?.ip())
+        })
+        .filter(|address| !address.is_unspecified() && !address.is_loopback())
+        .collect()
+}
+
 /// Browsers treat `localhost` as secure, so that the microphone works there.
 fn shown(address: SocketAddr) -> String {
-    if address.ip().is_loopback() {
+    if address.ip().is_loopback() || address.ip().is_unspecified() {
         format!("localhost:{}", address.port())
     } else {
         address.to_string()
@@ -174,6 +217,23 @@ mod tests {
                 .contains("--expose --expose")
         );
         assert!(config("0.0.0.0:0", 2).is_ok());
+    }
+
+    #[test]
+    fn welcome_has_addresses_that_can_be_opened() {
+        let demo = Demo::new().unwrap();
+        let health = "127.0.0.1:8080".parse().unwrap();
+        let private = demo.welcome("127.0.0.1:3000".parse().unwrap(), health);
+        assert!(private.contains("http://localhost:3000/studio#"));
+        assert!(!private.contains("From other machines"));
+        let exposed = demo.welcome("0.0.0.0:3000".parse().unwrap(), health);
+        assert!(exposed.contains("http://localhost:3000/studio#"));
+        assert!(!exposed.contains("0.0.0.0"));
+        for address in machine_addresses("0.0.0.0".parse().unwrap()) {
+            assert!(exposed.contains(&format!("http://{address}:3000/listen#")));
+        }
+        let one = demo.welcome("192.0.2.7:3000".parse().unwrap(), health);
+        assert!(one.contains("http://192.0.2.7:3000/studio#"));
     }
 
     #[test]

@@ -39,7 +39,7 @@ export class ClipList {
     this.#shown.delete(number - MARKS);
   }
 
-  /** @param {{number: number}} clip @param {import("./outbox.js").Outcome} outcome */
+  /** @param {{number: number}} clip @param {import("/pages/client/outbox.js").Outcome} outcome */
   settled({ number }, outcome) {
     const shown = this.#shown.get(number);
     if (shown) {
@@ -60,7 +60,7 @@ export class ClipList {
   }
 }
 
-/** @param {import("./outbox.js").Outcome} outcome */
+/** @param {import("/pages/client/outbox.js").Outcome} outcome */
 function inWords(outcome) {
   if (outcome.kind === "sent") {
     const heard = outcome.listeners === null ? "" : ` · ${counted(outcome.listeners, "listener")}`;

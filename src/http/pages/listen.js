@@ -1,9 +1,10 @@
 // @ts-check
 /** The listening page: one button, and what the show is doing, in words. */
 
+import { Hearing } from "./hearing.js";
 import { readLink } from "./link.js";
 import { Player } from "./player.js";
-import { Connection, endpoint } from "./socket.js";
+import { Connection, endpoint } from "/pages/client/connection.js";
 import { askForLink, element, say } from "./ui.js";
 import { drawWaves } from "./waves.js";
 import { keepAwake, describeShow } from "./lockscreen.js";
@@ -13,7 +14,7 @@ const ASK_AGAIN_MS = { first: 1_000, most: 5_000, patient: 15_000, often: 120 };
 /** From how much needless delay on the listener is offered to jump. */
 const JUMP_SECONDS = 3;
 
-/** @typedef {"idle" | "connecting" | "waiting" | "live" | "away" | "reconnecting" | "ended" | "refused"} State */
+/** @typedef {"idle" | "connecting" | "waiting" | "live" | "paused" | "undecodable" | "quiet" | "away" | "reconnecting" | "ended" | "refused"} State */
 
 /** @type {Record<State, {badge: string, state: string, detail: string}>} */
 const WORDS = {
@@ -21,6 +22,9 @@ const WORDS = {
   connecting: { badge: "Joining", state: "Finding the show", detail: "One moment." },
   waiting: { badge: "Waiting", state: "Waiting for the host", detail: "The show has not begun. Leave this page open: the sound starts by itself." },
   live: { badge: "Live", state: "You are listening live", detail: "" },
+  paused: { badge: "Paused", state: "The sound is paused", detail: "The browser or a call has paused it. Press play to go on, live." },
+  undecodable: { badge: "No sound", state: "This browser cannot play the show", detail: "Its sound arrives in a form that cannot be decoded here. Try another browser." },
+  quiet: { badge: "No sound", state: "Waiting for the sound", detail: "The host is on air, and no sound comes from them just now." },
   away: { badge: "On hold", state: "The host is coming back", detail: "Their connection was lost. Stay: the sound returns by itself." },
   reconnecting: { badge: "Joining", state: "Reconnecting", detail: "Your connection was lost. The sound returns by itself." },
   ended: { badge: "Ended", state: "The show has ended", detail: "Thank you for listening. If the host comes back, so does the sound." },
@@ -53,6 +57,7 @@ let refusal = "";
 let shownToken = "";
 let wasLive = false;
 let hostAway = false;
+const hearing = new Hearing();
 /** Whether the next clip follows an outage. */
 let returning = false;
 
@@ -65,7 +70,7 @@ function show(next, detail = WORDS[next].detail) {
   say(element("state", HTMLElement), WORDS[next].state);
   say(element("detail", HTMLElement), detail);
   say(element("badge", HTMLElement), WORDS[next].badge);
-  const on = next !== "idle" && next !== "refused";
+  const on = next !== "idle" && next !== "refused" && next !== "paused";
   playButton.setAttribute("aria-label", on ? "Stop" : "Play");
   document.title = `${next === "live" ? "● " : ""}${link.livestream || "Listen"} · Castaway`;
   describeShow({ title: link.livestream, words: WORDS[next].state, playing: on, play, stop });
@@ -74,10 +79,9 @@ function show(next, detail = WORDS[next].detail) {
 async function play() {
   if (connection || !link.token) return;
   context ??= new AudioContext({ sampleRate: 48_000, latencyHint: "playback" });
-  context.onstatechange = () => {
-    if (context?.state !== "running" && state === "live") show("live", "The browser has paused the sound. Press stop, then play.");
-  };
-  player ??= new Player(context, { sound: heard, trouble });
+  context.onstatechange = hear;
+  player ??= new Player(context, { sound: placed, trouble });
+  hearing.reset();
   setVolume();
   keepAwake(true);
   void context.resume();
@@ -119,8 +123,7 @@ function take(name, value) {
     asked = 0;
     wasLive = true;
     hostAway = false;
-    if ((player?.inHand ?? 0) > 0) show("live");
-    else show("connecting", COMING);
+    begin();
   } else if (name === "state" && value) {
     follow(value);
   } else if (name === "error") {
@@ -137,8 +140,7 @@ function follow(told) {
     returning = true;
     show("away");
   } else if (back) {
-    if ((player?.inHand ?? 0) > 0) show("live");
-    else show("connecting", COMING);
+    begin();
   } else if (told.state === "ended") {
     show("ended");
   } else if (told.state === "waiting") {
@@ -167,16 +169,37 @@ function left() {
 
 function lost() {
   returning = true;
-  if (state === "live" || state === "connecting") show("reconnecting");
+  if (SOUNDING.includes(state)) show("reconnecting");
 }
 
-function heard() {
-  if (!hostAway && connection?.joined) show("live");
+function placed() {
+  hearing.played();
+  hear();
+}
+
+/** The host is on air: what is said next depends on the sound. */
+function begin() {
+  if ((player?.inHand ?? 0) === 0) show("connecting", COMING);
+  hear();
+}
+
+/** States in which it is the sound that decides what is said. @type {State[]} */
+const SOUNDING = ["connecting", "live", "paused", "undecodable", "quiet"];
+
+/** Says what is heard: nothing else may claim it. */
+function hear() {
+  if (!player || !connection?.joined || hostAway) return;
+  const inHand = player.inHand;
+  if (!SOUNDING.includes(state) && !(inHand > 0 && player.running)) return;
+  const verdict = hearing.verdict(performance.now(), { running: player.running, inHand });
+  if (state === "connecting" && verdict === "live" && inHand === 0) return; // it is still to come
+  show(verdict);
 }
 
 /** @param {"late" | "lost" | "broken"} what */
 function trouble(what) {
   page.dataset[what] = String(Number(page.dataset[what] ?? 0) + 1);
+  if (what === "broken") hearing.broken();
 }
 
 /** @param {number | null} count */
@@ -201,15 +224,17 @@ function level() {
 }
 
 setInterval(() => {
+  hear();
   const behind = state === "live" ? player?.behind : null;
   say(element("behind", HTMLElement), behind == null ? "–" : `${behind.toFixed(1)} s`);
-  const inHand = player?.inHand ?? 0;
-  if (state === "live" && inHand === 0) say(element("detail", HTMLElement), "Waiting for the sound …");
-  else if (state === "live" && context?.state === "running") say(element("detail", HTMLElement), "");
   jump.hidden = !(state === "live" && (player?.surplus ?? 0) > JUMP_SECONDS);
-}, 500);
+}, 250);
 
-playButton.addEventListener("click", () => (state === "idle" || state === "refused" ? void play() : stop()));
+playButton.addEventListener("click", () => {
+  if (state === "paused") void context?.resume();
+  else if (state === "idle" || state === "refused") void play();
+  else stop();
+});
 jump.addEventListener("click", () => player?.jump());
 volume.addEventListener("input", setVolume);
 addEventListener("online", () => connection?.hurry());

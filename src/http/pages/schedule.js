@@ -1,14 +1,16 @@
 // @ts-check
 /**
  * When each clip is heard. Clips follow each other without a gap; a margin of sound is kept in hand against late clips. It
- * grows when a clip comes too late, and shrinks slowly while none does. Too much in hand is played off a little faster.
+ * grows when a clip comes too late, and shrinks slowly while none does. Too much in hand is made up for by shorter clips.
  * Pure: the caller brings the clock, in seconds of its own.
  */
 
 /** The margin, in seconds. */
 export const MARGIN = Object.freeze({ first: 0.6, least: 0.5, most: 4, growth: 1.5, shrinkPerMinute: 0.2 });
-/** How long a clip of unknown age takes to start. */
+/** How long a clip takes to start. */
 const AT_ONCE = 0.05;
+/** More than this is never in hand: as much as a studio keeps during an outage. */
+export const MOST_IN_HAND = 60;
 /** What is in hand is judged by the least of this many seconds. */
 const WINDOW = 8;
 
@@ -16,8 +18,9 @@ const WINDOW = 8;
  * @typedef {object} Place
  * @property {number} at when to start it
  * @property {number} offset how much of its beginning to leave out
- * @property {number} speed 1, or a little more
+ * @property {number} speed 1, but for the fraction of a sample that lets its end fall on one
  * @property {boolean} fresh there is silence before it
+ * @property {boolean} skip what was placed before it and is not heard yet is to be dropped
  * @property {boolean} late it came too late, and there was a gap
  */
 
@@ -51,6 +54,12 @@ export class Schedule {
     return this.#slacks.length === 0 ? 0 : Math.min(...this.#slacks.map((it) => it.slack)) - this.margin;
   }
 
+  /** How much shorter the next clip should be, as a share of it: never enough to be noticed. */
+  get catchUp() {
+    if (this.surplus > 2) return 0.04;
+    return this.surplus > 0.2 ? 0.01 : 0;
+  }
+
   /**
    * @param {number} now
    * @param {number} duration of the clip
@@ -69,33 +78,31 @@ export class Schedule {
     this.#slacks = [...this.#slacks.filter((it) => now - it.now < WINDOW), { now, slack }];
     this.margin = Math.max(MARGIN.least, this.margin - ((now - this.#shrunk) / 60) * MARGIN.shrinkPerMinute);
     this.#shrunk = now;
+    if (slack > MOST_IN_HAND) {
+      this.reset();
+      return { ...this.#begin(now, duration, age, false), skip: true };
+    }
     const at = this.end;
-    const length = this.#onSample(duration / this.#speed());
-    this.end = this.#onSample(at + length);
-    return { at, offset: 0, speed: duration / length, fresh: false, late: false };
+    this.end = this.#onSample(at + duration);
+    return { at, offset: 0, speed: duration / (this.end - at), fresh: false, skip: false, late: false };
   }
 
   /**
    * The first sound, or the first after a gap. The next clip comes `duration - age` from now: what is in hand then should be
-   * the margin, so an old clip starts inside, and a new one waits. Of unknown age it starts at once and whole.
+   * the margin, so an old clip starts inside, and a new one waits. One of unknown age is taken for new.
    * @param {number} now @param {number} duration @param {number | null} age @param {boolean} late
    * @returns {Place}
    */
   #begin(now, duration, age, late) {
-    const ahead = age === null ? AT_ONCE : this.margin - age;
+    const ahead = this.margin - (age ?? 0);
     const at = this.#onSample(now + Math.max(AT_ONCE, ahead));
     const offset = this.#onSample(Math.min(Math.max(0, AT_ONCE - ahead), Math.max(0, duration - this.margin)));
     this.end = this.#onSample(at + duration - offset);
-    return { at, offset, speed: 1, fresh: true, late };
+    return { at, offset, speed: 1, fresh: true, skip: false, late };
   }
 
   /** @param {number} seconds */
   #onSample(seconds) {
     return Math.round(seconds * this.sampleRate) / this.sampleRate;
-  }
-
-  #speed() {
-    if (this.surplus > 2) return 1.04;
-    return this.surplus > 0.2 ? 1.01 : 1;
   }
 }

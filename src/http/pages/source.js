@@ -1,11 +1,16 @@
 // @ts-check
 /** Where the studio's sound comes from, a microphone or a file, and its way to the encoder. */
 
+import { capture } from "./capture.js";
 import { Cutter, markedClip } from "./mp3.js";
 
 const KBPS = 128;
 /** What the encoder takes without resampling. */
 const RATES = [48_000, 44_100];
+/** How long the encoder may take for what it still has. */
+const FINISH_MS = 5_000;
+/** How long the browser may take to open a file. */
+const OPEN_MS = 15_000;
 
 /** Whether this page may ask for a microphone at all. */
 export const hasMicrophone = () => window.isSecureContext && navigator.mediaDevices !== undefined;
@@ -21,18 +26,23 @@ export function microphoneTrouble(error) {
 
 export class Source {
   /** @type {AudioContext | null} */ #context = null;
-  /** @type {AudioWorkletNode | null} */ #capture = null;
+  /** @type {import("./capture.js").Capture | null} */ #capture = null;
   /** @type {GainNode | null} */ #gain = null;
   /** @type {AudioNode | null} */ #input = null;
   /** @type {MediaStream | null} */ #microphone = null;
   /** @type {MediaElementAudioSourceNode | null} */ #file = null;
+  /** @type {HTMLAudioElement | null} */ #player = null;
   /** @type {{worker: Worker, cutter: Cutter, stream: string, number: number} | null} */ #recording = null;
+  #muted = false;
+  /** The loudest amplitude since the last clip. */
+  #peak = 0;
 
   /**
    * @param {object} on
    * @param {(level: {peak: number, level: number}) => void} on.level about forty times a second
-   * @param {(clip: {number: number, bytes: Uint8Array, seconds: number}) => void} on.clip
-   * @param {() => void} on.microphoneGone
+   * @param {(clip: {number: number, bytes: Uint8Array, seconds: number, peak: number}) => void} on.clip `peak`: its
+   *   loudest amplitude, 0 to 1
+   * @param {() => void} on.changed something in `circumstances` did
    */
   constructor(on) {
     this.on = on;
@@ -40,6 +50,24 @@ export class Source {
 
   get ready() {
     return this.#input !== null;
+  }
+
+  /** What there is to say about the sound before any clip tells. @returns {import("./onair.js").Circumstances} */
+  get circumstances() {
+    const track = this.#microphone?.getAudioTracks()[0];
+    const player = this.#player;
+    return {
+      source: this.#input === null ? null : track ? "microphone" : "file",
+      muted: this.#muted,
+      paused: this.#context !== null && this.#context.state !== "running",
+      microphone: !track || track.readyState === "ended" ? "gone" : track.muted ? "muted" : "open",
+      file: player?.error ? "broken" : player?.ended ? "ended" : player?.paused === false ? "playing" : "paused",
+    };
+  }
+
+  /** Goes on after the browser has paused the sound; from a click where the browser wants one. */
+  async resume() {
+    if (this.#context && this.#context.state !== "running") await this.#context.resume().catch(() => {});
   }
 
   /** @param {{deviceId: string, clean: boolean}} wish `clean`: the browser's voice processing */
@@ -52,20 +80,28 @@ export class Source {
         autoGainControl: clean,
       },
     });
-    const context = await this.#open();
+    const context = await this.#open().catch((error) => {
+      for (const track of stream.getTracks()) track.stop();
+      throw error;
+    });
     this.drop();
     this.#microphone = stream;
-    stream.getAudioTracks()[0]?.addEventListener("ended", () => this.#microphone === stream && this.on.microphoneGone());
+    for (const name of ["ended", "mute", "unmute"]) {
+      stream.getAudioTracks()[0]?.addEventListener(name, () => this.#microphone === stream && this.on.changed());
+    }
     this.#plug(context.createMediaStreamSource(stream));
   }
 
   /** @param {HTMLAudioElement} player plays the file; it stays audible here */
   async useFile(player) {
+    await playable(player);
     const context = await this.#open();
     this.drop();
+    this.#player = player;
     if (!this.#file) {
       this.#file = context.createMediaElementSource(player);
       this.#file.connect(context.destination);
+      for (const name of ["play", "pause", "ended", "error"]) player.addEventListener(name, () => this.on.changed());
     }
     this.#plug(this.#file);
   }
@@ -76,10 +112,13 @@ export class Source {
     this.#input = null;
     for (const track of this.#microphone?.getTracks() ?? []) track.stop();
     this.#microphone = null;
+    this.on.changed();
   }
 
   /** @param {boolean} muted */
   mute(muted) {
+    this.#muted = muted;
+    this.on.changed();
     if (this.#gain && this.#context) this.#gain.gain.setTargetAtTime(muted ? 0 : 1, this.#context.currentTime, 0.01);
   }
 
@@ -95,19 +134,21 @@ export class Source {
     };
     const { port1, port2 } = new MessageChannel();
     worker.postMessage({ start: { rate: context.sampleRate, kbps: KBPS, sound: port1 } }, [port1]);
-    this.#capture?.port.postMessage({ encoder: port2 }, [port2]);
+    this.#peak = 0;
+    this.#capture?.to(port2);
   }
 
   /** Ends the stream; its last clip is handed on before this returns. */
   async finish() {
     const recording = this.#recording;
     if (!recording) return;
-    this.#capture?.port.postMessage({ encoder: null });
+    this.#capture?.to(null);
     const { worker, cutter } = recording;
     await new Promise((resolve) => {
       const take = worker.onmessage;
       worker.onmessage = (event) => (event.data.finished ? resolve(null) : take?.call(worker, event));
       worker.onerror = resolve;
+      setTimeout(resolve, FINISH_MS);
       worker.postMessage({ finish: true });
     });
     worker.terminate();
@@ -120,7 +161,9 @@ export class Source {
   #clip(recording, sound, seconds) {
     const number = recording.number++;
     const bytes = markedClip({ stream: recording.stream, number, cutAt: Date.now() }, sound);
-    this.on.clip({ number, bytes, seconds });
+    const peak = this.#peak;
+    this.#peak = 0;
+    this.on.clip({ number, bytes, seconds, peak });
   }
 
   /** @param {AudioNode} input */
@@ -133,18 +176,31 @@ export class Source {
   async #open() {
     if (!this.#context) {
       const context = await rightContext();
-      await context.audioWorklet.addModule("/pages/capture-worklet.js");
-      const options = { numberOfOutputs: 0 };
-      const capture = new AudioWorkletNode(context, "capture", options);
-      capture.port.onmessage = ({ data }) => this.on.level(data);
-      this.#gain = new GainNode(context);
-      this.#gain.connect(capture);
-      this.#capture = capture;
+      this.#capture = await capture(context, (level) => {
+        this.#peak = Math.max(this.#peak, level.peak);
+        this.on.level(level);
+      });
+      this.#gain = new GainNode(context, { gain: this.#muted ? 0 : 1 });
+      this.#gain.connect(this.#capture.node);
+      context.addEventListener("statechange", () => this.on.changed());
       this.#context = context;
     }
-    await this.#context.resume();
+    // Without a click the browser may never answer; the page then says that the sound is paused.
+    await Promise.race([this.resume(), new Promise((resolve) => setTimeout(resolve, 500))]);
     return this.#context;
   }
+}
+
+/** Waits until the file is known to be playable. @param {HTMLAudioElement} player */
+async function playable(player) {
+  if (player.error) throw player.error;
+  if (player.readyState >= HTMLMediaElement.HAVE_CURRENT_DATA) return;
+  await new Promise((resolve, reject) => {
+    const late = setTimeout(() => reject(new Error("the file could not be read in time")), OPEN_MS);
+    player.addEventListener("loadeddata", resolve, { once: true });
+    player.addEventListener("error", () => reject(player.error), { once: true });
+    player.addEventListener("loadeddata", () => clearTimeout(late), { once: true });
+  });
 }
 
 /** The device's own rate where the encoder takes it, since some browsers refuse a microphone at any other. */

@@ -2,12 +2,15 @@
 /** The studio: a source of sound, a button to go live, and what becomes of each clip. */
 
 import { ClipList } from "./cliplist.js";
-import { listenAddress, readLink } from "./link.js";
+import { readLink } from "./link.js";
 import { Meter } from "./meter.js";
-import { Outbox } from "./outbox.js";
-import { Connection, endpoint } from "./socket.js";
+import { OnAir, WORDS as SOUND } from "./onair.js";
+import { Outbox } from "/pages/client/outbox.js";
+import { Resumption } from "./resumption.js";
+import { Share } from "./share.js";
+import { Connection, endpoint } from "/pages/client/connection.js";
 import { Source, hasMicrophone, microphoneTrouble } from "./source.js";
-import { askForLink, clock, element, say } from "./ui.js";
+import { askForLink, clock, counted, element, say } from "./ui.js";
 
 /** @typedef {"off" | "connecting" | "live" | "reconnecting" | "ending" | "ended" | "refused"} State */
 
@@ -15,7 +18,7 @@ import { askForLink, clock, element, say } from "./ui.js";
 const WORDS = {
   off: { badge: "Off air", state: "Off air", detail: "Nobody hears you yet.", button: "Go live" },
   connecting: { badge: "Joining", state: "Going live", detail: "Asking the server for the air.", button: "Cancel" },
-  live: { badge: "On air", state: "You are live", detail: "Everything you say is heard.", button: "End the show" },
+  live: { ...SOUND.starting, button: "End the show" },
   reconnecting: { badge: "Offline", state: "Connection lost", detail: "Go on speaking: it is kept, and sent when the network is back.", button: "End the show" },
   ending: { badge: "On air", state: "Ending the show", detail: "The last words are on their way.", button: "End the show" },
   ended: { badge: "Off air", state: "The show is over", detail: "Well done.", button: "Go live again" },
@@ -33,23 +36,31 @@ const length = element("length", HTMLSelectElement);
 const fileInput = element("file-input", HTMLInputElement);
 const filePlayer = element("file-player", HTMLAudioElement);
 const refusalLine = element("refusal", HTMLElement);
+const endDialog = element("end-dialog", HTMLDialogElement);
 
+const share = new Share(link);
+const resumption = new Resumption(link.livestream);
 const meter = new Meter();
 const clips = new ClipList();
 const source = new Source({
   level: (it) => meter.take(it),
   clip: (clip) => {
+    air?.made(performance.now(), clip.peak);
     clips.made(clip);
     outbox.push(clip);
   },
-  microphoneGone: () => refuse("The microphone was taken away. Choose another."),
+  changed: () => tellSound(),
 });
 const outbox = new Outbox({
   settled: (clip, outcome) => {
     clips.settled(clip, outcome);
     if (outcome.kind === "refused" || outcome.kind === "waiting") refuse(outcome.error);
     if (outcome.kind === "lost") refuse("The network was away for too long: the oldest words were given up.");
-    if (outcome.kind === "sent" && outcome.listeners !== null) listeners(outcome.listeners);
+    if (outcome.kind === "sent") {
+      air?.sent(performance.now(), clip.peak ?? 0);
+      if (outcome.listeners !== null) listeners(outcome.listeners);
+      tellSound();
+    }
   },
 });
 
@@ -61,8 +72,13 @@ let connection = null;
 let awake = null;
 /** Done when the show before is put away. */
 let resting = Promise.resolve();
+/** When this show went on air, in milliseconds since 1970. */
 let since = 0;
+/** What is known of the sound of this show. @type {OnAir | null} */
+let air = null;
 let accepted = false;
+/** Whether the chosen file cannot be played. */
+let fileBroken = false;
 let refusal = "";
 /** The token that the server was shown last. */
 let shownToken = "";
@@ -77,12 +93,30 @@ function show(next, detail = WORDS[next].detail) {
   say(liveButton, WORDS[next].button);
   busy(next === "ending");
   length.disabled = onAir();
-  document.title = `${next === "live" ? "● " : ""}Studio · ${link.livestream || "Castaway"}`;
+  document.title = `Studio · ${link.livestream || "Castaway"}`;
+  delete page.dataset.sound;
+  tellSound();
+}
+
+/** Says what becomes of the sound: nothing else may claim that the show is heard. */
+function tellSound() {
+  if (!air || (state !== "live" && state !== "reconnecting")) return;
+  const connected = state === "live";
+  const verdict = air.verdict(performance.now(), source.circumstances, connected);
+  page.dataset.sound = verdict;
+  if (connected) {
+    say(element("badge", HTMLElement), SOUND[verdict].badge);
+    say(element("state", HTMLElement), SOUND[verdict].state);
+  }
+  const kept = !connected && (verdict === "heard" || verdict === "starting");
+  say(element("detail", HTMLElement), kept ? WORDS.reconnecting.detail : SOUND[verdict].detail);
+  document.title = `${connected && verdict === "heard" ? "● " : ""}Studio · ${link.livestream || "Castaway"}`;
 }
 
 /** A button that is disabled would lose the keyboard's place. @param {boolean} is */
 function busy(is) {
-  liveButton.setAttribute("aria-disabled", String(is));
+  const unusable = chosen() === "file" && fileBroken && !onAir();
+  liveButton.setAttribute("aria-disabled", String(is || unusable));
 }
 
 const onAir = () => state === "live" || state === "reconnecting" || state === "ending" || state === "connecting";
@@ -112,8 +146,12 @@ async function openSource() {
     testButton.hidden = true;
     return true;
   } catch (error) {
-    refuse(chosen() === "file" ? "This file could not be opened." : microphoneTrouble(error));
+    fileBroken = chosen() === "file";
+    refuse(fileBroken ? "This browser cannot play that file. Choose another: MP3, M4A (AAC), WAV, FLAC and Ogg usually work." : microphoneTrouble(error));
+    if (fileBroken) source.drop();
     return false;
+  } finally {
+    busy(state === "ending");
   }
 }
 
@@ -126,17 +164,28 @@ async function listDevices() {
   device.value = known.some((it) => it.deviceId === wish) ? wish : "";
 }
 
-async function goLive() {
+/** @param {boolean} [again] after a reload in mid-show: the air comes first, the sound when it can be had */
+async function goLive(again = false) {
   busy(true);
   await resting;
   const ready = source.ready || (await openSource());
   busy(false);
-  if (!ready) return;
-  refuse("");
+  if (!ready && !again) return;
+  if (ready) refuse("");
   clips.clear();
   accepted = false;
   show("connecting");
   connect();
+}
+
+/** Reloaded in mid-show: the server keeps the livestream for a while, so the show goes on with the same choices. */
+function takeUpAgain() {
+  const { source: kind, length: seconds, clean: cleaned, device: microphone } = resumption;
+  element("source-file", HTMLInputElement).checked = kind === "file";
+  [length.value, clean.checked] = [seconds, cleaned];
+  if (microphone) device.append(new Option("The one before", microphone, true, true));
+  showSource();
+  void goLive(true);
 }
 
 function connect() {
@@ -172,8 +221,10 @@ async function begin() {
   accepted = true;
   const way = connection;
   if (!again) {
-    since = performance.now();
-    if (chosen() === "file") void filePlayer.play().catch(() => {});
+    since = resumption.since ?? Date.now();
+    resumption.remember({ since, source: chosen(), length: length.value, clean: clean.checked, device: device.value });
+    air = new OnAir(performance.now(), Number(length.value) * 1000);
+    if (source.ready && chosen() === "file") void filePlayer.play().catch(() => {});
     await source.record(Number(length.value));
     void stayAwake();
   }
@@ -198,26 +249,43 @@ function left() {
   show("refused", refusal || "The server has ended the show.");
 }
 
+/** Before the air was given there is nothing to end; afterwards one tap must not end it for everybody. */
+function askToEnd() {
+  if (state !== "connecting" || accepted) return endDialog.showModal();
+  connection?.close();
+  connection = null;
+  resting = rest();
+  show("off");
+}
+
 async function endShow() {
-  if (state === "connecting" && !accepted) {
-    connection?.close();
-    connection = null;
-    return show("off");
-  }
+  endDialog.close();
+  if (state !== "live" && state !== "reconnecting") return; // it has ended while the question was asked
+  resumption.forget();
   show("ending");
+  source.drop(); // at once: the encoder may be slow
   await source.finish();
   await outbox.drained(3_000);
+  const [unsent, told] = [outbox.length, connection?.joined === true];
   connection?.close();
   connection = null;
   outbox.shut();
-  await rest();
-  show("ended", `Well done: ${clock((performance.now() - since) / 1000)} on air.`);
+  await (resting = rest());
+  const parts = [`${clock((Date.now() - since) / 1000)} on air.`];
+  if (unsent > 0) parts.push(`The last ${counted(unsent, "clip")} could not be sent.`);
+  if (!told) parts.push("The server could not be told: it ends the show by itself soon.");
+  show("ended", unsent === 0 && told ? `Well done: ${parts.join(" ")}` : parts.join(" "));
 }
 
-/** Lets go of what being live needs. */
+/** Lets go of what being live needs, the microphone too. */
 async function rest() {
+  resumption.forget();
+  endDialog.close();
   filePlayer.pause();
+  source.drop();
   await source.finish();
+  testButton.hidden = false;
+  air = null;
   outbox.clear();
   listeners(null);
   await awake?.release();
@@ -234,13 +302,18 @@ function listeners(count) {
 }
 
 setInterval(() => {
-  if (onAir() && accepted) say(element("elapsed", HTMLElement), clock((performance.now() - since) / 1000));
+  tellSound();
+  resumption.touch();
+  if (onAir() && accepted) say(element("elapsed", HTMLElement), clock((Date.now() - since) / 1000));
   say(element("waiting", HTMLElement), String(Math.max(0, outbox.length - (state === "live" ? 1 : 0))));
 }, 500);
 
 liveButton.addEventListener("click", () => {
-  if (liveButton.getAttribute("aria-disabled") !== "true") void (onAir() ? endShow() : goLive());
+  if (liveButton.getAttribute("aria-disabled") !== "true") void (onAir() ? askToEnd() : goLive());
 });
+element("end-yes", HTMLButtonElement).addEventListener("click", () => void endShow());
+element("end-no", HTMLButtonElement).addEventListener("click", () => endDialog.close());
+for (const gesture of ["pointerdown", "keydown"]) addEventListener(gesture, () => void source.resume());
 testButton.addEventListener("click", () => void openSource());
 for (const control of [device, clean]) control.addEventListener("change", () => source.ready && void openSource());
 /** Shows what belongs to the source that is chosen. */
@@ -251,7 +324,8 @@ function showSource() {
 for (const choice of page.querySelectorAll("input[name=source]")) {
   choice.addEventListener("change", () => {
     showSource();
-    refuse("");
+    refuse(chosen() === "file" && fileBroken ? refusalLine.textContent ?? "" : "");
+    busy(state === "ending");
     if (onAir() || source.ready) {
       source.drop();
       if (chosen() === "microphone" || filePlayer.src) void openSource();
@@ -264,9 +338,9 @@ fileInput.addEventListener("change", () => {
   URL.revokeObjectURL(filePlayer.src);
   filePlayer.src = URL.createObjectURL(file);
   filePlayer.hidden = false;
+  fileBroken = false;
   void openSource().then((ready) => (ready && state === "live" ? filePlayer.play() : undefined));
 });
-filePlayer.addEventListener("error", () => refuse("This browser cannot play that file."));
 muteButton.addEventListener("click", () => {
   const muted = muteButton.getAttribute("aria-pressed") !== "true";
   muteButton.setAttribute("aria-pressed", String(muted));
@@ -280,7 +354,7 @@ addEventListener("hashchange", () => {
   if (fresh.livestream !== link.livestream) return location.reload();
   if (!fresh.token || fresh.token === link.token) return;
   link.token = fresh.token;
-  share.value = listenAddress(Object.assign(link, { guest: fresh.guest || link.guest }));
+  share.show(Object.assign(link, { guest: fresh.guest || link.guest }));
   if (state === "refused" && accepted) void goLive();
   else connection?.emit("token", fresh.token);
 });
@@ -288,22 +362,10 @@ addEventListener("beforeunload", (event) => {
   if (onAir()) event.preventDefault();
 });
 document.addEventListener("visibilitychange", () => {
-  if (!document.hidden && state === "live" && awake?.released !== false) void stayAwake();
+  if (document.hidden || !onAir()) return;
+  void source.resume();
+  if (awake?.released !== false) void stayAwake();
 });
-
-const share = element("share", HTMLInputElement);
-const copyButton = element("copy", HTMLButtonElement);
-const sendButton = element("send", HTMLButtonElement);
-share.value = listenAddress(link);
-if (!link.guest) say(element("share-note", HTMLElement), "Listeners sign in on the page, with a token of their own.");
-copyButton.addEventListener("click", async () => {
-  share.select();
-  await navigator.clipboard?.writeText(share.value).catch(() => {});
-  say(copyButton, "Copied");
-  setTimeout(() => say(copyButton, "Copy"), 2_000);
-});
-sendButton.hidden = !navigator.share;
-sendButton.addEventListener("click", () => void navigator.share({ title: "Castaway", url: share.value }).catch(() => {}));
 
 say(element("title", HTMLElement), link.livestream);
 show("off");
@@ -319,4 +381,6 @@ if (!link.token || !link.livestream) {
   if (livestream instanceof HTMLInputElement) livestream.value = link.livestream;
   element("desk", HTMLElement).hidden = true;
   askForLink(form);
+} else if (resumption.since !== null) {
+  takeUpAgain();
 }

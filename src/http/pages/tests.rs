@@ -107,7 +107,10 @@ async fn files_that_pages_load_are_served() {
         let text = String::from_utf8_lossy(bytes);
         for text_part in text.split(['"', '\'']) {
             let wanted = match text_part.strip_prefix("./") {
-                Some(name) if !name.contains(char::is_whitespace) => format!("/pages/{name}"),
+                Some(name) if !name.contains(char::is_whitespace) => {
+                    let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+                    format!("{folder}/{name}")
+                }
                 _ if text_part.starts_with("/pages/") => text_part.to_owned(),
                 _ => continue,
             };

@@ -19,9 +19,9 @@ const LOWEST_HZ = 300;
 /** How long one round is. */
 export const ROUND_SECONDS = RUNGS * RUNG_SECONDS;
 
-/** One round of the ladder as a wav file. */
-export function ladderWav() {
-  const count = ROUND_SECONDS * RATE;
+/** The ladder as a wav file, so many rounds. */
+export function ladderWav(rounds = 1) {
+  const count = rounds * ROUND_SECONDS * RATE;
   const file = Buffer.alloc(44 + count * 2);
   file.write("RIFF");
   file.writeUInt32LE(36 + count * 2, 4);
@@ -37,7 +37,7 @@ export function ladderWav() {
   file.writeUInt32LE(count * 2, 40);
   let phase = 0;
   for (let at = 0; at < count; at++) {
-    const rung = Math.floor(at / (RUNG_SECONDS * RATE));
+    const rung = Math.floor(at / (RUNG_SECONDS * RATE)) % RUNGS;
     phase += (2 * Math.PI * LOWEST_HZ * RATIO ** rung) / RATE;
     file.writeInt16LE(Math.round(12_000 * Math.sin(phase)), 44 + at * 2);
   }
@@ -45,13 +45,32 @@ export function ladderWav() {
 }
 
 /** The same as the app's recorder writes it: AAC in an MP4 container. */
-export function ladderM4a() {
+export const ladderM4a = () => encoded("m4a", "-c:a", "aac", "-b:a", "128k");
+
+/**
+ * One round of the ladder as ffmpeg writes it.
+ * @param {string} kind the file's ending @param {...string} how
+ */
+export function encoded(kind, ...how) {
+  return ffmpeg(["-i", "ladder.wav", "-t", how.includes("-t") ? "3600" : String(ROUND_SECONDS)], kind, how);
+}
+
+/**
+ * Two rounds of the ladder, cut into clips of a second which are encoded one by one, as an app records them.
+ * @param {string} kind @param {...string} how
+ */
+export function clips(kind, ...how) {
+  const seconds = Array.from({ length: 2 * ROUND_SECONDS }, (_, second) => String(second));
+  return seconds.map((second) => ffmpeg(["-i", "ladder.wav", "-ss", second, "-t", "1"], kind, how));
+}
+
+/** @param {string[]} from @param {string} kind @param {string[]} how */
+function ffmpeg(from, kind, how) {
   const folder = mkdtempSync(join(tmpdir(), "ladder-"));
-  const [wav, m4a] = [join(folder, "ladder.wav"), join(folder, "ladder.m4a")];
   try {
-    writeFileSync(wav, ladderWav());
-    execFileSync("ffmpeg", ["-loglevel", "error", "-i", wav, "-c:a", "aac", "-b:a", "128k", m4a]);
-    return readFileSync(m4a);
+    writeFileSync(join(folder, "ladder.wav"), ladderWav(2));
+    execFileSync("ffmpeg", ["-loglevel", "error", ...from, ...how, `out.${kind}`], { cwd: folder });
+    return readFileSync(join(folder, `out.${kind}`));
   } finally {
     rmSync(folder, { recursive: true });
   }

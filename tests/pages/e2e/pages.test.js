@@ -7,7 +7,7 @@ import { createRequire } from "node:module";
 import { after, before, test } from "node:test";
 
 import { encodedTone, joined } from "../unit/tones.js";
-import { Server, isIn, openBrowser, openPage, picture } from "./stage.js";
+import { Server, endShow, isIn, openBrowser, openPage, picture } from "./stage.js";
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const PHONE = { width: 390, height: 844 };
@@ -35,6 +35,46 @@ async function faults(page) {
   return found.violations.map(({ id, impact, nodes }) => `${impact} ${id}: ${nodes.map((it) => `${it.html} ${it.failureSummary}`).join("; ")}`);
 }
 
+/** The least contrast of a text with the painted sea behind it. @param {import("playwright-core").Page} page */
+function contrastOverWaves(page) {
+  return page.evaluate(() => {
+    const canvas = /** @type {HTMLCanvasElement} */ (document.getElementById("waves"));
+    const pen = canvas.getContext("2d");
+    const box = canvas.getBoundingClientRect();
+    const scale = canvas.width / box.width;
+    /** @param {number[]} colour */
+    const light = (colour) => {
+      const [r = 0, g = 0, b = 0] = colour.map((it) => (it / 255 <= 0.04045 ? it / 255 / 12.92 : ((it / 255 + 0.055) / 1.055) ** 2.4));
+      return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    let least = 21;
+    for (const text of document.querySelectorAll("footer dt, footer dd, footer span")) {
+      const at = text.getBoundingClientRect();
+      const ink = light((getComputedStyle(text).color.match(/\d+/g) ?? []).slice(0, 3).map(Number));
+      for (let x = at.left; x < at.right; x += 4) {
+        for (let y = at.top; y < at.bottom; y += 4) {
+          const pixel = pen?.getImageData((x - box.left) * scale, (y - box.top) * scale, 1, 1).data ?? [];
+          const sea = pixel[3] === 255 ? light([...pixel].slice(0, 3)) : 1;
+          least = Math.min(least, (Math.max(ink, sea) + 0.05) / (Math.min(ink, sea) + 0.05));
+        }
+      }
+    }
+    return least;
+  });
+}
+
+test("a phone's first screen holds the state, the button and the meter", async () => {
+  for (const viewport of [{ width: 390, height: 664 }, { width: 664, height: 390 }]) {
+    const page = await openPage(browser, { viewport });
+    await page.goto(server.studio);
+    for (const id of ["state", "live", "meter"]) {
+      const box = await page.locator(`#${id}`).boundingBox();
+      assert.ok(box && box.y >= 0 && box.y + box.height <= viewport.height, `${id} at ${JSON.stringify(box)}`);
+    }
+    await page.context().close();
+  }
+});
+
 const address = (/** @type {string} */ path) => new URL(path, server.listen).href;
 
 for (const [size, viewport] of Object.entries({ phone: PHONE, small: SMALL, desk: DESK })) {
@@ -57,6 +97,7 @@ for (const [size, viewport] of Object.entries({ phone: PHONE, small: SMALL, desk
         assert.deepEqual(await faults(page), [], name);
         const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
         assert.ok(wide <= 0, `${name} is ${wide} pixels too wide`);
+        if (name === "listen-idle") assert.ok((await contrastOverWaves(page)) >= 4.5, `${await contrastOverWaves(page)} over the waves`);
         await picture(page, `${name}-${size}-${colorScheme}`);
       }
       assert.deepEqual(page.complaints, []);
@@ -79,7 +120,7 @@ test("the states of a show are accessible too", async () => {
   assert.deepEqual([await faults(studio), await faults(listener)], [[], []]);
   await picture(studio, "studio-live-phone-dark");
   await picture(listener, "listen-live-phone-light");
-  await studio.click("#live");
+  await endShow(studio);
   await isIn(listener, "ended");
   await isIn(studio, "ended");
   assert.deepEqual([await faults(studio), await faults(listener)], [[], []]);
@@ -104,6 +145,9 @@ test("the keyboard alone goes live, listens and stops", async () => {
   await listener.keyboard.press("Enter");
   await isIn(listener, "idle");
   await studio.keyboard.press("Enter");
+  await studio.waitForSelector("#end-dialog[open]");
+  await studio.keyboard.press("Tab");
+  await studio.keyboard.press("Enter");
   await isIn(studio, "ended");
   await studio.context().close();
   await listener.context().close();
@@ -120,7 +164,7 @@ test("who is muted is told so, and sends silence", async () => {
   await studio.waitForFunction(() => Number(document.getElementById("meter")?.getAttribute("aria-valuenow")) === -60);
   await studio.click("#mute");
   await studio.waitForFunction(() => /level|quiet/.test(document.getElementById("meter-words")?.textContent ?? ""));
-  await studio.click("#live");
+  await endShow(studio);
   await isIn(studio, "ended");
   await studio.context().close();
 });
@@ -184,7 +228,7 @@ test("where there is no microphone, that is said, and a file is sent instead", a
   await isIn(studio, "live");
   await studio.waitForFunction(() => Number(document.getElementById("sent")?.textContent) >= 3);
   assert.match(await studio.locator("#meter-words").innerText(), /level|quiet/);
-  await studio.click("#live");
+  await endShow(studio);
   await isIn(studio, "ended");
   assert.deepEqual(studio.complaints, []);
   await studio.context().close();

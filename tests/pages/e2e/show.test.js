@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
 import { ROUND_SECONDS, breaks, ladderM4a, ladderWav } from "./ladder.js";
-import { Network, Server, fallsSilent, heardRungs, hears, isIn, openBrowser, openPage, picture, tap, tapped } from "./stage.js";
+import { Network, Server, endShow, fallsSilent, heardRungs, hears, isIn, openBrowser, openPage, picture, tap, tapped } from "./stage.js";
 
 /** @type {Server} */ let server;
 /** @type {Network} */ let network;
@@ -168,7 +168,7 @@ test("a second studio takes the show over, and the first one is told", async () 
   await picture(studio, "studio-taken-over");
   const from = (await heardRungs(first)).length;
   await hears(first, 8, from);
-  await other.click("#live");
+  await endShow(other);
   await isIn(other, "ended");
   assert.deepEqual(other.complaints, []);
 });
@@ -188,7 +188,7 @@ for (const [format, make] of Object.entries({ wav: ladderWav, "m4a, as the app r
     await other.goto(new URL("/", server.studio).href);
     await other.evaluate(
       async ({ hash, clip: bytes, seconds }) => {
-        const from = "/pages/socket.js";
+        const from = "/pages/client/connection.js";
         const { Connection, endpoint } = await import(from);
         const said = new URLSearchParams(hash.slice(1));
         const clip = new Uint8Array(bytes);

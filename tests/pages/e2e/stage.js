@@ -16,6 +16,8 @@ const BINARY = process.env.CASTAWAY_BINARY ?? new URL("../../../target/debug/cas
 const CHROMIUM = ["/usr/bin/chromium", "/usr/bin/chromium-browser"].find(existsSync) ?? "chromium";
 const TAP = readFileSync(new URL("tap-worklet.js", import.meta.url), "utf8");
 const SCREENSHOTS = process.env.CASTAWAY_SCREENSHOTS;
+/** Set while the pages are worked on: their files are taken from the tree instead of the binary. */
+const FROM_TREE = process.env.CASTAWAY_PAGES_FROM_TREE !== undefined;
 
 /** @typedef {import("playwright-core").Page} Page */
 
@@ -76,6 +78,7 @@ export class Server {
 /** A stretch of network between a browser and the server, which can be cut. */
 export class Network {
   #up = true;
+  /** @type {Map<import("node:net").Socket, import("node:net").Socket>} */ #pairs = new Map();
   /** @type {Set<import("node:net").Socket>} */ #sockets = new Set();
 
   /** @param {import("node:net").Server} listener @param {number} port */
@@ -104,8 +107,19 @@ export class Network {
         });
         one.pipe(other);
       }
+      network.#pairs.set(far, near);
+      far.on("close", () => network.#pairs.delete(far));
     });
     return network;
+  }
+
+  /** The server's answers wait, as behind a stalled link; the transport stays. */
+  hold() {
+    for (const far of this.#pairs.keys()) far.unpipe().pause();
+  }
+
+  release() {
+    for (const [far, near] of this.#pairs) far.pipe(near);
   }
 
   cut() {
@@ -131,7 +145,7 @@ export class Network {
 }
 
 /** A browser whose microphone hears the ladder. */
-export async function openBrowser() {
+export async function openBrowser(/** @type {string[]} */ ...args) {
   const wav = join(mkdtempSync(join(tmpdir(), "castaway-pages-")), "ladder.wav");
   writeFileSync(wav, ladderWav());
   return chromium.launch({
@@ -142,6 +156,9 @@ export async function openBrowser() {
       "--use-fake-device-for-media-stream",
       `--use-file-for-fake-audio-capture=${wav}`,
       "--autoplay-policy=user-gesture-required",
+      // Chromium takes a page that a test hands it for one of another network.
+      ...(FROM_TREE ? ["--disable-features=LocalNetworkAccessChecks"] : []),
+      ...args,
     ],
   });
 }
@@ -153,6 +170,7 @@ export async function openBrowser() {
  */
 export async function openPage(browser, options = {}) {
   const context = await browser.newContext({ permissions: ["microphone"], ...options });
+  if (FROM_TREE) await context.route(/:\d+\/(pages\/[^?]*|listen|studio)(\?.*)?$/, fromTree);
   const page = await context.newPage();
   /** @type {string[]} */
   const complaints = [];
@@ -162,6 +180,19 @@ export async function openPage(browser, options = {}) {
     if (line.type() === "error" && !/WebSocket connection|ERR_/.test(line.text())) complaints.push(line.text());
   });
   return Object.assign(page, { complaints });
+}
+
+/** @param {import("playwright-core").Route} route */
+async function fromTree(route) {
+  const asked = new URL(route.request().url());
+  const path = asked.pathname.replace(/^\/pages/, "");
+  const folder = path.startsWith("/client/") ? "../../../clients/js" : "../../../src/http/pages";
+  const file = new URL(`${folder}${path.replace(/^\/client/, "")}${path.includes(".") ? "" : ".html"}`, import.meta.url);
+  asked.hostname = "127.0.0.1";
+  const response = await route.fetch({ maxRedirects: 0, url: asked.href });
+  const kinds = /** @type {Record<string, string>} */ ({ js: "text/javascript", css: "text/css", svg: "image/svg+xml", html: "text/html" });
+  const type = kinds[file.pathname.split(".").at(-1) ?? ""] ?? "application/octet-stream";
+  await route.fulfill({ status: 200, headers: { ...response.headers(), "content-type": type }, body: readFileSync(file) });
 }
 
 /**
@@ -214,6 +245,17 @@ export async function fallsSilent(page) {
 /** Waits for a page to be in one of these states. @param {Page} page @param {...string} states */
 export async function isIn(page, ...states) {
   await page.waitForSelector(states.map((state) => `body[data-state="${state}"]`).join(), { timeout: 30_000 });
+}
+
+/** Ends the show, as the studio asks for it. @param {Page} studio */
+export async function endShow(studio) {
+  await studio.click("#live");
+  await studio.click("#end-yes");
+}
+
+/** Waits until the studio says this of its sound. @param {Page} studio @param {string} verdict */
+export async function sounds(studio, verdict) {
+  await studio.waitForSelector(`body[data-sound="${verdict}"]`, { timeout: 30_000 });
 }
 
 /** Keeps a picture, if pictures are wanted. @param {Page} page @param {string} name */

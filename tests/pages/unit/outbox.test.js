@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { beforeEach, mock, test } from "node:test";
 
-import { Outbox } from "../../../src/http/pages/outbox.js";
+import { Outbox } from "../../../clients/js/outbox.js";
 
 /** @type {{clip: number, answer: (it: any) => void, lose: () => void}[]} */
 let asked = [];

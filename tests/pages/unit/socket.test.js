@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { beforeEach, mock, test } from "node:test";
 
-import { Connection, endpoint } from "../../../src/http/pages/socket.js";
+import { Connection, endpoint } from "../../../clients/js/connection.js";
 
 /** A server's end of a WebSocket. */
 class Wire {

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { TYPE, decode, encode, putBack } from "../../../src/http/pages/wire.js";
+import { TYPE, decode, encode, putBack } from "../../../clients/js/wire.js";
 
 test("a connect carries its namespace and its auth", () => {
   const packet = encode({ type: TYPE.connect, namespace: "/listener", data: { idToken: "t", livestreamId: "a,b" } });

@@ -12,6 +12,7 @@ const ANSWER_MS = 10_000;
  * @property {number} number
  * @property {Uint8Array} bytes
  * @property {number} seconds
+ * @property {number} [peak] its loudest amplitude, 0 to 1
  */
 
 /**

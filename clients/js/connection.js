@@ -42,7 +42,8 @@ export class Connection {
    * @param {object} options
    * @param {string} options.url
    * @param {string} options.namespace
-   * @param {() => Record<string, unknown>} options.auth asked anew at each try, since tokens change
+   * @param {() => Record<string, unknown> | Promise<Record<string, unknown>>} options.auth asked at each try, since tokens
+   *   change
    * @param {Handlers} options.on
    * @param {(url: string) => WebSocket} [options.open] how a WebSocket is made
    * @param {() => number} [options.random] 0 to 1, spreads the tries of many clients
@@ -113,7 +114,7 @@ export class Connection {
     } else if (message[0] === ENGINE.open) {
       const { pingInterval = 25_000, pingTimeout = 20_000 } = JSON.parse(message.slice(1));
       this.#silenceMs = pingInterval + pingTimeout;
-      this.#send(encode({ type: TYPE.connect, namespace: this.namespace, data: this.auth() }));
+      this.#join();
     } else if (message[0] === ENGINE.ping) {
       this.#socket?.send(ENGINE.pong);
     } else if (message[0] === ENGINE.close) {
@@ -123,6 +124,16 @@ export class Connection {
       this.#attachments = [];
       this.#complete();
     }
+  }
+
+  #join() {
+    const socket = this.#socket;
+    const join = (/** @type {unknown} */ data) => {
+      if (socket === this.#socket) this.#send(encode({ type: TYPE.connect, namespace: this.namespace, data }));
+    };
+    const auth = this.auth();
+    if (auth instanceof Promise) auth.then(join, () => socket === this.#socket && this.#drop());
+    else join(auth);
   }
 
   /** Hands a packet on once its attachments are there. */

@@ -1,0 +1,145 @@
+// @ts-check
+/** The client package: its README's examples run against a server, and what is packed is what it needs. */
+
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { readFileSync, rmSync } from "node:fs";
+import { after, before, test } from "node:test";
+import { gzipSync } from "node:zlib";
+import { WebSocket } from "ws";
+
+import { Listener, Streamer } from "../../../clients/js/index.js";
+import { Network, Server } from "./stage.js";
+
+const PACKAGE = new URL("../../../clients/js/", import.meta.url);
+const MOST_BYTES = 8 * 1024;
+
+Object.assign(globalThis, { WebSocket });
+
+/** @type {Server} */ let server;
+/** @type {Network} */ let network;
+let [hostToken, guestToken] = ["", ""];
+
+before(async () => {
+  server = await Server.start();
+  network = await Network.to(server.port);
+  const said = new URLSearchParams(new URL(server.studio).hash.slice(1));
+  [hostToken, guestToken] = [said.get("token") ?? "", said.get("guest") ?? ""];
+});
+
+after(async () => {
+  network?.close();
+  await server?.stop();
+});
+
+/** Resolves once `test` holds; asked again at every event. */
+class Waiting {
+  /** @type {{test: () => boolean, resolve: () => void}[]} */ #waiting = [];
+  /** @param {() => boolean} test @returns {Promise<void>} */
+  until(test) {
+    return test() ? Promise.resolve() : new Promise((resolve) => this.#waiting.push({ test, resolve }));
+  }
+  /** @param {number} [_happened] */
+  look(_happened) {
+    for (const { test, resolve } of this.#waiting) if (test()) resolve();
+  }
+}
+
+const address = () => `http://127.0.0.1:${network.port}`;
+
+test("the README's examples stream clips and hear them", { timeout: 60_000 }, async () => {
+  const readme = readFileSync(new URL("README.md", PACKAGE), "utf8");
+  const [stream = "", listen = ""] = [...readme.matchAll(/```js\n(.*?)```/gs)].map(([, code]) => code ?? "");
+  const heard = /** @type {Uint8Array[]} */ ([]);
+  const waiting = new Waiting();
+  /** @param {string} code @param {string} tail @param {Record<string, unknown>} given */
+  const run = (code, tail, given) => {
+    assert.ok(code.trim().split("\n").length <= 12, "an example has about ten lines");
+    const body = code
+      .replace(/^import .*\n/m, "")
+      .replace("https://media.example", address())
+      .replace("my-livestream", "demo");
+    const names = Object.keys(given);
+    return new Function(...names, `return (async () => {${body}\n${tail}})()`)(...Object.values(given));
+  };
+  const quiet = { log() {} };
+  const first = new Streamer({ url: address(), livestream: "demo", token: hostToken, onState: () => waiting.look() });
+  first.send(new Uint8Array([0]), 1);
+  const listener = await run(listen, "return listener", {
+    Listener,
+    console: quiet,
+    user: { getIdToken: async () => guestToken },
+    play: (/** @type {Uint8Array} */ clip) => waiting.look(heard.push(clip)),
+  });
+  await waiting.until(() => heard.length === 1);
+  const clips = [1, 2, 3].map((number) => new Uint8Array([number, number]));
+  await run(stream, "", { Streamer, console: quiet, clips, user: { getIdToken: async () => hostToken } });
+  await waiting.until(() => heard.length === 4);
+  assert.deepEqual(heard.map((clip) => clip[0]), [0, 1, 2, 3]);
+  await waiting.until(() => first.state === "refused");
+  listener.close();
+});
+
+test("a clip sent during an outage arrives after it, once", { timeout: 60_000 }, async () => {
+  const heard = /** @type {number[]} */ ([]);
+  const states = /** @type {string[]} */ ([]);
+  let answered = 0;
+  const waiting = new Waiting();
+  const streamer = new Streamer({
+    url: address(),
+    livestream: "demo",
+    token: hostToken,
+    onState: (state) => waiting.look(states.push(state)),
+    onClip: () => waiting.look(answered++),
+  });
+  await waiting.until(() => streamer.state === "live");
+  const listener = new Listener({
+    url: `http://127.0.0.1:${server.port}`,
+    livestream: "demo",
+    token: guestToken,
+    onClip: (clip) => waiting.look(heard.push(clip[0] ?? 0)),
+    onState: () => waiting.look(),
+  });
+  await waiting.until(() => listener.state === "live");
+  streamer.send(new Uint8Array([1]), 1);
+  await waiting.until(() => heard.length === 1 && answered === 1);
+  network.cut();
+  await waiting.until(() => streamer.state === "offline");
+  streamer.send(new Uint8Array([2]), 1);
+  streamer.send(new Uint8Array([3]), 1);
+  assert.equal(streamer.waiting, 2);
+  network.mend();
+  streamer.hurry();
+  await waiting.until(() => heard.length === 3);
+  assert.deepEqual(heard, [1, 2, 3]);
+  await streamer.end();
+  await waiting.until(() => listener.state === "ended");
+  listener.close();
+  assert.deepEqual(states, ["live", "offline", "live", "ended"]);
+});
+
+test("a client that is refused is told why, and stays away", { timeout: 30_000 }, async () => {
+  const reason = await new Promise((resolve) => {
+    new Streamer({ url: address(), livestream: "demo", token: "wrong", onState: (state, why) => state === "refused" && resolve(why) });
+  });
+  assert.equal(reason, "Id token is invalid.");
+});
+
+test("the package has its code, its types, its licence, and little weight", () => {
+  execFileSync("node_modules/.bin/tsc", ["--project", new URL("tsconfig.json", PACKAGE).pathname]);
+  try {
+    const [packed] = JSON.parse(execFileSync("npm", ["pack", "--dry-run", "--json", "--ignore-scripts"], { cwd: PACKAGE, encoding: "utf8" }));
+    const files = packed.files.map((/** @type {{path: string}} */ it) => it.path).sort();
+    const modules = ["connection", "index", "outbox", "wire"];
+    const wanted = ["LICENSE", "README.md", "package.json", ...modules.map((it) => `${it}.js`), ...modules.map((it) => `types/${it}.d.ts`)];
+    assert.deepEqual(files, wanted.sort());
+    const code = modules.map((it) => readFileSync(new URL(`${it}.js`, PACKAGE)));
+    const weight = gzipSync(Buffer.concat(code)).length;
+    assert.ok(weight < MOST_BYTES, `${weight} bytes`);
+    const types = readFileSync(new URL("types/index.d.ts", PACKAGE), "utf8");
+    assert.match(types, /class Streamer/);
+    assert.match(types, /class Listener/);
+  } finally {
+    rmSync(new URL("types", PACKAGE), { recursive: true, force: true });
+  }
+});
