@@ -72,7 +72,7 @@ fn session() -> Arc<Session> {
 }
 
 #[test]
-fn readers_are_woken_by_whoever_ends_the_pressure() {
+fn end_of_the_pressure_wakes_readers() {
     check(|| {
         let pressure = Arc::new(Backpressure::new(1));
         pressure.give();

@@ -154,7 +154,7 @@ async def test_packets_lost_for_longer_than_the_timeout_close_one_connection(wir
     lost, fine = wires.far
     streamer = await wires.show()
     await wires.client("listener", "guest", "show", lost)
-    stays = await wires.client("listener", "visitor", "show", fine)
+    stays = await wires.client("listener", "stays", "show", fine)
     lost.cut("clients")
     assert (await streamer.upload(b"a clip"))["ok"]
 
