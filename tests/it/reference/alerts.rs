@@ -161,8 +161,11 @@ fn policies() -> Vec<(String, Option<(String, u64)>)> {
     files.map(policy).collect()
 }
 
-/// The daemon's metrics in a query, each with its matchers: label and values.
-fn named(expr: &str) -> Vec<(String, Vec<(String, Vec<String>)>)> {
+/// A label, and the values that it may have.
+type Matcher = (String, Vec<String>);
+
+/// The daemon's metrics in a query, each with its matchers.
+fn named(expr: &str) -> Vec<(String, Vec<Matcher>)> {
     let is_name = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
     let mut found = Vec::new();
     let mut rest = expr;
