@@ -132,15 +132,6 @@
             touch $out
           '';
 
-          # The Prometheus rules as they are shipped, and their tests with the promtool of nixpkgs.
-          alerts = pkgs.runCommandLocal "castaway-media-server-alerts" { nativeBuildInputs = [ pkgs.prometheus.cli ]; } ''
-            promtool check rules ${package}/share/castaway-media-server/prometheus-rules.yml
-            cp ${./nixos/monitoring/rules.yml} rules.yml
-            cp ${./nixos/monitoring/rules.test.yml} rules.test.yml
-            promtool test rules rules.test.yml
-            touch $out
-          '';
-
           # What the module makes of its options, and what it refuses.
           module = import ./nixos/tests/module.nix {
             inherit pkgs;

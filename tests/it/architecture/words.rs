@@ -113,6 +113,7 @@ const ROOTS: &[&str] = &[
     ".ci",
     ".github",
     "benches",
+    "clients",
     "docs",
     "examples",
     "fuzz/targets",
@@ -227,7 +228,11 @@ fn retired_words_do_not_come_back() {
             }
         }
     }
-    for (place, words) in STILL_ALLOWED {
+    // A package's source has no more than its own tests.
+    let here = STILL_ALLOWED
+        .iter()
+        .filter(|(place, _)| root.join(place).exists());
+    for (place, words) in here {
         for word in *words {
             if !left.contains(&(place, word)) {
                 wrong.push(format!("{place} has no {word:?}: take it off the list"));

@@ -259,5 +259,7 @@ test("plain HTTP streams a file, and copies nothing it cannot copy", async () =>
   await studio.evaluate("document.execCommand = () => false");
   await studio.click("#copy");
   await studio.waitForFunction(() => document.getElementById("copy")?.textContent === "Copy it by hand");
-  assert.deepEqual(studio.complaints, []);
+  // The browser says of every page over plain HTTP that it takes no such header there.
+  const others = studio.complaints.filter((it) => !it.startsWith("The Cross-Origin-Opener-Policy header has been ignored"));
+  assert.deepEqual(others, []);
 });
