@@ -4,7 +4,7 @@
  * by `close()`, or by the server's DISCONNECT of the namespace, which means that there is nothing to come back to.
  */
 
-import { ENGINE, TYPE, decode, encode, putBack } from "./wire.js";
+import { PACKET, TYPE, decode, encode, putBack } from "./wire.js";
 
 /** How long a connection may take to join its namespace. */
 const JOIN_MS = 8_000;
@@ -111,15 +111,15 @@ export class Connection {
     if (typeof message !== "string") {
       this.#attachments.push(new Uint8Array(message));
       this.#complete();
-    } else if (message[0] === ENGINE.open) {
+    } else if (message[0] === PACKET.open) {
       const { pingInterval = 25_000, pingTimeout = 20_000 } = JSON.parse(message.slice(1));
       this.#silenceMs = pingInterval + pingTimeout;
       this.#join();
-    } else if (message[0] === ENGINE.ping) {
-      this.#socket?.send(ENGINE.pong);
-    } else if (message[0] === ENGINE.close) {
+    } else if (message[0] === PACKET.ping) {
+      this.#socket?.send(PACKET.pong);
+    } else if (message[0] === PACKET.close) {
       this.#drop();
-    } else if (message[0] === ENGINE.message) {
+    } else if (message[0] === PACKET.message) {
       this.#partial = decode(message);
       this.#attachments = [];
       this.#complete();

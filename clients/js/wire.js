@@ -5,7 +5,7 @@
  */
 
 /** Engine.IO's packet types, as their first character. */
-export const ENGINE = Object.freeze({ open: "0", close: "1", ping: "2", pong: "3", message: "4", noop: "6" });
+export const PACKET = Object.freeze({ open: "0", close: "1", ping: "2", pong: "3", message: "4", noop: "6" });
 
 /** Socket.IO's packet types. */
 export const TYPE = Object.freeze({
@@ -70,7 +70,7 @@ export function encode({ type, namespace, id = null, data }) {
   const bare = data === undefined ? undefined : takeOut(data, attachments);
   const kind = attachments.length === 0 ? type : type === TYPE.event ? TYPE.binaryEvent : TYPE.binaryAck;
   const text = [
-    ENGINE.message,
+    PACKET.message,
     kind,
     attachments.length > 0 ? `${attachments.length}-` : "",
     namespace === "/" ? "" : `${namespace},`,

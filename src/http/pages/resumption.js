@@ -1,39 +1,39 @@
 // @ts-check
-/** What a studio that is reloaded in mid-show needs to know, kept for this tab alone. */
+/** What a studio that is reloaded in the middle of a livestream needs to know, kept for this tab alone. */
 
-/** How long after its last sign of life a show is taken up again; a tab that is restored on another day stays off air. */
+/** How long after its last sign of life a livestream is taken up again; a tab that is restored on another day stays off air. */
 const FRESH_MS = 120_000;
 
-/** @typedef {{since: number, source: "microphone" | "file", length: string, clean: boolean, device: string}} Show */
+/** @typedef {{since: number, source: "microphone" | "file", length: string, clean: boolean, device: string}} Settings */
 
 export class Resumption {
-  /** When the show went on air, in milliseconds since 1970; null when no show was on. @type {number | null} */
+  /** When the livestream went on air, in milliseconds since 1970; null when none was. @type {number | null} */
   since = null;
-  /** @type {Show["source"]} */ source = "microphone";
+  /** @type {Settings["source"]} */ source = "microphone";
   length = "1";
   clean = true;
   device = "";
 
   /** @param {string} livestream */
   constructor(livestream) {
-    this.key = `castaway.show.${livestream}`;
+    this.key = `castaway.livestream.${livestream}`;
     try {
-      const { seen = 0, ...show } = JSON.parse(sessionStorage.getItem(this.key) ?? "{}");
+      const { seen = 0, ...settings } = JSON.parse(sessionStorage.getItem(this.key) ?? "{}");
       const [navigation] = performance.getEntriesByType("navigation");
       const reloaded = navigation instanceof PerformanceNavigationTiming && navigation.type === "reload";
-      if (reloaded && Date.now() - seen < FRESH_MS) Object.assign(this, show);
+      if (reloaded && Date.now() - seen < FRESH_MS) Object.assign(this, settings);
     } catch {
-      // storage is off: a reload begins a new show
+      // storage is off: a reload begins a new livestream
     }
   }
 
-  /** @param {Show} show */
-  remember(show) {
-    Object.assign(this, show);
+  /** @param {Settings} settings */
+  remember(settings) {
+    Object.assign(this, settings);
     this.touch();
   }
 
-  /** The show is still on. */
+  /** The livestream is still on. */
   touch() {
     if (this.since === null) return;
     const { since, source, length, clean, device } = this;

@@ -10,7 +10,7 @@ export class Share {
 
   /** @param {import("./link.js").Link} link */
   constructor(link) {
-    this.show(link);
+    this.display(link);
     if (!link.guest) say(element("share-note", HTMLElement), "Listeners sign in on the page, with a token of their own.");
     this.#copy.addEventListener("click", () => void this.#copyLink());
     const send = element("send", HTMLButtonElement);
@@ -19,7 +19,7 @@ export class Share {
   }
 
   /** @param {import("./link.js").Link} link */
-  show(link) {
+  display(link) {
     this.#field.value = listenAddress(link);
   }
 

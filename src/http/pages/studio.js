@@ -72,9 +72,9 @@ let connection = null;
 let awake = null;
 /** Done when the show before is put away. */
 let resting = Promise.resolve();
-/** When this show went on air, in milliseconds since 1970. */
+/** When this livestream went on air, in milliseconds since 1970. */
 let since = 0;
-/** What is known of the sound of this show. @type {OnAir | null} */
+/** What is known of the sound of this livestream. @type {OnAir | null} */
 let air = null;
 let accepted = false;
 /** Whether the chosen file cannot be played. */
@@ -354,7 +354,7 @@ addEventListener("hashchange", () => {
   if (fresh.livestream !== link.livestream) return location.reload();
   if (!fresh.token || fresh.token === link.token) return;
   link.token = fresh.token;
-  share.show(Object.assign(link, { guest: fresh.guest || link.guest }));
+  share.display(Object.assign(link, { guest: fresh.guest || link.guest }));
   if (state === "refused" && accepted) void goLive();
   else connection?.emit("token", fresh.token);
 });
