@@ -125,7 +125,10 @@ fn modules_with_children_are_mod_files() {
     let mut found = Vec::new();
     for directory in ["src", "tests/it", "benches/parts", "fuzz/targets"] {
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join(directory);
-        two_styles(&directory, &mut found);
+        // A package's source has no fuzz targets.
+        if directory.exists() {
+            two_styles(&directory, &mut found);
+        }
     }
     assert!(found.is_empty(), "not foo/mod.rs: {found:?}");
 }
