@@ -5,6 +5,8 @@ import pytest_asyncio
 from rig.cluster import Cluster
 from rig.engines import Engine, Sharded
 
+from harness.report import pytest_runtest_makereport  # noqa: F401 (a hook)
+
 ENGINES = {kind.kind: kind for kind in (Engine, Sharded)}
 
 
@@ -41,14 +43,6 @@ async def cluster(request, nodes):
     if getattr(request.node, "broken", False):
         nodes.print_logs()
     await nodes.sweep()
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item, call):
-    report = yield
-    if call.when == "call":
-        item.broken = report.failed
-    return report
 
 
 def pytest_collection_modifyitems(items):

@@ -8,6 +8,7 @@ import pytest_asyncio
 from harness.client import TRANSPORTS
 from harness.cluster import ABOUT_ONE_PROCESS
 from harness.google import Google
+from harness.report import pytest_runtest_makereport  # noqa: F401 (a hook)
 from harness.world import World
 
 WANTED = [os.environ["CASTAWAY_TRANSPORT"]] if os.environ.get("CASTAWAY_TRANSPORT") else list(TRANSPORTS)
@@ -52,14 +53,6 @@ async def every_transport(request, daemon):
     daemon.transports = TRANSPORTS[request.param]
     yield daemon
     await swept(request, daemon)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item, call):
-    report = yield
-    if call.when == "call":
-        item.broken = report.failed
-    return report
 
 
 def pytest_collection_modifyitems(items):
