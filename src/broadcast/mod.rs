@@ -1,5 +1,5 @@
-//! The model of a livestream: ids, clips, epoch, history, lifecycle, ownership, and the order of other nodes' clips. Pure: no tokio, no clock (`now` is
-//! passed), no log.
+//! The model of a livestream: ids, clips, epoch, history, lifecycle, ownership, and the order of other nodes' clips.
+//! Pure: no tokio, no clock (`now` is passed), no log.
 
 mod clip;
 mod flag;

@@ -294,7 +294,7 @@ impl Pair {
                 }
                 RemoteState::Ended | RemoteState::Unknown => {}
             }
-            // A self.livestream that is live, or in its grace period, has aired.
+            // A livestream that is live, or in its grace period, has aired.
             let live = remote.is_started();
             self.model.aired |= !self.model.over && (!waiting || live);
         }
