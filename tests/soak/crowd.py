@@ -13,7 +13,7 @@ import socketio
 from rig import people
 from rig.history import Left
 from socketio.packet import CONNECT, DISCONNECT
-from verdict import ANSWER, Closed, Ended, Hindered, NotStarted, Over, Refused, Told, Unanswered
+from verdict import ANSWER, Asked, Closed, Ended, Hindered, NotStarted, Over, Refused, Told, Unanswered
 from visits import Visit
 
 PATIENCE = 10
@@ -202,6 +202,7 @@ class Listener(Roaming, people.Listener):
     def enters(self, visit):
         self.sittings += 1
         visit.number = self.sittings
+        self.note(Asked(visit.asked, self.user, visit.number))
         super().enters(visit)
         if visit.link.hindered:
             self.suffers(visit)
@@ -250,6 +251,7 @@ class Companion(people.Listener):
     def enters(self, sitting):
         self.sittings += 1
         sitting.number = self.sittings
+        self.history.append(Asked(sitting.asked, self.user, sitting.number))
         super().enters(sitting)
 
     def hears(self, sitting, name, value):

@@ -8,6 +8,7 @@ from verdict import (
     ANSWER,
     DEAD,
     ON_THE_WAY,
+    Asked,
     Closed,
     Ended,
     Hindered,
@@ -125,9 +126,14 @@ def test_a_refusal_on_air_is_found():
 
 
 def test_an_end_on_air_is_found():
-    events = [LetIn(0, 1, "it"), Joined(1, "ada", 1, "it"), Left(2, "ada", 1, told=True)]
+    events = [LetIn(0, 1, "it"), Asked(1, "ada", 1), Joined(1, "ada", 1, "it"), Left(2, "ada", 1, told=True)]
     assert found(events) == ["ended"]
     assert found([*events, Ended(1.5, 1)]) == []
+
+
+def test_an_end_before_the_next_livestream_may_come_late():
+    events = [LetIn(0, 1, "it"), Asked(1, "ada", 1), Ended(2, 1), LetIn(3, 2, "it")]
+    assert found([*events, Joined(4, "ada", 1, "it"), Left(5, "ada", 1, told=True)]) == []
 
 
 def test_has_not_started_on_air_is_found():

@@ -36,6 +36,15 @@ class Hindered:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """When a listener asked for what became this sitting; over a slow link it learns later that it has joined."""
+
+    at: float
+    listener: str
+    sitting: int
+
+
+@dataclass(frozen=True)
 class Refused:
     """The streamer was told `ok: false`."""
 
@@ -162,10 +171,10 @@ def _on_air(events):
 
 def _ended(events):
     """Nobody is told of an end that there was not."""
-    joined = {(event.listener, event.sitting): event.at for event in _of(events, Joined)}
+    asked = {(event.listener, event.sitting): event.at for event in _of(events, Asked)}
     spans = list(_on_air(events))
     for event in _of(events, Left):
-        since = joined.get((event.listener, event.sitting), event.at)
+        since = asked.get((event.listener, event.sitting), event.at)
         if event.told and any(began < since and event.at < end for began, end in spans):
             yield f"ended: {event.listener}/{event.sitting} at {event.at:.3f} was told that the livestream is over"
 

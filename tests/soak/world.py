@@ -186,7 +186,9 @@ class World:
         return [line for line in self.server.log.splitlines() if re.search(r" ERROR |panicked", line)][:10]
 
     def write(self, path):
-        """The daemon's log and the histories, for the search of a fault."""
+        """The daemon's warnings, and in a file its log and the histories, for the search of a fault."""
+        warnings = [line for line in self.server.log.splitlines() if re.search(r" (WARN|ERROR) ", line)]
+        print(*warnings[:40], sep="\n")
         if path:
             events = (f"{event.at:.3f} {event}" for history in self.histories for event in history)
             Path(path).write_text("\n".join((self.server.log, *events, "")))
