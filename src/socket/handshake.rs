@@ -39,14 +39,14 @@ struct Settling(Arc<Session>);
 
 impl Settling {
     fn new(session: Arc<Session>) -> Arc<Self> {
-        session.pressure.hold();
+        session.activity.pressure.hold();
         Arc::new(Self(session))
     }
 }
 
 impl Drop for Settling {
     fn drop(&mut self) {
-        self.0.pressure.release();
+        self.0.activity.pressure.release();
     }
 }
 

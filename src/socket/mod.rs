@@ -57,7 +57,7 @@ struct Inner {
     metrics: Metrics,
     lookup_limits: lookup_limits::LookupLimits,
     connections: Arc<Connections>,
-    sessions: Arc<Sessions>,
+    sessions: Sessions,
     shared_writes: bool,
     max_refusals: u32,
     /// The limit of queued messages for a streamer.

@@ -86,7 +86,7 @@ impl Sockets {
     ) -> bool {
         match sent {
             Ok(()) => {
-                session.pressure.give();
+                session.activity.pressure.give();
                 true
             }
             // Its client is gone: nobody waits for the message.

@@ -65,10 +65,10 @@ impl PendingAcks {
             tokio::spawn(task.run(pending_acks));
             open
         });
-        self.session.pressure.owe(MESSAGES);
+        self.session.activity.pressure.owe(MESSAGES);
         if open.send(pending_ack).is_err() {
             // The task ends after this sender only, or with the runtime.
-            self.session.pressure.settle(MESSAGES);
+            self.session.activity.pressure.settle(MESSAGES);
         }
     }
 }
@@ -101,7 +101,7 @@ impl AckTask {
                 }
             };
             self.sockets.answer(callback, &ack);
-            self.session.pressure.settle(MESSAGES);
+            self.session.activity.pressure.settle(MESSAGES);
         }
     }
 

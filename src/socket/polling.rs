@@ -66,7 +66,7 @@ pub(super) async fn open(endpoint: Endpoint, headers: HeaderMap, caller: Caller)
     };
     let mut opening = request(Method::GET, None, Body::empty());
     caller.store(&headers, &session, opening.extensions_mut());
-    caller.connection.0.serves(&session);
+    caller.connection.0.serves(&session.activity);
     // A task of its own, which a client that leaves does not cancel: the library would keep the session for longer.
     let opened = tokio::spawn(async move {
         let (_, body) = ask(&endpoint.service, opening).await;
@@ -104,8 +104,8 @@ async fn greet(endpoint: &Endpoint, id: &str) {
 
 /// Answers a poll.
 pub(super) async fn poll(endpoint: Endpoint, session: &Arc<Session>, caller: Caller) -> Response {
-    session.heard_message();
-    caller.connection.0.serves(session);
+    session.activity.heard_message();
+    caller.connection.0.serves(&session.activity);
     let polls = request(Method::GET, Some(session.id()), Body::empty());
     let (status, body) = tokio::select! {
         biased;
@@ -121,7 +121,7 @@ pub(super) async fn poll(endpoint: Endpoint, session: &Arc<Session>, caller: Cal
     }
     let clips = packets(&body).filter(|packet| packet.first() == Some(&b'b'));
     session.polled(clips.count() as u64);
-    session.pressure.let_out(answers_in(&body));
+    session.activity.pressure.let_out(answers_in(&body));
     endpoint.sockets.0.connections.made_room();
     if body.is_empty() || !session.takes_ping() {
         return text(body);
@@ -148,7 +148,7 @@ fn paced(body: Body, session: Arc<Session>) -> Body {
         move |(mut body, mut rest)| {
             let session = session.clone();
             async move {
-                session.pressure.open().await;
+                session.activity.pressure.open().await;
                 while rest.is_empty() {
                     match body.next().await? {
                         Ok(bytes) => rest = bytes,
@@ -170,8 +170,8 @@ pub(super) async fn post(
     session: &Arc<Session>,
     caller: Caller,
 ) -> Response {
-    session.heard_message();
-    caller.connection.0.serves(session);
+    session.activity.heard_message();
+    caller.connection.0.serves(&session.activity);
     let Some(_posting) = session.posts() else {
         let bad_input = &endpoint.sockets.0.metrics.bad_input;
         bad_input.with_label_values(&["concurrent_posts"]).inc();
@@ -212,7 +212,7 @@ pub(super) async fn post(
         session.close();
         return bad_request(errors::BAD_REQUEST);
     };
-    session.heard_message();
+    session.activity.heard_message();
     (
         status,
         [(header::CONTENT_TYPE, "text/plain; charset=UTF-8")],

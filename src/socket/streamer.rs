@@ -108,7 +108,7 @@ pub(super) async fn admit(attempt: Attempt<'_>) -> Result<(), Refusal> {
         NotStarted::Superseded => Refusal::TakenOver(livestream.clone()),
     })?;
     let session = attempt.session.clone();
-    session.pressure.set_limit(sockets.0.answers);
+    session.activity.pressure.set_limit(sockets.0.answers);
     let pending_acks = PendingAcks::new(sockets, socket.id, session, &caller.user);
     let epoch = credentials.epoch;
     let streamer = StreamerSocket {

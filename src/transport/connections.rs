@@ -65,10 +65,7 @@ impl Connections {
     pub fn sweep(&self, now: Instant) {
         for connection in self.all() {
             if let Some(overdue) = connection.overdue(self.shared.timeouts, now) {
-                let session = connection.session();
-                if overdue.is_a_listeners()
-                    && session.is_some_and(|session| session.carries_streamer())
-                {
+                if overdue.is_a_listeners() && connection.carries_streamer() {
                     let dropped = connection.drop_waiting();
                     tracing::debug!(
                         reason = overdue.as_str(),

@@ -159,9 +159,9 @@ impl WebSocketIo {
         match self.inbound.follow(bytes, limit) {
             Ok(heard) => {
                 if heard.message {
-                    self.session.heard_message();
+                    self.session.activity.heard_message();
                 } else {
-                    self.session.heard_bytes(bytes.len());
+                    self.session.activity.heard_bytes(bytes.len());
                 }
                 if self.inbound.said_goodbye() {
                     self.connection.says_goodbye(Closing::Normal);
@@ -205,7 +205,7 @@ impl AsyncRead for WebSocketIo {
             }
             this.greets = false;
         }
-        ready!(this.session.pressure.poll_open(cx));
+        ready!(this.session.activity.pressure.poll_open(cx));
         if !this.read_ahead.is_empty() {
             give(&mut this.read_ahead, out);
             return Poll::Ready(Ok(()));
@@ -243,7 +243,7 @@ impl AsyncWrite for WebSocketIo {
                 }
             }
             FirstWrite::Open => {
-                let times = &this.session.home().limits.heartbeat;
+                let times = &this.session.activity.times;
                 let Some((id, open)) = corrected_frame(bytes, times) else {
                     tracing::error!(
                         "the Socket.IO library did not begin with OPEN: check its version"

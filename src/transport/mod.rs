@@ -11,6 +11,7 @@
 //!                  Session: heartbeat, and the same client across polling and WebSocket
 //! ```
 
+mod activity;
 mod address;
 mod backpressure;
 mod closing;
@@ -28,6 +29,7 @@ mod open;
 mod outbox;
 mod probe;
 mod queue;
+mod registry;
 mod seldom;
 mod sent;
 mod session;
@@ -38,6 +40,7 @@ mod sync;
 mod tcp_acceptor;
 mod timeouts;
 
+pub use activity::Activity;
 pub use address::{client_address, counted_address};
 pub use backpressure::{Backpressure, READ_AT_ONCE, answers_in};
 pub use connection::Connection;
@@ -51,9 +54,10 @@ pub use open::{NEVER, corrected as corrected_open};
 pub use outbox::{Emission, Emit, Outbox};
 pub use probe::prove;
 pub use queue::{QueueBounds, SLICES, SendQueue};
+pub use registry::{Evict, SessionLimits};
 pub use sent::Sent;
 pub use session::{Member, Occupancy, Posting, Session, Turn};
-pub use sessions::{Client, Evict, SessionLimits, Sessions};
+pub use sessions::{Client, Sessions};
 pub use shared::{ConnectionLimits, Shared, TooMany};
 pub use socket_options::{SocketOptions, bind};
 pub use tcp_acceptor::{RequestConnection, TcpAcceptor};

@@ -22,8 +22,9 @@ use super::connections::Connections;
 use super::frame::ClipFrame;
 use super::heartbeat::HeartbeatTimes;
 use super::outbox::{Emission, Outbox};
+use super::registry::SessionLimits;
 use super::session::Session;
-use super::sessions::{SessionLimits, Sessions};
+use super::sessions::Sessions;
 use super::sync::Mutex;
 use crate::broadcast::Clip;
 use crate::metrics::Metrics;
@@ -48,7 +49,7 @@ fn task<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> impl Fn
     move || started.join().expect("a task that does not panic")
 }
 
-fn sessions(max_unjoined_per_address: usize) -> Arc<Sessions> {
+fn sessions(max_unjoined_per_address: usize) -> Sessions {
     let hour = Duration::from_hours(1);
     let limits = SessionLimits {
         max: 10,
@@ -133,7 +134,7 @@ fn sessions_make_room_for_each_other_and_are_counted() {
     check(|| {
         let sessions = sessions(1);
         let address = Some([127, 0, 0, 1].into());
-        let open = move |sessions: &Arc<Sessions>| sessions.admit(address, None, Instant::now());
+        let open = move |sessions: &Sessions| sessions.admit(address, None, Instant::now());
         let refused = open(&sessions).unwrap();
         refused.refused();
         let others = [(); 2].map(|()| {

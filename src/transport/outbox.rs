@@ -261,7 +261,7 @@ impl Outbox {
             },
             _ => None,
         };
-        if overdue.is_some() && self.session.carries_streamer() {
+        if overdue.is_some() && self.session.activity.carries_streamer() {
             if let Way::Library { waiting, bytes, .. } = &mut *way {
                 self.miss(waiting.len());
                 waiting.clear();

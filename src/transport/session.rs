@@ -10,11 +10,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::backpressure::Backpressure;
+use super::activity::Activity;
 use super::closing::Closing;
 use super::connection::Connection;
-use super::heartbeat::Heartbeat;
-use super::sessions::Sessions;
+use super::registry::Registry;
 use super::sync::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering};
 use super::timeouts::Overdue;
 use crate::broadcast::Role;
@@ -22,25 +21,22 @@ use crate::broadcast::Role;
 /// How long a poll waits while its client moves to a WebSocket. It must end so that the client can continue.
 const UPGRADE_POLL: Duration = Duration::from_millis(100);
 
-/// Answers that may be queued for a client that is in no livestream.
-const ANSWERS: usize = 64;
-
 /// See the module documentation.
 pub struct Session {
     id: OnceLock<Box<str>>,
-    /// Stops the reading of a client that does not take its answers.
-    pub pressure: Backpressure,
+    /// What its connections know of it.
+    pub activity: Arc<Activity>,
     /// The address that it counts for; none for a trusted proxy that names no client.
     address: Option<IpAddr>,
-    home: Arc<Sessions>,
+    home: Arc<Registry<Self>>,
     /// Counts it for the connection on which it was opened.
     _opened: Option<Arc<()>>,
     // A lock, since it changes once: with the upgrade. Weak: a connection ends with its TCP connection.
     connection: Mutex<Option<Weak<Connection>>>,
-    // A lock, taken for every read. Of all other locks only that of the sessions is taken under it.
-    life: Mutex<Life>,
+    // A lock, taken when a socket joins or leaves. Of all other locks only that of the sessions is taken under it.
+    membership: Mutex<Membership>,
     joined_before: AtomicBool,
-    /// Equal to `joined > 0`, for the sessions' lock, under which `life` cannot be locked.
+    /// Equal to `joined > 0`, for the sessions' lock, under which `membership` cannot be locked.
     joined_now: AtomicBool,
     posting: AtomicBool,
     upgrading: AtomicBool,
@@ -50,8 +46,6 @@ pub struct Session {
     refusals: AtomicU32,
     /// Sockets that are admitted or being checked.
     occupants: AtomicUsize,
-    /// The streamers among these.
-    streamers: AtomicUsize,
     /// Clips that left with polls.
     polled: AtomicU64,
 }
@@ -66,17 +60,22 @@ impl Drop for Occupancy {
     fn drop(&mut self) {
         self.session.occupants.fetch_sub(1, Ordering::SeqCst);
         if self.role == Role::Streamer {
-            self.session.streamers.fetch_sub(1, Ordering::SeqCst);
+            self.session.activity.remove_streamer();
         }
     }
 }
 
-struct Life {
-    heartbeat: Heartbeat,
+struct Membership {
     /// Number of joined namespaces.
     joined: usize,
     /// Time since which it has joined none.
     unjoined_since: Instant,
+}
+
+impl Membership {
+    fn is_overdue(&self, join_timeout: Duration, now: Instant) -> bool {
+        self.joined == 0 && now.saturating_duration_since(self.unjoined_since) > join_timeout
+    }
 }
 
 /// Counts a session as joined until it is dropped with its socket.
@@ -107,24 +106,23 @@ fn now() -> Instant {
 
 impl Session {
     pub(super) fn new(
-        home: Arc<Sessions>,
+        home: Arc<Registry<Self>>,
         address: Option<IpAddr>,
         opened: Option<Arc<()>>,
         now: Instant,
     ) -> Self {
-        let life = Life {
-            heartbeat: Heartbeat::new(&home.limits.heartbeat, now),
+        let membership = Membership {
             joined: 0,
             unjoined_since: now,
         };
         Self {
             id: OnceLock::new(),
-            pressure: Backpressure::new(ANSWERS),
+            activity: Arc::new(Activity::new(home.limits.heartbeat, now)),
             address,
             home,
             _opened: opened,
             connection: Mutex::default(),
-            life: Mutex::new(life),
+            membership: Mutex::new(membership),
             joined_before: AtomicBool::new(false),
             joined_now: AtomicBool::new(false),
             posting: AtomicBool::new(false),
@@ -134,27 +132,17 @@ impl Session {
             closing: Notify::new(),
             refusals: AtomicU32::new(0),
             occupants: AtomicUsize::new(0),
-            streamers: AtomicUsize::new(0),
             polled: AtomicU64::new(0),
         }
     }
 
-    fn life(&self) -> MutexGuard<'_, Life> {
-        self.life.lock()
+    fn membership(&self) -> MutexGuard<'_, Membership> {
+        self.membership.lock()
     }
 
     /// Engine.IO's id; empty until it is known.
     pub fn id(&self) -> &str {
         self.id.get().map_or("", |id| id)
-    }
-
-    pub(super) fn address(&self) -> Option<IpAddr> {
-        self.address
-    }
-
-    /// The registry of all sessions.
-    pub fn home(&self) -> &Arc<Sessions> {
-        &self.home
     }
 
     /// Records the id that the library gave it, by which it can be found from now on.
@@ -173,7 +161,7 @@ impl Session {
             }
             *current = Some(Arc::downgrade(connection));
         }
-        connection.serves(self);
+        connection.serves(&self.activity);
         if self.is_closed() {
             connection.abort();
         }
@@ -190,18 +178,6 @@ impl Session {
         self.connection.lock().is_some()
     }
 
-    /// Records a complete message or request of its client.
-    pub fn heard_message(&self) {
-        let (times, now) = (&self.home.limits.heartbeat, now());
-        self.life().heartbeat.heard_message(times, now);
-    }
-
-    /// Records bytes of an unfinished message.
-    pub(super) fn heard_bytes(&self, bytes: usize) {
-        let (times, now) = (&self.home.limits.heartbeat, now());
-        self.life().heartbeat.heard_bytes(bytes, times, now);
-    }
-
     /// The largest message that its client may send now.
     pub fn message_limit(&self) -> usize {
         let limits = &self.home.limits;
@@ -215,13 +191,13 @@ impl Session {
     /// Counts one of its sockets as admitted until the returned value is dropped.
     pub fn join(self: &Arc<Self>) -> Member {
         self.joined_before.store(true, Ordering::SeqCst);
-        let mut life = self.life();
-        life.joined += 1;
-        if life.joined == 1 {
+        let mut membership = self.membership();
+        membership.joined += 1;
+        if membership.joined == 1 {
             self.joined_now.store(true, Ordering::SeqCst);
             self.home.joined(self.address, true);
         }
-        drop(life);
+        drop(membership);
         Member(self.clone())
     }
 
@@ -235,15 +211,15 @@ impl Session {
             return Check::Fine;
         }
         let connection = self.connection();
-        let limits = &self.home.limits;
-        let mut life = self.life();
-        let unjoined = now.saturating_duration_since(life.unjoined_since);
-        if life.heartbeat.is_dead(now) {
+        if self.activity.is_dead(now) {
             Check::Overdue(Overdue::Silent)
-        } else if life.joined == 0 && unjoined > limits.join_timeout {
+        } else if self
+            .membership()
+            .is_overdue(self.home.limits.join_timeout, now)
+        {
             Check::Overdue(Overdue::Unjoined)
         } else if let Some(connection) = connection
-            && life.heartbeat.take_ping(&limits.heartbeat, now)
+            && self.activity.take_ping(now)
         {
             Check::PingIsDue(connection)
         } else {
@@ -253,14 +229,13 @@ impl Session {
 
     /// Whether an answer to a poll should contain a ping.
     pub fn takes_ping(&self) -> bool {
-        let (times, now) = (&self.home.limits.heartbeat, now());
-        self.life().heartbeat.take_ping(times, now)
+        self.activity.take_ping(now())
     }
 
     /// Resolves when a poll must be answered although the library has nothing to send.
     pub async fn turn(&self) -> Turn {
         loop {
-            let next_ping = self.life().heartbeat.next_ping();
+            let next_ping = self.activity.next_ping();
             tokio::select! {
                 biased;
                 () = self.upgrade_begins() => {
@@ -305,7 +280,7 @@ impl Session {
     pub fn refused(self: &Arc<Self>) -> u32 {
         let before = self.refusals.fetch_add(1, Ordering::SeqCst);
         if before == 0 {
-            self.home.refused(self);
+            self.home.refused(self.address, self);
         }
         before + 1
     }
@@ -314,7 +289,7 @@ impl Session {
     pub fn occupy(self: &Arc<Self>, role: Role) -> Occupancy {
         self.occupants.fetch_add(1, Ordering::SeqCst);
         if role == Role::Streamer {
-            self.streamers.fetch_add(1, Ordering::SeqCst);
+            self.activity.add_streamer();
         }
         let session = self.clone();
         Occupancy { session, role }
@@ -323,11 +298,6 @@ impl Session {
     /// Whether a socket is admitted or being checked.
     pub fn is_occupied(&self) -> bool {
         self.occupants.load(Ordering::SeqCst) > 0
-    }
-
-    /// Whether one of these is a streamer. A listener beside it then loses clips rather than the transport.
-    pub fn carries_streamer(&self) -> bool {
-        self.streamers.load(Ordering::SeqCst) > 0
     }
 
     /// Counts the clips in the answer to a poll.
@@ -387,10 +357,10 @@ impl Drop for Posting {
 
 impl Drop for Member {
     fn drop(&mut self) {
-        let mut life = self.0.life();
-        life.joined -= 1;
-        life.unjoined_since = now();
-        if life.joined == 0 {
+        let mut membership = self.0.membership();
+        membership.joined -= 1;
+        membership.unjoined_since = now();
+        if membership.joined == 0 {
             self.0.joined_now.store(false, Ordering::SeqCst);
             self.0.home.joined(self.0.address, false);
         }

@@ -16,13 +16,13 @@ use std::time::{Duration, Instant};
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
+use super::activity::Activity;
 use super::address::counted_address;
 use super::closing::Closing;
 use super::frame::ClipFrame;
 use super::greeting::Greeting;
 use super::heartbeat::{Heartbeat, HeartbeatTimes};
 use super::queue::{QueueBounds, SendQueue};
-use super::session::Session;
 use super::shared::Shared;
 use super::socket_options::set_up_web_socket;
 use super::sync::{AtomicBool, Mutex, MutexGuard};
@@ -65,8 +65,8 @@ struct State {
     waiting: Option<Waker>,
     /// A reader that waits for bytes.
     reader: Option<Waker>,
-    /// The session that the connection serves; for HTTP, the latest.
-    session: Weak<Session>,
+    /// Activity of the session that the connection serves; for HTTP, of the latest.
+    activity: Weak<Activity>,
     /// Number of its first bytes that match HTTP/2's preface.
     preface: usize,
     /// Time of the last write, or of the first byte queued since.
@@ -76,8 +76,8 @@ struct State {
 impl State {
     /// Records a sign of life of the other end.
     fn is_heard(&self) {
-        if let Some(session) = self.session.upgrade() {
-            session.heard_message();
+        if let Some(activity) = self.activity.upgrade() {
+            activity.heard_message();
         }
     }
 }
@@ -117,7 +117,7 @@ impl Connection {
             read: 0,
             waiting: None,
             reader: None,
-            session: Weak::new(),
+            activity: Weak::new(),
             preface: 0,
             progress: now,
         };
@@ -187,8 +187,8 @@ impl Connection {
     }
 
     /// Counts its reads and writes as signs of life of this session.
-    pub fn serves(&self, session: &Arc<Session>) {
-        self.lock().session = Arc::downgrade(session);
+    pub fn serves(&self, activity: &Arc<Activity>) {
+        self.lock().activity = Arc::downgrade(activity);
     }
 
     #[cfg(test)]

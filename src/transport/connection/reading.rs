@@ -59,10 +59,10 @@ impl Connection {
                     Wait::Nothing => Wait::Nothing,
                 };
             }
-            let session = state.session.upgrade();
+            let activity = state.activity.upgrade();
             drop(state);
-            if let Some(session) = session {
-                session.heard_bytes(come);
+            if let Some(activity) = activity {
+                activity.heard_bytes(come);
             }
         }
         Poll::Ready(read)

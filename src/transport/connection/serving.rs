@@ -1,13 +1,12 @@
 //! What a WebSocket connection knows of its session.
 
-use std::sync::Arc;
-
 use super::{Connection, Phase};
-use crate::transport::Session;
 
 impl Connection {
-    pub(in crate::transport) fn session(&self) -> Option<Arc<Session>> {
-        self.lock().session.upgrade()
+    /// Whether a streamer uses it.
+    pub(in crate::transport) fn carries_streamer(&self) -> bool {
+        let activity = self.lock().activity.upgrade();
+        activity.is_some_and(|activity| activity.carries_streamer())
     }
 
     /// Whether the client is gone, or can no longer be sent anything.

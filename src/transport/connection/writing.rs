@@ -154,9 +154,9 @@ impl Connection {
         }
         let answers = queue.answers() - before.1;
         if answers > 0
-            && let Some(session) = state.session.upgrade()
+            && let Some(activity) = state.activity.upgrade()
         {
-            session.pressure.let_out(answers);
+            activity.pressure.let_out(answers);
         }
         if was_empty {
             state.progress = tokio::time::Instant::now().into_std();

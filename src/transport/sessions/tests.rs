@@ -1,9 +1,11 @@
 //! Counts, pings and ends of sessions, on a paused clock.
 
-use super::*;
-use crate::transport::Turn;
+use std::time::Duration;
 
-fn sessions(max: usize, max_per_address: usize) -> Arc<Sessions> {
+use super::*;
+use crate::transport::{HeartbeatTimes, Turn};
+
+fn sessions(max: usize, max_per_address: usize) -> Sessions {
     let heartbeat = HeartbeatTimes {
         interval: Duration::from_secs(10),
         timeout: Duration::from_secs(10),
@@ -57,7 +59,7 @@ async fn sessions_without_a_namespace_are_counted_apart() {
     let sessions = {
         let limits = SessionLimits {
             max_unjoined_per_address: 1,
-            ..sessions(10, 3).limits
+            ..sessions(10, 3).0.limits
         };
         Sessions::new(limits, Metrics::new())
     };
@@ -78,7 +80,7 @@ async fn sessions_without_a_namespace_are_counted_apart() {
 async fn oldest_refused_session_makes_room() {
     let limits = SessionLimits {
         max_unjoined_per_address: 2,
-        ..sessions(10, 10).limits
+        ..sessions(10, 10).0.limits
     };
     let sessions = Sessions::new(limits, Metrics::new());
     let open = || sessions.admit(Some("1.2.3.4".parse().unwrap()), None, now());
@@ -123,7 +125,7 @@ async fn silent_session_is_closed_and_its_polls_end() {
     let session = sessions.admit(None, None, now()).unwrap();
     let _member = session.join();
     assert_eq!(session.turn().await, Turn::Ping);
-    session.heard_message();
+    session.activity.heard_message();
     tokio::time::advance(Duration::from_secs(19)).await;
     sessions.sweep(now());
     assert!(!session.is_closed());

@@ -1,0 +1,75 @@
+//! The part of a session that its connections use: its signs of life, the answers that leave, and whether a streamer
+//! would lose its transport.
+//!
+//! **Invariant**: a connection holds this weakly, and nothing else of its session.
+
+use std::time::Instant;
+
+use super::backpressure::Backpressure;
+use super::heartbeat::{Heartbeat, HeartbeatTimes};
+use super::sync::{AtomicUsize, Mutex, Ordering};
+
+/// Answers that may be queued for a client that is in no livestream.
+const ANSWERS: usize = 64;
+
+/// See the module documentation.
+pub struct Activity {
+    pub(super) times: HeartbeatTimes,
+    // A lock, taken for every read; no other is taken under it.
+    heartbeat: Mutex<Heartbeat>,
+    /// Stops the reading of a client that does not take its answers.
+    pub pressure: Backpressure,
+    /// Streamers that are admitted or being checked.
+    streamers: AtomicUsize,
+}
+
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+impl Activity {
+    pub(super) fn new(times: HeartbeatTimes, now: Instant) -> Self {
+        Self {
+            times,
+            heartbeat: Mutex::new(Heartbeat::new(&times, now)),
+            pressure: Backpressure::new(ANSWERS),
+            streamers: AtomicUsize::new(0),
+        }
+    }
+
+    /// Records a complete message or request of the client.
+    pub fn heard_message(&self) {
+        self.heartbeat.lock().heard_message(&self.times, now());
+    }
+
+    /// Records bytes of an unfinished message.
+    pub(super) fn heard_bytes(&self, bytes: usize) {
+        self.heartbeat.lock().heard_bytes(bytes, &self.times, now());
+    }
+
+    pub(super) fn is_dead(&self, now: Instant) -> bool {
+        self.heartbeat.lock().is_dead(now)
+    }
+
+    pub(super) fn next_ping(&self) -> Instant {
+        self.heartbeat.lock().next_ping()
+    }
+
+    /// Whether a ping is due; if so, the next one is scheduled.
+    pub(super) fn take_ping(&self, now: Instant) -> bool {
+        self.heartbeat.lock().take_ping(&self.times, now)
+    }
+
+    pub(super) fn add_streamer(&self) {
+        self.streamers.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(super) fn remove_streamer(&self) {
+        self.streamers.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Whether a streamer is admitted or being checked. A listener beside it then loses clips rather than the transport.
+    pub fn carries_streamer(&self) -> bool {
+        self.streamers.load(Ordering::SeqCst) > 0
+    }
+}
