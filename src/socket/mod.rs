@@ -10,6 +10,7 @@
 
 mod admission;
 mod attempt;
+mod endpoint;
 mod entry;
 mod events;
 mod handshake;
@@ -22,6 +23,7 @@ mod pending_acks;
 mod polling;
 mod streamer;
 mod users;
+mod web_socket;
 mod wire;
 
 use std::net::IpAddr;

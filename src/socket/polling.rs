@@ -15,7 +15,7 @@ use futures_util::{StreamExt as _, stream};
 use http_body_util::{BodyExt as _, Limited};
 use tower::ServiceExt as _;
 
-use super::entry::{Caller, Endpoint, Service, bad_request, errors};
+use super::endpoint::{Caller, Endpoint, Service, bad_request, errors};
 use crate::transport::{Evict, Overdue, READ_AT_ONCE, Session, Turn, answers_in, corrected_open};
 
 /// Separates the packets of a body (Engine.IO 4).
