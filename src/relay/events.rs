@@ -10,8 +10,12 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::story::Totals;
-use super::{Listener, Relay, SocketId};
+use super::{Listener, Relay};
 use crate::broadcast::{Epoch, LivestreamId, State, UserId};
+
+/// A socket, by a number that `socket` gives it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SocketId(pub u128);
 
 /// The socket of a streamer, under the epoch that it has or had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

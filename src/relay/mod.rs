@@ -38,11 +38,10 @@ use events::{Delivery, Subscribers};
 use remote::{Link, Links};
 use story::Story;
 
-pub use events::{Ending, Event, Replacement, StreamerId};
+pub use events::{Ending, Event, Replacement, SocketId, StreamerId};
 pub use recheck::Owned;
 pub use remote::{Started, Ticket, Unpublished};
 pub use snapshots::Snapshot;
-pub use socketioxide::socket::Sid as SocketId;
 pub use story::Totals;
 pub use streaming::NotStarted;
 pub use uploads::{UploadError, Uploaded};

@@ -28,7 +28,8 @@ impl World {
 
     /// A streamer comes, and is on air.
     fn streams(&self) -> StreamerId {
-        let (socket, epoch) = (SocketId::new(), self.relay.next_epoch());
+        let epoch = self.relay.next_epoch();
+        let socket = SocketId(u128::from(epoch.0));
         let ada = UserId::new("ada");
         let started = self.relay.start(&self.id, &ada, socket, epoch, self.now);
         assert_eq!(started, Ok(()));

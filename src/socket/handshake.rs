@@ -180,13 +180,14 @@ impl Sockets {
                     session.close();
                 });
             }
-            _ => self.disconnect_after_delay(role, socket.id),
+            _ => self.disconnect_after_delay(role, socket.id.into()),
         }
     }
 
     /// Closes the transport, or, while it carries another socket, checks this one again.
     fn admit_later(&self, role: Role, socket: &SocketRef, credentials: Credentials) {
-        let (sockets, id, session) = (self.clone(), socket.id, self.session(socket));
+        let (sockets, id) = (self.clone(), socket.id.into());
+        let session = self.session(socket);
         let instance = SocketInstance::of(socket);
         tokio::spawn(async move {
             tokio::time::sleep(DISCONNECT_DELAY).await;

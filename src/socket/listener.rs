@@ -80,7 +80,7 @@ pub(super) async fn admit(attempt: Attempt<'_>) -> Result<(), Refusal> {
         .users
         .count(&caller.user, ROLE, &livestream, false);
     let counted = counted.ok_or(Refusal::TooMany)?;
-    let emit = emit(sockets, socket.id);
+    let emit = emit(sockets, socket.id.into());
     let outbox = Outbox::new(
         sockets.0.connections.shared.clone(),
         attempt.session.clone(),
@@ -88,7 +88,7 @@ pub(super) async fn admit(attempt: Attempt<'_>) -> Result<(), Refusal> {
         emit,
     );
     let listener = Arc::new(Listener {
-        socket: socket.id,
+        socket: socket.id.into(),
         outbox,
     });
     let listener_id = match relay.join(&livestream, &listener, record.as_ref(), now()) {
@@ -172,7 +172,7 @@ pub(super) fn greet(sockets: &Sockets, socket: &SocketRef) {
         .has_listener(&listener.admission.livestream, listener.listener_id)
     {
         // The livestream ended between the check and now, when this socket could not be notified.
-        sockets.disconnect(ROLE, socket.id);
+        sockets.disconnect(ROLE, socket.id.into());
     }
 }
 

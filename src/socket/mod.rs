@@ -14,6 +14,7 @@ mod endpoint;
 mod entry;
 mod events;
 mod handshake;
+mod ids;
 mod instance;
 mod listener;
 mod lookup_limits;
@@ -151,7 +152,7 @@ impl Sockets {
             .io
             .get()?
             .of(wire::namespace(role))?
-            .get_socket(socket)
+            .get_socket(ids::sid(socket)?)
     }
 
     /// The session that a socket belongs to.

@@ -21,6 +21,7 @@ use tokio::time::Instant;
 
 use super::Sockets;
 use super::attempt::Credentials;
+use super::ids::sid;
 use super::instance::SocketInstance;
 use super::wire::{self, Refusal};
 use crate::broadcast::Role;
@@ -44,7 +45,8 @@ impl Sockets {
 
     /// Closes the transport under the socket: its client connects again by itself.
     pub(super) fn close(&self, socket: SocketId) {
-        if let Some(session) = self.0.sessions.find(socket.as_str()) {
+        let session = sid(socket).and_then(|id| self.0.sessions.find(id.as_str()));
+        if let Some(session) = session {
             session.close();
         }
     }

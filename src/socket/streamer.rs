@@ -99,7 +99,7 @@ pub(super) async fn admit(attempt: Attempt<'_>) -> Result<(), Refusal> {
     let start = relay.start(
         &livestream,
         &caller.user,
-        socket.id,
+        socket.id.into(),
         credentials.epoch,
         now(),
     );
@@ -109,7 +109,7 @@ pub(super) async fn admit(attempt: Attempt<'_>) -> Result<(), Refusal> {
     })?;
     let session = attempt.session.clone();
     session.activity.pressure.set_limit(sockets.0.answers);
-    let pending_acks = PendingAcks::new(sockets, socket.id, session, &caller.user);
+    let pending_acks = PendingAcks::new(sockets, socket.id.into(), session, &caller.user);
     let epoch = credentials.epoch;
     let streamer = StreamerSocket {
         sockets: sockets.clone(),
@@ -145,7 +145,7 @@ pub(super) fn greet(sockets: &Sockets, socket: &SocketRef) {
         // Taken over between its check and now, when it could not be notified.
         sockets.dismiss(
             ROLE,
-            socket.id,
+            socket.id.into(),
             &wire::taken_over(&streamer.admission.livestream),
         );
     }
@@ -199,7 +199,7 @@ fn handle_upload(sockets: &Sockets, socket: &SocketRef, clip: Option<Bytes>, cal
                 Err(UploadError::StaleEpoch) => {
                     // It hears of a takeover before its uploads are refused.
                     if sockets.0.relay.is_superseded(livestream, streamer.epoch) {
-                        sockets.dismiss(ROLE, socket.id, &wire::taken_over(livestream));
+                        sockets.dismiss(ROLE, socket.id.into(), &wire::taken_over(livestream));
                     }
                     Ack::error(wire::NOT_ON_AIR)
                 }

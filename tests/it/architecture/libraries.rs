@@ -68,9 +68,6 @@ const LIBRARIES: &[(&str, Place)] = &[
     ("tracing_subscriber", In(&["config", "telemetry"])),
 ];
 
-/// What is wrong and still allowed: room and library. This list only shrinks.
-const STILL_ALLOWED: &[(&str, &str)] = &[("relay", "socketioxide")];
-
 /// The libraries of the core: types alone.
 const OF_THE_CORE: [&str; 2] = ["bytes", "thiserror"];
 
@@ -118,8 +115,7 @@ fn libraries_are_used_where_they_belong() {
     for file in files() {
         for library in used(&file) {
             let pair = (file.room().to_owned(), library);
-            let is_allowed = STILL_ALLOWED.contains(&(file.room(), library));
-            if !may_use(file.room(), library) && !is_allowed {
+            if !may_use(file.room(), library) {
                 wrong.insert(format!("{} uses {library}", file.path.display()));
             }
             found.insert(pair);
@@ -129,7 +125,7 @@ fn libraries_are_used_where_they_belong() {
         From(_) => Vec::new(),
         In(rooms) => rooms.iter().map(|room| (*room, *library)).collect(),
     });
-    for (room, library) in listed.chain(STILL_ALLOWED.iter().copied()) {
+    for (room, library) in listed {
         if !found.contains(&(room.to_owned(), library)) {
             wrong.insert(format!(
                 "{room} no longer uses {library}: take it off the list"
