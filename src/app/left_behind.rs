@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::broadcast::RemoteState;
 use crate::cluster::Cluster;
 use crate::directory::Directory;
 
@@ -13,9 +12,9 @@ pub(super) async fn clear(cluster: Arc<Cluster>, directory: Directory) {
     for id in directory.left_behind() {
         loop {
             cluster.up().await;
-            match cluster.look(&id).await.map(|record| record.state) {
-                Ok(RemoteState::Live | RemoteState::Grace(_)) => break,
-                Ok(RemoteState::Ended | RemoteState::Unknown) => {
+            match cluster.look(&id).await {
+                Ok(record) if record.state.is_started() => break,
+                Ok(_) => {
                     directory.clear(&id);
                     break;
                 }

@@ -111,7 +111,7 @@ fn record((now, epoch, node, phase, left, sequence): RecordFields) -> Record {
         "live" => RemoteState::Live,
         "grace" | "expired" => RemoteState::Grace(Duration::from_millis(left)),
         "ended" => RemoteState::Ended,
-        _ => RemoteState::Unknown,
+        _ => RemoteState::Missing,
     };
     Record {
         epoch,

@@ -85,16 +85,18 @@ enum Phase {
 }
 
 /// The state of a livestream in its record, over all nodes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RemoteState {
-    /// On air.
+    /// There is no record.
+    Missing,
+    /// There is no record, but Redis may have just lost its memory, and the owner may write the record again.
+    Unsettled,
+    /// Its owner has a live streamer.
     Live,
-    /// In its grace period, of which this is left.
+    /// No streamer is connected: this is left of its grace period; zero until its end is recorded.
     Grace(Duration),
-    /// Over.
+    /// It is over.
     Ended,
-    /// There is no record of it.
-    Unknown,
 }
 
 impl RemoteState {
@@ -287,16 +289,17 @@ impl<L> Livestream<L> {
             return false;
         }
         self.phase = match (remote, self.phase) {
+            (RemoteState::Unsettled, phase)
+            | (_, phase @ (Phase::Live { .. } | Phase::Ended))
             // A waiting livestream has not begun.
-            (_, phase @ (Phase::Live { .. } | Phase::Ended))
-            | (RemoteState::Ended | RemoteState::Unknown, phase @ Phase::Waiting { .. }) => phase,
+            | (RemoteState::Ended | RemoteState::Missing, phase @ Phase::Waiting { .. }) => phase,
             (RemoteState::Live, _) => Phase::Elsewhere,
             (RemoteState::Grace(left), _) => Phase::Grace { until: now + left },
             (RemoteState::Ended, _) => Phase::Ended,
-            (RemoteState::Unknown, Phase::Grace { until }) if until <= now => Phase::Ended,
-            (RemoteState::Unknown, phase @ Phase::Grace { .. }) => phase,
+            (RemoteState::Missing, Phase::Grace { until }) if until <= now => Phase::Ended,
+            (RemoteState::Missing, phase @ Phase::Grace { .. }) => phase,
             // Without a record in the cluster the grace period starts now, as if the streamer had just been lost.
-            (RemoteState::Unknown, Phase::Elsewhere) => Phase::Grace {
+            (RemoteState::Missing, Phase::Elsewhere) => Phase::Grace {
                 until: now + self.bounds.grace,
             },
         };

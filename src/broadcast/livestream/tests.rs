@@ -48,7 +48,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (1..40_u64).prop_map(|seconds| Step::Pass { seconds }),
         3 => Just(Step::Join),
         2 => (0..4_usize).prop_map(|listener| Step::Leave { listener }),
-        3 => (0..4_u8).prop_map(Step::Follow),
+        3 => (0..5_u8).prop_map(Step::Follow),
         3 => Just(Step::RemoteClip),
         1 => Just(Step::Yield),
         1 => Just(Step::Release),
@@ -272,7 +272,8 @@ impl Pair {
             0 => RemoteState::Live,
             1 => RemoteState::Grace(GRACE / 2),
             2 => RemoteState::Ended,
-            _ => RemoteState::Unknown,
+            3 => RemoteState::Missing,
+            _ => RemoteState::Unsettled,
         };
         let waiting = self.livestream.state() == State::Waiting;
         if self.model.current.is_none() && !self.model.over {
@@ -286,13 +287,13 @@ impl Pair {
                         (false, true, Some(self.now + left));
                 }
                 RemoteState::Ended if !waiting => self.model.over = true,
-                RemoteState::Unknown if self.model.elsewhere => {
+                RemoteState::Missing if self.model.elsewhere => {
                     (self.model.elsewhere, self.model.deadline) = (false, Some(self.now + GRACE));
                 }
-                RemoteState::Unknown if !waiting => {
+                RemoteState::Missing if !waiting => {
                     self.model.over = self.model.deadline.is_some_and(|until| until <= self.now);
                 }
-                RemoteState::Ended | RemoteState::Unknown => {}
+                RemoteState::Ended | RemoteState::Missing | RemoteState::Unsettled => {}
             }
             // A livestream that is live, or in its grace period, has aired.
             let live = remote.is_started();

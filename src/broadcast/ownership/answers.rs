@@ -1,9 +1,10 @@
 //! The answers of Redis, and the actions that follow.
 
 use super::{
-    AFFIRM, Action, Condition, Flag, Goodbye, MOST_REFUSALS, Ownership, Progress, Release,
-    RemoteStatus, Streamer,
+    AFFIRM, Action, Flag, Goodbye, MOST_REFUSALS, Ownership, Progress, Release, RemoteStatus,
+    Streamer,
 };
+use crate::broadcast::RemoteState;
 
 impl Ownership {
     pub(super) fn observed(&mut self, seen: RemoteStatus) -> Vec<Action> {
@@ -16,8 +17,8 @@ impl Ownership {
     }
 
     pub(super) fn follow(&mut self, seen: RemoteStatus, flag: Flag) -> Vec<Action> {
-        let is_ours = seen.condition == Condition::Live
-            || seen.condition == Condition::Awaited && flag == Flag::Owed;
+        let is_ours = seen.state == RemoteState::Live
+            || matches!(seen.state, RemoteState::Grace(_)) && flag == Flag::Owed;
         if seen.is_here && is_ours {
             // A claim with a lost answer, for a streamer that is gone.
             *self = Self::Releasing {
@@ -31,15 +32,15 @@ impl Ownership {
             }];
         }
         let mut actions = vec![Action::Follow(seen)];
-        let (sequence, flag) = match (seen.condition, flag) {
-            (Condition::Unsettled, flag) => (self.sequence(), flag),
-            (Condition::Missing, Flag::Clear)
-            | (Condition::Ended, Flag::Clear | Flag::IfForgotten) => (0, Flag::Clear),
-            (Condition::Missing | Condition::Ended, _) => {
+        let (sequence, flag) = match (seen.state, flag) {
+            (RemoteState::Unsettled, flag) => (self.sequence(), flag),
+            (RemoteState::Missing, Flag::Clear)
+            | (RemoteState::Ended, Flag::Clear | Flag::IfForgotten) => (0, Flag::Clear),
+            (RemoteState::Missing | RemoteState::Ended, _) => {
                 actions.push(Action::WriteFlag(false));
                 (0, Flag::Clear)
             }
-            (Condition::Live | Condition::Awaited, _) => (seen.sequence, Flag::IfForgotten),
+            (RemoteState::Live | RemoteState::Grace(_), _) => (seen.sequence, Flag::IfForgotten),
         };
         *self = Self::Following { sequence, flag };
         actions
@@ -61,7 +62,7 @@ impl Ownership {
         if *streamer != Streamer::Arriving && seen.is_elsewhere() {
             return self.give_way(seen);
         }
-        if *streamer != Streamer::Known && seen.condition == Condition::Ended {
+        if *streamer != Streamer::Known && seen.state == RemoteState::Ended {
             (*sequence, *is_fresh) = (0, true);
         }
         vec![Action::Claim {
@@ -94,15 +95,13 @@ impl Ownership {
     /// Applies a record while a streamer is connected here.
     pub(super) fn compare(&mut self, seen: RemoteStatus) -> Vec<Action> {
         let last_epoch = self.last_epoch();
-        if last_epoch != Some(seen.epoch) || seen.condition != Condition::Live {
+        if last_epoch != Some(seen.epoch) || seen.state != RemoteState::Live {
             let is_lost = last_epoch.is_some_and(|epoch| seen.epoch < epoch);
             return match (is_lost, self.epoch(), self.streamer()) {
                 // Older than the epoch: a heartbeat writes it again.
                 (true, Some(_), _) => vec![self.renew()],
                 // An owner that has replaced this one writes it again first.
-                (true, None, Streamer::Known) if seen.condition == Condition::Unsettled => {
-                    Vec::new()
-                }
+                (true, None, Streamer::Known) if seen.state == RemoteState::Unsettled => Vec::new(),
                 _ => self.claim_again(seen),
             };
         }

@@ -2,36 +2,34 @@
 
 use proptest::prelude::*;
 
-use super::*;
+use std::time::Duration;
 
-fn conditions() -> impl Strategy<Value = Condition> {
+use super::*;
+use crate::broadcast::RemoteState;
+
+fn states() -> impl Strategy<Value = RemoteState> {
     prop::sample::select(vec![
-        Condition::Missing,
-        Condition::Unsettled,
-        Condition::Live,
-        Condition::Awaited,
-        Condition::Ended,
+        RemoteState::Missing,
+        RemoteState::Unsettled,
+        RemoteState::Live,
+        RemoteState::Grace(Duration::ZERO),
+        RemoteState::Ended,
     ])
 }
 
 fn seen() -> impl Strategy<Value = RemoteStatus> {
-    (
-        1..9_u64,
-        conditions(),
-        0..5_u64,
-        any::<bool>(),
-        any::<bool>(),
-    )
-        .prop_map(|(epoch, condition, sequence, is_here, is_restored)| {
-            let is_known = !matches!(condition, Condition::Missing | Condition::Unsettled);
+    (1..9_u64, states(), 0..5_u64, any::<bool>(), any::<bool>()).prop_map(
+        |(epoch, state, sequence, is_here, is_restored)| {
+            let is_known = !matches!(state, RemoteState::Missing | RemoteState::Unsettled);
             RemoteStatus {
                 epoch: if is_known { epoch } else { 0 },
-                condition,
+                state,
                 sequence,
                 is_here: is_here && is_known,
                 is_restored: is_restored && is_known,
             }
-        })
+        },
+    )
 }
 
 fn inputs() -> impl Strategy<Value = Input> {

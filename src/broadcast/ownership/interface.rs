@@ -1,27 +1,14 @@
 //! Inputs and actions of the ownership state machine.
 
-/// The condition of a livestream in its record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Condition {
-    /// There is no record.
-    Missing,
-    /// There is no record, but Redis may have just lost its memory, and the owner may write the record again.
-    Unsettled,
-    /// Its owner has a live streamer.
-    Live,
-    /// No streamer is connected: its grace period runs, or its end is not recorded yet.
-    Awaited,
-    /// It is over.
-    Ended,
-}
+use crate::broadcast::RemoteState;
 
 /// A record, as a node read it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RemoteStatus {
     /// The newest epoch; 0 without a record.
     pub epoch: u64,
-    /// Its condition.
-    pub condition: Condition,
+    /// Its state.
+    pub state: RemoteState,
     /// The latest clip of the history in Redis.
     pub sequence: u64,
     /// Whether this node's process is the owner.
@@ -33,7 +20,7 @@ pub struct RemoteStatus {
 impl RemoteStatus {
     /// Whether another node has a live streamer.
     pub(super) fn is_elsewhere(&self) -> bool {
-        self.condition == Condition::Live && !self.is_here
+        self.state == RemoteState::Live && !self.is_here
     }
 }
 

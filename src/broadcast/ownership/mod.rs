@@ -23,7 +23,7 @@ mod answers;
 mod interface;
 
 pub use interface::{
-    Action, Condition, Flag, Goodbye, Input, Progress, Release, RemoteStatus, Renewal, Streamer,
+    Action, Flag, Goodbye, Input, Progress, Release, RemoteStatus, Renewal, Streamer,
 };
 
 /// See the module.

@@ -1,19 +1,21 @@
 //! One test for each transition.
 
 use super::*;
+use crate::broadcast::RemoteState;
 
+const GRACE: RemoteState = RemoteState::Grace(std::time::Duration::ZERO);
 const NOBODY: RemoteStatus = RemoteStatus {
     epoch: 0,
-    condition: Condition::Missing,
+    state: RemoteState::Missing,
     sequence: 0,
     is_here: false,
     is_restored: false,
 };
 
-fn record(epoch: u64, condition: Condition, sequence: u64) -> RemoteStatus {
+fn record(epoch: u64, state: RemoteState, sequence: u64) -> RemoteStatus {
     RemoteStatus {
         epoch,
-        condition,
+        state,
         sequence,
         ..NOBODY
     }
@@ -22,7 +24,7 @@ fn record(epoch: u64, condition: Condition, sequence: u64) -> RemoteStatus {
 fn here(epoch: u64, sequence: u64) -> RemoteStatus {
     RemoteStatus {
         is_here: true,
-        ..record(epoch, Condition::Live, sequence)
+        ..record(epoch, RemoteState::Live, sequence)
     }
 }
 
@@ -70,7 +72,7 @@ fn arrival_claims_with_the_epoch_it_saw() {
         sequence: 0,
         is_fresh: false,
     };
-    let seen = record(5, Condition::Live, 9);
+    let seen = record(5, RemoteState::Live, 9);
     assert_eq!(ownership.apply(Input::Observed(seen)), [claim]);
     let actions = ownership.apply(granted(6, 9));
     assert!(actions.contains(&Action::Admit { is_confirmed: true }));
@@ -81,7 +83,7 @@ fn arrival_claims_with_the_epoch_it_saw() {
 #[test]
 fn arrival_that_lost_a_race_claims_again() {
     let mut ownership = after(&[Input::StreamerCame, Input::Observed(NOBODY)]);
-    let actions = ownership.apply(Input::Refused(record(4, Condition::Live, 0)));
+    let actions = ownership.apply(Input::Refused(record(4, RemoteState::Live, 0)));
     assert!(matches!(actions[..], [Action::Claim { expected: 4, .. }]));
 }
 
@@ -89,7 +91,7 @@ fn arrival_that_lost_a_race_claims_again() {
 fn arrival_that_loses_every_race_is_unconfirmed() {
     let mut ownership = after(&[Input::StreamerCame, Input::Observed(NOBODY)]);
     let actions: Vec<Action> = (1..=u64::from(MOST_REFUSALS))
-        .flat_map(|epoch| ownership.apply(Input::Refused(record(epoch, Condition::Live, 0))))
+        .flat_map(|epoch| ownership.apply(Input::Refused(record(epoch, RemoteState::Live, 0))))
         .collect();
     assert_eq!(
         actions.last(),
@@ -116,17 +118,17 @@ fn arrival_without_redis_is_admitted_unconfirmed() {
 
 #[test]
 fn unconfirmed_streamer_claims_a_livestream_without_owner() {
-    for condition in [
-        Condition::Missing,
-        Condition::Unsettled,
-        Condition::Awaited,
-        Condition::Ended,
+    for state in [
+        RemoteState::Missing,
+        RemoteState::Unsettled,
+        GRACE,
+        RemoteState::Ended,
     ] {
         let mut ownership = unconfirmed();
-        let actions = ownership.apply(Input::Observed(record(3, condition, 0)));
+        let actions = ownership.apply(Input::Observed(record(3, state, 0)));
         assert!(
             matches!(actions[..], [Action::Claim { expected: 3, .. }]),
-            "{condition:?}"
+            "{state:?}"
         );
     }
 }
@@ -134,7 +136,7 @@ fn unconfirmed_streamer_claims_a_livestream_without_owner() {
 #[test]
 fn unconfirmed_streamer_gives_way_to_a_live_one() {
     let mut ownership = unconfirmed();
-    let actions = ownership.apply(Input::Observed(record(3, Condition::Live, 5)));
+    let actions = ownership.apply(Input::Observed(record(3, RemoteState::Live, 5)));
     assert!(actions.contains(&Action::Dismiss(Goodbye::ComeAgain)));
     assert!(actions.contains(&Action::RefuseClips));
     assert!(actions.contains(&Action::FollowFrom(None)));
@@ -145,7 +147,7 @@ fn unconfirmed_streamer_gives_way_to_a_live_one() {
 fn unconfirmed_streamer_that_lost_a_race_gives_way() {
     let mut ownership = unconfirmed();
     ownership.apply(Input::Observed(NOBODY));
-    let actions = ownership.apply(Input::Refused(record(3, Condition::Live, 0)));
+    let actions = ownership.apply(Input::Refused(record(3, RemoteState::Live, 0)));
     assert!(actions.contains(&Action::Dismiss(Goodbye::ComeAgain)));
 }
 
@@ -161,7 +163,7 @@ fn departed_unconfirmed_streamer_owes_the_flag() {
     let mut ownership = unconfirmed();
     ownership.apply(Input::StreamerLost);
     assert!(ownership.is_busy());
-    let ended = record(3, Condition::Ended, 0);
+    let ended = record(3, RemoteState::Ended, 0);
     let actions = ownership.apply(Input::Observed(ended));
     assert!(actions.contains(&Action::WriteFlag(false)));
     assert!(!ownership.is_busy());
@@ -171,7 +173,7 @@ fn departed_unconfirmed_streamer_owes_the_flag() {
 fn owed_flag_stays_while_others_stream() {
     let mut ownership = unconfirmed();
     ownership.apply(Input::StreamerLost);
-    let actions = ownership.apply(Input::Observed(record(3, Condition::Live, 0)));
+    let actions = ownership.apply(Input::Observed(record(3, RemoteState::Live, 0)));
     assert!(!actions.contains(&Action::WriteFlag(false)));
     assert!(!ownership.is_busy());
 }
@@ -247,7 +249,7 @@ fn owner_finds_no_record_and_writes_it_again() {
 #[test]
 fn owner_is_dismissed_by_a_newer_live_owner() {
     let mut ownership = owner();
-    let actions = ownership.apply(Input::Observed(record(9, Condition::Live, 5)));
+    let actions = ownership.apply(Input::Observed(record(9, RemoteState::Live, 5)));
     assert!(actions.contains(&Action::Dismiss(Goodbye::TakenOver)));
     let from = Progress {
         epoch: 7,
@@ -259,13 +261,13 @@ fn owner_is_dismissed_by_a_newer_live_owner() {
 
 #[test]
 fn owner_reclaims_a_livestream_others_left_or_ended() {
-    for condition in [Condition::Awaited, Condition::Ended] {
+    for state in [GRACE, RemoteState::Ended] {
         for epoch in [7, 9] {
             let mut ownership = owner();
-            let actions = ownership.apply(Input::Observed(record(epoch, condition, 0)));
+            let actions = ownership.apply(Input::Observed(record(epoch, state, 0)));
             assert!(
                 matches!(actions[..], [Action::Claim { expected, .. }] if expected == epoch),
-                "{condition:?} {epoch}"
+                "{state:?} {epoch}"
             );
             let actions = ownership.apply(granted(10, 3));
             assert!(
@@ -293,7 +295,7 @@ fn absent_owner_restores_no_record_at_once() {
     ownership.apply(Input::LeaseOver);
     let actions = ownership.apply(Input::HeartbeatDue);
     assert!(matches!(actions[..], [Action::Heartbeat(Some(renewal))] if !renewal.may_restore));
-    let unsettled = record(0, Condition::Unsettled, 0);
+    let unsettled = record(0, RemoteState::Unsettled, 0);
     assert_eq!(ownership.apply(Input::Observed(unsettled)), []);
     let actions = ownership.apply(Input::Observed(NOBODY));
     assert!(matches!(actions[..], [Action::Claim { expected: 0, .. }]));
@@ -303,7 +305,7 @@ fn absent_owner_restores_no_record_at_once() {
 fn streamer_that_was_replaced_while_away_is_dismissed() {
     let mut ownership = owner();
     ownership.apply(Input::LeaseOver);
-    let actions = ownership.apply(Input::Observed(record(9, Condition::Live, 5)));
+    let actions = ownership.apply(Input::Observed(record(9, RemoteState::Live, 5)));
     assert!(actions.contains(&Action::Dismiss(Goodbye::TakenOver)));
 }
 
@@ -372,8 +374,8 @@ fn return_to_the_node_has_a_new_epoch() {
 #[test]
 fn forgotten_livestream_leaves_no_flag() {
     let mut ownership = Ownership::default();
-    ownership.apply(Input::Observed(record(3, Condition::Awaited, 2)));
-    let unsettled = record(0, Condition::Unsettled, 0);
+    ownership.apply(Input::Observed(record(3, GRACE, 2)));
+    let unsettled = record(0, RemoteState::Unsettled, 0);
     let actions = ownership.apply(Input::Observed(unsettled));
     assert!(
         !actions.contains(&Action::WriteFlag(false)),
@@ -399,7 +401,7 @@ fn lapsed_record_of_an_abandoned_claim_is_released() {
     let mut ownership = unconfirmed();
     ownership.apply(Input::StreamerLost);
     let lapsed = RemoteStatus {
-        condition: Condition::Awaited,
+        state: GRACE,
         ..here(4, 0)
     };
     let actions = ownership.apply(Input::Observed(lapsed));
@@ -435,7 +437,7 @@ fn flag_of_a_beginning_livestream_is_affirmed() {
 fn return_after_other_owners_catches_up_first() {
     let mut ownership = owner();
     ownership.apply(Input::StreamerCame);
-    ownership.apply(Input::Observed(record(9, Condition::Live, 5)));
+    ownership.apply(Input::Observed(record(9, RemoteState::Live, 5)));
     let actions = ownership.apply(Input::Granted {
         epoch: 10,
         sequence: 5,

@@ -1,6 +1,9 @@
 //! A model of the record and of `cluster/scripts`, without a clock: an expired lease is a separate fault.
 
+use std::time::Duration;
+
 use super::super::*;
+use crate::broadcast::RemoteState;
 
 /// The checks in the scripts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,10 +74,10 @@ impl Memory {
         let Some(record) = &self.record else {
             return RemoteStatus {
                 epoch: 0,
-                condition: if self.is_unsettled {
-                    Condition::Unsettled
+                state: if self.is_unsettled {
+                    RemoteState::Unsettled
                 } else {
-                    Condition::Missing
+                    RemoteState::Missing
                 },
                 sequence: 0,
                 is_here: false,
@@ -83,10 +86,10 @@ impl Memory {
         };
         RemoteStatus {
             epoch: record.epoch,
-            condition: match record.phase {
-                Phase::Live => Condition::Live,
-                Phase::Lapsed | Phase::Grace => Condition::Awaited,
-                Phase::Ended => Condition::Ended,
+            state: match record.phase {
+                Phase::Live => RemoteState::Live,
+                Phase::Lapsed | Phase::Grace => RemoteState::Grace(Duration::ZERO),
+                Phase::Ended => RemoteState::Ended,
             },
             sequence: record.sequence,
             is_here: record.node == node,
@@ -136,8 +139,7 @@ impl Memory {
         if before.epoch != expected && fences.have(Fence::CompareAndSet) {
             return Input::Refused(before);
         }
-        let is_resumed =
-            !is_fresh && matches!(before.condition, Condition::Live | Condition::Awaited);
+        let is_resumed = !is_fresh && before.state.is_started();
         let sequence = match &self.record {
             Some(record) if is_resumed => sequence.max(record.sequence).max(record.known),
             _ => {

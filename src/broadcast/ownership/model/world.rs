@@ -2,6 +2,7 @@
 
 use super::super::*;
 use super::redis::{Clip, Fence, Fences, Memory, Phase};
+use crate::broadcast::RemoteState;
 
 /// The faults, each with a limited number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -417,9 +418,9 @@ impl World {
             Action::Enrol => self.memory.is_enrolled |= !node.is_cut,
             Action::Follow(seen) => {
                 // A follower schedules a check of a record whose time is over.
-                self.memory.is_enrolled |= seen.condition == Condition::Awaited;
-                let is_started = matches!(seen.condition, Condition::Live | Condition::Awaited);
-                if !seen.is_here && is_started || seen.condition == Condition::Ended {
+                self.memory.is_enrolled |= matches!(seen.state, RemoteState::Grace(_));
+                let is_started = seen.state.is_started();
+                if !seen.is_here && is_started || seen.state == RemoteState::Ended {
                     node.published.clear();
                 }
             }

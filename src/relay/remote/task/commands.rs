@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use super::super::link::Unpublished;
 use super::{InFlight, LivestreamTask, TO_BEGIN};
 use crate::broadcast::RemoteState;
-use crate::broadcast::ownership::{Action, Condition, Goodbye, Input, RemoteStatus, Renewal};
+use crate::broadcast::ownership::{Action, Goodbye, Input, RemoteStatus, Renewal};
 use crate::cluster::encode;
 use crate::cluster::records::{Claimed, Publication, Record};
 use crate::relay::{Replacement, now};
@@ -116,19 +116,15 @@ impl LivestreamTask {
         // An epoch older than a known one: Redis was started from an old copy, and the owner writes the record again.
         let followed = self.follower.last().map(|(epoch, _)| epoch);
         let is_old = followed.max(self.ownership.last_epoch()) > Some(record.epoch);
-        let condition = match record.state {
-            RemoteState::Unknown => self.missing(),
-            _ if is_old => self.missing(),
-            RemoteState::Live => Condition::Live,
-            RemoteState::Grace(_) => Condition::Awaited,
-            RemoteState::Ended => Condition::Ended,
-        };
-        if !matches!(condition, Condition::Missing | Condition::Unsettled) {
+        let state = if is_old || record.state == RemoteState::Missing {
+            self.missing()
+        } else {
             self.missing_since = None;
-        }
+            record.state
+        };
         RemoteStatus {
             epoch: record.epoch,
-            condition,
+            state,
             sequence: record.sequence,
             is_here: record.node == self.cluster.records.node,
             is_restored: false,
@@ -136,12 +132,12 @@ impl LivestreamTask {
     }
 
     /// No record: an owner that has not yet detected Redis's loss of memory may write it again within a lease.
-    fn missing(&mut self) -> Condition {
+    fn missing(&mut self) -> RemoteState {
         let since = *self.missing_since.get_or_insert_with(Instant::now);
         if since.elapsed() >= self.links.lease {
-            Condition::Missing
+            RemoteState::Missing
         } else {
-            Condition::Unsettled
+            RemoteState::Unsettled
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::LivestreamTask;
-use crate::broadcast::ownership::{Condition, Input, Ownership};
+use crate::broadcast::ownership::{Input, Ownership};
 use crate::broadcast::{Position, RemoteState, Verdict};
 use crate::cluster::{Message, RemoteClip, decode};
 use crate::relay::now;
@@ -22,17 +22,13 @@ impl LivestreamTask {
             return;
         };
         let seen = self.seen(&record);
-        let is_started = matches!(seen.condition, Condition::Live | Condition::Awaited);
-        match seen.condition {
-            Condition::Unsettled => {}
-            Condition::Missing => self.relay.follow(&self.id, RemoteState::Unknown, now()),
-            _ => self.relay.follow(&self.id, record.state, now()),
-        }
+        let is_started = seen.state.is_started();
+        self.relay.follow(&self.id, seen.state, now());
         let listeners = self.relay.listeners(&self.id);
-        if !seen.is_here && is_started || seen.condition == Condition::Ended {
+        if !seen.is_here && is_started || seen.state == RemoteState::Ended {
             self.forget_published();
         }
-        if seen.condition == Condition::Ended {
+        if seen.state == RemoteState::Ended {
             // The next livestream begins with its first clip, which must be delivered to its waiting listeners.
             self.follower.restart(None);
             self.heard_apart = false;
