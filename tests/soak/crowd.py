@@ -16,7 +16,7 @@ from socketio.packet import CONNECT, DISCONNECT
 from verdict import ANSWER, Asked, Closed, Ended, Hindered, NotStarted, Over, Refused, Told, Unanswered
 from visits import Visit
 
-PATIENCE = 10
+TIMEOUT = 10
 """Seconds for a connection with its `success` or `error`."""
 
 
@@ -72,9 +72,9 @@ class Roaming:
     async def _stay(self, visit):
         namespaces = self.namespaces(visit)
         how = {"headers": self.headers, "transports": self.transports, "namespaces": namespaces}
-        connecting = visit.socket.connect(visit.link.url, wait_timeout=PATIENCE, **how)
+        connecting = visit.socket.connect(visit.link.url, wait_timeout=TIMEOUT, **how)
         try:
-            await asyncio.wait_for(visit.unless_gone(connecting), PATIENCE)
+            await asyncio.wait_for(visit.unless_gone(connecting), TIMEOUT)
             visit.ends_with_its_library()
             await self._answered(visit)
             await visit.gone.wait()

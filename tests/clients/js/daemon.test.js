@@ -63,7 +63,7 @@ inAWorld("a browser", {}, (world) => {
 });
 
 inAWorld("the names that existing deployments have", {}, (world) => {
-  /** A daemon with `environment` gets an access token: Firestore learns that the show is live. */
+  /** A daemon with `environment` gets an access token: Firestore learns that the livestream is live. */
   async function works(environment) {
     const server = await world.another(environment);
     const show = await world.livestream();

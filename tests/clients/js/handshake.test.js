@@ -103,7 +103,7 @@ onEveryTransport("the handshake", {}, (world) => {
     assert.equal(await world.google.document(livestream), undefined);
   });
 
-  test("listener before the show is told so", async () => {
+  test("listener before the livestream is told so", async () => {
     const show = await world.livestream();
     const client = await world.client("listener", { livestream: show.id });
     await refused(client, `Livestream ${show.id} has not started.`);

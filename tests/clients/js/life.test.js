@@ -28,7 +28,7 @@ onEveryTransport("a livestream", { CASTAWAY_LIVESTREAM__GRACE: "2500ms" }, (worl
     const listener = await world.listener(show);
     await again.upload(clip(9));
     assert.equal(await number(listener), 9);
-    assert.deepEqual(listener.names(), ["connect", "success", "audio"], "nothing of the show before");
+    assert.deepEqual(listener.names(), ["connect", "success", "audio"], "nothing of the livestream before");
     await world.flag(show.id, true);
   });
 

@@ -41,7 +41,7 @@ async def test_missing_livestream_is_refused_and_never_made(anyhow, role):
     assert await anyhow.google.document(missing) is None
 
 
-async def test_stranger_is_refused_before_the_show(anyhow, role):
+async def test_stranger_is_refused_before_the_livestream(anyhow, role):
     show = await anyhow.livestream()
     texts = {
         "streamer": "User is not authorized to livestream in this room.",

@@ -26,7 +26,7 @@ ENVIRONMENT = {
 
 @pytest_asyncio.fixture(autouse=True)
 async def bystanders(world):
-    """A show that goes on, whatever a test does beside it."""
+    """A livestream that continues, whatever a test does beside it."""
     show = await world.show(2)
     yield show
     await show.streamer.upload(clip(77))
@@ -113,7 +113,7 @@ async def test_connection_without_a_namespace_is_closed_in_time(world):
 BAD_TEXTS = {
     "no packet": "x",
     "empty": "",
-    "engine type": "9",
+    "Engine.IO type": "9",
     "socket type": "49",
     "open": "0{}",
     "noop": "6",

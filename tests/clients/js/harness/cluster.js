@@ -1,24 +1,24 @@
-// With CASTAWAY_CLUSTER_ENGINE, a Redis URL, each world has two nodes: streamers come to one, listeners to the other.
+// With CASTAWAY_CLUSTER_REDIS, a Redis URL, each world has two nodes: streamers come to one, listeners to the other.
 
 import { test as always } from "node:test";
 import { settings } from "./settings.js";
 
-const engine = process.env.CASTAWAY_CLUSTER_ENGINE;
+const redis = process.env.CASTAWAY_CLUSTER_REDIS;
 const aboutOneProcess = settings.one_process.js;
 
-export const clustered = Boolean(engine);
+export const clustered = Boolean(redis);
 
 let names = 0;
 const name = () => `js-${process.pid}-${(names += 1)}`;
 
-/** A cluster of a world's own; its `node()` is the environment of one more node. None without an engine. */
+/** A cluster of a world's own; its `node()` is the environment of one more node. None without Redis. */
 export function newCluster() {
   const prefix = `castaway-${name()}`;
   return {
     node: () =>
       clustered
         ? {
-            CASTAWAY_CLUSTER__URL: engine,
+            CASTAWAY_CLUSTER__URL: redis,
             CASTAWAY_CLUSTER__PREFIX: prefix,
             CASTAWAY_CLUSTER__NODE: name(),
             ...settings.node,

@@ -50,7 +50,7 @@ export class Wire {
     this.open = true;
   }
 
-  /** Nothing passes any more, and nobody is told: a phone in a tunnel. */
+  /** Nothing passes from now on, and neither end notices: a phone in a tunnel. */
   freeze() {
     this.open = false;
     for (const { near, far } of this.pairs) {

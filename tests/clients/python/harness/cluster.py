@@ -1,12 +1,12 @@
-"""With CASTAWAY_CLUSTER_ENGINE, a Redis URL, each world has two nodes: streamers come to one, listeners to the other."""
+"""With CASTAWAY_CLUSTER_REDIS, a Redis URL, each world has two nodes: streamers come to one, listeners to the other."""
 
 import itertools
 import os
 
 from .settings import SETTINGS
 
-ENGINE = os.environ.get("CASTAWAY_CLUSTER_ENGINE")
-ABOUT_ONE_PROCESS = SETTINGS["one_process"]["python"] if ENGINE else {}
+REDIS = os.environ.get("CASTAWAY_CLUSTER_REDIS")
+ABOUT_ONE_PROCESS = SETTINGS["one_process"]["python"] if REDIS else {}
 """By name, why a test is skipped on a cluster."""
 COUNT = itertools.count(1)
 
@@ -21,11 +21,11 @@ class NewCluster:
         return f"py-{os.getpid()}-{next(COUNT)}"
 
     def node(self):
-        """The environment of one more node; nothing without an engine."""
-        if not ENGINE:
+        """The environment of one more node; nothing without Redis."""
+        if not REDIS:
             return {}
         return {
-            "CASTAWAY_CLUSTER__URL": ENGINE,
+            "CASTAWAY_CLUSTER__URL": REDIS,
             "CASTAWAY_CLUSTER__PREFIX": self.prefix,
             "CASTAWAY_CLUSTER__NODE": self._name(),
             **SETTINGS["node"],

@@ -61,7 +61,7 @@ class Wire:
         self.open = True
 
     def freeze(self):
-        """Nothing passes any more, and nobody is told: a phone in a tunnel."""
+        """Nothing passes from now on, and neither end notices: a phone in a tunnel."""
         self.open = False
         self.frozen = True
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from .client import Client
-from .cluster import ENGINE, NewCluster
+from .cluster import REDIS, NewCluster
 from .programs import program
 from .server import Server, eventually
 from .wire import Wire
@@ -39,7 +39,7 @@ class World:
         world.google = google
         world.server = await world._node(environment)
         # Where listeners come to.
-        world.far = await world._node(environment) if ENGINE else world.server
+        world.far = await world._node(environment) if REDIS else world.server
         return world
 
     async def _node(self, environment, state=None):
@@ -92,7 +92,7 @@ class World:
         async def told():
             return any(name == "state" and it["listeners"] == listeners for name, it in show.streamer.journal)
 
-        if ENGINE:
+        if REDIS:
             await eventually(told, "the listeners are counted")
 
     async def wire(self, server=None):
