@@ -22,16 +22,16 @@ inAWorld("the health port", {}, (world) => {
   });
 
   test("counts what happens", async () => {
-    const show = await world.show(2);
-    await show.streamer.upload(clip(1));
-    await show.listeners[1].next("audio");
+    const livestream = await world.onAir(2);
+    await livestream.streamer.upload(clip(1));
+    await livestream.listeners[1].next("audio");
     const answer = await get("/metrics");
     assert.match(answer.headers.get("content-type"), /^text\/plain/);
     const text = await answer.text();
     for (const line of text.trim().split("\n")) {
       assert.match(line, /^(# (HELP|TYPE) castaway_|# (HELP|TYPE) process_|castaway_|process_)/);
     }
-    assert.ok(!text.includes(show.id) && !text.includes(show.user), "no id is a label");
+    assert.ok(!text.includes(livestream.id) && !text.includes(livestream.user), "no id is a label");
   });
 });
 
@@ -66,9 +66,9 @@ inAWorld("the names that existing deployments have", {}, (world) => {
   /** A daemon with `environment` gets an access token: Firestore learns that the livestream is live. */
   async function works(environment) {
     const server = await world.another(environment);
-    const show = await world.livestream();
-    await world.streamer(show, { url: server.url });
-    await world.flag(show.id, true);
+    const livestream = await world.livestream();
+    await world.streamer(livestream, { url: server.url });
+    await world.flag(livestream.id, true);
   }
 
   test("key without its first and last line", () => works({}));
@@ -93,22 +93,22 @@ inAWorld("the names that existing deployments have", {}, (world) => {
 
 onEveryTransport("what the daemon prints", { CASTAWAY_LOG__LEVEL: "trace" }, (world) => {
   test("holds no secret at any level", async () => {
-    const show = await world.livestream();
-    const token = await world.google.token(show.user);
-    const expired = await world.google.token(show.user, "expired");
-    const auth = { idToken: token, livestreamId: show.id };
-    const streamer = await world.streamer(show, { token });
-    await world.flag(show.id, true);
+    const livestream = await world.livestream();
+    const token = await world.google.token(livestream.user);
+    const expired = await world.google.token(livestream.user, "expired");
+    const auth = { idToken: token, livestreamId: livestream.id };
+    const streamer = await world.streamer(livestream, { token });
+    await world.flag(livestream.id, true);
     const listener = await world.client("listener", { token: undefined, auth });
     await listener.next("success");
-    const late = await world.client("listener", { token: expired, livestream: show.id });
+    const late = await world.client("listener", { token: expired, livestream: livestream.id });
     await late.next("disconnect");
-    const renewed = await world.google.token(show.user);
+    const renewed = await world.google.token(livestream.user);
     assert.deepEqual(await streamer.socket.timeout(5_000).emitWithAck("token", renewed), { ok: true });
     assert.equal((await streamer.socket.timeout(5_000).emitWithAck("token", expired)).ok, false);
     streamer.leave();
     await listener.next("disconnect");
-    await world.flag(show.id, false);
+    await world.flag(livestream.id, false);
     assert.ok(world.server.log.length > 0);
     const secrets = { token, expired, renewed, ...world.google.secrets };
     for (const [name, secret] of Object.entries(secrets)) {

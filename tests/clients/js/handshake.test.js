@@ -7,8 +7,8 @@ import { onEveryTransport, refused } from "./harness/world.js";
 onEveryTransport("the handshake", {}, (world) => {
   for (const role of ["streamer", "listener"]) {
     test(`${role} without a token is refused first`, async () => {
-      const show = await world.livestream();
-      await refused(await world.client(role, { token: undefined, livestream: show.id }), "Id token not provided.");
+      const livestream = await world.livestream();
+      await refused(await world.client(role, { token: undefined, livestream: livestream.id }), "Id token not provided.");
       await refused(await world.client(role, { token: undefined }), "Id token not provided.");
     });
 
@@ -32,23 +32,23 @@ onEveryTransport("the handshake", {}, (world) => {
     });
 
     test(`${role} with an expired token is told so`, async () => {
-      const show = await world.livestream();
-      const token = await world.google.token(show.user, "expired");
-      await refused(await world.client(role, { token, livestream: show.id }), "Id token has expired.");
+      const livestream = await world.livestream();
+      const token = await world.google.token(livestream.user, "expired");
+      await refused(await world.client(role, { token, livestream: livestream.id }), "Id token has expired.");
     });
 
     test(`${role} may use the CONNECT payload`, async () => {
-      const show = await world.show(0);
-      const user = role === "streamer" ? show.user : world.name("guest");
-      const auth = { idToken: await world.google.token(user), livestreamId: show.id };
+      const livestream = await world.onAir(0);
+      const user = role === "streamer" ? livestream.user : world.name("guest");
+      const auth = { idToken: await world.google.token(user), livestreamId: livestream.id };
       const client = await world.client(role, { token: undefined, auth });
-      assert.equal(await client.next("success"), `User ${user} connected as ${role} to livestream ${show.id}.`);
+      assert.equal(await client.next("success"), `User ${user} connected as ${role} to livestream ${livestream.id}.`);
     });
 
     test(`a ${role}'s headers win over its CONNECT payload`, async () => {
-      const show = await world.show(0);
+      const livestream = await world.onAir(0);
       const auth = { idToken: "no token", livestreamId: "missing" };
-      await (role === "streamer" ? world.streamer(show, { auth }) : world.listener(show, { auth }));
+      await (role === "streamer" ? world.streamer(livestream, { auth }) : world.listener(livestream, { auth }));
     });
 
     test(`${role}'s payload of the wrong shape is ignored`, async () => {
@@ -76,9 +76,9 @@ onEveryTransport("the handshake", {}, (world) => {
 
   for (const state of ["disabled", "deleted"]) {
     test(`streamer with a ${state} account is refused`, async () => {
-      const show = await world.livestream();
-      await world.google.account(show.user, state);
-      const client = await world.client("streamer", { user: show.user, livestream: show.id });
+      const livestream = await world.livestream();
+      await world.google.account(livestream.user, state);
+      const client = await world.client("streamer", { user: livestream.user, livestream: livestream.id });
       await refused(client, "Id token is invalid.");
     });
   }
@@ -91,10 +91,10 @@ onEveryTransport("the handshake", {}, (world) => {
   });
 
   test("streamer of another's livestream is not authorised", async () => {
-    const show = await world.livestream();
-    const client = await world.client("streamer", { livestream: show.id });
+    const livestream = await world.livestream();
+    const client = await world.client("streamer", { livestream: livestream.id });
     await refused(client, "User is not authorized to livestream in this room.");
-    assert.equal((await world.google.document(show.id)).streamerConnected, false);
+    assert.equal((await world.google.document(livestream.id)).streamerConnected, false);
   });
 
   test("listener of a missing document is told so", async () => {
@@ -104,29 +104,29 @@ onEveryTransport("the handshake", {}, (world) => {
   });
 
   test("listener before the livestream is told so", async () => {
-    const show = await world.livestream();
-    const client = await world.client("listener", { livestream: show.id });
-    await refused(client, `Livestream ${show.id} has not started.`);
+    const livestream = await world.livestream();
+    const client = await world.client("listener", { livestream: livestream.id });
+    await refused(client, `Livestream ${livestream.id} has not started.`);
   });
 
   test("streamer and listeners are admitted, the flag set", async () => {
-    const show = await world.livestream();
-    const before = await world.google.document(show.id);
-    await world.streamer(show);
-    await world.listener(show);
-    await world.flag(show.id, true);
-    assert.deepEqual(await world.google.document(show.id), { ...before, streamerConnected: true });
+    const livestream = await world.livestream();
+    const before = await world.google.document(livestream.id);
+    await world.streamer(livestream);
+    await world.listener(livestream);
+    await world.flag(livestream.id, true);
+    assert.deepEqual(await world.google.document(livestream.id), { ...before, streamerConnected: true });
   });
 
   test("one user may stream and listen twice", async () => {
-    const show = await world.show(0);
-    await world.listener(show, { user: show.user });
-    await world.listener(show, { user: show.user });
+    const livestream = await world.onAir(0);
+    await world.listener(livestream, { user: livestream.user });
+    await world.listener(livestream, { user: livestream.user });
   });
 
   test("listener gets the state in one object", async () => {
-    const show = await world.show(2);
-    const states = [await show.listeners[1].next("state"), await show.streamer.next("state")];
+    const livestream = await world.onAir(2);
+    const states = [await livestream.listeners[1].next("state"), await livestream.streamer.next("state")];
     for (const state of states) {
       assert.equal(state.state, "live");
       assert.equal(typeof state.listeners, "number");

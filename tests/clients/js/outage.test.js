@@ -20,45 +20,45 @@ onEveryTransport("while Google is down", {}, (world) => {
     const what = JSON.stringify(how);
 
     test(`a streamer comes back when Firestore does (${what})`, async () => {
-      const show = await world.livestream();
+      const livestream = await world.livestream();
       await world.google.trouble("read", how);
-      const client = await world.client("streamer", { user: show.user, livestream: show.id });
-      await comesBack(client, `User ${show.user} connected as streamer to livestream ${show.id}.`);
+      const client = await world.client("streamer", { user: livestream.user, livestream: livestream.id });
+      await comesBack(client, `User ${livestream.user} connected as streamer to livestream ${livestream.id}.`);
     });
 
     test(`a listener comes back when Firestore does (${what})`, async () => {
-      const show = await world.livestream();
+      const livestream = await world.livestream();
       await world.google.trouble("read", how);
-      const client = await world.client("listener", { livestream: show.id });
+      const client = await world.client("listener", { livestream: livestream.id });
       assert.equal(await client.next("error"), UNAVAILABLE);
       assert.match(await client.next("disconnect"), /^transport (close|error)$/);
     });
   }
 
   test("streamer is admitted without the account lookup", async () => {
-    const show = await world.livestream();
+    const livestream = await world.livestream();
     await world.google.trouble("lookup", { fault: "status", status: 503 });
-    await world.streamer(show);
+    await world.streamer(livestream);
   });
 
-  test("show on air continues and admits listeners", async () => {
-    const show = await world.show(1);
+  test("livestream on air continues and admits listeners", async () => {
+    const livestream = await world.onAir(1);
     for (const service of ["read", "write", "lookup", "keys"]) {
       await world.google.trouble(service, { fault: "status", status: 503 });
     }
-    await show.streamer.upload(clip(1));
-    assert.equal((await show.listener.next("audio")).readUInt32BE(), 1);
-    await world.listener(show);
+    await livestream.streamer.upload(clip(1));
+    assert.equal((await livestream.listener.next("audio")).readUInt32BE(), 1);
+    await world.listener(livestream);
   });
 
   test("end is written once Firestore is back", async () => {
-    const show = await world.show(1);
-    await world.flag(show.id, true);
+    const livestream = await world.onAir(1);
+    await world.flag(livestream.id, true);
     await world.google.trouble("write", { fault: "status", status: 503 });
-    show.streamer.leave();
-    await show.listener.next("disconnect");
+    livestream.streamer.leave();
+    await livestream.listener.next("disconnect");
     await world.google.heal();
-    await world.flag(show.id, false, 30_000);
+    await world.flag(livestream.id, false, 30_000);
   });
 });
 
@@ -66,14 +66,14 @@ onEveryTransport("while Google's signing keys are out of reach from the start", 
   test("client is told, and admitted once they return", async () => {
     await world.google.trouble("keys", { fault: "status", status: 503 });
     const cold = await world.another({});
-    const show = await world.livestream();
-    const client = await world.client("streamer", { user: show.user, livestream: show.id, url: cold.url });
+    const livestream = await world.livestream();
+    const client = await world.client("streamer", { user: livestream.user, livestream: livestream.id, url: cold.url });
     assert.equal(await client.next("error"), UNAVAILABLE);
     assert.match(await client.next("disconnect"), /^transport (close|error)$/);
     await world.google.heal();
     assert.equal(
       await client.next("success", 30_000),
-      `User ${show.user} connected as streamer to livestream ${show.id}.`,
+      `User ${livestream.user} connected as streamer to livestream ${livestream.id}.`,
     );
   });
 });

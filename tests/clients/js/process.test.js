@@ -19,25 +19,25 @@ async function withState(scene) {
 
 onEveryTransport("the daemon", {}, (world) => {
   const scene = async (server) => {
-    const show = await world.livestream();
+    const livestream = await world.livestream();
     const [near, far] = [await world.wire(server), await world.wire(server)];
-    show.streamer = await world.streamer(show, { url: near.url });
-    show.listener = await world.listener(show, { url: far.url });
-    await world.flag(show.id, true);
-    return { show, near, far };
+    livestream.streamer = await world.streamer(livestream, { url: near.url });
+    livestream.listener = await world.listener(livestream, { url: far.url });
+    await world.flag(livestream.id, true);
+    return { livestream, near, far };
   };
 
   /** Streamer and listener are on `server` again, and hear each other. */
-  const together = async ({ show, near, far }, server) => {
+  const together = async ({ livestream, near, far }, server) => {
     near.plug(server.url);
     far.plug(server.url);
     near.mend();
-    assert.equal(await show.streamer.next("success"), `User ${show.user} connected as streamer to livestream ${show.id}.`);
+    assert.equal(await livestream.streamer.next("success"), `User ${livestream.user} connected as streamer to livestream ${livestream.id}.`);
     far.mend();
-    assert.match(await show.listener.next("success"), / connected as listener to livestream /);
-    show.streamer.emit("upload", clip(8));
-    assert.equal((await show.listener.next("audio")).readUInt32BE(), 8);
-    await world.flag(show.id, true);
+    assert.match(await livestream.listener.next("success"), / connected as listener to livestream /);
+    livestream.streamer.emit("upload", clip(8));
+    assert.equal((await livestream.listener.next("audio")).readUInt32BE(), 8);
+    await world.flag(livestream.id, true);
   };
 
   test("clears the flag at SIGTERM, and clients return", async () => {
@@ -47,10 +47,10 @@ onEveryTransport("the daemon", {}, (world) => {
       it.near.open = it.far.open = false;
       const { code } = await first.stop("SIGTERM");
       assert.equal(code, 0);
-      for (const client of [it.show.streamer, it.show.listener]) {
+      for (const client of [it.livestream.streamer, it.livestream.listener]) {
         assert.match(await client.next("disconnect"), /^transport (close|error)$/);
       }
-      await world.flag(it.show.id, false);
+      await world.flag(it.livestream.id, false);
       await together(it, await world.another({}, state));
     });
   });
@@ -61,9 +61,9 @@ onEveryTransport("the daemon", {}, (world) => {
       const it = await scene(first);
       it.near.open = it.far.open = false;
       await first.stop("SIGKILL");
-      assert.equal((await world.google.document(it.show.id)).streamerConnected, true);
+      assert.equal((await world.google.document(it.livestream.id)).streamerConnected, true);
       const second = await world.another({}, state);
-      await world.flag(it.show.id, false);
+      await world.flag(it.livestream.id, false);
       await together(it, second);
     });
   });
@@ -74,22 +74,22 @@ inAWorld("a stop", {}, (world) => {
     await withState(async (state) => {
       const server = await world.another({ CASTAWAY_SERVER__SHUTDOWN_TIMEOUT: "2s" }, state);
       const wire = await world.wire(server);
-      const show = await world.livestream();
-      await world.streamer(show, { url: wire.url });
+      const livestream = await world.livestream();
+      await world.streamer(livestream, { url: wire.url });
       wire.freeze();
       const began = Date.now();
       const { code } = await server.stop("SIGTERM");
       assert.equal(code, 0);
       assert.ok(Date.now() - began < 5_000);
-      await world.flag(show.id, false);
+      await world.flag(livestream.id, false);
     });
   });
 
   test("leaves another daemon's flag alone", async () => {
     const server = await world.another({});
-    const show = await world.show(1);
-    await world.flag(show.id, true);
+    const livestream = await world.onAir(1);
+    await world.flag(livestream.id, true);
     await server.stop("SIGTERM");
-    assert.equal((await world.google.document(show.id)).streamerConnected, true);
+    assert.equal((await world.google.document(livestream.id)).streamerConnected, true);
   });
 });

@@ -10,51 +10,51 @@ const NO_CLIP = "Upload must be a single binary clip.";
 const MANY = 200;
 
 onEveryTransport("an upload", settings.bursts, (world) => {
-  const received = (show) => `Packet received from user ${show.user}`;
+  const received = (livestream) => `Packet received from user ${livestream.user}`;
 
   test("real audio reaches every listener byte for byte", async () => {
-    const show = await world.show(3);
-    show.streamer.emit("upload", speech);
-    assert.equal(await show.streamer.next("success"), received(show));
-    for (const listener of show.listeners) {
+    const livestream = await world.onAir(3);
+    livestream.streamer.emit("upload", speech);
+    assert.equal(await livestream.streamer.next("success"), received(livestream));
+    for (const listener of livestream.listeners) {
       assert.equal(sha256(await listener.next("audio")), sha256(speech));
     }
   });
 
   test("large clip reaches every listener byte for byte", async () => {
-    const show = await world.show(2);
+    const livestream = await world.onAir(2);
     const large = clip(7, (2 << 20) - 16);
-    show.streamer.emit("upload", large);
-    for (const listener of show.listeners) assert.equal(sha256(await listener.next("audio")), sha256(large));
+    livestream.streamer.emit("upload", large);
+    for (const listener of livestream.listeners) assert.equal(sha256(await listener.next("audio")), sha256(large));
   });
 
   test("empty clip is refused and heard by nobody", async () => {
-    const show = await world.show();
+    const livestream = await world.onAir();
     const refused = { ok: false, error: "Upload must be a single binary clip." };
-    assert.deepEqual(await show.streamer.upload(Buffer.alloc(0)), refused);
-    assert.equal((await show.streamer.upload(clip(1))).ok, true);
-    assert.equal(sha256(await show.listener.next("audio")), sha256(clip(1)));
+    assert.deepEqual(await livestream.streamer.upload(Buffer.alloc(0)), refused);
+    assert.equal((await livestream.streamer.upload(clip(1))).ok, true);
+    assert.equal(sha256(await livestream.listener.next("audio")), sha256(clip(1)));
   });
 
   test(`${MANY} at once are heard in order`, async () => {
-    const show = await world.show(2);
-    for (let number = 0; number < MANY; number += 1) show.streamer.emit("upload", clip(number));
-    for (const listener of show.listeners) {
+    const livestream = await world.onAir(2);
+    for (let number = 0; number < MANY; number += 1) livestream.streamer.emit("upload", clip(number));
+    for (const listener of livestream.listeners) {
       const heard = await listener.take("audio", MANY);
       assert.deepEqual(heard.map((bytes) => bytes.readUInt32BE()), [...Array(MANY).keys()]);
       heard.forEach((bytes, number) => assert.equal(sha256(bytes), sha256(clip(number))));
     }
-    for (const text of await show.streamer.take("success", MANY)) assert.equal(text, received(show));
+    for (const text of await livestream.streamer.take("success", MANY)) assert.equal(text, received(livestream));
   });
 
   test("two livestreams never mix", async () => {
-    const [one, two] = [await world.show(2), await world.show(2)];
+    const [one, two] = [await world.onAir(2), await world.onAir(2)];
     for (let number = 0; number < 50; number += 1) {
       one.streamer.emit("upload", clip(number));
       two.streamer.emit("upload", clip(1_000 + number));
     }
-    for (const [show, first] of [[one, 0], [two, 1_000]]) {
-      for (const listener of show.listeners) {
+    for (const [livestream, first] of [[one, 0], [two, 1_000]]) {
+      for (const listener of livestream.listeners) {
         const heard = (await listener.take("audio", 50)).map((bytes) => bytes.readUInt32BE());
         assert.deepEqual(heard, [...Array(50).keys()].map((number) => first + number));
         assert.equal(listener.unread("audio"), 0);
@@ -63,18 +63,18 @@ onEveryTransport("an upload", settings.bursts, (world) => {
   });
 
   test("clips emitted right after connect are heard", async () => {
-    const show = await world.show();
+    const livestream = await world.onAir();
     await world.google.trouble("read", { fault: "slow", ms: 400 });
     const onConnect = (client) => {
       for (let number = 0; number < 20; number += 1) client.emit("upload", clip(number));
     };
-    await world.streamer(show, { onConnect });
-    const heard = (await show.listener.take("audio", 20)).map((bytes) => bytes.readUInt32BE());
+    await world.streamer(livestream, { onConnect });
+    const heard = (await livestream.listener.take("audio", 20)).map((bytes) => bytes.readUInt32BE());
     assert.deepEqual(heard, [...Array(20).keys()]);
   });
 
   test("all but one binary clip is refused", async () => {
-    const show = await world.show();
+    const livestream = await world.onAir();
     const shapes = [
       [{ file: "x" }],
       [null],
@@ -86,52 +86,52 @@ onEveryTransport("an upload", settings.bursts, (world) => {
       [clip(1), "and more"],
     ];
     for (const shape of shapes) {
-      show.streamer.emit("upload", ...shape);
-      assert.equal(await show.streamer.next("error"), NO_CLIP, JSON.stringify(shape));
+      livestream.streamer.emit("upload", ...shape);
+      assert.equal(await livestream.streamer.next("error"), NO_CLIP, JSON.stringify(shape));
     }
-    show.streamer.emit("upload", clip(42));
-    assert.equal((await show.listener.next("audio")).readUInt32BE(), 42);
-    assert.equal(show.listener.unread("audio"), 0);
-    assert.equal(show.streamer.unread("disconnect"), 0);
+    livestream.streamer.emit("upload", clip(42));
+    assert.equal((await livestream.listener.next("audio")).readUInt32BE(), 42);
+    assert.equal(livestream.listener.unread("audio"), 0);
+    assert.equal(livestream.streamer.unread("disconnect"), 0);
   });
 
   test("several clips in one are relayed to nobody", async () => {
-    const show = await world.show();
+    const livestream = await world.onAir();
     for (const shape of [[[clip(1), clip(2)]], [clip(1), clip(2)], [{ one: clip(1), two: clip(2) }]]) {
-      show.streamer.emit("upload", ...shape);
-      await Promise.any([show.streamer.next("error"), show.streamer.next("success")]);
+      livestream.streamer.emit("upload", ...shape);
+      await Promise.any([livestream.streamer.next("error"), livestream.streamer.next("success")]);
     }
-    assert.equal((await show.streamer.upload(clip(42))).ok, true);
-    assert.equal((await show.listener.next("audio")).readUInt32BE(), 42);
-    assert.equal(show.listener.unread("audio") + show.listener.unread("disconnect"), 0);
+    assert.equal((await livestream.streamer.upload(clip(42))).ok, true);
+    assert.equal((await livestream.listener.next("audio")).readUInt32BE(), 42);
+    assert.equal(livestream.listener.unread("audio") + livestream.listener.unread("disconnect"), 0);
   });
 
   test("callback gets the sequence and the listeners", async () => {
-    const show = await world.show(2);
-    await world.counted(show, 2);
-    const first = await show.streamer.upload(clip(1));
-    const second = await show.streamer.upload(clip(2));
+    const livestream = await world.onAir(2);
+    await world.counted(livestream, 2);
+    const first = await livestream.streamer.upload(clip(1));
+    const second = await livestream.streamer.upload(clip(2));
     assert.deepEqual(first, { ok: true, sequence: first.sequence, listeners: 2 });
     assert.deepEqual(second, { ok: true, sequence: first.sequence + 1, listeners: 2 });
-    assert.deepEqual(await show.streamer.take("success", 2), [received(show), received(show)]);
+    assert.deepEqual(await livestream.streamer.take("success", 2), [received(livestream), received(livestream)]);
   });
 
   test("callback of a refused upload gets the error", async () => {
-    const show = await world.show();
+    const livestream = await world.onAir();
     for (const shape of [{ file: "x" }, null, "text"]) {
-      assert.deepEqual(await show.streamer.upload(shape), { ok: false, error: NO_CLIP });
+      assert.deepEqual(await livestream.streamer.upload(shape), { ok: false, error: NO_CLIP });
     }
   });
 
   test("late joiner hears the latest clip once", async () => {
-    const show = await world.show();
-    for (let number = 0; number < 5; number += 1) await show.streamer.upload(clip(number));
+    const livestream = await world.onAir();
+    for (let number = 0; number < 5; number += 1) await livestream.streamer.upload(clip(number));
     const sending = (async () => {
-      for (let number = 5; number < 60; number += 1) await show.streamer.upload(clip(number));
+      for (let number = 5; number < 60; number += 1) await livestream.streamer.upload(clip(number));
     })();
-    const late = await Promise.all([1, 2, 3, 4].map(() => world.listener(show)));
+    const late = await Promise.all([1, 2, 3, 4].map(() => world.listener(livestream)));
     await sending;
-    await show.streamer.upload(clip(60));
+    await livestream.streamer.upload(clip(60));
     for (const listener of late) {
       const heard = [];
       while (heard.at(-1) !== 60) heard.push((await listener.next("audio")).readUInt32BE());
@@ -142,42 +142,42 @@ onEveryTransport("an upload", settings.bursts, (world) => {
   });
 
   test("late joiner hears the latest clip at once", async () => {
-    const show = await world.show();
-    await show.streamer.upload(clip(1));
-    await show.streamer.upload(speech);
-    const late = await world.listener(show);
+    const livestream = await world.onAir();
+    await livestream.streamer.upload(clip(1));
+    await livestream.streamer.upload(speech);
+    const late = await world.listener(livestream);
     assert.equal(sha256(await late.next("audio")), sha256(speech));
     assert.deepEqual(late.names(), ["connect", "success", "audio"]);
   });
 
   test("listener's upload goes nowhere", async () => {
-    const show = await world.show(2);
-    show.listener.emit("upload", clip(66));
-    await show.streamer.upload(clip(1));
-    assert.equal((await show.listeners[1].next("audio")).readUInt32BE(), 1);
-    assert.equal(show.listeners[1].unread("audio"), 0);
+    const livestream = await world.onAir(2);
+    livestream.listener.emit("upload", clip(66));
+    await livestream.streamer.upload(clip(1));
+    assert.equal((await livestream.listeners[1].next("audio")).readUInt32BE(), 1);
+    assert.equal(livestream.listeners[1].unread("audio"), 0);
   });
 
   test("unknown events are ignored, `error` too", async () => {
-    const show = await world.show();
+    const livestream = await world.onAir();
     const names = ["error", "audio", "success", "state", "message", "__proto__", ""];
-    for (const client of [show.streamer, show.listener]) {
+    for (const client of [livestream.streamer, livestream.listener]) {
       for (const name of names) {
         client.emit(name, { name });
         client.emit(name, clip(1));
         client.emit(name);
       }
     }
-    await show.streamer.upload(clip(5));
-    assert.equal((await show.listener.next("audio")).readUInt32BE(), 5);
-    assert.equal(show.listener.unread("audio"), 0);
-    assert.equal(show.streamer.unread("disconnect") + show.listener.unread("disconnect"), 0);
+    await livestream.streamer.upload(clip(5));
+    assert.equal((await livestream.listener.next("audio")).readUInt32BE(), 5);
+    assert.equal(livestream.listener.unread("audio"), 0);
+    assert.equal(livestream.streamer.unread("disconnect") + livestream.listener.unread("disconnect"), 0);
   });
 
   test("tokens and documents cost no call per join", async () => {
-    const show = await world.show(1);
+    const livestream = await world.onAir(1);
     const before = await world.google.calls();
-    await Promise.all([...Array(20)].map(() => world.listener(show)));
+    await Promise.all([...Array(20)].map(() => world.listener(livestream)));
     const after = await world.google.calls();
     assert.equal(after.lookup, before.lookup);
     assert.ok(after.read - before.read <= 1);

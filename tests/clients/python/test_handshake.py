@@ -8,8 +8,8 @@ pytestmark = pytest.mark.parametrize("role", ["streamer", "listener"])
 
 
 async def test_client_without_a_token_is_refused_first(anyhow, role):
-    show = await anyhow.livestream()
-    await refused(await anyhow.client(role, token=None, livestream=show.id), "Id token not provided.")
+    livestream = await anyhow.livestream()
+    await refused(await anyhow.client(role, token=None, livestream=livestream.id), "Id token not provided.")
     await refused(await anyhow.client(role, token=None), "Id token not provided.")
 
 
@@ -26,9 +26,9 @@ async def test_invalid_token_is_refused_without_a_livestream_lookup(anyhow, role
 
 
 async def test_expired_token_is_told_so(anyhow, role):
-    show = await anyhow.livestream()
-    token = await anyhow.google.token(show.user, "expired")
-    await refused(await anyhow.client(role, token=token, livestream=show.id), "Id token has expired.")
+    livestream = await anyhow.livestream()
+    token = await anyhow.google.token(livestream.user, "expired")
+    await refused(await anyhow.client(role, token=token, livestream=livestream.id), "Id token has expired.")
 
 
 async def test_missing_livestream_is_refused_and_never_made(anyhow, role):
@@ -42,37 +42,37 @@ async def test_missing_livestream_is_refused_and_never_made(anyhow, role):
 
 
 async def test_stranger_is_refused_before_the_livestream(anyhow, role):
-    show = await anyhow.livestream()
+    livestream = await anyhow.livestream()
     texts = {
         "streamer": "User is not authorized to livestream in this room.",
-        "listener": f"Livestream {show.id} has not started.",
+        "listener": f"Livestream {livestream.id} has not started.",
     }
-    await refused(await anyhow.client(role, livestream=show.id), texts[role])
-    assert (await anyhow.google.document(show.id))["streamerConnected"] is False
+    await refused(await anyhow.client(role, livestream=livestream.id), texts[role])
+    assert (await anyhow.google.document(livestream.id))["streamerConnected"] is False
 
 
 async def test_streamer_is_admitted_and_the_flag_set(anyhow, role):
-    show = await anyhow.livestream()
-    before = await anyhow.google.document(show.id)
-    await anyhow.streamer(show)
+    livestream = await anyhow.livestream()
+    before = await anyhow.google.document(livestream.id)
+    await anyhow.streamer(livestream)
     if role == "listener":
-        await anyhow.listener(show)
-    await anyhow.flag(show.id, True)
-    assert await anyhow.google.document(show.id) == {**before, "streamerConnected": True}
+        await anyhow.listener(livestream)
+    await anyhow.flag(livestream.id, True)
+    assert await anyhow.google.document(livestream.id) == {**before, "streamerConnected": True}
 
 
 async def test_credentials_may_come_in_the_connect_payload(anyhow, role):
-    show = await anyhow.show(0)
-    user = show.user if role == "streamer" else anyhow.name("guest")
-    auth = {"idToken": await anyhow.google.token(user), "livestreamId": show.id}
+    livestream = await anyhow.on_air(0)
+    user = livestream.user if role == "streamer" else anyhow.name("guest")
+    auth = {"idToken": await anyhow.google.token(user), "livestreamId": livestream.id}
     client = await anyhow.client(role, token=None, auth=auth)
-    assert await client.next("success") == f"User {user} connected as {role} to livestream {show.id}."
+    assert await client.next("success") == f"User {user} connected as {role} to livestream {livestream.id}."
 
 
 async def test_headers_win_over_the_connect_payload(anyhow, role):
-    show = await anyhow.show(0)
+    livestream = await anyhow.on_air(0)
     auth = {"idToken": "no token", "livestreamId": "missing"}
-    await (anyhow.streamer if role == "streamer" else anyhow.listener)(show, auth=auth)
+    await (anyhow.streamer if role == "streamer" else anyhow.listener)(livestream, auth=auth)
 
 
 @pytest.mark.parametrize("hostile", ["..", "a/b", "../x", "__x__", "a\0b", "a\nb", "x" * 2000])

@@ -27,14 +27,14 @@ ENVIRONMENT = {
 @pytest_asyncio.fixture(autouse=True)
 async def bystanders(world):
     """A livestream that continues, whatever a test does beside it."""
-    show = await world.show(2)
-    yield show
-    await show.streamer.upload(clip(77))
-    for listener in show.listeners:
+    livestream = await world.on_air(2)
+    yield livestream
+    await livestream.streamer.upload(clip(77))
+    for listener in livestream.listeners:
         while number_of(await listener.next("audio")) != 77:
             pass
         assert not listener.unread("disconnect")
-    assert not show.streamer.unread("disconnect")
+    assert not livestream.streamer.unread("disconnect")
 
 
 @pytest.mark.parametrize(
@@ -153,8 +153,8 @@ BAD_TEXTS = {
 async def test_senseless_message_ends_its_own_connection_at_most(world, text, joined):
     async with raw(world.server.url) as client:
         if joined:
-            show = await world.livestream()
-            await client.join("streamer", await world.google.token(show.user), show.id)
+            livestream = await world.livestream()
+            await client.join("streamer", await world.google.token(livestream.user), livestream.id)
         await client.send(text)
         if text.startswith("45"):
             await client.send_bytes(b"attached")
@@ -171,21 +171,21 @@ async def test_misplaced_binary_ends_its_own_connection_at_most(world, data):
 
 
 async def test_text_where_an_attachment_belongs_relays_nothing(world):
-    show = await world.show(1)
+    livestream = await world.on_air(1)
     async with raw(world.server.url) as client:
-        await client.join("streamer", await world.google.token(show.user), show.id)
+        await client.join("streamer", await world.google.token(livestream.user), livestream.id)
         await client.send('451-/streamer,["upload",{"_placeholder":true,"num":0}]')
         await client.send('42/streamer,["upload","text"]')
         await client.socket.close()
-    newest = await world.streamer(show)
+    newest = await world.streamer(livestream)
     await newest.upload(clip(3))
-    assert number_of(await show.listener.next("audio")) == 3
+    assert number_of(await livestream.listener.next("audio")) == 3
 
 
 async def test_many_attachments_are_refused_without_waiting_for_them(world):
-    show = await world.livestream()
+    livestream = await world.livestream()
     async with raw(world.server.url) as client:
-        await client.join("streamer", await world.google.token(show.user), show.id)
+        await client.join("streamer", await world.google.token(livestream.user), livestream.id)
         places = [{"_placeholder": True, "num": number} for number in range(1000)]
         await client.send("451000-/streamer," + json.dumps(["upload", *places]))
         await client.closed()
@@ -229,10 +229,10 @@ async def test_post_over_the_ceiling_is_refused(world):
 
 
 async def test_events_carry_one_argument_and_no_ack(world):
-    show = await world.livestream()
+    livestream = await world.livestream()
     async with raw(world.server.url) as streamer, raw(world.server.url) as listener:
-        await streamer.join("streamer", await world.google.token(show.user), show.id)
-        await listener.join("listener", await world.google.token("guest"), show.id)
+        await streamer.join("streamer", await world.google.token(livestream.user), livestream.id)
+        await listener.join("listener", await world.google.token("guest"), livestream.id)
         await streamer.send('451-/streamer,["upload",{"_placeholder":true,"num":0}]')
         await streamer.send_bytes(b"a clip")
         seen = await listener.until("451-")

@@ -35,7 +35,7 @@ export class World {
     const node = () => Server.start(world.google, { ...world.cluster.node(), ...environment });
     world.server = await node();
     // Where listeners come to.
-    world.far = clustered ? await node() : world.server;
+    world.listenersNode = clustered ? await node() : world.server;
     return world;
   }
 
@@ -47,14 +47,14 @@ export class World {
 
   /** A livestream in Firestore, and its owner. */
   async livestream() {
-    const [id, user] = [this.name("show"), this.name("host")];
+    const [id, user] = [this.name("livestream"), this.name("streamer")];
     await this.google.livestream(id, user);
     return { id, user };
   }
 
   async client(role, { user = this.name("guest"), livestream, url, ...options } = {}) {
     const token = "token" in options ? options.token : await this.google.token(user);
-    const server = role === "listener" ? this.far : this.server;
+    const server = role === "listener" ? this.listenersNode : this.server;
     const client = new Client(url ?? server.url, role, {
       transports: this.transports,
       ...options,
@@ -66,34 +66,34 @@ export class World {
     return client;
   }
 
-  /** A streamer of `show` that was accepted. */
-  async streamer(show, options = {}) {
-    const client = await this.client("streamer", { user: show.user, livestream: show.id, ...options });
-    assert.equal(await client.next("success"), `User ${show.user} connected as streamer to livestream ${show.id}.`);
+  /** A streamer of `livestream` that was accepted. */
+  async streamer(livestream, options = {}) {
+    const client = await this.client("streamer", { user: livestream.user, livestream: livestream.id, ...options });
+    assert.equal(await client.next("success"), `User ${livestream.user} connected as streamer to livestream ${livestream.id}.`);
     return client;
   }
 
-  /** A listener of `show` that was accepted. */
-  async listener(show, options = {}) {
-    const client = await this.client("listener", { livestream: show.id, ...options });
-    assert.equal(await client.next("success"), `User ${client.user} connected as listener to livestream ${show.id}.`);
+  /** A listener of `livestream` that was accepted. */
+  async listener(livestream, options = {}) {
+    const client = await this.client("listener", { livestream: livestream.id, ...options });
+    assert.equal(await client.next("success"), `User ${client.user} connected as listener to livestream ${livestream.id}.`);
     return client;
   }
 
   /** A new livestream with its streamer and `count` listeners. */
-  async show(count = 1) {
-    const show = await this.livestream();
-    show.streamer = await this.streamer(show);
-    show.listeners = [];
-    while (show.listeners.length < count) show.listeners.push(await this.listener(show));
-    show.listener = show.listeners[0];
-    return show;
+  async onAir(count = 1) {
+    const livestream = await this.livestream();
+    livestream.streamer = await this.streamer(livestream);
+    livestream.listeners = [];
+    while (livestream.listeners.length < count) livestream.listeners.push(await this.listener(livestream));
+    livestream.listener = livestream.listeners[0];
+    return livestream;
   }
 
   /** Waits until the streamer was told of so many listeners: a node hears a heartbeat later who listens on another. */
-  async counted(show, count) {
+  async counted(livestream, count) {
     const told = ({ name, value }) => name === "state" && value.listeners === count;
-    if (clustered) await eventually(() => show.streamer.journal.some(told), "the listeners are counted");
+    if (clustered) await eventually(() => livestream.streamer.journal.some(told), "the listeners are counted");
   }
 
   async wire(server = this.server) {
@@ -120,7 +120,7 @@ export class World {
     for (const client of this.#clients) {
       console.log(`--- ${client.socket.nsp} of ${client.user} heard ${client.heard()}`);
     }
-    for (const server of new Set([this.server, this.far, ...this.#servers])) {
+    for (const server of new Set([this.server, this.listenersNode, ...this.#servers])) {
       const counted = await server.counted().catch((error) => error.message);
       const logged = server.log.split("\n").slice(-40).join("\n");
       console.log(`--- ${server.url} counted\n${counted}\n--- ${server.url} logged\n${logged}`);
@@ -141,7 +141,7 @@ export class World {
 
   async stop() {
     await this.server.stop("SIGKILL");
-    if (clustered) await this.far.stop("SIGKILL");
+    if (clustered) await this.listenersNode.stop("SIGKILL");
   }
 }
 

@@ -39,7 +39,7 @@ class World:
         world.google = google
         world.server = await world._node(environment)
         # Where listeners come to.
-        world.far = await world._node(environment) if REDIS else world.server
+        world.listeners_node = await world._node(environment) if REDIS else world.server
         return world
 
     async def _node(self, environment, state=None):
@@ -51,9 +51,9 @@ class World:
 
     async def livestream(self):
         """A livestream in Firestore, and its owner."""
-        show = SimpleNamespace(id=self.name("show"), user=self.name("host"))
-        await self.google.livestream(show.id, show.user)
-        return show
+        livestream = SimpleNamespace(id=self.name("livestream"), user=self.name("streamer"))
+        await self.google.livestream(livestream.id, livestream.user)
+        return livestream
 
     async def client(self, role, user=None, livestream=None, url=None, auth=None, **options):
         client = Client(role)
@@ -62,35 +62,35 @@ class World:
         headers = {"id-token": token, "livestream-id": livestream}
         headers = {name: value for name, value in headers.items() if value is not None}
         self.clients.append(client)
-        server = self.far if role == "listener" else self.server
+        server = self.listeners_node if role == "listener" else self.server
         await client.connect(url or server.url, self.transports, headers, auth)
         return client
 
-    async def streamer(self, show, **options):
-        """A streamer of `show` that was accepted."""
-        client = await self.client("streamer", user=show.user, livestream=show.id, **options)
-        assert await client.next("success") == f"User {show.user} connected as streamer to livestream {show.id}."
+    async def streamer(self, livestream, **options):
+        """A streamer of `livestream` that was accepted."""
+        client = await self.client("streamer", user=livestream.user, livestream=livestream.id, **options)
+        assert await client.next("success") == f"User {livestream.user} connected as streamer to livestream {livestream.id}."
         return client
 
-    async def listener(self, show, **options):
-        """A listener of `show` that was accepted."""
-        client = await self.client("listener", livestream=show.id, **options)
-        assert await client.next("success") == f"User {client.user} connected as listener to livestream {show.id}."
+    async def listener(self, livestream, **options):
+        """A listener of `livestream` that was accepted."""
+        client = await self.client("listener", livestream=livestream.id, **options)
+        assert await client.next("success") == f"User {client.user} connected as listener to livestream {livestream.id}."
         return client
 
-    async def show(self, listeners=1):
+    async def on_air(self, listeners=1):
         """A new livestream with its streamer and listeners."""
-        show = await self.livestream()
-        show.streamer = await self.streamer(show)
-        show.listeners = [await self.listener(show) for _ in range(listeners)]
-        show.listener = show.listeners[0] if listeners else None
-        return show
+        livestream = await self.livestream()
+        livestream.streamer = await self.streamer(livestream)
+        livestream.listeners = [await self.listener(livestream) for _ in range(listeners)]
+        livestream.listener = livestream.listeners[0] if listeners else None
+        return livestream
 
-    async def counted(self, show, listeners):
+    async def counted(self, livestream, listeners):
         """Waits until the streamer was told of so many listeners: a node hears a heartbeat later who listens on another."""
 
         async def told():
-            return any(name == "state" and it["listeners"] == listeners for name, it in show.streamer.journal)
+            return any(name == "state" and it["listeners"] == listeners for name, it in livestream.streamer.journal)
 
         if REDIS:
             await eventually(told, "the listeners are counted")
@@ -118,7 +118,7 @@ class World:
         """Prints what every client heard, and what every daemon counted and logged."""
         for client in self.clients:
             print(f"--- {client.namespace} of {client.user} heard {client.heard()}")
-        for server in dict.fromkeys([self.server, self.far, *self.servers]):
+        for server in dict.fromkeys([self.server, self.listeners_node, *self.servers]):
             if server.child.process.returncode is None:
                 print(f"--- {server.url} counted", await server.counted(), sep="\n")
             print(f"--- {server.url} logged", *server.log.splitlines()[-40:], sep="\n")
@@ -138,8 +138,8 @@ class World:
 
     async def stop(self):
         await self.server.stop(signal.SIGKILL)
-        if self.far is not self.server:
-            await self.far.stop(signal.SIGKILL)
+        if self.listeners_node is not self.server:
+            await self.listeners_node.stop(signal.SIGKILL)
 
 
 async def refused(client, text):
