@@ -11,8 +11,8 @@ from pathlib import Path
 
 import aiohttp
 from rig.cluster import Cluster
-from rig.engines import Engine, Sharded
 from rig.nodes import Node
+from rig.redis import Redis, Sharded
 from rig.waiting import until
 
 USER = "bench"
@@ -86,7 +86,7 @@ class Bench:
 
     def processes(self):
         nodes = {node.name: node.pid for node in self.cluster.nodes}
-        return nodes | {f"redis{n}": one.process.pid for n, one in enumerate(self.cluster.engine.processes)}
+        return nodes | {f"redis{n}": one.process.pid for n, one in enumerate(self.cluster.redis.processes)}
 
     def spent(self):
         """By node, and of all of Redis."""
@@ -257,21 +257,21 @@ async def main():
     parser.add_argument("--sharded", action="store_true", help="Redis in three shards")
     arguments = parser.parse_args()
     arguments.clips, arguments.shows, arguments.seconds = (500, 200, 5) if arguments.quick else (2000, 1000, 15)
-    engine = Sharded() if arguments.sharded else Engine()
+    redis = Sharded() if arguments.sharded else Redis()
     cluster = None
     try:
-        await engine.start()
-        cluster = await Cluster.start(engine, ENVIRONMENT, names="abcd")
+        await redis.start()
+        cluster = await Cluster.start(redis, ENVIRONMENT, names="abcd")
         connector = aiohttp.TCPConnector(limit=0)
         async with aiohttp.ClientSession(connector=connector) as session:
             bench = Bench(cluster, session, await cluster.google.token(USER))
-            print(f"{len(cluster.nodes)} nodes, Redis {engine.kind}, {os.cpu_count()} cores, all on this machine.")
+            print(f"{len(cluster.nodes)} nodes, Redis {redis.kind}, {os.cpu_count()} cores, all on this machine.")
             for measure in (interest, many, hop):
                 await measure(bench, arguments)
     finally:
         if cluster:
             await cluster.stop()
-        await engine.stop()
+        await redis.stop()
 
 
 asyncio.run(main())

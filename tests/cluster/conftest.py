@@ -1,37 +1,37 @@
-"""One engine of each kind for the run, and three nodes for each file."""
+"""One Redis of each kind for the run, and three nodes for each file."""
 
 import pytest
 import pytest_asyncio
 from rig.cluster import Cluster
-from rig.engines import Engine, Sharded
+from rig.redis import Redis, Sharded
 
 from harness.report import pytest_runtest_makereport  # noqa: F401 (a hook)
 
-ENGINES = {kind.kind: kind for kind in (Engine, Sharded)}
+KINDS = {kind.kind: kind for kind in (Redis, Sharded)}
 
 
 @pytest_asyncio.fixture(scope="session")
-async def engines():
+async def instances():
     """Those that were started, by kind."""
     started = {}
     yield started
-    for engine in started.values():
-        await engine.stop()
+    for redis in started.values():
+        await redis.stop()
 
 
-@pytest_asyncio.fixture(scope="module", params=ENGINES)
-async def engine(request, engines):
+@pytest_asyncio.fixture(scope="module", params=KINDS)
+async def redis(request, instances):
     """Redis alone, then Redis in shards."""
-    if request.param not in engines:
-        engines[request.param] = ENGINES[request.param]()
-        await engines[request.param].start()
-    return engines[request.param]
+    if request.param not in instances:
+        instances[request.param] = KINDS[request.param]()
+        await instances[request.param].start()
+    return instances[request.param]
 
 
 @pytest_asyncio.fixture(scope="module")
-async def nodes(request, engine):
+async def nodes(request, redis):
     """The file's cluster; its `ENVIRONMENT` wins over the short times."""
-    cluster = await Cluster.start(engine, getattr(request.module, "ENVIRONMENT", None))
+    cluster = await Cluster.start(redis, getattr(request.module, "ENVIRONMENT", None))
     yield cluster
     await cluster.stop()
 
@@ -49,7 +49,7 @@ def pytest_collection_modifyitems(items):
     """Several run beside each other: what shares nodes stays together."""
     for item in items:
         params = item.callspec.params if hasattr(item, "callspec") else {}
-        group = [item.path.stem, params.get("engine", ""), str(params.get("seed", ""))]
+        group = [item.path.stem, params.get("redis", ""), str(params.get("seed", ""))]
         item.add_marker(pytest.mark.xdist_group(" ".join(group)))
     # The longest first.
     items.sort(key=lambda item: item.path.stem != "test_partitions")

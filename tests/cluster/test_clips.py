@@ -1,4 +1,4 @@
-"""A show on one node is heard on all: every clip once, in order, byte for byte; and only where somebody listens."""
+"""A livestream on one node is heard on all: every clip once, in order, byte for byte; and only where somebody listens."""
 
 import asyncio
 import time
@@ -117,7 +117,7 @@ async def test_a_node_where_nobody_listens_takes_no_part(cluster):
     await cluster.listener(show, there)
     await host.say_and_wait()
     before = await elsewhere.metric("castaway_cluster_clips_received_total")
-    with_one = await cluster.engine.subscribers(show.id)
+    with_one = await cluster.redis.subscribers(show.id)
     for _ in range(10):
         await host.say_and_wait()
     assert await elsewhere.metric("castaway_cluster_clips_received_total") == before
@@ -128,10 +128,10 @@ async def test_a_node_where_nobody_listens_takes_no_part(cluster):
     assert await elsewhere.metric("castaway_cluster_clips_received_total") >= before + 1
 
     async def more():
-        return sum((await cluster.engine.subscribers(show.id)).values()) == sum(with_one.values()) + 1
+        return sum((await cluster.redis.subscribers(show.id)).values()) == sum(with_one.values()) + 1
 
     async def as_before():
-        return await cluster.engine.subscribers(show.id) == with_one
+        return await cluster.redis.subscribers(show.id) == with_one
 
     await until(more, "one more node is subscribed")
     await late.leave()
@@ -140,7 +140,7 @@ async def test_a_node_where_nobody_listens_takes_no_part(cluster):
     show.check()
 
 
-async def test_a_host_who_leaves_ends_the_show_everywhere_at_once(cluster):
+async def test_a_host_who_leaves_ends_the_livestream_everywhere_at_once(cluster):
     show = await cluster.show()
     host = await cluster.host(show, cluster.nodes[0])
     listeners = await cluster.listeners(show)
@@ -161,7 +161,7 @@ async def test_a_host_who_leaves_ends_the_show_everywhere_at_once(cluster):
         assert late.said("error") == [f"Livestream {show.id} has not started."]
 
 
-async def test_a_show_begins_again_on_another_node_with_nothing_of_the_one_before(cluster):
+async def test_a_livestream_begins_again_on_another_node_with_nothing_of_the_one_before(cluster):
     show = await cluster.show()
     host = await cluster.host(show, cluster.nodes[0])
     (listener,) = await cluster.listeners(show, cluster.nodes[1])
@@ -187,7 +187,7 @@ async def _is(node, name, value):
     return await node.metric(name) == value
 
 
-async def test_the_listeners_of_a_show_are_not_disturbed_while_nothing_happens(cluster):
+async def test_the_listeners_of_a_livestream_are_not_disturbed_while_nothing_happens(cluster):
     show = await cluster.show()
     host = await cluster.host(show, cluster.nodes[0])
     listeners = await cluster.listeners(show)
@@ -196,6 +196,6 @@ async def test_the_listeners_of_a_show_are_not_disturbed_while_nothing_happens(c
     quiet = [host, *listeners]
     # Longer than a lease lasts.
     await throughout(lambda: all(len(person.visits) == 1 for person in quiet), "everybody stays", 5)
-    assert all(listener.numbers() == [1] for listener in listeners), "a look at the engine repeats no clip"
+    assert all(listener.numbers() == [1] for listener in listeners), "a look at Redis repeats no clip"
     assert not any(SERVER in person.said("disconnect") for person in quiet)
     assert all(set(person.states()) == {"live"} for person in quiet)

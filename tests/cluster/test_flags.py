@@ -17,13 +17,13 @@ async def test_a_host_that_is_gone_before_it_is_greeted_elsewhere_ends_nothing(c
     await all_hear(listeners, 1)
     token = await cluster.google.token(show.user)
     async with raw(there.url) as socket:
-        # It goes while the engine is slow to grant it the show.
-        cluster.engine.freeze()
+        # It goes while Redis is slow to grant it the livestream.
+        cluster.redis.freeze()
         await socket.connect("streamer", token, show.id)
         await asyncio.sleep(0.2)
         socket.abort()
         await asyncio.sleep(0.1)
-        cluster.engine.thaw()
+        cluster.redis.thaw()
     await asyncio.sleep(1)
     if not host.is_in():
         host = await cluster.host(show, here)
@@ -34,9 +34,9 @@ async def test_a_host_that_is_gone_before_it_is_greeted_elsewhere_ends_nothing(c
     await cluster.flagged(show, True)
 
 
-async def test_a_show_that_came_and_went_without_the_engine_leaves_no_flag(cluster):
+async def test_a_livestream_that_came_and_went_without_redis_leaves_no_flag(cluster):
     show = await cluster.show()
-    cluster.engine.kill()
+    cluster.redis.kill()
     for node in cluster.nodes:
         await until(node.degraded, f"{node.name} says that it is degraded", 6)
     host = await cluster.host(show, cluster.nodes[0])
@@ -44,23 +44,23 @@ async def test_a_show_that_came_and_went_without_the_engine_leaves_no_flag(clust
     await host.leave()
     # Longer than a livestream is kept that nobody uses.
     await asyncio.sleep(4)
-    await cluster.engine.heal()
+    await cluster.redis.heal()
     await cluster.flagged(show, False, 15)
 
 
-async def test_an_end_that_is_said_to_a_slow_engine_is_written_down(cluster):
+async def test_an_end_that_is_said_to_slow_redis_is_written_down(cluster):
     show = await cluster.show()
     host = await cluster.host(show, cluster.nodes[0])
     await host.say_and_wait()
     await cluster.flagged(show, True)
-    cluster.engine.freeze()
+    cluster.redis.freeze()
     await host.leave()
     await asyncio.sleep(0.8)
-    cluster.engine.thaw()
+    cluster.redis.thaw()
     await cluster.flagged(show, False, 12)
 
 
-async def test_an_engine_that_forgets_a_show_in_its_grace_leaves_no_flag(cluster):
+async def test_redis_that_forgets_a_livestream_in_its_grace_leaves_no_flag(cluster):
     show = await cluster.show()
     host = await cluster.host(show, cluster.nodes[0])
     listeners = await cluster.listeners(show, *cluster.nodes[1:])
@@ -68,8 +68,8 @@ async def test_an_engine_that_forgets_a_show_in_its_grace_leaves_no_flag(cluster
     await cluster.flagged(show, True)
     await host.close()
     await asyncio.sleep(1)
-    cluster.engine.kill()
-    await cluster.engine.heal()
+    cluster.redis.kill()
+    await cluster.redis.heal()
     for listener in listeners:
         await until(listener.told.is_set, "it is told that it is over", 20)
     await cluster.flagged(show, False, 12)

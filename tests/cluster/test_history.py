@@ -7,7 +7,7 @@ from rig.history import Acked, Cut, Heard, Joined, Left, LetIn, Restored, Sent, 
 
 
 def good(seed=0):
-    """A show as it should be: two sessions of its host, three listeners on three nodes, one of whom comes back."""
+    """A livestream as it should be: two sessions of its host, three listeners on three nodes, one of whom comes back."""
     dice = random.Random(seed)
     events, now, sequence = [], 0.0, 0
     nodes = {"ada": ("a", 1), "bob": ("b", 1), "cleo": ("c", 1)}
@@ -81,11 +81,11 @@ def test_clips_out_of_order_are_refused():
     assert violations(events) == []
 
 
-def test_two_holders_at_once_are_refused():
+def test_two_owners_at_once_are_refused():
     events = good()
     now = max(event.at for event in events) + 1
     events += [Sent(now, 1, 50), Heard(now + 0.1, "ada", 1, 1, 50)]
-    assert refused(events, "two holders")
+    assert refused(events, "two owners")
 
 
 def test_a_clip_of_no_host_is_refused():
@@ -186,7 +186,7 @@ def test_what_was_said_elsewhere_meanwhile_is_due_where_no_such_host_was_heard()
 
 
 def test_order_comes_before_what_was_missed():
-    assert refused([*alone(), Heard(21, "b", 1, 1, 0)], "two holders")
+    assert refused([*alone(), Heard(21, "b", 1, 1, 0)], "two owners")
 
 
 def test_sequences_go_on_once_it_is_settled():

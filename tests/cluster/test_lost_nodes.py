@@ -55,7 +55,7 @@ async def test_listeners_elsewhere_are_told_that_it_reconnects_and_that_it_is_li
     show.check()
 
 
-async def test_a_show_whose_host_never_comes_back_ends_everywhere(cluster):
+async def test_a_livestream_whose_host_never_comes_back_ends_everywhere(cluster):
     here, there, elsewhere = cluster.nodes
     show = await cluster.show()
     host = await cluster.host(show, here)
@@ -71,7 +71,7 @@ async def test_a_show_whose_host_never_comes_back_ends_everywhere(cluster):
     await cluster.flagged(show, False, 4)
 
 
-async def test_a_show_of_a_dead_node_that_nobody_hears_is_not_left_on_air(cluster):
+async def test_a_livestream_of_a_dead_node_that_nobody_hears_is_not_left_on_air(cluster):
     here, _, _ = cluster.nodes
     show = await cluster.show()
     await cluster.host(show, here)
@@ -80,7 +80,7 @@ async def test_a_show_of_a_dead_node_that_nobody_hears_is_not_left_on_air(cluste
     await cluster.flagged(show, False, LEASE + GRACE + 6)
 
 
-async def test_a_node_that_is_back_works_and_leaves_the_flag_of_a_show_that_is_on_elsewhere(cluster):
+async def test_a_node_that_is_back_works_and_leaves_the_flag_of_a_livestream_that_is_on_elsewhere(cluster):
     here, there, elsewhere = cluster.nodes
     show = await cluster.show()
     host = await cluster.host(show, here, there)
@@ -138,7 +138,7 @@ async def test_a_listeners_node_that_dies_is_noticed_by_its_own_listeners_alone(
     async def counted():
         return (await host.say_and_wait()).listeners == 4
 
-    await until(counted, "a dead node's listeners are not counted any more", LEASE + 5)
+    await until(counted, "a dead node's listeners are no longer counted", LEASE + 5)
 
 
 async def test_a_node_that_hangs_loses_its_show_and_does_no_harm_when_it_wakes(cluster):
@@ -162,7 +162,7 @@ async def test_a_node_that_hangs_loses_its_show_and_does_no_harm_when_it_wakes(c
         await host.say_and_wait()
         return await cluster.flag(show) and not any(listener.told.is_set() for listener in listeners)
 
-    await throughout(still_on, "the show is on", 3)
+    await throughout(still_on, "the livestream is on", 3)
     await all_hear(listeners, (await host.say_and_wait()).stamp.number)
     assert all(len(listener.visits) == 1 for listener in listeners)
     show.check()

@@ -1,40 +1,40 @@
-"""An engine that starts from an old copy of its memory, or is a replica all at once, harms no show."""
+"""Redis that starts from an old copy of its memory, or is a replica all at once, harms no show."""
 
 import asyncio
 
 import pytest
 import pytest_asyncio
 from rig.cluster import all_hear
-from rig.engines import Sharded
+from rig.redis import Sharded
 from rig.waiting import until
 
 
 @pytest_asyncio.fixture
-async def engine_with_copies(cluster):
-    """Copies that were made are gone after the test: others want an engine that starts empty."""
-    yield cluster.engine
-    for one in cluster.engine.processes:
+async def redis_with_copies(cluster):
+    """Copies that were made are gone after the test: others want Redis that starts empty."""
+    yield cluster.redis
+    for one in cluster.redis.processes:
         (one.directory / "dump.rdb").unlink(missing_ok=True)
 
 
-async def save(engine):
-    for one in engine.processes:
+async def save(redis):
+    for one in redis.processes:
         assert await one.ask("SAVE") == ["OK"]
 
 
 async def start_from_the_copy(cluster):
-    cluster.engine.kill()
-    await cluster.engine.heal()
+    cluster.redis.kill()
+    await cluster.redis.heal()
     for node in cluster.nodes:
         await node.settled(15)
 
 
-async def test_clips_that_come_after_are_heard_everywhere(cluster, engine_with_copies):
+async def test_clips_that_come_after_are_heard_everywhere(cluster, redis_with_copies):
     show = await cluster.show()
     host = await cluster.host(show, cluster.nodes[0])
     listeners = await cluster.listeners(show)
     await host.say_and_wait()
-    await save(engine_with_copies)
+    await save(redis_with_copies)
     for _ in range(5):
         await host.say_and_wait()
     await all_hear(listeners, 6)
@@ -46,17 +46,17 @@ async def test_clips_that_come_after_are_heard_everywhere(cluster, engine_with_c
     show.check()
 
 
-async def test_who_took_over_since_stays_the_streamer(cluster, engine_with_copies):
+async def test_who_took_over_since_stays_the_streamer(cluster, redis_with_copies):
     show = await cluster.show()
     first = await cluster.host(show, cluster.nodes[0])
     listeners = await cluster.listeners(show)
     await first.say_and_wait()
-    await save(engine_with_copies)
+    await save(redis_with_copies)
     second = await cluster.host(show, cluster.nodes[1])
     second.numbers = iter(range(100, 200))
     await until(first.told.is_set, "the first is told")
     await second.say_and_wait()
-    # Longer than the lease and the grace: by the copy the show is over.
+    # Longer than the lease and the grace: by the copy the livestream is over.
     await asyncio.sleep(8)
     await start_from_the_copy(cluster)
     last = await second.say_and_wait()
@@ -68,10 +68,10 @@ async def test_who_took_over_since_stays_the_streamer(cluster, engine_with_copie
     show.check()
 
 
-async def test_a_replica_is_no_engine(cluster):
-    if isinstance(cluster.engine, Sharded):
+async def test_a_replica_is_no_redis(cluster):
+    if isinstance(cluster.redis, Sharded):
         pytest.skip("the library follows a cluster's own failover")
-    (one,) = cluster.engine.processes
+    (one,) = cluster.redis.processes
     await one.ask("REPLICAOF", "127.0.0.1", "1")
     try:
         for node in cluster.nodes:

@@ -1,5 +1,5 @@
 """Links are cut and restored at random, and what everybody saw is checked: nobody hears a clip twice, out of order, or
-from two holders at once; and what the host was told is safe reaches everybody who could hear it."""
+from two owners at once; and what the host was told is safe reaches everybody who could hear it."""
 
 import asyncio
 import os
@@ -9,10 +9,10 @@ import time
 import pytest
 import pytest_asyncio
 from rig.cluster import Cluster, all_hear
-from rig.engines import Engine
 from rig.history import Cut, Restored
 from rig.network import Network, why_not
 from rig.nodes import LEASE
+from rig.redis import Redis
 from rig.waiting import until
 
 SECONDS = 30
@@ -32,7 +32,7 @@ pytestmark = [pytest.mark.skipif(REASON is not None, reason=REASON or ""), pytes
 
 
 class Scattered(Cluster):
-    """Each node and the engine on a machine of its own."""
+    """Each node and Redis on a machine of its own."""
 
     async def mend(self):
         for node, machine in zip(self.nodes, self.machines):
@@ -44,7 +44,7 @@ class Scattered(Cluster):
                 listen = machine.address["clients"]
                 node.environment["CASTAWAY_SERVER__LISTEN"] = f"{listen}:3000"
                 node.environment["CASTAWAY_SERVER__HEALTH_LISTEN"] = f"{listen}:8080"
-            for side in ("clients", "engine"):
+            for side in ("clients", "redis"):
                 machine.restore(side)
         await super().mend()
 
@@ -54,13 +54,13 @@ async def scattered(request):
     network = Network(4)
     network.make()
     machines, last = network.machines[:3], network.machines[3]
-    address = last.address["engine"]
-    engine = Engine(host=address, bind=address, within=last.within)
+    address = last.address["redis"]
+    redis = Redis(host=address, bind=address, within=last.within)
     cluster = None
     try:
-        await engine.start()
+        await redis.start()
         Scattered.machines = machines
-        cluster = await Scattered.start(engine, ENVIRONMENT)
+        cluster = await Scattered.start(redis, ENVIRONMENT)
         yield cluster
         if getattr(request.node, "broken", False):
             cluster.print_logs(200)
@@ -68,12 +68,12 @@ async def scattered(request):
     finally:
         if cluster:
             await cluster.stop()
-        await engine.stop()
+        await redis.stop()
         network.remove()
 
 
 class Chaos:
-    """Cuts and restores links as its dice say, and writes it into the show's history."""
+    """Cuts and restores links as its dice say, and writes it into the livestream's history."""
 
     def __init__(self, cluster, show, seed):
         self.cluster, self.show, self.dice = cluster, show, random.Random(seed)
@@ -83,7 +83,7 @@ class Chaos:
     def change(self):
         node = self.dice.randrange(3)
         # A client's way is cut less often: a host spends its time on coming back.
-        side = self.dice.choices(("engine", "clients"), (3, 1))[0]
+        side = self.dice.choices(("redis", "clients"), (3, 1))[0]
         if (node, side) in self.cut:
             self._restore(node, side)
         else:
@@ -93,7 +93,7 @@ class Chaos:
         name = self.cluster.nodes[node].name
         self.cluster.machines[node].cut(side)
         self.cut.add((node, side))
-        if side == "engine":
+        if side == "redis":
             self.show.history.append(Cut(time.monotonic(), name))
         print(f"{time.monotonic() - self.began:6.2f}  {name} | {side}")
 
@@ -101,7 +101,7 @@ class Chaos:
         name = self.cluster.nodes[node].name
         self.cluster.machines[node].restore(side)
         self.cut.discard((node, side))
-        if side == "engine":
+        if side == "redis":
             self.show.history.append(Restored(time.monotonic(), name))
         print(f"{time.monotonic() - self.began:6.2f}  {name} - {side}")
 
@@ -159,14 +159,14 @@ async def test_node_cut_off_keeps_its_host_and_is_not_ready(scattered):
     listeners = await cluster.listeners(show)
     await host.say_and_wait()
     await all_hear(listeners, 1)
-    cluster.machines[0].cut("engine")
+    cluster.machines[0].cut("redis")
     show.history.append(Cut(time.monotonic(), here.name))
     number = host.say()
     await until(lambda: host.refusals, "its clip is refused at last", LEASE + 4)
     await until(here.cut_off, "the node that is cut off is not ready")
     assert number in listeners[0].numbers() and number not in host.acked
     assert await there.ready() == (200, "ready\n")
-    cluster.machines[0].restore("engine")
+    cluster.machines[0].restore("redis")
     show.history.append(Restored(time.monotonic(), here.name))
     await host.answered(number, 20)
     await all_hear(listeners, (await host.say_and_wait()).stamp.number, 15)
@@ -183,14 +183,14 @@ async def test_host_that_moves_off_a_node_cut_off_is_the_owner(scattered):
     listeners = await cluster.listeners(show)
     last = await old.say_and_wait()
     await all_hear(listeners, 1)
-    cluster.machines[0].cut("engine")
+    cluster.machines[0].cut("redis")
     show.history.append(Cut(time.monotonic(), here.name))
     await until(here.cut_off, "the node that is cut off is not ready", LEASE + 4)
     new = await cluster.host(show, there)
     new.numbers = iter(range(100, 200))
     first = await new.say_and_wait()
     assert first.sequence > last.sequence
-    cluster.machines[0].restore("engine")
+    cluster.machines[0].restore("redis")
     show.history.append(Restored(time.monotonic(), here.name))
     await until(old.told.is_set, "the old connection is told", 15)
     await all_hear(listeners, (await new.say_and_wait()).stamp.number, 15)
@@ -206,13 +206,13 @@ async def test_a_clip_that_was_missed_while_cut_off_is_made_up_in_order(scattere
     host = await cluster.host(show, here)
     listeners = await cluster.listeners(show, each=2)
     await host.say_and_wait()
-    cluster.machines[1].cut("engine")
+    cluster.machines[1].cut("redis")
     for _ in range(10):
         await host.say_and_wait()
     # By then its connection is given up, and what was on the way is lost.
     await until(there.degraded, "the node that is cut off says so")
     fetched = await there.metric("castaway_cluster_clips_fetched_total")
-    cluster.machines[1].restore("engine")
+    cluster.machines[1].restore("redis")
     await all_hear(listeners, 11, 10)
     assert all(listener.numbers() == list(range(1, 12)) for listener in listeners)
     assert await there.metric("castaway_cluster_clips_fetched_total") > fetched

@@ -50,7 +50,7 @@ async def test_a_stop_of_the_hosts_node_is_a_hiccup_and_the_flag_stays(cluster):
     show.check()
 
 
-async def test_a_stop_whose_host_stays_away_ends_the_show_elsewhere(cluster):
+async def test_a_stop_whose_host_stays_away_ends_the_livestream_elsewhere(cluster):
     here, there, _ = cluster.nodes
     show = await cluster.show()
     await cluster.host(show, here)

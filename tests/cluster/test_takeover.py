@@ -1,4 +1,4 @@
-"""The newest connection of the host has the show, wherever it is; the one before is told, and heard no more."""
+"""The newest connection of the host has the livestream, wherever it is; the one before is told, and heard no more."""
 
 import asyncio
 
@@ -49,11 +49,11 @@ async def test_the_old_connections_end_is_not_the_shows(cluster):
         return await cluster.flag(show) and not any(listener.told.is_set() for listener in listeners)
 
     # Longer than the grace.
-    await throughout(still_on, "the show is on", 4)
+    await throughout(still_on, "the livestream is on", 4)
     await all_hear(listeners, (await new.say_and_wait()).stamp.number)
 
 
-async def test_a_host_who_wanders_keeps_one_show_with_one_holder(cluster):
+async def test_a_host_who_wanders_keeps_one_livestream_with_one_owner(cluster):
     show = await cluster.show()
     listeners, hosts, sequences = [], [], []
     for turn in range(8):

@@ -2,7 +2,7 @@
 
 import pytest_asyncio
 from rig.cluster import Cluster, all_hear
-from rig.engines import ESCAPED, PASSWORD, Engine, Tls
+from rig.redis import ESCAPED, PASSWORD, Redis, Tls
 from rig.waiting import throughout, until
 
 
@@ -10,16 +10,16 @@ from rig.waiting import throughout, until
 async def secured():
     """Redis behind TLS, with an authority of its own."""
     tls = Tls()
-    engine = Engine(tls)
+    redis = Redis(tls)
     try:
-        await engine.start()
-        yield engine
+        await redis.start()
+        yield redis
     finally:
-        await engine.stop()
+        await redis.stop()
         tls.remove()
 
 
-async def test_a_show_is_heard_on_all_nodes_over_tls_and_no_secret_is_printed(secured):
+async def test_a_livestream_is_heard_on_all_nodes_over_tls_and_no_secret_is_printed(secured):
     trust = {"SSL_CERT_FILE": str(secured.tls.authority), "CASTAWAY_LOG__LEVEL": "trace"}
     cluster = await Cluster.start(secured, trust)
     try:
@@ -40,7 +40,7 @@ async def test_a_show_is_heard_on_all_nodes_over_tls_and_no_secret_is_printed(se
         await cluster.stop()
 
 
-async def test_an_engine_that_nobody_vouches_for_is_not_believed(secured):
+async def test_redis_that_nobody_vouches_for_is_not_believed(secured):
     cluster = await Cluster.start(secured, {"SSL_CERT_FILE": str(secured.tls.authority)}, names="a")
     try:
         # The same node, without the authority.
@@ -48,21 +48,21 @@ async def test_an_engine_that_nobody_vouches_for_is_not_believed(secured):
         await node.kill()
         del node.environment["SSL_CERT_FILE"]
         await node.start()
-        await until(node.degraded, "it has no engine")
-        await throughout(node.degraded, "it has no engine", 2)
+        await until(node.degraded, "it has no Redis")
+        await throughout(node.degraded, "it has no Redis", 2)
     finally:
         await cluster.stop()
 
 
-async def test_a_wrong_password_is_an_engine_that_is_away(engine):
-    cluster = await Cluster.start(engine, names="a")
+async def test_a_wrong_password_is_redis_that_is_away(redis):
+    cluster = await Cluster.start(redis, names="a")
     try:
         (node,) = cluster.nodes
         await node.kill()
-        wrong = engine.url.replace(ESCAPED, "some-other-secret")
+        wrong = redis.url.replace(ESCAPED, "some-other-secret")
         node.environment["CASTAWAY_CLUSTER__URL"] = wrong
         await node.start()
-        await until(node.degraded, "it has no engine")
+        await until(node.degraded, "it has no Redis")
         assert "some-other-secret" not in node.log
     finally:
         await cluster.stop()

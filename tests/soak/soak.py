@@ -23,7 +23,7 @@ REST, FIRST_REST = 35, 15
 SHOWN = 25
 PROMISES = {
     ("lost",): "every acknowledged clip was heard by everybody who was there",
-    ("twice", "out of order", "two holders", "never sent", "before it was sent"): "clips were heard once and in order",
+    ("twice", "out of order", "two owners", "never sent", "before it was sent"): "clips were heard once and in order",
     ("sequence", "acknowledged twice"): "sequences rise",
     ("unanswered",): "everything was answered",
     ("refused", "ended"): "nobody was sent away from a livestream that was on",

@@ -97,7 +97,7 @@ def test_a_reordered_clip_is_found(history):
 def test_a_clip_of_a_replaced_device_is_found(history):
     late = of(history, Heard, listener="ada", session=2)[-1].at + 0.01
     events = [*history, Sent(late - 0.005, 1, 50), Heard(late, "ada", 1, 1, 50)]
-    assert found(events) == ["two holders"]
+    assert found(events) == ["two owners"]
 
 
 def test_an_invented_clip_is_found(history):

@@ -1,4 +1,4 @@
-"""Three nodes, their engine, a double of Google, and the people of one test."""
+"""Three nodes, their Redis, a double of Google, and the people of one test."""
 
 import asyncio
 import itertools
@@ -30,7 +30,7 @@ class Show:
         self._check(violations(self.history))
 
     def check_order(self):
-        """But for what was lost, and for sequences: where no node had the engine, each promised its own listeners alone."""
+        """But for what was lost, and for sequences: where no node had Redis, each promised its own listeners alone."""
         self._check([line for line in violations(self.history) if not line.startswith(("lost", "sequence"))])
 
     def _check(self, found):
@@ -42,12 +42,12 @@ class Cluster:
     """Made with `start`; `sweep` ends what a test started and mends what it broke."""
 
     @classmethod
-    async def start(cls, engine, environment=None, names="abc"):
+    async def start(cls, redis, environment=None, names="abc"):
         cluster = cls()
-        cluster.engine, cluster.people = engine, []
+        cluster.redis, cluster.people = redis, []
         cluster.google = await Google.start()
         common = {
-            "CASTAWAY_CLUSTER__URL": engine.url,
+            "CASTAWAY_CLUSTER__URL": redis.url,
             "CASTAWAY_CLUSTER__PREFIX": f"castaway-{os.getpid()}-{next(COUNT)}",
             **(environment or {}),
         }
@@ -56,8 +56,8 @@ class Cluster:
         return cluster
 
     async def mend(self):
-        """Everything runs, and every node has the engine."""
-        await self.engine.heal()
+        """Everything runs, and every node has Redis."""
+        await self.redis.heal()
         await asyncio.gather(*(node.start() for node in self.nodes if not node.alive))
         await asyncio.gather(*(node.settled() for node in self.nodes))
 
@@ -67,7 +67,7 @@ class Cluster:
         return show
 
     async def host(self, show, *nodes, seconds=8):
-        """The show's host, let in at the first of these nodes."""
+        """The livestream's host, let in at the first of these nodes."""
         return await self._come(Host(self.google, show, show.user, nodes), seconds)
 
     async def listener(self, show, *nodes, seconds=8):
@@ -97,11 +97,11 @@ class Cluster:
         """Waits until the nodes say that they hold one livestream in all."""
 
         async def once():
-            return await self._holders() == 1
+            return await self._owners() == 1
 
-        await until(once, "one node holds the show")
+        await until(once, "one node holds the livestream")
 
-    async def _holders(self):
+    async def _owners(self):
         alive = [node for node in self.nodes if node.alive]
         held = await asyncio.gather(*(node.metric("castaway_cluster_livestreams", 'role="owner"') for node in alive))
         return sum(held)

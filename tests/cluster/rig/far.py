@@ -1,4 +1,4 @@
-"""A way to the engine that takes its time: a proxy that passes everything on, later."""
+"""A way to Redis that takes its time: a proxy that passes everything on, later."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""What was seen of one show, event by event, and whether a cluster that keeps its promises could have done it.
+"""What was seen of one livestream, event by event, and whether a cluster that keeps its promises could have done it.
 
 Pure: no clock, no network. A clip is named by the host's session (each connection that was let in is one more) and its
 place in that session; a listener's sitting is one connection of it. `violations` gives one line for each broken promise,
@@ -13,7 +13,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 SETTLING = 5
-"""Seconds that a node may take, once its way to the engine is restored, to use it."""
+"""Seconds that a node may take, once its way to Redis is restored, to use it."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Heard:
 
 @dataclass(frozen=True)
 class Left:
-    """A listener's connection went; `told` by the server that the show is over, or just gone."""
+    """A listener's connection went; `told` by the server that the livestream is over, or just gone."""
 
     at: float
     listener: str
@@ -77,7 +77,7 @@ class Left:
 
 @dataclass(frozen=True)
 class Cut:
-    """From now on `node` and the engine cannot reach each other."""
+    """From now on `node` and Redis cannot reach each other."""
 
     at: float
     node: str
@@ -92,7 +92,7 @@ class Restored:
 
 
 def violations(events):
-    """One line for each promise that this history breaks; the events in any order, of a show that its host never ended."""
+    """One line for each promise that this history breaks; the events in any order, of a livestream that its host never ended."""
     events = sorted(events, key=lambda event: event.at)
     return [*heard_wrongly(events), *_ended(events), *_lost(events), *sequences(events)]
 
@@ -119,7 +119,7 @@ def heard_wrongly(events):
             if clip in known:
                 yield f"twice: {who} heard {clip}"
             elif clip[0] < newest[0]:
-                yield f"two holders: {who} heard {clip} after {newest}"
+                yield f"two owners: {who} heard {clip} after {newest}"
             elif clip < newest:
                 yield f"out of order: {who} heard {clip} after {newest}"
             known.add(clip)
@@ -129,28 +129,28 @@ def heard_wrongly(events):
 def _ended(events):
     for event in _of(events, Left):
         if event.told:
-            yield f"ended: {event.listener}/{event.sitting} at {event.at:.3f} was told that the show is over"
+            yield f"ended: {event.listener}/{event.sitting} at {event.at:.3f} was told that the livestream is over"
 
 
 def _lost(events):
-    """What was acknowledged reaches who was there before it was sent and still is, at a node that has the engine."""
-    seats, away = _seats(events)
+    """What was acknowledged reaches who was there before it was sent and still is, at a node that has Redis."""
+    stays, away = _stays(events)
     alone = _alone(events)
     left = {(event.listener, event.sitting) for event in _of(events, Left)}
     sent = {(event.session, event.index): event.at for event in _of(events, Sent)}
     heard = {(event.listener, event.sitting, event.session, event.index) for event in _of(events, Heard)}
-    for seat, since in seats:
-        me = (seat.listener, seat.sitting)
-        if me in left or seat.node in away:
+    for stay, since in stays:
+        me = (stay.listener, stay.sitting)
+        if me in left or stay.node in away:
             continue
         # Hosts that this listener heard of a node, its own, that could not know of others.
-        mine = {session for *who, session, _ in heard if tuple(who) == me and alone.get(session, ("", 0))[0] == seat.node}
+        mine = {session for *who, session, _ in heard if tuple(who) == me and alone.get(session, ("", 0))[0] == stay.node}
         settled = max((alone[session][1] for session in mine), default=since)
         for ack in _of(events, Acked):
             clip = (ack.session, ack.index)
             due = sent.get(clip, 0) > since and (ack.session in mine or sent[clip] > settled)
             if due and (*me, *clip) not in heard:
-                yield f"lost: {seat.listener}/{seat.sitting} at {seat.node} never heard {clip}, sequence {ack.sequence}"
+                yield f"lost: {stay.listener}/{stay.sitting} at {stay.node} never heard {clip}, sequence {ack.sequence}"
 
 
 def _alone(events):
@@ -169,7 +169,7 @@ def _alone(events):
 
 
 def _settled(later, session, away):
-    """When the node of this session has had the engine for long enough."""
+    """When the node of this session has had Redis for long enough."""
     since = None if away else session.at
     for event in later:
         if isinstance(event, (Cut, Restored)) and event.node == session.node:
@@ -179,13 +179,13 @@ def _settled(later, session, away):
     return float("inf") if since is None else since + SETTLING
 
 
-def _seats(events):
+def _stays(events):
     """Each who joined, with the time from which all is due to it; and the nodes that are cut off at the end.
 
-    Who joins at a node that is cut off, or has only just been let at the engine again, is a late joiner once the node is
+    Who joins at a node that is cut off, or has only just been let at Redis again, is a late joiner once the node is
     back: all is due from what it hears first then. Nobody can tell such a node what had been said when it was let in.
     """
-    seats, away, back = [], set(), {}
+    stays, away, back = [], set(), {}
     for place, event in enumerate(events):
         if isinstance(event, Cut):
             away.add(event.node)
@@ -201,8 +201,8 @@ def _seats(events):
                 later = later if back.get(event.node, -SETTLING) + SETTLING > event.at else []
             me = (event.listener, event.sitting)
             mine = (it.at for it in later if isinstance(it, Heard) and (it.listener, it.sitting) == me)
-            seats.append((event, next((at for at in mine if at > since), since)))
-    return seats, away
+            stays.append((event, next((at for at in mine if at > since), since)))
+    return stays, away
 
 
 def sequences(events):

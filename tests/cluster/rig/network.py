@@ -1,9 +1,9 @@
-"""Machines in network namespaces: each has one wire to its clients and one to the engine, that a test can cut.
+"""Machines in network namespaces: each has one wire to its clients and one to Redis, that a test can cut.
 
     root namespace (clients, the double of Google) ── 10.x.1.254 on bridge `clients` ── 10.x.1.N   node N
-                                                              bridge `engine`  ── 10.x.2.N   node N, and Redis
+                                                              bridge `redis`   ── 10.x.2.N   node N, and Redis
 
-A cut is silent: the bridge forwards nothing on that port any more, and nobody is told. Nothing leads out of this machine.
+A cut is silent: the bridge no longer forwards anything on that port, and nobody is told. Nothing leads out of this machine.
 """
 
 import asyncio
@@ -148,7 +148,7 @@ def _leads_to(port):
 class Network:
     """Two bridges and `count` machines; `remove` takes all of it away."""
 
-    sides = ("clients", "engine")
+    sides = ("clients", "redis")
 
     def __init__(self, count):
         # Of this process alone, and short: an interface's name has 15 characters at most.

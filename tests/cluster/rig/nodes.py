@@ -77,7 +77,7 @@ class Node:
         return await self._end(signal.SIGTERM)
 
     def hang(self):
-        """It does nothing any more, and its connections stay."""
+        """It does nothing from now on, and its connections stay."""
         self.server.child.process.send_signal(signal.SIGSTOP)
 
     def wake(self):
@@ -106,13 +106,13 @@ class Node:
         return status == 503 and CUT_OFF in text
 
     async def in_touch(self):
-        """Ready, with the engine, with nothing to say against it, and known to the other nodes."""
+        """Ready, with Redis, with nothing to say against it, and known to the other nodes."""
         status, text = await self.ready()
         up = status == 200 and DEGRADED not in text and await self.metric("castaway_redis_up") == 1
         return up and await self.metric("castaway_cluster_nodes") > 0
 
     async def settled(self, seconds=15):
-        await until(self.in_touch, f"{self.name} is ready and has the engine", seconds)
+        await until(self.in_touch, f"{self.name} is ready and has Redis", seconds)
 
     def memory(self):
         """Resident bytes."""

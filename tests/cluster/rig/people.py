@@ -16,7 +16,7 @@ from .history import Acked, Heard, Joined, Left, LetIn, Sent
 from .waiting import until
 
 SERVER = "server disconnect"
-PATIENCE = 3
+TIMEOUT = 3
 PAUSE = 0.1
 
 
@@ -73,7 +73,7 @@ class Person:
             self.visits.append(visit)
             self.arrives(visit)
             try:
-                await asyncio.wait_for(visit.connect(node.url, ["websocket"], headers), PATIENCE)
+                await asyncio.wait_for(visit.connect(node.url, ["websocket"], headers), TIMEOUT)
                 await visit.gone.wait()
             except (TimeoutError, OSError, socketio.exceptions.ConnectionError):
                 visit.gone.set()

@@ -17,40 +17,40 @@ async def everywhere_degraded(cluster):
 
 
 async def everywhere_in_touch(cluster):
-    await cluster.engine.settled()
+    await cluster.redis.settled()
     for node in cluster.nodes:
         await node.settled(10)
 
 
-async def test_while_the_engine_is_away_local_listeners_go_on_and_the_nodes_say_so(cluster):
+async def test_while_redis_is_away_local_listeners_go_on_and_the_nodes_say_so(cluster):
     show = await cluster.show()
     host = await cluster.host(show, *cluster.nodes[:1])
     near, far = await cluster.listeners(show, *cluster.nodes[:2])
     await host.say_and_wait()
-    cluster.engine.kill()
+    cluster.redis.kill()
     for _ in range(5):
         await near.hears_number(host.say(), 1)
     await everywhere_degraded(cluster)
     for node in cluster.nodes:
         assert (await node.server.get("/healthz"))[0] == 200
     assert len(near.visits) == len(far.visits) == 1
-    await cluster.engine.heal()
+    await cluster.redis.heal()
     await everywhere_in_touch(cluster)
     await all_hear([near, far], (await host.say_and_wait()).stamp.number)
 
 
-async def test_an_engine_that_is_back_within_the_lease_is_noticed_by_no_client(cluster):
+async def test_redis_that_is_back_within_the_lease_is_noticed_by_no_client(cluster):
     show = await cluster.show()
     host = await cluster.host(show, cluster.nodes[0])
     listeners = await cluster.listeners(show)
     for _ in range(3):
         await host.say_and_wait()
     await all_hear(listeners, 3)
-    cluster.engine.freeze()
+    cluster.redis.freeze()
     for _ in range(8):
         host.say(20_000)
     await listeners[0].hears_number(11, 1)
-    cluster.engine.thaw()
+    cluster.redis.thaw()
     await host.answered(11)
     await all_hear(listeners, 11)
     for person in [host, *listeners]:
@@ -60,7 +60,7 @@ async def test_an_engine_that_is_back_within_the_lease_is_noticed_by_no_client(c
     show.check()
 
 
-async def test_an_engine_that_is_back_empty_within_the_lease_gets_the_clips_of_meanwhile_in_order(cluster):
+async def test_redis_that_is_back_empty_within_the_lease_gets_the_clips_of_meanwhile_in_order(cluster):
     show = await cluster.show()
     host = await cluster.host(show, cluster.nodes[0], cluster.nodes[1])
     listeners = await cluster.listeners(show)
@@ -68,11 +68,11 @@ async def test_an_engine_that_is_back_empty_within_the_lease_gets_the_clips_of_m
         await host.say_and_wait()
     await all_hear(listeners, 3)
     await cluster.flagged(show, True)
-    cluster.engine.kill()
+    cluster.redis.kill()
     for _ in range(8):
         host.say(20_000)
     await listeners[0].hears_number(11, 1)
-    await cluster.engine.heal()
+    await cluster.redis.heal()
     await host.answered(11, 15)
     last = await host.say_and_wait()
     await all_hear(listeners, last.stamp.number)
@@ -89,7 +89,7 @@ async def test_host_without_redis_for_longer_than_the_lease_stays(cluster):
     listeners = await cluster.listeners(show)
     await host.say_and_wait()
     await all_hear(listeners, 1)
-    cluster.engine.kill()
+    cluster.redis.kill()
     number = host.say()
     await listeners[0].hears_number(number, 1)
     await until(lambda: host.refusals, "its clip is refused at last", LEASE + 3)
@@ -97,7 +97,7 @@ async def test_host_without_redis_for_longer_than_the_lease_stays(cluster):
     await until(lambda: UNAVAILABLE in host.said("error"), "it is told")
     for node in cluster.nodes:
         await until(node.cut_off, f"{node.name} is not ready", LEASE)
-    await cluster.engine.heal()
+    await cluster.redis.heal()
     await everywhere_in_touch(cluster)
     await host.answered(number, 15)
     said = await host.say_and_wait(seconds=10)
@@ -110,14 +110,14 @@ async def test_host_without_redis_for_longer_than_the_lease_stays(cluster):
 async def test_of_two_hosts_let_in_without_redis_one_stays(cluster):
     here, there, elsewhere = cluster.nodes
     show = await cluster.show()
-    cluster.engine.kill()
+    cluster.redis.kill()
     await everywhere_degraded(cluster)
     first = await cluster.host(show, here)
     second = await cluster.host(show, there)
     second.numbers = iter(range(100, 200))
     second.say()
     near_first, near_second = await cluster.listener(show, here), await cluster.listener(show, there)
-    await cluster.engine.heal()
+    await cluster.redis.heal()
     await everywhere_in_touch(cluster)
     hosts = (first, second)
     await until(lambda: sum(host.told.is_set() for host in hosts) == 1, "one of them is told", 15)
@@ -135,7 +135,7 @@ async def test_of_two_hosts_let_in_without_redis_one_stays(cluster):
 
 async def test_host_that_came_without_redis_is_heard_everywhere_later(cluster):
     show = await cluster.show()
-    cluster.engine.kill()
+    cluster.redis.kill()
     await everywhere_degraded(cluster)
     host = await cluster.host(show, cluster.nodes[2])
     near = await cluster.listener(show, cluster.nodes[2])
@@ -143,7 +143,7 @@ async def test_host_that_came_without_redis_is_heard_everywhere_later(cluster):
     await near.hears_number(number, 2)
     assert number not in host.acked, "other nodes cannot have it"
     await cluster.flagged(show, True)
-    await cluster.engine.heal()
+    await cluster.redis.heal()
     await everywhere_in_touch(cluster)
     far = await cluster.listeners(show, *cluster.nodes[:2])
     await all_hear([near, *far], (await host.say_and_wait()).stamp.number)
@@ -151,15 +151,15 @@ async def test_host_that_came_without_redis_is_heard_everywhere_later(cluster):
     assert len(host.visits) == 1
 
 
-async def test_an_engine_that_comes_and_goes_leaves_one_holder_and_no_listener_behind(cluster):
+async def test_redis_that_comes_and_goes_leaves_one_owner_and_no_listener_behind(cluster):
     show = await cluster.show()
     host = await cluster.host(show, *cluster.nodes)
     listeners = await cluster.listeners(show)
     for _ in range(3):
         await host.say_and_wait()
-        cluster.engine.kill()
+        cluster.redis.kill()
         host.say()
-        await cluster.engine.heal()
+        await cluster.redis.heal()
         await host.say_and_wait(seconds=15)
     await everywhere_in_touch(cluster)
     await all_hear(listeners, (await host.say_and_wait()).stamp.number)
@@ -168,13 +168,13 @@ async def test_an_engine_that_comes_and_goes_leaves_one_holder_and_no_listener_b
     show.check_order()
 
 
-async def test_a_node_that_starts_without_the_engine_starts_and_finds_it_later(cluster):
+async def test_a_node_that_starts_without_redis_starts_and_finds_it_later(cluster):
     late = cluster.nodes[2]
     await late.kill()
-    cluster.engine.kill()
+    cluster.redis.kill()
     await late.start()
     await until(late.degraded, "it says that it is degraded")
-    await cluster.engine.heal()
+    await cluster.redis.heal()
     await late.settled(10)
     await everywhere_in_touch(cluster)
     show = await cluster.show()
@@ -184,9 +184,9 @@ async def test_a_node_that_starts_without_the_engine_starts_and_finds_it_later(c
 
 
 async def test_shows_of_the_shards_that_are_left_go_on(cluster):
-    processes = cluster.engine.processes
+    processes = cluster.redis.processes
     if len(processes) == 1:
-        pytest.skip("this engine has no shards")
+        pytest.skip("this Redis has no shards")
     here, there, _ = cluster.nodes
     by_shard = {}
     while len(by_shard) < len(processes):
@@ -205,7 +205,7 @@ async def test_shows_of_the_shards_that_are_left_go_on(cluster):
             host, far = by_shard[shard]
             await far.hears_number((await host.say_and_wait(seconds=3)).stamp.number, 3)
             assert len(host.visits) == len(far.visits) == 1
-    await cluster.engine.heal()
+    await cluster.redis.heal()
     await everywhere_in_touch(cluster)
     for shard, (host, far) in by_shard.items():
         await far.hears_number((await host.say_and_wait(seconds=15)).stamp.number, 15)

@@ -1,28 +1,28 @@
-"""A node whose way to the engine is long is late, but its listeners miss nothing."""
+"""A node whose way to Redis is long is late, but its listeners miss nothing."""
 
 import asyncio
 
 import pytest_asyncio
 from rig.cluster import Cluster, all_hear
-from rig.engines import Engine
 from rig.far import Far
+from rig.redis import Redis
 
 AWAY, PACE = 0.03, 0.025
-"""Seconds: each direction to the engine, and between two clips."""
+"""Seconds: each direction to Redis, and between two clips."""
 CLIPS = 40
 
 
 @pytest_asyncio.fixture
 async def cluster():
-    """b's way to the engine is long."""
-    engine = Engine()
-    await engine.start()
-    far = await Far.to(engine.processes[0].port, AWAY)
-    cluster = await Cluster.start(engine)
+    """b's way to Redis is long."""
+    redis = Redis()
+    await redis.start()
+    far = await Far.to(redis.processes[0].port, AWAY)
+    cluster = await Cluster.start(redis)
     try:
         b = cluster.nodes[1]
         await b.kill()
-        b.environment["CASTAWAY_CLUSTER__URL"] = engine.url.replace(str(engine.processes[0].port), str(far.port))
+        b.environment["CASTAWAY_CLUSTER__URL"] = redis.url.replace(str(redis.processes[0].port), str(far.port))
         await b.start()
         await b.settled()
         yield cluster
@@ -30,7 +30,7 @@ async def cluster():
     finally:
         await cluster.stop()
         far.close()
-        await engine.stop()
+        await redis.stop()
 
 
 async def talk(host):

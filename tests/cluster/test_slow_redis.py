@@ -1,4 +1,4 @@
-"""An engine that hangs, or is slow, costs bounded memory and harms no local listener."""
+"""Redis that hangs, or is slow, costs bounded memory and harms no local listener."""
 
 import time
 
@@ -8,12 +8,12 @@ from rig.waiting import until
 MIB = 1 << 20
 QUEUE = 4 * MIB
 ENVIRONMENT = {"CASTAWAY_CLUSTER__QUEUE_BYTES": str(QUEUE), "CASTAWAY_CLUSTER__LEASE": "60s"}
-"""So that the lease lasts however long the engine hangs."""
+"""So that the lease lasts however long Redis hangs."""
 
 CLIPS, SIZE = 120, MIB // 2
 
 
-async def test_what_waits_for_an_engine_that_hangs_is_bounded_and_counted(cluster):
+async def test_what_waits_for_redis_that_hangs_is_bounded_and_counted(cluster):
     here, there, _ = cluster.nodes
     show = await cluster.show()
     host = await cluster.host(show, here)
@@ -24,7 +24,7 @@ async def test_what_waits_for_an_engine_that_hangs_is_bounded_and_counted(cluste
     await all_hear([near, far], 8)
     before = here.memory()
     dropped = await here.metric("castaway_cluster_clips_dropped_total", 'reason="queue_full"')
-    cluster.engine.freeze()
+    cluster.redis.freeze()
     for _ in range(CLIPS):
         # Far less than the lease, for which a publication waits.
         await near.hears_number(host.say(SIZE))
@@ -37,22 +37,22 @@ async def test_what_waits_for_an_engine_that_hangs_is_bounded_and_counted(cluste
     await until(counted, "what was dropped is counted")
     # What did not fit the queue was refused, so its host says it again, and it is heard again.
     assert list(dict.fromkeys(near.numbers())) == list(range(1, 9 + CLIPS))
-    cluster.engine.thaw()
+    cluster.redis.thaw()
     last = await host.say_and_wait(seconds=20)
     await all_hear([near, far], last.stamp.number, 20)
     assert len(near.visits) == len(far.visits) == 1
     show.check_order()
 
 
-async def test_a_listener_comes_and_goes_though_the_engine_hangs(cluster):
+async def test_a_listener_comes_and_goes_though_redis_hangs(cluster):
     here, _, _ = cluster.nodes
     show = await cluster.show()
     host = await cluster.host(show, here)
     await host.say_and_wait()
-    cluster.engine.freeze()
+    cluster.redis.freeze()
     began = time.monotonic()
     late = await cluster.listener(show, here)
     await late.hears_number(1, 1)
     assert time.monotonic() - began < 2
     await late.leave()
-    cluster.engine.thaw()
+    cluster.redis.thaw()

@@ -116,7 +116,7 @@ class Process:
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
-class Engine:
+class Redis:
     """What the nodes share: one process, or several."""
 
     kind = "standalone"
@@ -161,7 +161,7 @@ class Engine:
     channels, counts = "CHANNELS", "NUMSUB"
 
     async def subscribers(self, show):
-        """How many connections are subscribed to each channel that is about this show."""
+        """How many connections are subscribed to each channel that is about this livestream."""
         found = {}
         for one in self.processes:
             for channel in await one.ask("PUBSUB", self.channels):
@@ -175,7 +175,7 @@ class Engine:
             one.remove()
 
 
-class Sharded(Engine):
+class Sharded(Redis):
     """Three processes, a third of the keys each."""
 
     kind = "sharded"
