@@ -65,13 +65,29 @@ impl NodeRegistry {
         id: &LivestreamId,
         after: Duration,
     ) -> Result<(), CommandError> {
+        self.schedule(&[id], after, b"0").await
+    }
+
+    /// Schedules a check of every one of these livestreams, after this time at the latest.
+    pub(crate) async fn enrol_all(
+        &self,
+        ids: &[&LivestreamId],
+        after: Duration,
+    ) -> Result<(), CommandError> {
+        self.schedule(ids, after, b"1").await
+    }
+
+    async fn schedule(
+        &self,
+        ids: &[&LivestreamId],
+        after: Duration,
+        keeps_earlier: &[u8],
+    ) -> Result<(), CommandError> {
         let after = after.as_millis().to_string();
+        let mut arguments = vec![after.as_bytes(), keeps_earlier];
+        arguments.extend(ids.iter().map(|id| id.as_str().as_bytes()));
         self.redis
-            .run_script::<redis::Value>(
-                &self.enrol,
-                &[self.due.as_bytes()],
-                &[after.as_bytes(), id.as_str().as_bytes()],
-            )
+            .run_script::<redis::Value>(&self.enrol, &[self.due.as_bytes()], &arguments)
             .await
             .map(drop)
     }

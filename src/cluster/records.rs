@@ -52,10 +52,10 @@ pub(crate) enum Claimed {
 
 /// The result of a check of a livestream that is due.
 pub(crate) enum Expired {
-    /// It is over, by this call or an earlier one.
-    Ended,
-    /// There is no record.
-    Missing,
+    /// This check has ended it.
+    Now,
+    /// It was over before, or there is no record.
+    Before,
     /// It must be checked again after this time.
     NotYet(Duration),
 }
@@ -349,9 +349,9 @@ impl Records {
             )
             .await?;
         Ok(match u64::try_from(left) {
-            Ok(0) => Expired::Ended,
+            Ok(0) => Expired::Now,
             Ok(left) => Expired::NotYet(Duration::from_millis(left)),
-            Err(_) => Expired::Missing,
+            Err(_) => Expired::Before,
         })
     }
 

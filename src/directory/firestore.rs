@@ -8,7 +8,7 @@ use super::writer::Writer;
 use super::{Entry, Freshness, Unavailable};
 use crate::broadcast::LivestreamId;
 use crate::config;
-use crate::google::Access;
+use crate::google::{Access, Lane};
 use crate::metrics::Metrics;
 
 /// Firestore's livestreams; cheap to clone.
@@ -42,6 +42,12 @@ impl Firestore {
         freshness: Freshness,
     ) -> Result<Option<Entry>, Unavailable> {
         self.documents.find(id, freshness).await
+    }
+
+    /// Reads the document now, behind the checks of clients.
+    pub(super) async fn read(&self, id: &LivestreamId) -> Result<Option<Entry>, Unavailable> {
+        let read = self.documents.read(id, Lane::Background).await;
+        read.map_err(|_| Unavailable)
     }
 
     pub(super) fn is_cached(&self, id: &LivestreamId) -> bool {

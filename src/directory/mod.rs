@@ -108,6 +108,15 @@ impl Directory {
         }
     }
 
+    /// Whether the flag of `id` is set, read now; false without a document. No client may wait for this.
+    pub async fn is_connected(&self, id: &LivestreamId) -> Result<bool, Unavailable> {
+        let entry = match self {
+            Self::Memory(memory) => memory.find(id),
+            Self::Firestore(firestore) => firestore.read(id).await?,
+        };
+        Ok(entry.is_some_and(|it| it.streamer_connected))
+    }
+
     /// Intends to set the flag of `id` to `connected`. Returns at once; must be called on the runtime.
     pub fn set_streamer_connected(&self, id: &LivestreamId, connected: bool) {
         match self {

@@ -1,12 +1,14 @@
 //! The writes of `streamerConnected`. [`streamer_connected`] decides them.
 //!
 //! **Invariant**: each one is intended under its livestream's lock, so that the order of intentions is the order of the
-//! changes. Once the daemon stops, no flag becomes true.
+//! changes. Once the daemon stops, no flag becomes true. In a cluster a flag becomes true only if other nodes clear it
+//! should this one die, or after a lease without Redis.
 
 use std::sync::atomic::Ordering;
 
-use super::{Relay, lock};
+use super::{Link, Relay, lock};
 use crate::broadcast::{FlagOwner, LivestreamId, State, streamer_connected};
+use crate::directory::Unavailable;
 
 impl Relay {
     /// Writes a livestream's flag after a change of its state, if that changes the flag.
@@ -36,6 +38,11 @@ impl Relay {
         self.write_flag(id, State::Reconnecting, State::Ended, self.flag_owner());
     }
 
+    /// Whether a livestream's flag is set in Firestore.
+    pub(super) async fn is_flag_set(&self, id: &LivestreamId) -> Result<bool, Unavailable> {
+        self.0.directory.is_connected(id).await
+    }
+
     /// Sets the flag of a livestream on air here once more: another node may have cleared it since, at the end of an
     /// earlier livestream of the same id.
     pub(super) fn write_live_again(&self, id: &LivestreamId) {
@@ -43,6 +50,13 @@ impl Relay {
         let active = lock(&found);
         if active.livestream.is_live_here() && active.livestream.has_aired() {
             self.write_flag(id, State::Live, State::Live, self.flag_owner());
+        }
+    }
+
+    /// Sets the flag of a livestream on air here, if it had to wait for this.
+    pub(super) fn allow_flag(&self, id: &LivestreamId, link: &Link) {
+        if link.allow_flag() {
+            self.write_live_again(id);
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::events::{Arrival, Ending, Event, Replacement, StreamerId};
 use super::{Relay, SocketId, lock};
-use crate::broadcast::{Epoch, LivestreamError, LivestreamId, Loss, UserId};
+use crate::broadcast::{Epoch, FlagOwner, LivestreamError, LivestreamId, Loss, UserId};
 
 /// Reasons why a socket does not become the streamer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -123,7 +123,16 @@ impl Relay {
         let good = active.livestream.air(epoch);
         if good {
             let after = active.livestream.state();
-            self.write_flag(id, before, after, self.flag_owner());
+            let waits = active
+                .link
+                .as_ref()
+                .is_some_and(|it| it.flag_waits().is_some());
+            let owner = if waits {
+                FlagOwner::Cluster
+            } else {
+                self.flag_owner()
+            };
+            self.write_flag(id, before, after, owner);
             active.wake();
         }
         good

@@ -117,7 +117,6 @@ impl Ownership {
         let sequence = self.sequence();
         let mut actions = Vec::new();
         if seen.is_restored {
-            actions.push(Action::Enrol);
             affirmations = AFFIRM.0;
         } else if affirmations > 0 {
             affirmations -= 1;
@@ -196,7 +195,6 @@ impl Ownership {
             }
             actions.push(Action::CatchUp);
         }
-        actions.push(Action::Enrol);
         if is_arrival {
             actions.push(Action::Admit { is_confirmed: true });
         }

@@ -129,7 +129,8 @@ pub enum Goodbye {
 pub enum Action {
     /// Command: read the record, and renew a lease.
     Heartbeat(Option<Renewal>),
-    /// Command: become the owner if `expected` is still the newest epoch.
+    /// Command: become the owner if `expected` is still the newest epoch. Before that, schedules a check by other nodes,
+    /// in case this node dies.
     Claim {
         /// The newest epoch that was seen.
         expected: u64,
@@ -178,6 +179,6 @@ pub enum Action {
     Follow(RemoteStatus),
     /// Writes `streamerConnected`.
     WriteFlag(bool),
-    /// Schedules a check by other nodes, in case this node dies.
+    /// Schedules a check by other nodes for the end of the grace period.
     Enrol,
 }

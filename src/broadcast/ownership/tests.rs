@@ -76,7 +76,6 @@ fn arrival_claims_with_the_epoch_it_saw() {
     assert_eq!(ownership.apply(Input::Observed(seen)), [claim]);
     let actions = ownership.apply(granted(6, 9));
     assert!(actions.contains(&Action::Admit { is_confirmed: true }));
-    assert!(actions.contains(&Action::Enrol));
     assert_eq!(ownership.epoch(), Some(6));
 }
 
@@ -222,10 +221,7 @@ fn owner_republishes_clips_that_redis_lost() {
         ..here(7, 1)
     };
     let again = Action::Republish { epoch: 7, after: 1 };
-    assert_eq!(
-        ownership.apply(Input::Observed(restored)),
-        [Action::Enrol, again]
-    );
+    assert_eq!(ownership.apply(Input::Observed(restored)), [again]);
     assert_eq!(ownership.apply(Input::Observed(here(7, 1))), [again]);
     assert_eq!(ownership.apply(Input::Observed(here(7, 3))), []);
 }

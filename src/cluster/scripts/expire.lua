@@ -1,10 +1,9 @@
 -- Ends a livestream whose time is over.
 -- KEYS: record, history, channel
 -- ARGV: 1 to end it even if its time is not over, the publish command, the message to publish
--- Returns: 0 if it is over, -1 if there is no record, else the ms until the next check
+-- Returns: 0 if this call has ended it, -1 if it was over before or there is no record, else the ms until the next check
 local record = read()
-if record.phase == 'missing' then return -1 end
-if record.phase == 'ended' then return 0 end
+if record.phase == 'missing' or record.phase == 'ended' then return -1 end
 if record.phase ~= 'expired' and ARGV[1] ~= '1' then
   return record.left + (record.phase == 'live' and record.grace or 0)
 end

@@ -76,6 +76,8 @@ pub(crate) struct Link {
     /// For the metrics: whether this node is the owner, and the number of listeners on other nodes.
     owner: AtomicBool,
     remote_listeners: AtomicUsize,
+    /// The time since which `streamerConnected` waits to become true: no other node would clear it if this one died.
+    flag_waits: Mutex<Option<Instant>>,
     requests: mpsc::Sender<Request>,
 }
 
@@ -104,6 +106,7 @@ impl Link {
             changed: Notify::new(),
             owner: AtomicBool::new(false),
             remote_listeners: AtomicUsize::new(0),
+            flag_waits: Mutex::default(),
             requests,
         };
         (Arc::new(link), asked)
@@ -202,6 +205,21 @@ impl Link {
 
     pub(super) fn remote_listeners(&self) -> usize {
         self.remote_listeners.load(Ordering::Relaxed)
+    }
+
+    /// A streamer comes whose livestream may not be enrolled: its flag is not set yet.
+    pub(super) fn delay_flag(&self) {
+        *self.flag_waits.lock() = Some(Instant::now());
+    }
+
+    /// Allows the flag; returns whether it waited.
+    pub(crate) fn allow_flag(&self) -> bool {
+        self.flag_waits.lock().take().is_some()
+    }
+
+    /// How long the flag has waited; none if it may be set.
+    pub(crate) fn flag_waits(&self) -> Option<Duration> {
+        self.flag_waits.lock().map(|since| since.elapsed())
     }
 
     pub(super) async fn has_work(&self) {

@@ -1,8 +1,8 @@
 //! The duties of a node for the whole cluster: it registers itself, learns of livestreams that another node has taken
 //! over, and ends livestreams whose owner is gone.
 //!
-//! **Invariant**: a livestream with an owner stays scheduled for a check until it is over. Checks that are due run at
-//! once. A node that has just reached Redis ends nothing for one lease, in which owners that were away renew theirs.
+//! **Invariant**: a livestream is scheduled for a check from before its first claim until it is over and its flag is
+//! false in Firestore. Checks that are due run at once. A node that has just reached Redis ends nothing for one lease, in which owners that were away renew theirs.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,10 +11,11 @@ use std::time::Duration;
 use futures_util::{StreamExt as _, stream};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::Links;
+use super::{Link, Links};
 use crate::broadcast::LivestreamId;
 use crate::cluster::records::Expired;
 use crate::cluster::{Cluster, CommandError};
+use crate::directory::Unavailable;
 use crate::relay::Relay;
 
 /// Livestreams in one script.
@@ -26,29 +27,28 @@ const MARGIN: Duration = Duration::from_millis(100);
 
 /// Runs for as long as the process lives.
 pub(super) async fn run(relay: Relay, links: Arc<Links>) {
+    // Beside the heartbeat: thousands of checks take longer than a node may be silent.
+    tokio::spawn(check_always(relay.clone(), links.clone()));
     let cluster = links.cluster.clone();
     let redis = cluster.records.redis.clone();
     let channel = cluster.records.channel_of(&cluster.records.node);
     let mut inbox = redis.inbox(&channel);
     let mut generation = redis.generation();
-    let mut connected = Instant::now();
     let mut heartbeat = interval(links.heartbeat);
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             Some(id) = inbox.recv() => poke(&links, &id),
             Ok(()) = generation.changed() => {
-                connected = Instant::now();
                 // Failures are counted. Heartbeats find later what this subscription misses.
                 drop(redis.subscribe(&channel, true).await);
                 sign(&links).await;
+                enrol_owned(&relay, &links).await;
             }
             _ = heartbeat.tick() => {
                 count_links(&links);
                 sign(&links).await;
-                if connected.elapsed() >= links.lease {
-                    check_due(&relay, &cluster).await;
-                }
+                enrol_owned(&relay, &links).await;
             }
         }
     }
@@ -64,6 +64,28 @@ async fn sign(links: &Links) {
     if let Ok(nodes) = cluster.registry.sign(node, true).await {
         let nodes = i64::try_from(nodes.len()).unwrap_or(i64::MAX);
         cluster.metrics.nodes.set(nodes);
+    }
+}
+
+/// Enrols every livestream with a streamer here: Redis may have lost the schedule. What is enrolled may set its flag,
+/// and so may a livestream that Redis has not enrolled for a whole lease: otherwise an outage would hide it.
+async fn enrol_owned(relay: &Relay, links: &Links) {
+    let cluster = &links.cluster;
+    let owned = |(id, link): (&LivestreamId, &Arc<Link>)| {
+        let is_owner = link.is_owner() || link.flag_waits().is_some();
+        is_owner.then(|| (id.clone(), link.clone()))
+    };
+    let owned: Vec<(LivestreamId, Arc<Link>)> = links.lock().iter().filter_map(owned).collect();
+    for part in owned.chunks(BATCH) {
+        let ids: Vec<&LivestreamId> = part.iter().map(|(id, _)| id).collect();
+        let silence = cluster.records.longest_silence();
+        let is_enrolled = cluster.registry.enrol_all(&ids, silence).await.is_ok();
+        let is_over = |waits: Duration| waits >= links.lease || cluster.is_cut_off();
+        for (id, link) in part {
+            if is_enrolled || link.flag_waits().is_some_and(is_over) {
+                relay.allow_flag(id, link);
+            }
+        }
     }
 }
 
@@ -93,6 +115,25 @@ fn poke(links: &Links, id: &[u8]) {
     };
     if let Some(link) = links.lock().get(&id) {
         link.look();
+    }
+}
+
+/// Checks what is due at every heartbeat, from one lease after each connection on.
+async fn check_always(relay: Relay, links: Arc<Links>) {
+    let cluster = links.cluster.clone();
+    let mut generation = cluster.records.redis.generation();
+    let mut connected = Instant::now();
+    let mut heartbeat = interval(links.heartbeat);
+    heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            Ok(()) = generation.changed() => connected = Instant::now(),
+            _ = heartbeat.tick() => {
+                if connected.elapsed() >= links.lease {
+                    check_due(&relay, &cluster).await;
+                }
+            }
+        }
     }
 }
 
@@ -138,15 +179,25 @@ async fn check(
     id: &LivestreamId,
     due: Option<u64>,
 ) -> Result<(), CommandError> {
-    match cluster.records.expire(id, due.is_none()).await? {
-        Expired::NotYet(left) => cluster.registry.enrol(id, left + MARGIN).await,
-        Expired::Ended | Expired::Missing => {
+    match (cluster.records.expire(id, due.is_none()).await?, due) {
+        (Expired::NotYet(left), _) => cluster.registry.enrol(id, left + MARGIN).await,
+        (Expired::Now, _) | (Expired::Before, None) => {
             tracing::info!(livestream.id = %id, "a livestream without an owner is over");
+            // It stays enrolled until its flag is read as false: this node may die before the write.
             relay.write_ended(id);
-            match due {
-                Some(due) => cluster.registry.unenrol(id, due).await,
-                None => Ok(()),
-            }
+            Ok(())
         }
+        (Expired::Before, Some(due)) => match relay.is_flag_set(id).await {
+            Ok(false) => cluster.registry.unenrol(id, due).await,
+            Ok(true) => {
+                // Unless another livestream has begun meanwhile.
+                if let Expired::Before = cluster.records.expire(id, false).await? {
+                    relay.write_ended(id);
+                }
+                Ok(())
+            }
+            // Firestore does not answer: it is due again after a lease.
+            Err(Unavailable) => Ok(()),
+        },
     }
 }

@@ -31,12 +31,9 @@ impl Model for Search {
     type Action = Event;
 
     fn init_states(&self) -> Vec<World> {
-        vec![World::new(
-            self.nodes,
-            self.streamers,
-            self.clips,
-            &self.faults,
-        )]
+        let mut world = World::new(self.nodes, self.streamers, self.clips, &self.faults);
+        world.flag_waits = self.fences.have(Fence::Enrolment);
+        vec![world]
     }
 
     fn actions(&self, world: &World, events: &mut Vec<Event>) {
@@ -133,6 +130,12 @@ fn model_nodes_cut_off_and_crashed() {
 }
 
 #[test]
+fn model_crash_after_a_lost_command() {
+    let many = depth();
+    holds(search(2, 1, &[(Fault::Lost, many), (Fault::Crash, 1)]));
+}
+
+#[test]
 fn model_redis_restarts() {
     let many = depth();
     holds(search(
@@ -186,5 +189,12 @@ fn model_finds_a_gap_after_a_restart() {
 fn model_finds_a_release_of_an_old_epoch() {
     let mut search = search(2, 1, &[(Fault::Late, 1)]);
     search.fences = Fences(Some(Fence::ReleasedEpoch));
+    is_found(search);
+}
+
+#[test]
+fn model_finds_a_flag_before_its_enrolment() {
+    let mut search = search(1, 0, &[(Fault::Lost, 1), (Fault::Crash, 1)]);
+    search.fences = Fences(Some(Fence::Enrolment));
     is_found(search);
 }

@@ -18,6 +18,8 @@ pub(super) enum Fence {
     ReleasedEpoch,
     /// A clip comes after all clips before it.
     WholeHistory,
+    /// A livestream is enrolled before it is claimed, and before its flag is set.
+    Enrolment,
 }
 
 /// Every check, or every check but one: the model checker must find the fault that the missing one prevents.

@@ -45,6 +45,9 @@ pub(super) struct Node {
     pub(super) published: Vec<Clip>,
     pub(super) is_cut: bool,
     pub(super) is_alive: bool,
+    /// It set the flag while Redis was away, and no other node will clear it.
+    is_alone: bool,
+    has_flag_waiting: bool,
     /// The order in which its streamer connected, and the streamer of its latest claim.
     came: u8,
     claimed_for: Streamer,
@@ -91,6 +94,8 @@ pub(super) struct World {
     pub(super) clips: u8,
     number: u8,
     pub(super) budget: Vec<(Fault, u8)>,
+    /// Whether a flag is set only when other nodes will clear it, or Redis is away.
+    pub(super) flag_waits: bool,
     /// A node crashed that had to clear the flag: its next process does so.
     pub(super) is_left_behind: bool,
     /// An abandoned command, or an earlier streamer, has replaced a live one.
@@ -108,6 +113,8 @@ impl World {
             published: Vec::new(),
             is_cut: false,
             is_alive: true,
+            is_alone: false,
+            has_flag_waiting: false,
             came: 0,
             claimed_for: Streamer::Arriving,
         };
@@ -124,6 +131,7 @@ impl World {
             clips,
             number: 0,
             budget: faults.to_vec(),
+            flag_waits: true,
             is_left_behind: false,
             is_robbed: false,
         }
@@ -163,6 +171,7 @@ impl World {
             }
             Event::Go(at, is_ended) => {
                 self.nodes[at].streaming = Streaming::Nobody;
+                self.nodes[at].has_flag_waiting = false;
                 self.nodes[at].queue.clear();
                 self.nodes[at].is_tried = false;
                 self.feed(
@@ -234,11 +243,11 @@ impl World {
             Event::Mend(at) => self.nodes[at].is_cut = false,
             Event::Crash(at) => {
                 self.spend(Fault::Crash);
-                self.is_left_behind |=
-                    !self.memory.is_enrolled || self.nodes[at].ownership.epoch().is_none();
+                self.is_left_behind |= self.nodes[at].is_alone;
                 let node = &mut self.nodes[at];
                 node.is_alive = false;
                 (node.streaming, node.pending) = (Streaming::Nobody, None);
+                node.has_flag_waiting = false;
                 node.published.clear();
                 node.queue.clear();
             }
@@ -311,13 +320,20 @@ impl World {
 
     fn execute(&mut self, at: usize, action: Action, fences: Fences) -> Input {
         match action {
-            Action::Heartbeat(renewal) => self.memory.heartbeat(at, renewal),
+            Action::Heartbeat(renewal) => {
+                if self.nodes[at].streaming == Streaming::Live {
+                    // The node's own heartbeat.
+                    self.enrol(at, fences);
+                }
+                self.memory.heartbeat(at, renewal)
+            }
             Action::Claim {
                 expected,
                 sequence,
                 is_fresh,
             } => {
                 let claim = (expected, sequence, is_fresh);
+                self.enrol(at, fences);
                 self.memory.claim(at, claim, &mut self.clock, fences)
             }
             Action::Publish { epoch, sequence } => self.publish(at, epoch, sequence, fences),
@@ -331,6 +347,16 @@ impl World {
             }
             Action::Release { epoch, is_ended } => self.memory.release(epoch, is_ended, fences),
             _ => Input::Unanswered,
+        }
+    }
+
+    /// Other nodes will check the livestream; a flag that waited for this is set.
+    fn enrol(&mut self, at: usize, fences: Fences) {
+        self.memory.is_enrolled |= fences.have(Fence::Enrolment);
+        let node = &mut self.nodes[at];
+        if self.memory.is_enrolled {
+            node.is_alone = false;
+            self.flag |= std::mem::take(&mut node.has_flag_waiting);
         }
     }
 
@@ -400,10 +426,13 @@ impl World {
             }
             Action::Admit { .. } => {
                 node.streaming = Streaming::Live;
-                self.flag = true;
+                node.is_alone = node.is_cut && !self.memory.is_enrolled;
+                node.has_flag_waiting = self.flag_waits && !node.is_cut && !self.memory.is_enrolled;
+                self.flag |= !node.has_flag_waiting;
             }
             Action::Dismiss(goodbye) => {
                 node.streaming = Streaming::Nobody;
+                node.has_flag_waiting = false;
                 self.is_robbed |= goodbye == Goodbye::TakenOver && self.is_older_than(at);
             }
             Action::DropTried if node.is_tried => {
@@ -414,7 +443,10 @@ impl World {
                 node.queue.clear();
                 node.is_tried = false;
             }
-            Action::WriteFlag(value) => self.flag = value,
+            Action::WriteFlag(value) => {
+                node.is_alone &= value;
+                self.flag = value;
+            }
             Action::Enrol => self.memory.is_enrolled |= !node.is_cut,
             Action::Follow(seen) => {
                 // A follower schedules a check of a record whose time is over.

@@ -60,8 +60,9 @@ impl LivestreamTask {
             Action::WriteFlag(true) => self.relay.write_live_again(&self.id),
             Action::WriteFlag(false) => self.relay.write_ended(&self.id),
             Action::Enrol => {
-                self.is_enrolled = false;
-                self.enrol().await;
+                // If it fails, the livestream is still enrolled for a later time.
+                let grace = self.cluster.records.grace();
+                drop(self.cluster.registry.enrol(&self.id, grace).await);
             }
             _ => {}
         }
@@ -100,7 +101,6 @@ impl LivestreamTask {
             && record.state == RemoteState::Live
         {
             self.renewed = asked;
-            self.enrol().await;
             self.subscribe(false).await;
         }
         let seen = RemoteStatus {
@@ -146,6 +146,13 @@ impl LivestreamTask {
             return Input::Unanswered;
         };
         let cluster = self.cluster.clone();
+        // First, so that other nodes check the livestream if this one dies at any time from now on.
+        let silence = cluster.records.longest_silence();
+        if let Err(error) = cluster.registry.enrol(&self.id, silence).await {
+            tracing::debug!(livestream.id = %self.id, %error, "the livestream cannot be enrolled");
+            return Input::Unanswered;
+        }
+        self.relay.allow_flag(&self.id, &self.link);
         let asked = Instant::now();
         let claimed = cluster
             .records
@@ -315,19 +322,5 @@ impl LivestreamTask {
             Ok(release) => Input::Released(release),
             Err(_) => Input::Unanswered,
         }
-    }
-
-    /// Schedules a check of the livestream by other nodes, in case this node dies.
-    async fn enrol(&mut self) {
-        if self.is_enrolled {
-            return;
-        }
-        let records = &self.cluster.records;
-        let after = if self.ownership.epoch().is_some() {
-            records.longest_silence()
-        } else {
-            records.grace()
-        };
-        self.is_enrolled = self.cluster.registry.enrol(&self.id, after).await.is_ok();
     }
 }

@@ -60,7 +60,6 @@ pub(super) struct LivestreamTask {
     renewed: Instant,
     /// The time since which Redis has had no record of the livestream.
     missing_since: Option<Instant>,
-    is_enrolled: bool,
     follower: Follower,
     /// Listeners here heard an unconfirmed streamer: clips that others published meanwhile are too late for them.
     heard_apart: bool,
@@ -100,7 +99,6 @@ impl LivestreamTask {
             record: None,
             renewed: Instant::now(),
             missing_since: None,
-            is_enrolled: false,
             follower: Follower::default(),
             heard_apart: false,
             subscribed: None,
@@ -165,6 +163,7 @@ impl LivestreamTask {
             self.refuse(Unpublished::Away);
         }
         self.arriving = Some(request);
+        self.link.delay_flag();
         self.feed(Input::StreamerCame).await;
         tracing::debug!(livestream.id = %self.id, ownership = ?self.ownership, "a streamer requests the livestream");
     }
