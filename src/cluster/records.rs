@@ -60,13 +60,13 @@ pub(crate) enum Expired {
     NotYet(Duration),
 }
 
-/// A clip for the history: its position and its message.
+/// Clips for the history, without a gap: the position of the first one, and their messages.
 pub(crate) struct Publication<'a> {
     pub(crate) position: Position,
-    pub(crate) message: &'a [u8],
+    pub(crate) messages: &'a [&'a [u8]],
     /// The sequence that the history must have reached before.
     pub(crate) after: u64,
-    /// It was published before and Redis lost it: other nodes fetch it if they miss it.
+    /// They were published before and Redis lost them: other nodes fetch those that they miss.
     pub(crate) is_again: bool,
 }
 
@@ -255,42 +255,40 @@ impl Records {
         })
     }
 
-    /// Publishes a clip to the subscribed nodes and adds it to the history of at most `most` clips; returns the record
+    /// Publishes clips to the subscribed nodes and adds them to the history of at most `most` clips; returns the record
     /// afterwards.
     pub(crate) async fn publish(
         &self,
         keys: &Keys,
         epoch: u64,
-        clip: Publication<'_>,
+        clips: Publication<'_>,
         most: usize,
     ) -> Result<Record, CommandError> {
-        let command = if clip.is_again {
+        let command = if clips.is_again {
             ""
         } else {
             self.redis.publish_command()
         };
-        let (placed_in, sequence) = clip.position;
+        let (placed_in, sequence) = clips.position;
         let (epoch, sequence, after) = (
             epoch.to_string(),
             sequence.to_string(),
-            clip.after.to_string(),
+            clips.after.to_string(),
         );
         let (lease, most) = (millis(self.lease), most.min(self.history_clips).to_string());
         let placed_in = placed_in.to_string();
-        let (keys, arguments) = (
-            Self::written(keys),
-            [
-                epoch.as_bytes(),
-                sequence.as_bytes(),
-                after.as_bytes(),
-                lease.as_bytes(),
-                most.as_bytes(),
-                command.as_bytes(),
-                clip.message,
-                placed_in.as_bytes(),
-            ],
-        );
-        let fields = if clip.is_again {
+        let keys = Self::written(keys);
+        let mut arguments = vec![
+            epoch.as_bytes(),
+            sequence.as_bytes(),
+            after.as_bytes(),
+            lease.as_bytes(),
+            most.as_bytes(),
+            command.as_bytes(),
+            placed_in.as_bytes(),
+        ];
+        arguments.extend(clips.messages);
+        let fields = if clips.is_again {
             self.redis
                 .run_bulk_script(&self.publish, &keys, &arguments)
                 .await

@@ -212,12 +212,12 @@ impl Ownership {
         self.claim(seen)
     }
 
-    pub(super) fn published(&mut self) -> Vec<Action> {
+    pub(super) fn published(&mut self, last: u64) -> Vec<Action> {
         if let Self::Owner {
             sequence, is_aired, ..
         } = self
         {
-            *sequence += 1;
+            *sequence = last.max(*sequence);
             *is_aired = true;
         }
         Vec::new()

@@ -40,7 +40,7 @@ fn inputs() -> impl Strategy<Value = Input> {
         Just(Input::ClipQueued),
         Just(Input::HeartbeatDue),
         Just(Input::LeaseOver),
-        Just(Input::Published),
+        (0..9_u64).prop_map(|sequence| Input::Published { sequence }),
         Just(Input::Republished),
         Just(Input::Unanswered),
         seen().prop_map(Input::Observed),

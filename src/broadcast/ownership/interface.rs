@@ -82,7 +82,10 @@ pub enum Input {
     /// Answer to [`Action::Claim`]: the record has changed, or the claim came too late.
     Refused(RemoteStatus),
     /// Answer to [`Action::Publish`].
-    Published,
+    Published {
+        /// The sequence of the last clip.
+        sequence: u64,
+    },
     /// Answer to [`Action::Publish`], and to [`Action::Republish`] in any case: the record.
     NotPublished(RemoteStatus),
     /// Answer to [`Action::Republish`].
@@ -139,11 +142,11 @@ pub enum Action {
         /// Whether another livestream begins: its predecessor's history is dropped.
         is_fresh: bool,
     },
-    /// Command: publish the next clip.
+    /// Command: publish the next clips, all or none. If they were tried before, the same ones.
     Publish {
-        /// The epoch of its publication.
+        /// The epoch of their publication.
         epoch: u64,
-        /// Its sequence.
+        /// The sequence of the first one.
         sequence: u64,
     },
     /// Command: publish the history after this sequence again.
@@ -169,7 +172,7 @@ pub enum Action {
     Dismiss(Goodbye),
     /// Fetches the missing clips of the owner before.
     CatchUp,
-    /// Refuses the clip whose publication was tried under an older epoch.
+    /// Refuses the clips whose publication was tried under an older epoch.
     DropTried,
     /// Refuses every queued clip.
     RefuseClips,

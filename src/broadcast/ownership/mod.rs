@@ -110,7 +110,7 @@ impl Ownership {
             Input::Observed(seen) => self.observed(seen),
             Input::Refused(seen) => self.refused(seen),
             Input::NotPublished(seen) => self.not_published(seen),
-            Input::Published => self.published(),
+            Input::Published { sequence } => self.published(sequence),
             Input::Republished => Vec::new(),
             Input::Released(release) => self.released(release),
             Input::Unanswered => self.unanswered(),

@@ -50,9 +50,8 @@ fn owner() -> Ownership {
         Input::StreamerCame,
         Input::Observed(NOBODY),
         granted(7, 0),
-        Input::Published,
-        Input::Published,
-        Input::Published,
+        Input::Published { sequence: 1 },
+        Input::Published { sequence: 3 },
     ])
 }
 
@@ -191,8 +190,8 @@ fn owner_publishes_the_next_sequence() {
         [publish],
         "the same clip again"
     );
-    ownership.apply(Input::Published);
-    assert_eq!(ownership.sequence(), 4);
+    ownership.apply(Input::Published { sequence: 6 });
+    assert_eq!(ownership.sequence(), 6, "two more with it");
 }
 
 #[test]

@@ -230,9 +230,10 @@ impl Link {
         self.lock().clips.is_empty()
     }
 
-    pub(super) fn take(&self) -> Option<Waiting> {
+    /// Takes the oldest clip, if it has at most so many bytes.
+    pub(super) fn take(&self, most: usize) -> Option<Waiting> {
         let mut state = self.lock();
-        let clip = state.clips.pop_front()?;
+        let clip = state.clips.pop_front_if(|it| it.clip.len() <= most)?;
         state.bytes -= clip.clip.len();
         Some(clip)
     }
@@ -277,7 +278,7 @@ mod tests {
                 .map(|size| link.publish(vec![0; *size].into()))
                 .collect();
             let mut taken = Vec::new();
-            while let Some(mut waiting) = link.take() {
+            while let Some(mut waiting) = link.take(usize::MAX) {
                 taken.push(waiting.clip.len());
                 waiting.answer(Ok(taken.len() as u64));
             }
@@ -301,7 +302,16 @@ mod tests {
         let mut ticket = link.publish(Bytes::from_static(b"clip"));
         link.refuse_all(Unpublished::Superseded);
         assert_eq!(ticket.try_recv(), Ok(Err(Unpublished::Superseded)));
-        assert!(link.take().is_none());
+        assert!(link.take(usize::MAX).is_none());
+    }
+
+    #[test]
+    fn clip_larger_than_the_room_stays_queued() {
+        let link = link(8, 100);
+        let _ticket = link.publish(Bytes::from_static(b"clip"));
+        assert!(link.take(3).is_none());
+        assert!(link.take(4).is_some());
+        assert!(link.is_empty());
     }
 
     #[tokio::test(start_paused = true)]
@@ -318,7 +328,7 @@ mod tests {
         assert_eq!(early.try_recv(), Ok(Err(Unpublished::Away)));
         assert!(late.try_recv().is_err());
         assert_eq!(
-            link.take().map(|it| it.clip),
+            link.take(usize::MAX).map(|it| it.clip),
             Some(Bytes::from_static(b"late"))
         );
     }

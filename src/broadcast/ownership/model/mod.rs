@@ -3,6 +3,7 @@
 //! Nodes crash and are cut off; Redis restarts empty or from an old copy; commands and answers are lost; a command may
 //! arrive long after its node has given it up. `CASTAWAY_MODEL` multiplies the number of faults and searches longer.
 
+mod commands;
 mod events;
 mod properties;
 mod redis;

@@ -164,8 +164,14 @@ impl Memory {
         }
     }
 
-    /// Adds a clip if the history has reached `after`; returns whether it is in the history now.
-    pub(super) fn publish(&mut self, owner: u64, clip: Clip, after: u64, fences: Fences) -> bool {
+    /// Adds clips if the history has reached `after`; returns whether they are in the history now.
+    pub(super) fn publish(
+        &mut self,
+        owner: u64,
+        clips: &[Clip],
+        after: u64,
+        fences: Fences,
+    ) -> bool {
         let Some(record) = &mut self.record else {
             return false;
         };
@@ -174,10 +180,12 @@ impl Memory {
         if !is_good || record.sequence < after && fences.have(Fence::WholeHistory) {
             return false;
         }
-        if record.sequence < clip.1 {
-            record.sequence = clip.1;
-            record.phase = Phase::Live;
-            self.history.push(clip);
+        for clip in clips {
+            if record.sequence < clip.1 {
+                record.sequence = clip.1;
+                record.phase = Phase::Live;
+                self.history.push(*clip);
+            }
         }
         true
     }

@@ -39,15 +39,15 @@ pub(super) struct Node {
     pub(super) ownership: Ownership,
     pub(super) streaming: Streaming,
     pub(super) pending: Option<Pending>,
-    /// The queued clips, by number; the first may have been tried.
+    /// The queued clips, by number, of which the first ones were tried.
     pub(super) queue: Vec<u8>,
-    is_tried: bool,
+    pub(super) tried: usize,
     pub(super) published: Vec<Clip>,
     pub(super) is_cut: bool,
     pub(super) is_alive: bool,
     /// It set the flag while Redis was away, and no other node will clear it.
-    is_alone: bool,
-    has_flag_waiting: bool,
+    pub(super) is_alone: bool,
+    pub(super) has_flag_waiting: bool,
     /// The order in which its streamer connected, and the streamer of its latest claim.
     came: u8,
     claimed_for: Streamer,
@@ -84,7 +84,7 @@ pub(super) struct World {
     pub(super) nodes: Vec<Node>,
     pub(super) memory: Memory,
     pub(super) copy: Option<Memory>,
-    clock: u64,
+    pub(super) clock: u64,
     pub(super) flag: bool,
     /// Every clip sent to the channel, in order.
     pub(super) log: Vec<Clip>,
@@ -109,7 +109,7 @@ impl World {
             streaming: Streaming::Nobody,
             pending: None,
             queue: Vec::new(),
-            is_tried: false,
+            tried: 0,
             published: Vec::new(),
             is_cut: false,
             is_alive: true,
@@ -173,7 +173,7 @@ impl World {
                 self.nodes[at].streaming = Streaming::Nobody;
                 self.nodes[at].has_flag_waiting = false;
                 self.nodes[at].queue.clear();
-                self.nodes[at].is_tried = false;
+                self.nodes[at].tried = 0;
                 self.feed(
                     at,
                     if is_ended {
@@ -318,64 +318,6 @@ impl World {
         })
     }
 
-    fn execute(&mut self, at: usize, action: Action, fences: Fences) -> Input {
-        match action {
-            Action::Heartbeat(renewal) => {
-                if self.nodes[at].streaming == Streaming::Live {
-                    // The node's own heartbeat.
-                    self.enrol(at, fences);
-                }
-                self.memory.heartbeat(at, renewal)
-            }
-            Action::Claim {
-                expected,
-                sequence,
-                is_fresh,
-            } => {
-                let claim = (expected, sequence, is_fresh);
-                self.enrol(at, fences);
-                self.memory.claim(at, claim, &mut self.clock, fences)
-            }
-            Action::Publish { epoch, sequence } => self.publish(at, epoch, sequence, fences),
-            Action::Republish { epoch, after } => {
-                for clip in self.nodes[at].published.clone() {
-                    if clip.1 > after && !self.memory.publish(epoch, clip, 0, fences) {
-                        return Input::NotPublished(self.memory.seen(at));
-                    }
-                }
-                Input::Republished
-            }
-            Action::Release { epoch, is_ended } => self.memory.release(epoch, is_ended, fences),
-            _ => Input::Unanswered,
-        }
-    }
-
-    /// Other nodes will check the livestream; a flag that waited for this is set.
-    fn enrol(&mut self, at: usize, fences: Fences) {
-        self.memory.is_enrolled |= fences.have(Fence::Enrolment);
-        let node = &mut self.nodes[at];
-        if self.memory.is_enrolled {
-            node.is_alone = false;
-            self.flag |= std::mem::take(&mut node.has_flag_waiting);
-        }
-    }
-
-    fn publish(&mut self, at: usize, epoch: u64, sequence: u64, fences: Fences) -> Input {
-        let Some(number) = self.nodes[at].queue.first() else {
-            return Input::Unanswered;
-        };
-        let clip = (epoch, sequence, *number);
-        let after = self.nodes[at].published.last().map_or(0, |clip| clip.1);
-        let before = self.memory.history.len();
-        if !self.memory.publish(epoch, clip, after, fences) {
-            return Input::NotPublished(self.memory.seen(at));
-        }
-        if self.memory.history.len() > before {
-            self.log.push(clip);
-        }
-        Input::Published
-    }
-
     fn answered(&mut self, at: usize, input: Input) {
         if let (Input::Granted { .. }, Ownership::Claiming { streamer, .. }) =
             (input, self.nodes[at].ownership)
@@ -390,16 +332,19 @@ impl World {
             self.nodes[at].published.clear();
             self.acknowledged.clear();
         }
-        if input == Input::Published
+        if let Input::Published { .. } = input
             && let Some(epoch) = self.nodes[at].ownership.epoch()
-            && !self.nodes[at].queue.is_empty()
         {
-            let sequence = self.nodes[at].ownership.sequence() + 1;
+            let first = self.nodes[at].ownership.sequence() + 1;
             let node = &mut self.nodes[at];
-            let clip = (epoch, sequence, node.queue.remove(0));
-            node.is_tried = false;
-            node.published.push(clip);
-            self.acknowledged.push((at, clip));
+            let tried = node.queue.drain(..std::mem::take(&mut node.tried));
+            let clips: Vec<Clip> = (first..)
+                .zip(tried)
+                .map(|(sequence, number)| (epoch, sequence, number))
+                .collect();
+            node.published.extend(&clips);
+            self.acknowledged
+                .extend(clips.into_iter().map(|clip| (at, clip)));
         }
         self.feed(at, input);
     }
@@ -415,7 +360,9 @@ impl World {
         let node = &mut self.nodes[at];
         match action {
             Action::Publish { .. } => {
-                node.is_tried = true;
+                if node.tried == 0 {
+                    node.tried = node.queue.len();
+                }
                 node.pending = Some(Pending::Sent(action));
             }
             Action::Heartbeat(_)
@@ -435,13 +382,12 @@ impl World {
                 node.has_flag_waiting = false;
                 self.is_robbed |= goodbye == Goodbye::TakenOver && self.is_older_than(at);
             }
-            Action::DropTried if node.is_tried => {
-                node.is_tried = false;
-                node.queue.remove(0);
+            Action::DropTried => {
+                node.queue.drain(..std::mem::take(&mut node.tried));
             }
             Action::RefuseClips => {
                 node.queue.clear();
-                node.is_tried = false;
+                node.tried = 0;
             }
             Action::WriteFlag(value) => {
                 node.is_alone &= value;
@@ -456,7 +402,7 @@ impl World {
                     node.published.clear();
                 }
             }
-            Action::DropTried | Action::CatchUp | Action::FollowFrom(_) => {}
+            Action::CatchUp | Action::FollowFrom(_) => {}
         }
     }
 }

@@ -4,11 +4,14 @@ use tokio::time::Instant;
 
 use super::super::link::Unpublished;
 use super::{InFlight, LivestreamTask, TO_BEGIN};
-use crate::broadcast::RemoteState;
 use crate::broadcast::ownership::{Action, Goodbye, Input, RemoteStatus, Renewal};
+use crate::broadcast::{Position, RemoteState};
 use crate::cluster::encode;
 use crate::cluster::records::{Claimed, Publication, Record};
 use crate::relay::{Replacement, now};
+
+/// The most bytes of clips in one publication, if it is more than one clip: a command has to be through in its timeout.
+const PUBLISHED_BYTES: usize = 512 * 1024;
 
 impl LivestreamTask {
     /// Performs an action; returns the answer if it is a command.
@@ -196,20 +199,15 @@ impl LivestreamTask {
     }
 
     async fn publish(&mut self, epoch: u64, sequence: u64) -> Option<Input> {
-        if self.in_flight.is_none() {
-            let waiting = self.link.take()?;
-            let position = (epoch, sequence);
-            let message = encode(position, &self.cluster.records.node, &waiting.clip);
-            self.in_flight = Some(InFlight {
-                waiting,
-                position,
-                message,
-            });
+        if self.in_flight.is_empty() {
+            self.take_queued((epoch, sequence));
         }
-        let clip = self.in_flight.as_ref()?;
+        let (first, last) = (self.in_flight.first()?, self.in_flight.last()?);
+        let (position, (_, last)) = (first.position, last.position);
+        let messages: Vec<&[u8]> = self.in_flight.iter().map(|it| &it.message[..]).collect();
         let publication = Publication {
-            position: clip.position,
-            message: &clip.message,
+            position,
+            messages: &messages,
             after: self
                 .published
                 .back()
@@ -217,34 +215,55 @@ impl LivestreamTask {
             is_again: false,
         };
         let asked = Instant::now();
-        let most = self.history_length(clip.message.len());
+        let most = self.history_length();
         let records = &self.cluster.records;
         let published = records.publish(&self.keys, epoch, publication, most).await;
         let record = match published {
             Ok(record) => record,
             Err(error) => {
-                tracing::debug!(livestream.id = %self.id, %error, "a clip got no answer");
+                tracing::debug!(livestream.id = %self.id, %error, "clips got no answer");
                 return Some(Input::Unanswered);
             }
         };
-        if record.epoch != epoch || record.sequence < sequence {
+        if record.epoch != epoch || record.sequence < last {
             let seen = self.seen(&record);
             self.record = Some(record);
             return Some(Input::NotPublished(seen));
         }
         self.renewed = asked;
-        self.cluster.metrics.published.inc();
-        if let Some(mut clip) = self.in_flight.take() {
-            clip.waiting.answer(Ok(sequence));
+        for mut clip in std::mem::take(&mut self.in_flight) {
+            self.cluster.metrics.published.inc();
+            clip.waiting.answer(Ok(clip.position.1));
             self.keep(clip);
         }
-        Some(Input::Published)
+        Some(Input::Published { sequence: last })
     }
 
-    /// The number of clips in the history with the next one, by the sizes of those that this node published.
-    fn history_length(&self, next: usize) -> usize {
-        let mut weight = next;
-        for (length, (_, message)) in (1..).zip(self.published.iter().rev()) {
+    /// Takes the next clips for publication in one command, from this position on: the way to Redis may be long. All of
+    /// them fit the history, so that a node can fetch what it misses.
+    fn take_queued(&mut self, (epoch, first): Position) {
+        let most_bytes = PUBLISHED_BYTES.min(self.links.history_bytes);
+        let mut bytes = 0;
+        for sequence in (first..).take(self.links.history_clips) {
+            let room = most_bytes.saturating_sub(bytes);
+            let Some(waiting) = self.link.take(if bytes == 0 { usize::MAX } else { room }) else {
+                return;
+            };
+            let position = (epoch, sequence);
+            let message = encode(position, &self.cluster.records.node, &waiting.clip);
+            bytes += message.len();
+            self.in_flight.push(InFlight {
+                waiting,
+                position,
+                message,
+            });
+        }
+    }
+
+    /// The number of clips in the history with those in publication, by the sizes of those that this node published.
+    fn history_length(&self) -> usize {
+        let mut weight: usize = self.in_flight.iter().map(|it| it.message.len()).sum();
+        for (length, (_, message)) in (self.in_flight.len()..).zip(self.published.iter().rev()) {
             weight += message.len();
             if weight > self.links.history_bytes {
                 return length;
@@ -287,7 +306,7 @@ impl LivestreamTask {
         for (position, message) in lost {
             let publication = Publication {
                 position,
-                message: &message,
+                messages: &[&message],
                 after: 0,
                 is_again: true,
             };

@@ -50,7 +50,8 @@ pub(super) struct LivestreamTask {
     arriving: Option<Request>,
     /// The deadline for an admitted streamer to begin.
     begins_until: Option<Instant>,
-    in_flight: Option<InFlight>,
+    /// The clips in publication, in order and without a gap.
+    in_flight: Vec<InFlight>,
     /// The clips that this node published, in case Redis loses them; bounded as the history there.
     published: VecDeque<(Position, Bytes)>,
     published_bytes: usize,
@@ -93,7 +94,7 @@ impl LivestreamTask {
             ownership: Ownership::default(),
             arriving: None,
             begins_until: None,
-            in_flight: None,
+            in_flight: Vec::new(),
             published: VecDeque::new(),
             published_bytes: 0,
             record: None,
@@ -179,13 +180,13 @@ impl LivestreamTask {
             self.cluster.metrics.leases_lost.inc();
             self.feed(Input::LeaseOver).await;
         }
-        if let Some(clip) = &mut self.in_flight
-            && clip.waiting.is_overdue(lease)
-        {
-            clip.waiting.answer(Err(Unpublished::Away));
+        for clip in &mut self.in_flight {
+            if clip.waiting.is_overdue(lease) {
+                clip.waiting.answer(Err(Unpublished::Away));
+            }
         }
         self.link.drop_overdue(lease);
-        if !self.link.is_empty() || self.in_flight.is_some() {
+        if !self.link.is_empty() || !self.in_flight.is_empty() {
             return self.publish_next().await;
         }
         self.check_streamer().await
@@ -193,7 +194,7 @@ impl LivestreamTask {
 
     /// Publishes a clip; false if none can be published now.
     async fn publish_next(&mut self) -> bool {
-        if self.link.is_empty() && self.in_flight.is_none() {
+        if self.link.is_empty() && self.in_flight.is_empty() {
             return false;
         }
         let before = self.ownership.sequence();
@@ -241,7 +242,7 @@ impl LivestreamTask {
     }
 
     fn drop_in_flight(&mut self, why: Unpublished) {
-        if let Some(mut clip) = self.in_flight.take() {
+        for mut clip in std::mem::take(&mut self.in_flight) {
             clip.waiting.answer(Err(why));
         }
     }
