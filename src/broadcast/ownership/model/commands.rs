@@ -2,7 +2,7 @@
 
 use super::super::*;
 use super::redis::{Clip, Fence, Fences};
-use super::world::{Streaming, World};
+use super::world::{Flagged, Streaming, World};
 
 impl World {
     pub(super) fn execute(&mut self, at: usize, action: Action, fences: Fences) -> Input {
@@ -42,8 +42,8 @@ impl World {
         self.memory.is_enrolled |= fences.have(Fence::Enrolment);
         let node = &mut self.nodes[at];
         if self.memory.is_enrolled {
-            node.is_alone = false;
-            self.flag |= std::mem::take(&mut node.has_flag_waiting);
+            self.flag |= node.flagged == Flagged::Waits;
+            node.flagged = Flagged::Together;
         }
     }
 

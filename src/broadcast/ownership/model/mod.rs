@@ -33,7 +33,7 @@ impl Model for Search {
 
     fn init_states(&self) -> Vec<World> {
         let mut world = World::new(self.nodes, self.streamers, self.clips, &self.faults);
-        world.flag_waits = self.fences.have(Fence::Enrolment);
+        world.fences = self.fences;
         vec![world]
     }
 

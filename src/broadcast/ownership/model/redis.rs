@@ -6,7 +6,7 @@ use super::super::*;
 use crate::broadcast::RemoteState;
 
 /// The checks in the scripts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Fence {
     /// A claim names the newest epoch.
     CompareAndSet,
@@ -23,7 +23,7 @@ pub(super) enum Fence {
 }
 
 /// Every check, or every check but one: the model checker must find the fault that the missing one prevents.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Fences(pub(super) Option<Fence>);
 
 impl Fences {

@@ -28,6 +28,17 @@ pub(super) enum Streaming {
     Live,
 }
 
+/// How a node's streamer has got its flag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Flagged {
+    /// Other nodes will clear it.
+    Together,
+    /// It is set when other nodes are bound to clear it.
+    Waits,
+    /// It was set while Redis was away, and no other node will clear it.
+    Alone,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Pending {
     Sent(Action),
@@ -45,9 +56,7 @@ pub(super) struct Node {
     pub(super) published: Vec<Clip>,
     pub(super) is_cut: bool,
     pub(super) is_alive: bool,
-    /// It set the flag while Redis was away, and no other node will clear it.
-    pub(super) is_alone: bool,
-    pub(super) has_flag_waiting: bool,
+    pub(super) flagged: Flagged,
     /// The order in which its streamer connected, and the streamer of its latest claim.
     came: u8,
     claimed_for: Streamer,
@@ -94,12 +103,23 @@ pub(super) struct World {
     pub(super) clips: u8,
     number: u8,
     pub(super) budget: Vec<(Fault, u8)>,
-    /// Whether a flag is set only when other nodes will clear it, or Redis is away.
-    pub(super) flag_waits: bool,
+    pub(super) fences: Fences,
     /// A node crashed that had to clear the flag: its next process does so.
     pub(super) is_left_behind: bool,
     /// An abandoned command, or an earlier streamer, has replaced a live one.
     pub(super) is_robbed: bool,
+}
+
+impl Node {
+    /// Its streamer is gone, with the queued clips.
+    fn lose_streamer(&mut self) {
+        self.streaming = Streaming::Nobody;
+        if self.flagged == Flagged::Waits {
+            self.flagged = Flagged::Together;
+        }
+        self.queue.clear();
+        self.tried = 0;
+    }
 }
 
 impl World {
@@ -113,8 +133,7 @@ impl World {
             published: Vec::new(),
             is_cut: false,
             is_alive: true,
-            is_alone: false,
-            has_flag_waiting: false,
+            flagged: Flagged::Together,
             came: 0,
             claimed_for: Streamer::Arriving,
         };
@@ -131,7 +150,7 @@ impl World {
             clips,
             number: 0,
             budget: faults.to_vec(),
-            flag_waits: true,
+            fences: Fences(None),
             is_left_behind: false,
             is_robbed: false,
         }
@@ -170,10 +189,7 @@ impl World {
                 self.feed(at, Input::StreamerCame);
             }
             Event::Go(at, is_ended) => {
-                self.nodes[at].streaming = Streaming::Nobody;
-                self.nodes[at].has_flag_waiting = false;
-                self.nodes[at].queue.clear();
-                self.nodes[at].tried = 0;
+                self.nodes[at].lose_streamer();
                 self.feed(
                     at,
                     if is_ended {
@@ -243,13 +259,12 @@ impl World {
             Event::Mend(at) => self.nodes[at].is_cut = false,
             Event::Crash(at) => {
                 self.spend(Fault::Crash);
-                self.is_left_behind |= self.nodes[at].is_alone;
+                self.is_left_behind |= self.nodes[at].flagged == Flagged::Alone;
                 let node = &mut self.nodes[at];
                 node.is_alive = false;
-                (node.streaming, node.pending) = (Streaming::Nobody, None);
-                node.has_flag_waiting = false;
+                node.pending = None;
                 node.published.clear();
-                node.queue.clear();
+                node.lose_streamer();
             }
             Event::Restart => {
                 self.spend(Fault::Restart);
@@ -373,13 +388,17 @@ impl World {
             }
             Action::Admit { .. } => {
                 node.streaming = Streaming::Live;
-                node.is_alone = node.is_cut && !self.memory.is_enrolled;
-                node.has_flag_waiting = self.flag_waits && !node.is_cut && !self.memory.is_enrolled;
-                self.flag |= !node.has_flag_waiting;
+                node.flagged = if self.memory.is_enrolled || !self.fences.have(Fence::Enrolment) {
+                    Flagged::Together
+                } else if node.is_cut {
+                    Flagged::Alone
+                } else {
+                    Flagged::Waits
+                };
+                self.flag |= node.flagged != Flagged::Waits;
             }
             Action::Dismiss(goodbye) => {
-                node.streaming = Streaming::Nobody;
-                node.has_flag_waiting = false;
+                node.lose_streamer();
                 self.is_robbed |= goodbye == Goodbye::TakenOver && self.is_older_than(at);
             }
             Action::DropTried => {
@@ -390,7 +409,9 @@ impl World {
                 node.tried = 0;
             }
             Action::WriteFlag(value) => {
-                node.is_alone &= value;
+                if !value {
+                    node.flagged = Flagged::Together;
+                }
                 self.flag = value;
             }
             Action::Enrol => self.memory.is_enrolled |= !node.is_cut,
