@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import aiohttp
+import scale
 from rig.cluster import Cluster
 from rig.nodes import Node
 from rig.redis import Redis, Sharded
@@ -255,7 +256,10 @@ async def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a quarter of the clips, 200 livestreams")
     parser.add_argument("--sharded", action="store_true", help="Redis in three shards")
+    parser.add_argument("--scale", type=int, nargs="+", metavar="NUMBER", help="so many livestreams at once, nothing else")
     arguments = parser.parse_args()
+    if arguments.scale:
+        return await scale.measure(arguments.scale)
     arguments.clips, arguments.shows, arguments.seconds = (500, 200, 5) if arguments.quick else (2000, 1000, 15)
     redis = Sharded() if arguments.sharded else Redis()
     cluster = None
