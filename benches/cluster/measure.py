@@ -256,7 +256,9 @@ async def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a quarter of the clips, 200 livestreams")
     parser.add_argument("--sharded", action="store_true", help="Redis in three shards")
-    parser.add_argument("--scale", type=int, nargs="+", metavar="NUMBER", help="so many livestreams at once, nothing else")
+    parser.add_argument(
+        "--scale", type=int, nargs="+", metavar="NUMBER", help="so many livestreams at once, nothing else"
+    )
     arguments = parser.parse_args()
     if arguments.scale:
         return await scale.measure(arguments.scale)

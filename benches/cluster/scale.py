@@ -49,9 +49,9 @@ def frame(first, payload):
 class Peer(asyncio.Protocol):
     """A streamer or a listener by hand: as little work as can be, there are thousands."""
 
-    def __init__(self, role, token, show):
-        self.role, self.show = role, show
-        self.auth = json.dumps({"idToken": token, "livestreamId": show}).encode()
+    def __init__(self, role, token, livestream):
+        self.role, self.livestream = role, livestream
+        self.auth = json.dumps({"idToken": token, "livestreamId": livestream}).encode()
         self.came, self.upgraded = bytearray(), False
         self.joined = asyncio.get_running_loop().create_future()
         self.said, self.acked, self.heard = 0, set(), []
@@ -64,7 +64,7 @@ class Peer(asyncio.Protocol):
     def connection_lost(self, _):
         self.gone = True
         if not self.joined.done():
-            self.joined.set_exception(ConnectionError(f"{self.role} of {self.show} was not let in"))
+            self.joined.set_exception(ConnectionError(f"{self.role} of {self.livestream} was not let in"))
 
     def data_received(self, data):
         self.came += data
@@ -128,9 +128,9 @@ class Scale:
         self.cluster, self.token = cluster, token
         self.peers = []
 
-    async def join(self, node, role, show):
+    async def join(self, node, role, livestream):
         host, port = node.url.removeprefix("http://").split(":")
-        make = lambda: Peer(role, self.token, show)  # noqa: E731
+        make = lambda: Peer(role, self.token, livestream)  # noqa: E731
         _, peer = await asyncio.get_running_loop().create_connection(make, host, int(port))
         self.peers.append(peer)
         await asyncio.wait_for(peer.joined, 120)
@@ -138,17 +138,17 @@ class Scale:
 
     async def streamers(self, name, count, nodes):
         """As many livestreams with their streamers, on the nodes in turn."""
-        shows = [f"{name}-{count}-{number}" for number in range(count)]
+        livestreams = [f"{name}-{count}-{number}" for number in range(count)]
 
-        async def begins(number, show):
-            await self.cluster.google.livestream(show, USER)
-            return await self.join(nodes[number % len(nodes)], "streamer", show)
+        async def begins(number, livestream):
+            await self.cluster.google.livestream(livestream, USER)
+            return await self.join(nodes[number % len(nodes)], "streamer", livestream)
 
-        return await at_once(begins(number, show) for number, show in enumerate(shows))
+        return await at_once(begins(number, livestream) for number, livestream in enumerate(livestreams))
 
     async def flagged(self, streamers):
         """Those whose flag is set."""
-        documents = await at_once(self.cluster.google.document(peer.show) for peer in streamers)
+        documents = await at_once(self.cluster.google.document(peer.livestream) for peer in streamers)
         flags = [document["streamerConnected"] for document in documents]
         return [peer for peer, flag in zip(streamers, flags) if flag]
 
@@ -189,7 +189,7 @@ class Scale:
         nodes = self.cluster.nodes
         streamers = await self.streamers("outage", count, nodes)
         few = streamers[:HEARD]
-        work = (self.join(nodes[(number + 1) % 2], "listener", it.show) for number, it in enumerate(few))
+        work = (self.join(nodes[(number + 1) % 2], "listener", it.livestream) for number, it in enumerate(few))
         listeners = await at_once(work)
         everybody = lambda: all(it.gone or len(it.acked) == it.said for it in streamers)  # noqa: E731
         await self.say(streamers)
@@ -203,7 +203,10 @@ class Scale:
         await until(everybody, left, 600)
         took = time.monotonic() - began
         lost = lambda: [  # noqa: E731
-            (it.show, number) for host, it in zip(few, listeners) for number in host.acked if number not in it.heard
+            (it.livestream, number)
+            for streamer, it in zip(few, listeners)
+            for number in streamer.acked
+            if number not in it.heard
         ]
         with contextlib.suppress(AssertionError):
             await until(lambda: not lost(), "all is heard", 60)
@@ -233,7 +236,9 @@ async def measure(counts):
         for count in counts:
             took, left = await scale.death(count)
             print(f"| {count} | {took:.1f} | {left} |", flush=True)
-        print("\n| livestreams on 2 nodes | streamers sent away | clips acknowledged | lost | all acknowledged after, s |")
+        print(
+            "\n| livestreams on 2 nodes | streamers sent away | clips acknowledged | lost | all acknowledged after, s |"
+        )
         print("|--:|--:|--:|--:|--:|", flush=True)
         for count in counts:
             away, said, missing, took = await scale.outage(count)
