@@ -16,7 +16,7 @@ from rig.engines import Engine
 from rig.waiting import until
 
 USER = "bench"
-AT_ONCE = 50
+AT_ONCE, ATTEMPTS = 50, 5
 HEARD = 500
 """Livestreams with a listener on the other node, at most."""
 LEASE, GRACE, MORE = 6, 10, 5
@@ -131,10 +131,18 @@ class Scale:
     async def join(self, node, role, livestream):
         host, port = node.url.removeprefix("http://").split(":")
         make = lambda: Peer(role, self.token, livestream)  # noqa: E731
-        _, peer = await asyncio.get_running_loop().create_connection(make, host, int(port))
-        self.peers.append(peer)
-        await asyncio.wait_for(peer.joined, 120)
-        return peer
+        for attempt in range(ATTEMPTS):
+            _, peer = await asyncio.get_running_loop().create_connection(make, host, int(port))
+            try:
+                await asyncio.wait_for(peer.joined, 120)
+            except ConnectionError:
+                # A busy machine: as the app does.
+                if attempt + 1 == ATTEMPTS:
+                    raise
+                await asyncio.sleep(1)
+            else:
+                self.peers.append(peer)
+                return peer
 
     async def streamers(self, name, count, nodes):
         """As many livestreams with their streamers, on the nodes in turn."""
