@@ -65,29 +65,26 @@ impl NodeRegistry {
         id: &LivestreamId,
         after: Duration,
     ) -> Result<(), CommandError> {
-        self.schedule(&[id], after, b"0").await
+        let after = after.as_millis().to_string();
+        let arguments = [after.as_bytes(), b"0", id.as_str().as_bytes()];
+        self.redis
+            .run_script::<redis::Value>(&self.enrol, &[self.due.as_bytes()], &arguments)
+            .await
+            .map(drop)
     }
 
-    /// Schedules a check of every one of these livestreams, after this time at the latest.
+    /// Schedules a check of every one of these livestreams, after this time at the latest. On the bulk connection, where
+    /// no heartbeats of thousands of livestreams wait before it.
     pub(crate) async fn enrol_all(
         &self,
         ids: &[&LivestreamId],
         after: Duration,
     ) -> Result<(), CommandError> {
-        self.schedule(ids, after, b"1").await
-    }
-
-    async fn schedule(
-        &self,
-        ids: &[&LivestreamId],
-        after: Duration,
-        keeps_earlier: &[u8],
-    ) -> Result<(), CommandError> {
         let after = after.as_millis().to_string();
-        let mut arguments = vec![after.as_bytes(), keeps_earlier];
+        let mut arguments: Vec<&[u8]> = vec![after.as_bytes(), b"1"];
         arguments.extend(ids.iter().map(|id| id.as_str().as_bytes()));
         self.redis
-            .run_script::<redis::Value>(&self.enrol, &[self.due.as_bytes()], &arguments)
+            .run_bulk_script::<redis::Value>(&self.enrol, &[self.due.as_bytes()], &arguments)
             .await
             .map(drop)
     }
