@@ -12,7 +12,7 @@ import json
 import time
 
 from rig.cluster import Cluster
-from rig.engines import Engine
+from rig.redis import Redis
 from rig.waiting import until
 
 USER = "bench"
@@ -202,10 +202,10 @@ class Scale:
         everybody = lambda: all(it.gone or len(it.acked) == it.said for it in streamers)  # noqa: E731
         await self.say(streamers)
         await until(everybody, "the first clips are acknowledged", 300)
-        self.cluster.engine.kill()
+        self.cluster.redis.kill()
         await self.say(streamers)
         began = time.monotonic()
-        await self.cluster.engine.heal()
+        await self.cluster.redis.heal()
         await self.say(streamers)
         left = lambda: f"all is acknowledged but of {sum(len(it.acked) < it.said for it in streamers)}"  # noqa: E731
         await until(everybody, left, 600)
@@ -233,11 +233,11 @@ class Scale:
 
 async def measure(counts):
     """Prints both tables."""
-    engine = Engine()
+    redis = Redis()
     cluster = None
     try:
-        await engine.start()
-        cluster = await Cluster.start(engine, ENVIRONMENT, names="ab")
+        await redis.start()
+        cluster = await Cluster.start(redis, ENVIRONMENT, names="ab")
         scale = Scale(cluster, await cluster.google.token(USER))
         print(f"Lease {LEASE} s, grace {GRACE} s; promised: flags are cleared after {LEASE + GRACE + MORE} s.\n")
         print("| livestreams of the dead node | flags cleared after, s | still set |\n|--:|--:|--:|", flush=True)
@@ -254,4 +254,4 @@ async def measure(counts):
     finally:
         if cluster:
             await cluster.stop()
-        await engine.stop()
+        await redis.stop()

@@ -14,13 +14,13 @@ async def test_flag_of_a_livestream_that_redis_never_knew_is_cleared(cluster):
     dies, *_ = cluster.nodes
     livestream = await cluster.show()
     token = await cluster.google.token(livestream.user)
-    cluster.engine.freeze()
+    cluster.redis.freeze()
     async with raw(dies.url) as socket:
         await socket.join("streamer", token, livestream.id)
         # Long enough for a write to Firestore, not for a lease.
         await asyncio.sleep(0.5)
         await dies.kill()
-    cluster.engine.thaw()
+    cluster.redis.thaw()
     await cluster.flagged(livestream, False, PROMISE)
 
 

@@ -6,9 +6,9 @@ import time
 import pytest
 import pytest_asyncio
 from rig.cluster import Cluster, all_hear
-from rig.engines import Engine
 from rig.far import Far
 from rig.nodes import LEASE
+from rig.redis import Redis
 
 AWAY = 0.08
 """Seconds, each direction to Redis."""
@@ -18,7 +18,7 @@ CLIPS = 120
 @pytest_asyncio.fixture(scope="module")
 async def far_cluster():
     """Every node's way to Redis is long."""
-    redis = Engine()
+    redis = Redis()
     await redis.start()
     port = redis.processes[0].port
     far = await Far.to(port, AWAY)
