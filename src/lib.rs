@@ -43,6 +43,7 @@ pub mod http;
 pub mod identity;
 pub mod lifecycle;
 pub mod limits;
+pub mod media;
 pub mod metrics;
 pub mod preflight;
 mod recheck;

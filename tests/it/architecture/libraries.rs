@@ -21,6 +21,7 @@ use Place::{From, In};
 const LIBRARIES: &[(&str, Place)] = &[
     // Types alone: of bytes, errors, text and addresses.
     ("bytes", From(0)),
+    ("humantime", In(&["media"])),
     ("humantime_serde", In(&["config"])),
     ("ipnet", In(&["config", "socket", "transport"])),
     ("secrecy", From(0)),
@@ -43,6 +44,7 @@ const LIBRARIES: &[(&str, Place)] = &[
     ("governor", In(&["limits"])),
     ("jsonwebtoken", In(&["google", "identity"])),
     ("moka", In(&["directory"])),
+    ("mp4_atom", In(&["media"])),
     ("rand", In(&["cluster", "directory", "transport"])),
     ("redis", In(&["cluster"])),
     ("reqwest", In(&["google", "identity"])),

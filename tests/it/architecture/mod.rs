@@ -12,9 +12,10 @@ use std::path::{Path, PathBuf};
 use source::{files, root};
 
 /// Every room and its floor; a file without a room of its own stands here by its name.
-const FLOORS: [(&str, u8); 22] = [
+const FLOORS: [(&str, u8); 23] = [
     ("broadcast", 0),
     ("config", 0),
+    ("media", 0),
     ("metrics", 0),
     ("transport", 1),
     ("identity", 1),

@@ -1,0 +1,23 @@
+//! A clip of any bytes is read or refused; what is read is no more than the clip, and is read again as it is written.
+#![no_main]
+
+use bytes::Bytes;
+use castaway_media_server::media::{self, MAX_FRAMES, Timeline};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|clip: &[u8]| {
+    let clip = Bytes::copy_from_slice(clip);
+    let Ok(audio) = media::read(&clip) else {
+        return;
+    };
+    assert!((1..=MAX_FRAMES).contains(&audio.frames.len()));
+    let bytes: usize = audio.frames.iter().map(Bytes::len).sum();
+    assert!(bytes <= clip.len());
+    let segment = Timeline::default().place(1, audio, 1_700_000_000_000);
+    assert!(!segment.hls().is_empty());
+    // A first frame of MP3 may be taken for a table of contents, if the table before it is removed.
+    if let Ok(again) = media::read(&segment.stream()) {
+        assert_eq!(again.codec, segment.codec);
+        assert!(segment.frames.ends_with(&again.frames));
+    }
+});

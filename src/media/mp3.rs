@@ -1,0 +1,169 @@
+//! MP3: a row of frames with headers. The first may hold no sound but a table of contents (Xing, Info or VBRI), which
+//! would mislead a player in the middle of a stream; it states the encoder's delay and is removed.
+
+use bytes::Bytes;
+
+use super::{Audio, Codec, Unplayable, push};
+
+const HEADER: usize = 4;
+
+/// Kilobits per second of layer III, by index: of MPEG-1, and of MPEG-2 and 2.5.
+const BIT_RATES: [[u32; 15]; 2] = [
+    [
+        0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320,
+    ],
+    [0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160],
+];
+const SAMPLE_RATES: [u32; 3] = [44_100, 48_000, 32_000];
+
+/// The delay of every decoder, which the encoder's number leaves out.
+const DECODER_DELAY: u32 = 529;
+
+/// MPEG version, sample rate and channels of MP3.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Mp3Config {
+    version: Version,
+    sample_rate: u32,
+    channels: u16,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Version {
+    Mpeg1,
+    Mpeg2,
+    Mpeg25,
+}
+
+impl Mp3Config {
+    /// Samples per second of each channel.
+    pub fn sample_rate(self) -> u32 {
+        self.sample_rate
+    }
+
+    /// The number of channels.
+    pub fn channels(self) -> u16 {
+        self.channels
+    }
+
+    /// Samples of each channel in one frame.
+    pub(super) fn frame_samples(self) -> u32 {
+        match self.version {
+            Version::Mpeg1 => 1152,
+            Version::Mpeg2 | Version::Mpeg25 => 576,
+        }
+    }
+
+    /// Bytes between the header and the main data.
+    fn side_information(self) -> usize {
+        match (self.version, self.channels) {
+            (Version::Mpeg1, 1) => 17,
+            (Version::Mpeg1, _) => 32,
+            (_, 1) => 9,
+            (_, _) => 17,
+        }
+    }
+}
+
+/// Whether the bytes start with a header of MP3.
+pub(super) fn is_mp3(bytes: &[u8]) -> bool {
+    header(bytes).is_some()
+}
+
+/// The coding and the length in bytes of the frame that starts here.
+fn header(bytes: &[u8]) -> Option<(Mp3Config, usize)> {
+    let [0xFF, second, third, fourth] = *bytes.first_chunk()? else {
+        return None;
+    };
+    let version = match second & 0b1111_1110 {
+        0b1111_1010 => Version::Mpeg1,
+        0b1111_0010 => Version::Mpeg2,
+        0b1110_0010 => Version::Mpeg25,
+        _ => return None,
+    };
+    let rate = *SAMPLE_RATES.get(usize::from((third >> 2) & 0b11))?;
+    let (sample_rate, table) = match version {
+        Version::Mpeg1 => (rate, 0),
+        Version::Mpeg2 => (rate / 2, 1),
+        Version::Mpeg25 => (rate / 4, 1),
+    };
+    let kilobits = *BIT_RATES[table].get(usize::from(third >> 4))?;
+    // Index 0 is a free format: no frame says how long it is.
+    if kilobits == 0 {
+        return None;
+    }
+    let config = Mp3Config {
+        version,
+        sample_rate,
+        channels: if fourth >> 6 == 0b11 { 1 } else { 2 },
+    };
+    let pad = u32::from(third >> 1 & 1);
+    let length = config.frame_samples() / 8 * kilobits * 1000 / sample_rate + pad;
+    Some((config, usize::try_from(length).ok()?))
+}
+
+/// Reads a clip whose tags are removed. A last frame that is cut off is left out, and zeros after the last frame.
+pub(super) fn read(clip: &Bytes) -> Result<Audio, Unplayable> {
+    let (config, _) = header(clip).ok_or(Unplayable::Unknown)?;
+    let (mut at, mut frames) = (0, Vec::new());
+    while clip.len() - at >= HEADER {
+        let rest = &clip[at..];
+        let Some((here, length)) = header(rest) else {
+            if rest.iter().all(|byte| *byte == 0) {
+                break;
+            }
+            return Err(Unplayable::Damaged("bytes between its frames are no frame"));
+        };
+        if here != config {
+            return Err(Unplayable::Damaged("its coding changes in the middle"));
+        }
+        if length > rest.len() {
+            break;
+        }
+        push(&mut frames, clip.slice(at..at + length))?;
+        at += length;
+    }
+    let contents = frames.first().and_then(|frame| contents(config, frame));
+    if contents.is_some() {
+        frames.remove(0);
+    }
+    if frames.is_empty() {
+        return Err(Unplayable::Damaged("it has no whole frame"));
+    }
+    let (delay, padding) = contents.unwrap_or_default();
+    Ok(Audio {
+        codec: Codec::Mp3(config),
+        frames,
+        delay,
+        padding,
+    })
+}
+
+/// Delay and padding, in samples, if the frame is a table of contents; 0 where it does not state them.
+fn contents(config: Mp3Config, frame: &[u8]) -> Option<(u32, u32)> {
+    if frame.get(HEADER + 32..)?.starts_with(b"VBRI") {
+        return Some((0, 0));
+    }
+    let table = frame.get(HEADER + config.side_information()..)?;
+    if !table.starts_with(b"Xing") && !table.starts_with(b"Info") {
+        return None;
+    }
+    Some(encoder_delay(table).unwrap_or_default())
+}
+
+/// Delay and padding from the encoder's part of the table, which follows the fields that the flags name.
+fn encoder_delay(table: &[u8]) -> Option<(u32, u32)> {
+    let flags = table.get(7)?;
+    let fields = [(1, 4), (2, 4), (4, 100), (8, 4)];
+    let named = fields.iter().filter(|(flag, _)| flags & flag != 0);
+    let encoder = table.get(8 + named.map(|(_, length)| length).sum::<usize>()..)?;
+    if ![b"LAME", b"Lavf", b"Lavc"]
+        .iter()
+        .any(|name| encoder.starts_with(*name))
+    {
+        return None;
+    }
+    let [first, second, third] = *encoder.get(21..)?.first_chunk()?;
+    let number = u32::from_be_bytes([0, first, second, third]);
+    let (delay, padding) = (number >> 12, number & 0xFFF);
+    Some((delay + DECODER_DELAY, padding.saturating_sub(DECODER_DELAY)))
+}
