@@ -17,7 +17,7 @@ use serde::Deserialize;
 use std::sync::Arc;
 
 use crate::broadcast::{LivestreamId, UserId};
-use crate::config::{Config, Identity as IdentityConfig};
+use crate::config::{Config, Identity as IdentityConfig, PlayerAccess};
 use crate::directory::Directory;
 use crate::identity::{Identity, Signer};
 
@@ -56,7 +56,7 @@ impl Demo {
         Ok(Self(Arc::new(Inner { signer, directory })))
     }
 
-    /// The configuration of a demo: the defaults on these addresses, with pages and this log level. Loopback only,
+    /// The configuration of a demo: the defaults on these addresses, with pages, players and this log level. Loopback only,
     /// unless exposed twice.
     pub fn config(
         listen: SocketAddr,
@@ -75,6 +75,7 @@ impl Demo {
         config.server.listen = listen;
         config.server.health_listen = health_listen;
         config.http.pages = true;
+        config.players.access = PlayerAccess::Public;
         log.clone_into(&mut config.log.level);
         config.validate()?;
         Ok(config)
@@ -105,7 +106,8 @@ impl Demo {
         let links = |site: &str| {
             format!(
                 "Go live:   {site}/studio#livestream={LIVESTREAM}&token={streamer}&guest={guest}\n\n\
-                 Listen:    {site}/listen#livestream={LIVESTREAM}&token={guest}\n\n"
+                 Listen:    {site}/listen#livestream={LIVESTREAM}&token={guest}\n\n\
+                 Players:   {site}/livestreams/{LIVESTREAM}/live or …/index.m3u8, once it is on air\n\n"
             )
         };
         let site = format!("http://{}", shown(clients));

@@ -5,6 +5,7 @@
 mod degraded;
 mod inherited;
 mod left_behind;
+mod limits;
 mod places;
 
 use std::sync::Arc;
@@ -16,14 +17,15 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::Cluster;
-use crate::config::Config;
+use crate::config::{Config, PlayerAccess};
 use crate::demo::Demo;
 use crate::directory::Directory;
 use crate::google::{Access, Complaint};
 use crate::handover::Handover;
 use crate::housekeeping::Housekeeping;
 use crate::http::health::{self, Readiness};
-use crate::http::{client, pages};
+use crate::http::players::Players;
+use crate::http::{client, pages, players};
 use crate::identity::Identity;
 use crate::metrics::Metrics;
 use crate::preflight::Preflight;
@@ -31,8 +33,7 @@ use crate::recheck::Recheck;
 use crate::relay::Relay;
 use crate::socket::{Parts as SocketParts, Sockets};
 use crate::transport::{
-    ConnectionLimits, Connections, QueueBounds, RequestConnection, SocketOptions, TcpAcceptor,
-    Timeouts,
+    ConnectionLimits, Connections, RequestConnection, SocketOptions, TcpAcceptor,
 };
 use inherited::listen;
 
@@ -60,6 +61,8 @@ struct Parts {
     handover: Handover,
     relay: Relay,
     sockets: Sockets,
+    // None if nobody may listen with a player.
+    players: Option<Players>,
     identity: Identity,
     directory: Directory,
     cluster: Option<Arc<Cluster>>,
@@ -85,6 +88,7 @@ struct Ports {
     clients: TcpAcceptor,
     routes: Router,
     health: TcpAcceptor,
+    feed: Option<players::Feed>,
 }
 
 impl App {
@@ -153,23 +157,7 @@ impl App {
             metrics,
         } = backends;
         let server = &config.server;
-        let bounds = QueueBounds {
-            clips: config.listener.queue_clips,
-            bytes: config.listener.queue_bytes,
-        };
-        let limits = ConnectionLimits {
-            max: server.max_connections,
-            max_per_address: server.max_connections_per_address,
-            timeouts: Timeouts {
-                headers: server.header_timeout,
-                idle: server.idle_timeout,
-                stall: config.listener.stall_timeout,
-                lag: config.listener.max_lag,
-            },
-            bounds,
-            max_header_bytes: server.max_header_bytes,
-            user_timeout: server.tcp_user_timeout,
-        };
+        let limits = limits::of_connections(&config);
         let connections = Connections::new(&limits, metrics.clone());
         // Health checks cannot use up the clients' limits, and their connections are not counted as clients'.
         let few = ConnectionLimits {
@@ -191,6 +179,13 @@ impl App {
         if config.http.pages {
             routes = routes.merge(pages::router());
         }
+        let (players, feed) = if config.players.access == PlayerAccess::Off {
+            (None, None)
+        } else {
+            let (players, feed) = Players::new(&config, identity.clone(), relay.clone(), &metrics)?;
+            routes = routes.merge(players::router(players.clone()));
+            (Some(players), Some(feed))
+        };
         let options = SocketOptions {
             send_buffer_bytes: server.send_buffer_bytes,
             keepalive_time: server.tcp_keepalive_time,
@@ -216,6 +211,7 @@ impl App {
             clients: TcpAcceptor::new(clients, options.clone(), connections.clone())?,
             routes: client::layered(socket_io, routes, server)?,
             health: TcpAcceptor::new(health, options, health_connections.clone())?,
+            feed,
         };
         let parts = Parts {
             readiness: Readiness::new(
@@ -226,6 +222,7 @@ impl App {
             handover: Handover::default(),
             relay,
             sockets,
+            players,
             identity,
             directory,
             cluster,
@@ -265,10 +262,14 @@ impl Parts {
             clients,
             routes,
             health,
+            feed,
         } = ports;
         // Before the first client.
         let events = self.relay.subscribe();
         self.spawn(failed, "notifications", self.sockets.clone().notify(events));
+        if let Some((players, feed)) = self.players.clone().zip(feed) {
+            self.spawn(failed, "players", players.run(feed));
+        }
         let service = routes.into_make_service_with_connect_info::<RequestConnection>();
         self.spawn(
             failed,
@@ -416,6 +417,9 @@ impl Running {
         self.parts.readiness.stopping();
         self.parts.stopping.cancel();
         self.parts.relay.stop();
+        if let Some(players) = &self.parts.players {
+            players.close();
+        }
         let left = deadline.saturating_duration_since(Instant::now());
         let others = self.parts.relay.leave_cluster(left / 4).await;
         if others > 0 {

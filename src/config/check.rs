@@ -54,9 +54,17 @@ impl Config {
 
     #[rustfmt::skip]
     fn numbers(&self) -> Vec<Range<u64>> {
-        let Self { server, upload, livestream, listener, identity, google, cluster, log, .. } = self;
+        let Self { server, upload, livestream, listener, identity, google, players, cluster, log, .. } = self;
         vec![
             ("server.max_connections", server.max_connections as u64, 1, COUNT),
+            ("players.history_clips", players.history_clips as u64, 3, 1_000),
+            ("players.history_bytes", players.history_bytes as u64, 1, MEMORY),
+            ("players.burst_clips", players.burst_clips as u64, 1, 1_000),
+            ("players.max_listeners", players.max_listeners as u64, 1, COUNT),
+            ("players.max_listeners_per_address", players.max_listeners_per_address as u64, 1, COUNT),
+            ("players.max_waiting", players.max_waiting as u64, 1, COUNT),
+            ("players.max_waiting_per_address", players.max_waiting_per_address as u64, 1, COUNT),
+            ("players.queue_bytes", players.queue_bytes as u64, 1, MEMORY),
             ("server.max_connections_per_address", server.max_connections_per_address as u64, 1, COUNT),
             ("server.max_sockets_per_user", server.max_sockets_per_user.into(), 1, COUNT),
             ("server.max_sessions", server.session_limit() as u64, 1, COUNT),
@@ -102,8 +110,11 @@ impl Config {
 
     #[rustfmt::skip]
     fn durations(&self) -> Vec<Range<Duration>> {
-        let Self { server, livestream, listener, identity, google, cluster, .. } = self;
+        let Self { server, livestream, listener, identity, google, players, cluster, .. } = self;
         vec![
+            ("players.max_wait", players.max_wait, MILLISECOND, HOUR),
+            ("players.linger", players.linger, SECOND, HOUR),
+            ("players.session_timeout", players.session_timeout, SECOND, HOUR),
             ("server.ping_interval", server.ping_interval, MILLISECOND, HOUR),
             ("server.ping_timeout", server.ping_timeout, MILLISECOND, HOUR),
             ("server.connect_timeout", server.connect_timeout, MILLISECOND, HOUR),
@@ -132,6 +143,7 @@ impl Config {
     }
 
     fn check_together(&self, problems: &mut Problems) {
+        self.check_players(problems);
         let Self {
             server,
             upload,

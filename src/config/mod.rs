@@ -9,12 +9,14 @@
 mod check;
 mod error;
 mod load;
+mod players;
 mod renamed;
 mod sections;
 mod server;
 
 pub use error::{ConfigError, Problems};
 pub use load::Sources;
+pub use players::{PlayerAccess, Players};
 pub use sections::{
     Cluster, Google, Http, Identity, Listener, Livestream, Log, LogFormat, LookupPolicy, Upload,
 };
@@ -51,6 +53,8 @@ pub struct Config {
     pub google: Google,
     /// The pages served on the client port.
     pub http: Http,
+    /// Listening by HTTP audio and HLS.
+    pub players: Players,
     /// Several nodes that share their livestreams.
     pub cluster: Cluster,
     /// Level and format of the log.

@@ -19,8 +19,8 @@ pub(super) fn is_adts(bytes: &[u8]) -> bool {
 
 struct Header {
     config: AacConfig,
-    /// Bytes of the header, and of the frame with it.
-    header: usize,
+    /// Bytes of the header itself, and of the frame with it.
+    size: usize,
     frame: usize,
 }
 
@@ -39,15 +39,15 @@ impl Header {
             return Err(Unplayable::Format("ADTS with several blocks in a frame"));
         }
         let channels = (third & 1) << 2 | fourth >> 6;
-        let header = if second & 1 == 1 { HEADER } else { HEADER + 2 };
+        let size = if second & 1 == 1 { HEADER } else { HEADER + 2 };
         let frame =
             usize::from(fourth & 0b11) << 11 | usize::from(fifth) << 3 | usize::from(sixth >> 5);
-        if frame <= header {
+        if frame <= size {
             return Err(Unplayable::Damaged("a frame of ADTS is empty"));
         }
         Ok(Self {
             config: AacConfig::new((third >> 2) & 0b1111, channels)?,
-            header,
+            size,
             frame,
         })
     }
@@ -65,10 +65,7 @@ pub(super) fn read(clip: &Bytes) -> Result<Audio, Unplayable> {
         if header.frame > clip.len() - at {
             break;
         }
-        push(
-            &mut frames,
-            clip.slice(at + header.header..at + header.frame),
-        )?;
+        push(&mut frames, clip.slice(at + header.size..at + header.frame))?;
         at += header.frame;
     }
     if frames.is_empty() {

@@ -181,6 +181,5 @@ fn fragment(sequence: u64, start: u64, data_offset: usize, frames: &[Bytes]) -> 
             }],
             ..Traf::default()
         }],
-        ..Moof::default()
     }
 }

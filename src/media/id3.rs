@@ -2,7 +2,7 @@
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 
-/// Bytes of a tag's head, at the front, and of ID3v1 at the end.
+/// Bytes of a tag's head, at the front, and of `ID3v1` at the end.
 const HEAD: usize = 10;
 const ID3V1: usize = 128;
 const APE_FOOTER: usize = 32;

@@ -79,7 +79,7 @@ fn is_sound(track: &[u8]) -> bool {
     find(track, &[b"mdia", b"hdlr"]).and_then(|body| body.get(8..12)) == Some(b"soun")
 }
 
-/// The coding, from the first sample description: an `esds` in `mp4a`, or in `mp4a` in `wave` (QuickTime).
+/// The coding, from the first sample description: an `esds` in `mp4a`, or in `mp4a` in `wave` (`QuickTime`).
 fn config(table: &[u8]) -> Result<AacConfig, Unplayable> {
     let descriptions = find(table, &[b"stsd"]).and_then(|body| body.get(8..));
     let mut entry = find(descriptions.ok_or(DAMAGED)?, &[b"mp4a"]).ok_or(NOT_AAC)?;

@@ -184,14 +184,39 @@ fn tags_around_the_frames_are_removed() {
     assert_eq!(read(&clip.into()).expect("frames"), audio(MP3));
 }
 
+/// A clip with three chunks of one frame each, in the 600 bytes after the movie at most.
+fn clip_with_chunks(offsets: [u32; 3]) -> Vec<u8> {
+    let words = |words: &[u32]| -> Vec<u8> {
+        let bytes = words.iter().map(|word| word.to_be_bytes());
+        bytes.flatten().collect()
+    };
+    let start = find_box(M4A, b"stsd") - 8;
+    let length = usize::from(M4A[start + 3]);
+    let table = [
+        M4A[start..start + length].to_vec(),
+        boxed(*b"stts", &words(&[0, 0])),
+        boxed(*b"stsz", &words(&[0, 600, 3])),
+        boxed(*b"stsc", &words(&[0, 1, 1, 1, 1])),
+        boxed(*b"stco", &words(&[&[0, 3][..], &offsets].concat())),
+    ];
+    let handler = boxed(*b"hdlr", b"\0\0\0\0\0\0\0\0soun");
+    let media = [handler, boxed(*b"minf", &boxed(*b"stbl", &table.concat()))].concat();
+    let movie = boxed(*b"moov", &boxed(*b"trak", &boxed(*b"mdia", &media)));
+    let mut clip = [boxed(*b"ftyp", b"M4A \0\0\0\0"), movie].concat();
+    clip.resize(clip.len().max(1_200) + 600, 0);
+    clip
+}
+
 #[test]
 fn frames_upon_each_other_are_refused() {
-    // All six frames are as large as the file, at the file's start.
-    let sizes = find_box(M4A, b"stsz");
-    let mut clip = M4A.to_vec();
-    let size = u32::try_from(M4A.len()).expect("small").to_be_bytes();
-    clip[sizes + 4..sizes + 8].copy_from_slice(&size);
-    assert!(matches!(refusal(clip), Unplayable::Damaged(_)));
+    let whole = clip_with_chunks([0, 600, 1_200]);
+    assert_eq!(read(&whole.clone().into()).expect("frames").frames.len(), 3);
+    let mut short = clip_with_chunks([0, 0, 0]);
+    short.truncate(1_500);
+    assert_eq!(
+        refusal(short),
+        Unplayable::Damaged("its boxes are cut off or contradict each other")
+    );
 }
 
 #[test]
@@ -223,19 +248,19 @@ fn nested_descriptors_do_not_recurse_without_bound() {
     }
     nested.reverse();
     let mut body = vec![0; 28];
-    body.extend(boxed(b"esds", &[&[0; 4][..], &nested].concat()));
-    let descriptions = [&[0, 0, 0, 0, 0, 0, 0, 1][..], &boxed(b"mp4a", &body)].concat();
-    let table = boxed(b"stbl", &boxed(b"stsd", &descriptions));
-    let handler = boxed(b"hdlr", b"\0\0\0\0\0\0\0\0soun");
-    let media = [handler, boxed(b"minf", &table)].concat();
-    let movie = boxed(b"moov", &boxed(b"trak", &boxed(b"mdia", &media)));
-    let clip = [boxed(b"ftyp", b"M4A \0\0\0\0"), movie].concat();
+    body.extend(boxed(*b"esds", &[&[0; 4][..], &nested].concat()));
+    let descriptions = [&[0, 0, 0, 0, 0, 0, 0, 1][..], &boxed(*b"mp4a", &body)].concat();
+    let table = boxed(*b"stbl", &boxed(*b"stsd", &descriptions));
+    let handler = boxed(*b"hdlr", b"\0\0\0\0\0\0\0\0soun");
+    let media = [handler, boxed(*b"minf", &table)].concat();
+    let movie = boxed(*b"moov", &boxed(*b"trak", &boxed(*b"mdia", &media)));
+    let clip = [boxed(*b"ftyp", b"M4A \0\0\0\0"), movie].concat();
     assert!(matches!(refusal(clip), Unplayable::Damaged(_)));
 }
 
-fn boxed(name: &[u8; 4], body: &[u8]) -> Vec<u8> {
+fn boxed(name: [u8; 4], body: &[u8]) -> Vec<u8> {
     let size = u32::try_from(body.len() + 8).expect("small").to_be_bytes();
-    [&size[..], name, body].concat()
+    [&size[..], &name, body].concat()
 }
 
 #[test]

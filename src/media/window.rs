@@ -122,13 +122,18 @@ impl Window {
         self.ended
     }
 
+    /// The number in the names of its segments.
+    pub fn name(&self) -> u64 {
+        self.name
+    }
+
     /// Bytes that it holds.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// The segments, oldest first.
-    pub fn segments(&self) -> impl ExactSizeIterator<Item = &Written> {
+    pub fn segments(&self) -> impl DoubleEndedIterator<Item = &Written> + ExactSizeIterator {
         self.segments.iter()
     }
 
@@ -210,7 +215,7 @@ impl Window {
         let _ = writeln!(
             text,
             "#EXT-X-PROGRAM-DATE-TIME:{}",
-            humantime::format_rfc3339_millis(time)
+            humantime_serde::re::humantime::format_rfc3339_millis(time)
         );
         let _ = writeln!(
             text,
@@ -237,7 +242,7 @@ impl Window {
 }
 
 fn bits_per_second(segment: &Written) -> u64 {
-    segment.hls.len() as u64 * 8 * 1000 / segment.duration_ms.max(1)
+    (segment.hls.len() as u64 * 8 * 1000).div_ceil(segment.duration_ms.max(1))
 }
 
 fn extension_of(codec: Codec) -> &'static str {

@@ -65,12 +65,12 @@ impl Relay {
             .set(i64::try_from(self.0.directory.pending()).unwrap_or(i64::MAX));
     }
 
-    /// The number of livestreams, and of listeners on this node.
+    /// The number of livestreams, and of listeners on this node, those with players included.
     pub fn count(&self) -> (usize, usize) {
         let all = self.all();
         let listeners = all
             .iter()
-            .map(|(_, active)| lock(active).livestream.listeners().len())
+            .map(|(_, active)| lock(active).livestream.listener_count())
             .sum();
         (all.len(), listeners)
     }

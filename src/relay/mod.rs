@@ -9,7 +9,9 @@
 mod announcements;
 mod events;
 mod fan_out;
+mod feed;
 mod flag;
+mod players;
 mod recheck;
 mod remote;
 mod returns;
@@ -35,10 +37,13 @@ use crate::limits::UploadQuota;
 use crate::metrics::Metrics;
 use crate::transport::{ClipFrame, Outbox};
 use events::{Delivery, Subscribers};
+use feed::Feed;
 use remote::{Link, Links};
 use story::Story;
 
 pub use events::{Ending, Event, Replacement, SocketId, StreamerId};
+pub use feed::Fed;
+pub use players::Player;
 pub use recheck::Owned;
 pub use remote::{Started, Ticket, Unpublished};
 pub use snapshots::Snapshot;
@@ -74,6 +79,8 @@ struct Inner {
     next_listener_id: AtomicU64,
     returns: returns::ReturnNotices,
     subscribers: Subscribers,
+    // Set before the first client, if there are players; a read lock is held to queue one clip.
+    feed: RwLock<Option<Feed>>,
     /// Set once, before a stop: from then on no clip is accepted and no flag becomes true.
     stopping: AtomicBool,
 }
@@ -117,6 +124,7 @@ impl Relay {
             next_listener_id: AtomicU64::new(1),
             returns: returns::ReturnNotices::new(),
             subscribers: Subscribers::default(),
+            feed: RwLock::default(),
             stopping: AtomicBool::new(false),
         }))
     }
@@ -169,6 +177,11 @@ impl Relay {
             lock(&found).link = Some(link);
         }
         Some(found)
+    }
+
+    /// Whether this node knows the livestream, in any state but over.
+    pub fn is_known(&self, id: &LivestreamId) -> bool {
+        self.find(id).is_some()
     }
 
     /// Whether the livestream has started, to this node's own knowledge.
@@ -224,6 +237,7 @@ impl Relay {
         ending: Ending,
         now: Instant,
     ) {
+        self.feed_end(Fed::Ended(id.clone()));
         let audience = active.take_listeners();
         let totals = active.story.totals(now);
         self.emit(Event::LivestreamEnded {
@@ -328,7 +342,7 @@ impl ActiveLivestream {
 
     /// Listeners on all nodes.
     fn count(&self) -> usize {
-        self.livestream.listeners().len() + self.elsewhere
+        self.livestream.listener_count() + self.elsewhere
     }
 
     /// Removes all listeners.
@@ -359,7 +373,7 @@ impl ActiveLivestream {
                 self.livestream.follow(record.state, now);
             }
         }
-        if self.livestream.listeners().len() == 1 {
+        if self.livestream.listener_count() == 1 {
             link.look();
         }
     }

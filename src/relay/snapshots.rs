@@ -63,6 +63,9 @@ impl Relay {
             let livestream =
                 Livestream::restored(self.0.bounds.clone(), streamer, next_sequence, clips, now);
             let after = livestream.state();
+            for clip in livestream.history() {
+                self.feed_clip(&id, clip);
+            }
             let active = ActiveLivestream::new(livestream, now);
             tracing::info!(livestream.id = %id, "livestream restored from the previous process, waiting for its streamer");
             // The flag stays true, or becomes true again if the previous process cleared it.

@@ -105,6 +105,7 @@ impl Relay {
             .map_err(|_| UploadError::StaleEpoch)?;
         active.story.clip(length);
         let audience = active.push(&clip, now);
+        self.feed_clip(id, &clip);
         let listeners = active.count();
         // Queued under the lock, so in order; the publication is not awaited here.
         let link = active.link.as_ref();

@@ -41,8 +41,11 @@ impl LevelHandle {
     }
 }
 
+/// Directives before the configured ones, which win. The reader of m4a logs what it also returns as an error.
+const DIRECTIVES: &str = "mp4_atom=off";
+
 fn filter(level: &str) -> anyhow::Result<EnvFilter> {
-    EnvFilter::try_new(level).context(
+    EnvFilter::try_new(format!("{DIRECTIVES},{level}")).context(
         "log.level: must be error, warn, info, debug or trace, or directives such as \
          info,castaway_media_server=debug",
     )

@@ -13,6 +13,7 @@ mod handshake;
 mod health;
 mod heartbeat;
 mod listener;
+mod players;
 mod preflight;
 mod recheck;
 mod reference;

@@ -14,6 +14,8 @@
 //! **Invariant**: at most one epoch is current at any time, and it is the newest: an older one can neither upload nor
 //! end the livestream. A listener that has joined gets every later clip once and in order, after the history.
 
+mod listeners;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -151,6 +153,8 @@ pub struct Livestream<L> {
     next_sequence: u64,
     history: History,
     listeners: HashMap<ListenerId, L>,
+    /// Listeners with a player on this node, which take their clips elsewhere.
+    players: usize,
 }
 
 impl<L> Livestream<L> {
@@ -166,6 +170,7 @@ impl<L> Livestream<L> {
             aired: false,
             next_sequence: 1,
             listeners: HashMap::new(),
+            players: 0,
         }
     }
 
@@ -331,28 +336,11 @@ impl<L> Livestream<L> {
 
     /// Ends, on this node only, a livestream without a listener or a streamer here. False if it has one.
     pub fn release(&mut self) -> bool {
-        let idle = self.listeners.is_empty() && !matches!(self.phase, Phase::Live { .. });
+        let idle = self.listener_count() == 0 && !matches!(self.phase, Phase::Live { .. });
         if idle {
             self.phase = Phase::Ended;
         }
         idle
-    }
-
-    /// Adds a listener. It gets [`Self::history`] first, then every later clip.
-    pub fn join(&mut self, id: ListenerId, listener: L) -> Result<(), LivestreamError> {
-        if matches!(self.phase, Phase::Ended) {
-            return Err(LivestreamError::Ended);
-        }
-        if self.listeners.len() >= self.bounds.max_listeners {
-            return Err(LivestreamError::Full);
-        }
-        self.listeners.insert(id, listener);
-        Ok(())
-    }
-
-    /// Removes a listener.
-    pub fn leave(&mut self, id: ListenerId) -> Option<L> {
-        self.listeners.remove(&id)
     }
 
     /// Whether it was ever on air.
@@ -360,24 +348,9 @@ impl<L> Livestream<L> {
         self.aired
     }
 
-    /// Whether the livestream still has this listener.
-    pub fn has_listener(&self, id: ListenerId) -> bool {
-        self.listeners.contains_key(&id)
-    }
-
     /// The clips for a joining listener, oldest first.
     pub fn history(&self) -> impl Iterator<Item = &Arc<Clip>> {
         self.history.clips()
-    }
-
-    /// The listeners on this node.
-    pub fn listeners(&self) -> impl ExactSizeIterator<Item = &L> {
-        self.listeners.values()
-    }
-
-    /// Removes all listeners, at the end.
-    pub fn take_listeners(&mut self) -> Vec<L> {
-        std::mem::take(&mut self.listeners).into_values().collect()
     }
 
     /// Whether this epoch is the current one.

@@ -25,7 +25,7 @@ use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::{Ending, Event, Relay, Replacement, fan_out, lock};
+use super::{Ending, Event, Fed, Relay, Replacement, fan_out, lock};
 use crate::broadcast::{LivestreamId, RemoteState, State};
 use crate::cluster::{Cluster, Record};
 use crate::config::Config;
@@ -188,7 +188,7 @@ impl Relay {
     /// Listeners on this node.
     fn listeners(&self, id: &LivestreamId) -> usize {
         self.find(id)
-            .map_or(0, |found| lock(&found).livestream.listeners().len())
+            .map_or(0, |found| lock(&found).livestream.listener_count())
     }
 
     /// Relays a clip from another node to every listener here.
@@ -204,6 +204,7 @@ impl Relay {
         active.story.begin(now);
         active.story.clip(clip.bytes.len());
         let audience = active.push(&clip, now);
+        self.feed_clip(id, &clip);
         drop(active);
         tracing::debug!(livestream.id = %id, bytes = clip.bytes.len(), listeners = audience.len(), "clip from another node");
         fan_out::flush(audience, &self.0.metrics.fan_out);
@@ -248,8 +249,12 @@ impl Relay {
         let Some(found) = self.find(id) else {
             return true;
         };
-        if !lock(&found).livestream.release() {
-            return false;
+        {
+            let mut active = lock(&found);
+            if !active.livestream.release() {
+                return false;
+            }
+            self.feed_end(Fed::Released(id.clone()));
         }
         self.forget(id, &found);
         true

@@ -29,8 +29,11 @@ use super::sync::{AtomicBool, Mutex, MutexGuard};
 use super::timeouts::{Overdue, Timeouts};
 
 mod reading;
+mod requests;
 mod serving;
 mod writing;
+
+use requests::Wait;
 
 /// Time for a client to read the Close frame, while the bytes that it still sends are discarded.
 const LINGER: Duration = Duration::from_secs(2);
@@ -87,17 +90,6 @@ enum Phase {
     WebSocket(Box<SendQueue>),
 }
 
-/// What an HTTP connection waits for, and since when.
-#[derive(Clone, Copy)]
-enum Wait {
-    /// A request's headers: since their first byte or the start of the connection, and the number of bytes received.
-    Headers(Instant, usize),
-    /// An answer of the server.
-    Nothing,
-    /// The next request, or the delivery of the answer to the client.
-    Next(Instant),
-}
-
 impl Connection {
     pub(super) fn new(
         tcp: TcpStream,
@@ -138,20 +130,6 @@ impl Connection {
     /// Address of the other end: the client, or the proxy before it.
     pub fn peer(&self) -> SocketAddr {
         self.peer
-    }
-
-    /// Records that a request's headers are complete.
-    pub fn request_begins(&self) {
-        if let Phase::Http(wait) = &mut self.lock().phase {
-            *wait = Wait::Nothing;
-        }
-    }
-
-    /// Records that a request is answered.
-    pub fn request_ends(&self, now: Instant) {
-        if let Phase::Http(wait) = &mut self.lock().phase {
-            *wait = Wait::Next(now);
-        }
     }
 
     /// Counts the connection for the client behind a proxy; false if the address is at its limit.
@@ -402,6 +380,9 @@ impl Connection {
             }
             Phase::Http(Wait::Next(since)) => {
                 longer(*since, timeouts.idle).then_some(Overdue::Idle)
+            }
+            Phase::Http(Wait::Part(since)) => {
+                longer(*since, timeouts.stall).then_some(Overdue::Stalled)
             }
             Phase::WebSocket(queue) if queue.is_empty() => None,
             Phase::WebSocket(_) if longer(state.progress, timeouts.stall) => Some(Overdue::Stalled),

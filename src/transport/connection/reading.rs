@@ -56,7 +56,8 @@ impl Connection {
                 *wait = match *wait {
                     Wait::Headers(since, before) => Wait::Headers(since, before + come),
                     Wait::Next(_) => Wait::Headers(tokio::time::Instant::now().into_std(), come),
-                    Wait::Nothing => Wait::Nothing,
+                    // What it says meanwhile is the next request's.
+                    wait @ (Wait::Nothing | Wait::Part(_)) => wait,
                 };
             }
             let activity = state.activity.upgrade();

@@ -124,7 +124,7 @@ impl Connection {
                     } else if self.blocked.swap(false, Ordering::Relaxed) {
                         state.is_heard();
                     }
-                    if let Phase::Http(Wait::Next(since)) = &mut state.phase {
+                    if let Phase::Http(Wait::Next(since) | Wait::Part(since)) = &mut state.phase {
                         *since = tokio::time::Instant::now().into_std();
                     }
                     state.written += *done.as_ref().unwrap_or(&0) as u64;

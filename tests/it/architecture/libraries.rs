@@ -21,9 +21,8 @@ use Place::{From, In};
 const LIBRARIES: &[(&str, Place)] = &[
     // Types alone: of bytes, errors, text and addresses.
     ("bytes", From(0)),
-    ("humantime", In(&["media"])),
-    ("humantime_serde", In(&["config"])),
-    ("ipnet", In(&["config", "socket", "transport"])),
+    ("humantime_serde", In(&["config", "media"])),
+    ("ipnet", In(&["config", "http", "socket", "transport"])),
     ("secrecy", From(0)),
     ("serde", From(0)),
     ("thiserror", From(0)),

@@ -28,6 +28,8 @@ const UNALERTED: [(&str, &[&str]); 5] = [
             "castaway_connections",
             "castaway_listeners",
             "castaway_livestreams",
+            "castaway_player_listeners",
+            "castaway_player_requests_waiting",
             "castaway_returns",
             "castaway_sessions",
             "castaway_users",
@@ -43,6 +45,7 @@ const UNALERTED: [(&str, &[&str]); 5] = [
             "castaway_cluster_clips_published_total",
             "castaway_cluster_clips_received_total",
             "castaway_livestream_events_total",
+            "castaway_player_requests_total",
         ],
     ),
     (
@@ -57,6 +60,8 @@ const UNALERTED: [(&str, &[&str]); 5] = [
         &[
             "castaway_bad_input_total",
             "castaway_connections_closed_total",
+            "castaway_player_clips_missed_total",
+            "castaway_player_requests_refused_total",
             "castaway_uploads_refused_total",
         ],
     ),

@@ -20,7 +20,7 @@ struct Label {
     never: &'static [&'static str],
 }
 
-const LABELS: [Label; 8] = [
+const LABELS: [Label; 10] = [
     Label {
         metric: "castaway_connections_closed_total",
         name: "reason",
@@ -55,6 +55,20 @@ const LABELS: [Label; 8] = [
         name: "reason",
         named_by: ("socket/wire.rs", "Refusal", "reason"),
         also: &[],
+        never: &[],
+    },
+    Label {
+        metric: "castaway_player_requests_refused_total",
+        name: "reason",
+        named_by: ("http/players/refusal.rs", "Refusal", "status_and_label"),
+        also: &[],
+        never: &[],
+    },
+    Label {
+        metric: "castaway_player_clips_total",
+        name: "outcome",
+        named_by: ("media/mod.rs", "Unplayable", "as_str"),
+        also: &["dropped", "remuxed"],
         never: &[],
     },
     Label {

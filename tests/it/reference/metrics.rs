@@ -9,6 +9,7 @@ use syn::visit::Visit;
 
 use super::{cell, compare};
 use crate::support::app::TestApp;
+use castaway_media_server::config::PlayerAccess;
 
 const PAGE: &str = "\
 # Metrics
@@ -23,8 +24,9 @@ number of series is fixed. Every counter below exists from the start, with every
 ";
 
 /// The page's parts, by how a metric's name begins; the longest that fits.
-const PARTS: [(&str, &str); 5] = [
+const PARTS: [(&str, &str); 6] = [
     ("castaway_", "Relay"),
+    ("castaway_player_", "Players"),
     ("castaway_cluster_", "Cluster"),
     ("castaway_redis_", "Redis"),
     ("castaway_google_", "Google"),
@@ -158,10 +160,11 @@ fn declared(directory: &Path, found: &mut Declared) {
     }
 }
 
-/// What a daemon of a cluster answers; its Redis is not there.
+/// What a daemon of a cluster answers that players may listen to; its Redis is not there.
 pub(super) async fn scraped() -> BTreeMap<String, Family> {
     let app = TestApp::with_config(|config| {
         config.cluster.url = Some("redis://127.0.0.1:1".to_owned().into());
+        config.players.access = PlayerAccess::Public;
     })
     .await;
     families(&app.metrics())

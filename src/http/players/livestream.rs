@@ -1,0 +1,157 @@
+//! What is kept of one livestream for players: its timeline, its window and its HLS sessions.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::watch;
+
+use super::count::Counted;
+use crate::config;
+use crate::media::{Audio, Timeline, Unplayable, Window};
+use crate::relay::Player;
+
+/// See the module documentation.
+pub(super) struct Livestream {
+    // Locked for one clip or one answer; never across an await.
+    state: Mutex<State>,
+    // Locked for one look-up. Each session has a counted place, so the map is bounded.
+    sessions: Mutex<HashMap<SessionKey, Session>>,
+    /// Rises with every change.
+    changes: watch::Sender<u64>,
+}
+
+pub(super) struct State {
+    timeline: Timeline,
+    pub(super) window: Window,
+    /// Why the latest clip could not be remuxed.
+    pub(super) unplayable: Option<Unplayable>,
+    /// Set when the livestream is over.
+    ended_at: Option<Instant>,
+    /// No clip follows here: it is over, or this node stops or no longer follows it.
+    pub(super) is_closed: bool,
+}
+
+/// What tells HLS sessions of a livestream apart: the client's address, and a hash of the player's name. Playlists carry
+/// no id of a session, so that caches share them.
+pub(super) type SessionKey = (IpAddr, u64);
+
+/// One player's listening by HLS.
+struct Session {
+    asked_at: Instant,
+    _player: Player,
+    _counted: Counted,
+}
+
+impl Livestream {
+    pub(super) fn new(config: &config::Players, now_ms: u64) -> Self {
+        Self {
+            state: Mutex::new(State {
+                timeline: Timeline::default(),
+                window: Window::new(now_ms, config.history_clips, config.history_bytes),
+                unplayable: None,
+                ended_at: None,
+                is_closed: false,
+            }),
+            sessions: Mutex::default(),
+            changes: watch::Sender::new(0),
+        }
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    /// Told of every change after this call.
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// The number of changes so far.
+    pub(super) fn version(&self) -> u64 {
+        *self.changes.borrow()
+    }
+
+    pub(super) fn add(&self, sequence: u64, audio: Result<Audio, Unplayable>, arrived_ms: u64) {
+        let mut state = self.state();
+        match audio {
+            Ok(audio) => {
+                let segment = state.timeline.place(sequence, audio, arrived_ms);
+                state.window.push(&segment);
+                state.unplayable = None;
+            }
+            Err(reason) => state.unplayable = Some(reason),
+        }
+        self.changed(state);
+    }
+
+    /// The livestream is over.
+    pub(super) fn end(&self, now: Instant) {
+        let mut state = self.state();
+        state.window.end();
+        state.ended_at.get_or_insert(now);
+        state.is_closed = true;
+        self.changed(state);
+        self.sessions.lock().clear();
+    }
+
+    /// No clip follows here, and the livestream continues.
+    pub(super) fn close(&self) {
+        let mut state = self.state();
+        state.is_closed = true;
+        self.changed(state);
+        self.sessions.lock().clear();
+    }
+
+    /// Rises under the lock, so that a version has one content.
+    fn changed(&self, state: MutexGuard<'_, State>) {
+        self.changes.send_modify(|change| *change += 1);
+        drop(state);
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.state().window.has_ended()
+    }
+
+    pub(super) fn ended_before(&self, time: Instant) -> bool {
+        self.state().ended_at.is_some_and(|ended| ended < time)
+    }
+
+    pub(super) fn has_session(&self, key: SessionKey) -> bool {
+        self.sessions.lock().contains_key(&key)
+    }
+
+    /// Notes that the player of a session asks; false if there is no such session.
+    pub(super) fn touch(&self, key: SessionKey, now: Instant) -> bool {
+        match self.sessions.lock().get_mut(&key) {
+            Some(session) => {
+                session.asked_at = now;
+                true
+            }
+            None => false,
+        }
+    }
+
+    pub(super) fn begin_session(
+        &self,
+        key: SessionKey,
+        player: Player,
+        counted: Counted,
+        now: Instant,
+    ) {
+        let session = Session {
+            asked_at: now,
+            _player: player,
+            _counted: counted,
+        };
+        self.sessions.lock().insert(key, session);
+    }
+
+    pub(super) fn end_silent_sessions(&self, timeout: Duration, now: Instant) {
+        let is_alive = |_: &SessionKey, session: &mut Session| {
+            now.saturating_duration_since(session.asked_at) < timeout
+        };
+        self.sessions.lock().retain(is_alive);
+    }
+}

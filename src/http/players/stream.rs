@@ -1,0 +1,176 @@
+//! The endless HTTP stream.
+//!
+//! **Invariant**: a listener holds no clip of its own but the one that is written: it takes the next one from the
+//! window when the one before is on its way. One that is slower than the window misses its oldest clips; one that reads
+//! nothing for `listener.stall_timeout` is disconnected. A body is whole only if the livestream or its coding ended: a
+//! player that was told to reconnect does so when the server stops.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+use axum::body::Body;
+use bytes::Bytes;
+use futures_util::stream;
+use prometheus::IntCounter;
+use tokio::sync::watch;
+
+use super::count::Counted;
+use super::icy::Icy;
+use super::livestream::Livestream;
+use crate::media::Codec;
+use crate::relay::Player;
+use crate::transport::Connection;
+
+pub(super) struct Listening {
+    livestream: Arc<Livestream>,
+    changes: watch::Receiver<u64>,
+    /// The coding that the player was told.
+    codec: Codec,
+    /// The sequence of the next clip.
+    next: u64,
+    /// What is left of the latest clip.
+    parts: VecDeque<Bytes>,
+    icy: Option<Icy>,
+    missed: IntCounter,
+    place: Place,
+}
+
+/// What a listener takes up as long as it listens.
+pub(super) struct Place {
+    pub(super) _player: Player,
+    pub(super) _counted: Counted,
+    /// None in tests without a network.
+    pub(super) connection: Option<Arc<Connection>>,
+}
+
+impl Place {
+    fn waits(&self) {
+        if let Some(connection) = &self.connection {
+            connection.request_begins();
+        }
+    }
+
+    fn writes(&self) {
+        if let Some(connection) = &self.connection {
+            connection.part_begins(now());
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(connection) = &self.connection {
+            connection.request_ends(now());
+        }
+    }
+}
+
+fn now() -> std::time::Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+impl Listening {
+    /// Starts with the latest clips of the coding of the latest clip; none before the first clip.
+    pub(super) fn new(
+        livestream: Arc<Livestream>,
+        burst: usize,
+        missed: IntCounter,
+        place: Place,
+    ) -> Option<Self> {
+        let changes = livestream.changes();
+        let (codec, next) = {
+            let state = livestream.state();
+            let segments = || state.window.segments();
+            let codec = segments().next_back()?.codec;
+            let skipped = segments().len().saturating_sub(burst.max(1));
+            let burst = segments().skip(skipped);
+            let first = burst.rev().take_while(|it| it.codec == codec).last()?;
+            (codec, first.sequence)
+        };
+        Some(Self {
+            livestream,
+            changes,
+            codec,
+            next,
+            parts: VecDeque::new(),
+            icy: None,
+            missed,
+            place,
+        })
+    }
+
+    /// Sends metadata as well.
+    pub(super) fn with_title(mut self, title: &str) -> Self {
+        self.icy = Some(Icy::new(title));
+        self
+    }
+
+    pub(super) fn codec(&self) -> Codec {
+        self.codec
+    }
+
+    /// Ends with the livestream, and when the streamer changes the coding: the player asks again. Breaks off when this node
+    /// stops.
+    pub(super) fn body(self) -> Body {
+        let clips = stream::unfold(self, |mut listening| async move {
+            let part = listening.next_part().await?;
+            Some((part, listening))
+        });
+        Body::from_stream(clips)
+    }
+
+    /// None at the end.
+    async fn next_part(&mut self) -> Option<io::Result<Bytes>> {
+        loop {
+            if let Some(part) = self.parts.pop_front() {
+                self.place.writes();
+                return Some(Ok(part));
+            }
+            self.changes.mark_unchanged();
+            match self.take() {
+                Next::Clip(clip) => {
+                    self.parts = match &mut self.icy {
+                        Some(icy) => icy.weave(clip),
+                        None => VecDeque::from([clip]),
+                    };
+                }
+                Next::NotYet => {
+                    self.place.waits();
+                    self.changes.changed().await.ok()?;
+                }
+                Next::End => return None,
+                Next::BrokenOff => return Some(Err(io::ErrorKind::ConnectionAborted.into())),
+            }
+        }
+    }
+
+    fn take(&mut self) -> Next {
+        let state = self.livestream.state();
+        let mut segments = state.window.segments();
+        let oldest = segments.next().map_or(0, |it| it.sequence);
+        let Some(segment) = state.window.segments().find(|it| it.sequence >= self.next) else {
+            return match (state.window.has_ended(), state.is_closed) {
+                (true, _) => Next::End,
+                (false, true) => Next::BrokenOff,
+                (false, false) => Next::NotYet,
+            };
+        };
+        self.missed.inc_by(oldest.saturating_sub(self.next));
+        self.next = segment.sequence + 1;
+        if segment.codec == self.codec {
+            Next::Clip(segment.stream.clone())
+        } else {
+            Next::End
+        }
+    }
+}
+
+/// What follows in a stream.
+enum Next {
+    Clip(Bytes),
+    NotYet,
+    End,
+    /// The livestream continues in the next process, or on another node.
+    BrokenOff,
+}

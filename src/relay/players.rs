@@ -1,0 +1,47 @@
+//! Listeners with players. The relay counts them, and follows the livestream for them; they read their clips from the
+//! feed's windows.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use parking_lot::Mutex;
+
+use super::{ActiveLivestream, Relay, Started, lock};
+use crate::broadcast::{LivestreamError, LivestreamId};
+
+/// A listener with a player; it leaves when this is dropped.
+pub struct Player {
+    active: Arc<Mutex<ActiveLivestream>>,
+}
+
+impl Drop for Player {
+    fn drop(&mut self) {
+        lock(&self.active).livestream.remove_player();
+    }
+}
+
+impl Relay {
+    /// Adds a listener with a player to a livestream that has started, as [`Self::find_started`] found it. In a cluster
+    /// this node follows the livestream from now on. Must be called on the runtime.
+    pub fn add_player(
+        &self,
+        id: &LivestreamId,
+        started: &Started,
+        now: Instant,
+    ) -> Result<Player, LivestreamError> {
+        let (found, record) = match started {
+            Started::Here => (self.find(id).ok_or(LivestreamError::Ended)?, None),
+            Started::Elsewhere(record) => {
+                let found = self.find_or_link(id, now).ok_or(LivestreamError::Full)?;
+                (found, Some(record))
+            }
+        };
+        let mut active = lock(&found);
+        active.livestream.add_player()?;
+        let listeners = active.count();
+        active.story.listeners(listeners);
+        active.start_following(record, now);
+        drop(active);
+        Ok(Player { active: found })
+    }
+}
