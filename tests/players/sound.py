@@ -1,0 +1,69 @@
+"""Clips, and what must be heard of them: one sound, cut into files as a streamer sends them."""
+
+import subprocess
+from array import array
+
+SECONDS = 2
+# Without the noise that decoders make up: it depends on the frame with which they begin.
+AAC = ["-c:a", "aac", "-b:a", "96k", "-aac_pns", "0"]
+ENCODERS = {
+    "m4a": [*AAC, "-f", "ipod"],
+    "aac": [*AAC, "-f", "adts"],
+    "mp3": ["-c:a", "libmp3lame", "-b:a", "96k", "-write_xing", "1", "-f", "mp3"],
+}
+RAW = ["-f", "s16le", "-ac", "1", "-ar", "44100"]
+
+
+def run(*command, given=None, seconds=40):
+    """What a program prints; its complaints if it fails."""
+    done = subprocess.run(command, input=given, capture_output=True, timeout=seconds, check=False)
+    assert done.returncode == 0, f"{' '.join(map(str, command))}: {done.stderr.decode(errors='replace')[-2000:]}"
+    return done.stdout
+
+
+def make_clips(directory, kind, count):
+    """A sweep in `count` files."""
+    files = []
+    for number in range(count):
+        file = directory / f"{kind}-{number}"
+        sweep = f"aevalsrc='0.4*sin(2*PI*(300+40*t+{number * 97})*t)':s=44100:d={SECONDS}"
+        run("ffmpeg", "-v", "error", "-f", "lavfi", "-i", sweep, "-ac", "1", *ENCODERS[kind], file)
+        files.append(file)
+    return files
+
+
+def joined(files, kind):
+    """The clips one after the other, as `ffmpeg -c copy` joins them, without a container."""
+    bare = ["-f", "mp3", "-write_xing", "0", "-id3v2_version", "0"] if kind == "mp3" else ["-f", "adts"]
+    return b"".join(
+        run("ffmpeg", "-v", "error", "-i", file, "-map", "a", "-c", "copy", *bare, "pipe:1") for file in files
+    )
+
+
+def decoded(stream, kind):
+    """The samples of a stream."""
+    demuxer = "mp3" if kind == "mp3" else "aac"
+    return run("ffmpeg", "-v", "error", "-f", demuxer, "-i", "pipe:0", *RAW, "pipe:1", given=stream)
+
+
+def samples(raw):
+    return array("h", raw[: len(raw) // 2 * 2])
+
+
+def same_sound(heard, expected, slack):
+    """What differs between two decoders' sounds, or nothing. At most `slack` samples may be missing or added at an end:
+    a frame too few or too many within would shift all that follows. Where clips meet, decoders conceal differently."""
+    heard, expected = samples(heard), samples(expected)
+    if abs(len(heard) - len(expected)) > slack:
+        return f"{len(heard)} samples for {len(expected)}"
+    probe = expected[20_000:20_400]
+
+    def error(shift):
+        return max(abs(a - b) for a, b in zip(heard[20_000 + shift : 20_400 + shift], probe))
+
+    shift = min(range(-slack, slack + 1), key=error)
+    if error(shift) > 16:
+        return f"the beginning differs by {error(shift)}"
+    both = [(heard[at + shift], expected[at]) for at in range(slack, len(expected) - slack) if at + shift < len(heard)]
+    power, noise = (sum(value * value for value in part) for part in ((b for _, b in both), (a - b for a, b in both)))
+    return "" if noise * 10_000 < power else f"the sound differs: {noise / power:.2%} of its power"
