@@ -36,6 +36,11 @@ pub enum Command {
         /// Allow an address that others can reach; say it twice. Anybody who reaches it can stream and listen.
         #[arg(long, action = clap::ArgAction::Count)]
         expose: u8,
+        /// Serve HTTPS with a certificate made for this run, so that a phone's browser lends its microphone.
+        ///
+        /// The browser warns of the certificate, which it does not know.
+        #[arg(long)]
+        https: bool,
         /// What is logged: `info`, `debug`, or directives such as `info,castaway_media_server::relay=debug`.
         #[arg(long, value_name = "LEVEL", default_value = "warn")]
         log: String,

@@ -1,6 +1,7 @@
 //! The command line of the daemon: arguments, log and configuration, then `lifecycle`.
 
 use std::io::Write as _;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -8,7 +9,7 @@ use anyhow::Context as _;
 use castaway_media_server::app::{Addresses, App, Directories, Inherited};
 use castaway_media_server::cli::{Cli, Command};
 use castaway_media_server::config::{Config, Sources};
-use castaway_media_server::demo::Demo;
+use castaway_media_server::demo::{Demo, Https, Scheme, machine_addresses};
 use castaway_media_server::google::{Emulators, GoogleError};
 use castaway_media_server::lifecycle::{self, Reload};
 use castaway_media_server::preflight::Preflight;
@@ -32,8 +33,12 @@ fn run(command: Command) -> anyhow::Result<()> {
             listen,
             health_listen,
             expose,
+            https,
             log,
-        } => demo(Demo::config(listen, health_listen, expose, &log)?),
+        } => demo(
+            Demo::config(listen, health_listen, expose, &log)?,
+            https.then_some(listen),
+        ),
         Command::Serve { config } => serve(config.path()),
         Command::CheckConfig { config } => check(config.path()),
         Command::Completions { shell } => {
@@ -62,21 +67,36 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 }
 
 /// Prints the addresses on one line, for people and scripts.
-fn say_addresses(app: &App) -> anyhow::Result<()> {
-    let Addresses { clients, health } = app.addresses();
+fn say_addresses(scheme: Scheme, clients: SocketAddr, health: SocketAddr) -> anyhow::Result<()> {
     print(&format!(
-        "castaway: clients on http://{clients}, health on http://{health}\n"
+        "castaway: clients on {scheme}://{clients}, health on http://{health}\n"
     ))
 }
 
-fn demo(config: Config) -> anyhow::Result<()> {
+/// Runs the demo, with TLS on `https` in front of it, if that is given.
+fn demo(mut config: Config, https: Option<SocketAddr>) -> anyhow::Result<()> {
     let _logging = telemetry::init(&config.log)?;
     runtime()?.block_on(async {
+        let https = match https {
+            Some(listen) => {
+                let addresses = machine_addresses(listen.ip());
+                config.server.listen = (Ipv4Addr::LOCALHOST, 0).into();
+                Some(Https::bind(listen, &addresses, config.server.max_connections).await?)
+            }
+            None => None,
+        };
         let demo = Demo::new()?;
         let app = App::demo(config, &demo)?;
         let Addresses { clients, health } = app.addresses();
-        say_addresses(&app)?;
-        print(&demo.welcome(clients, health))?;
+        let (scheme, shown) = match &https {
+            Some(https) => (Scheme::Https, https.address()?),
+            None => (Scheme::Http, clients),
+        };
+        say_addresses(scheme, shown, health)?;
+        print(&demo.welcome(scheme, shown, health))?;
+        if let Some(https) = https {
+            tokio::spawn(https.serve(clients));
+        }
         lifecycle::run(app, None).await
     })
 }
@@ -118,7 +138,8 @@ fn serve(file: Option<PathBuf>) -> anyhow::Result<()> {
             level: logging.level(),
         };
         let app = build(preflight, inherited).await?;
-        say_addresses(&app)?;
+        let Addresses { clients, health } = app.addresses();
+        say_addresses(Scheme::Http, clients, health)?;
         lifecycle::run(app, Some(reload)).await
     })
 }

@@ -5,6 +5,7 @@ mod architecture;
 mod bad_input;
 mod close_codes;
 mod connections;
+mod demo;
 mod example_config;
 mod google_access;
 mod google_directory;

@@ -11,8 +11,8 @@ import { keepAwake, describeShow } from "./lockscreen.js";
 
 /** How often a show that is not there is asked for again: at first, at most, and when it has been asked for `often` times. */
 const ASK_AGAIN_MS = { first: 1_000, most: 5_000, patient: 15_000, often: 120 };
-/** From how much needless delay on the listener is offered to jump. */
-const JUMP_SECONDS = 3;
+/** From how much needless delay on the listener is offered to jump, and up to which the offer stays. */
+const JUMP_SECONDS = { from: 1, to: 0.5 };
 
 /** @typedef {"idle" | "connecting" | "waiting" | "live" | "paused" | "undecodable" | "quiet" | "away" | "reconnecting" | "ended" | "refused"} State */
 
@@ -175,6 +175,7 @@ function lost() {
 function placed() {
   hearing.played();
   hear();
+  tellDelay();
 }
 
 /** The host is on air: what is said next depends on the sound. */
@@ -223,11 +224,17 @@ function level() {
   return Math.min(1, loud * 4);
 }
 
-setInterval(() => {
-  hear();
+/** Says how far behind the listener is, and offers to jump. */
+function tellDelay() {
   const behind = state === "live" ? player?.behind : null;
   say(element("behind", HTMLElement), behind == null ? "–" : `${behind.toFixed(1)} s`);
-  jump.hidden = !(state === "live" && (player?.surplus ?? 0) > JUMP_SECONDS);
+  const lead = state === "live" ? (player?.lead ?? 0) : 0;
+  jump.hidden = lead < (jump.hidden ? JUMP_SECONDS.from : JUMP_SECONDS.to);
+}
+
+setInterval(() => {
+  hear();
+  tellDelay();
 }, 250);
 
 playButton.addEventListener("click", () => {
@@ -235,7 +242,10 @@ playButton.addEventListener("click", () => {
   else if (state === "idle" || state === "refused") void play();
   else stop();
 });
-jump.addEventListener("click", () => player?.jump());
+jump.addEventListener("click", () => {
+  player?.jump();
+  tellDelay();
+});
 volume.addEventListener("input", setVolume);
 addEventListener("online", () => connection?.hurry());
 addEventListener("hashchange", () => {

@@ -56,9 +56,9 @@ export class Player {
     return this.#schedule.inHand(this.context.currentTime);
   }
 
-  /** Seconds that the listener is further behind than need be. */
-  get surplus() {
-    return this.#schedule.surplus;
+  /** Seconds that the listener is further behind than need be, as of the latest clip. */
+  get lead() {
+    return this.#schedule.lead;
   }
 
   /** Takes the next clip; clips are heard in the order they are given. @param {Uint8Array} clip */
@@ -103,14 +103,15 @@ export class Player {
     for (const { clip, came } of paused.clips) this.take(clip, came);
   }
 
-  /** After an outage that was not the network's unsteadiness: begins anew if the sound has run out, with no lesson drawn. */
+  /** After an outage that was not the network's unsteadiness: begins again if the sound has run out, with no lesson drawn. */
   returned() {
     if (this.inHand === 0) this.#schedule.reset();
   }
 
-  /** Forgets what is in hand, and goes on with the latest clip. */
+  /** Drops what is in hand, and goes on with the latest clip. Clips that are being decoded follow it. */
   jump() {
-    this.#forget();
+    this.#silence();
+    this.#schedule.reset();
     const latest = this.#latest;
     if (latest) this.#play(latest.buffer, latest.skip, latest.duration, wallClock() - latest.came);
   }

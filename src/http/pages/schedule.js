@@ -29,6 +29,8 @@ export class Schedule {
   end = null;
   /** Seconds of sound to keep in hand. @type {number} */
   margin = MARGIN.first;
+  /** Seconds in hand beyond the margin when the latest clip came: how far the listener is behind live. */
+  lead = 0;
   /** What was in hand when clips came, over the last seconds. @type {{now: number, slack: number}[]} */
   #slacks = [];
   #shrunk = 0;
@@ -38,9 +40,10 @@ export class Schedule {
     this.sampleRate = sampleRate;
   }
 
-  /** Starts anew, as after a change of livestream, keeping what was learnt about the network. */
+  /** Starts again, as after a change of livestream, keeping what was learnt about the network. */
   reset() {
     this.end = null;
+    this.lead = 0;
     this.#slacks = [];
   }
 
@@ -72,6 +75,7 @@ export class Schedule {
       const late = this.end !== null;
       if (late) this.margin = Math.min(MARGIN.most, this.margin * MARGIN.growth);
       this.#slacks = [];
+      this.lead = 0;
       this.#shrunk = now;
       return this.#begin(now, duration, late ? 0 : age, late);
     }
@@ -82,6 +86,7 @@ export class Schedule {
       this.reset();
       return { ...this.#begin(now, duration, age, false), skip: true };
     }
+    this.lead = slack - this.margin;
     const at = this.end;
     this.end = this.#onSample(at + duration);
     return { at, offset: 0, speed: duration / (this.end - at), fresh: false, skip: false, late: false };

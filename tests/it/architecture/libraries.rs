@@ -45,10 +45,12 @@ const LIBRARIES: &[(&str, Place)] = &[
     ("moka", In(&["directory"])),
     ("mp4_atom", In(&["media"])),
     ("rand", In(&["cluster", "directory", "transport"])),
+    ("rcgen", In(&["demo"])),
     ("redis", In(&["cluster"])),
     ("reqwest", In(&["google", "identity"])),
     ("rustix", In(&["cluster", "telemetry", "transport"])),
     ("socket2", In(&["transport"])),
+    ("tokio_rustls", In(&["demo"])),
     // `transport` is the I/O below the web server and the Socket.IO library: it accepts for the one what the other serves.
     ("axum", In(&["app", "demo", "http", "socket", "transport"])),
     ("http", In(&["config", "google", "socket", "transport"])),

@@ -64,24 +64,36 @@ async function stream(row, seconds = 1) {
         auth: () => ({ idToken: said.get("token"), livestreamId: said.get("livestream") }),
         on: { left() {}, lost() {}, event() {} },
       });
-      const began = performance.now();
+      let began = performance.now();
       const next = () => {
         connection.emit("upload", clips[number++ % clips.length]);
         setTimeout(next, began + number * seconds * 1000 - performance.now());
       };
       while (!connection.joined) await new Promise((resolve) => setTimeout(resolve, 20));
       next();
-      Object.assign(globalThis, { end: () => connection.close() });
+      const burst = (/** @type {number} */ count) => {
+        for (const until = number + count; number < until; ) connection.emit("upload", clips[number++ % clips.length]);
+        began -= count * seconds * 1000;
+      };
+      Object.assign(globalThis, { burst, end: () => connection.close() });
     },
     { hash: new URL(server.studio).hash, row: row.map((it) => it.toString("base64")), seconds },
   );
   return {
+    /** As after an outage: so many clips at once. @param {number} count */
+    burst: (count) => other.evaluate((count) => /** @type {any} */ (globalThis).burst(count), count),
     async end() {
       await other.evaluate("end()");
       await other.context().close();
       await isIn(listener, "ended");
     },
   };
+}
+
+/** What the page says of its delay, once it does. @returns {Promise<number>} seconds */
+async function behindNow() {
+  await listener.waitForFunction(() => document.getElementById("behind")?.textContent?.endsWith(" s"));
+  return Number.parseFloat(await listener.locator("#behind").innerText());
 }
 
 /** The longest silence since the first sound, in milliseconds. */
@@ -140,6 +152,26 @@ test("a page whose sound the browser pauses says so, and goes on live", async ()
   await hears(listener, 8, from);
   const behind = Number.parseFloat(await listener.locator("#behind").innerText());
   assert.ok(behind < 4, `${behind} s behind`);
+  await show.end();
+});
+
+test("a listener who is behind live is offered to jump, and is live at once", async () => {
+  await listen();
+  const show = await stream(clips("wav"));
+  await isIn(listener, "live");
+  assert.ok(await listener.locator("#jump").isHidden());
+  await show.burst(12);
+  await listener.waitForSelector("#jump:not([hidden])");
+  await picture(listener, "listen-behind");
+  await listener.waitForFunction(() => Number.parseFloat(document.getElementById("behind")?.textContent ?? "") > 8);
+  await listener.click("#jump");
+  assert.ok(await listener.locator("#jump").isHidden());
+  assert.ok((await behindNow()) < 3, `${await behindNow()} s behind`);
+  const from = (await heardRungs(listener)).length;
+  await hears(listener, 8, from);
+  // One place where it jumped, and no clip is left out after it.
+  assert.ok(breaks((await heardRungs(listener)).slice(from)).length <= 1);
+  assert.equal(await listener.getAttribute("body", "data-lost"), null);
   await show.end();
 });
 

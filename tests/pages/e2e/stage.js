@@ -36,6 +36,7 @@ export class Server {
   /** @type {import("node:child_process").ChildProcess | null} */ #process = null;
   studio = "";
   listen = "";
+  /** @type {string[]} */ args = [];
 
   /** @param {number} port @param {number} healthPort */
   constructor(port, healthPort) {
@@ -43,8 +44,10 @@ export class Server {
     this.healthPort = healthPort;
   }
 
-  static async start() {
+  /** @param {...string} args of the demo */
+  static async start(...args) {
     const server = new Server(await freePort(), await freePort());
+    server.args = args;
     await server.start();
     return server;
   }
@@ -52,7 +55,7 @@ export class Server {
   /** Resolves when both addresses are printed. */
   async start() {
     const ports = ["--listen", `127.0.0.1:${this.port}`, "--health-listen", `127.0.0.1:${this.healthPort}`];
-    const child = spawn(BINARY, ["demo", ...ports], { stdio: ["ignore", "pipe", "inherit"] });
+    const child = spawn(BINARY, ["demo", ...ports, ...this.args], { stdio: ["ignore", "pipe", "inherit"] });
     this.#process = child;
     [this.studio, this.listen] = ["", ""];
     for await (const line of createInterface({ input: child.stdout })) {

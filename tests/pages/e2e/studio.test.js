@@ -263,3 +263,24 @@ test("plain HTTP streams a file, and copies nothing it cannot copy", async () =>
   const others = studio.complaints.filter((it) => !it.startsWith("The Cross-Origin-Opener-Policy header has been ignored"));
   assert.deepEqual(others, []);
 });
+
+test("a phone's browser lends its microphone to a demo with TLS of its own", async () => {
+  const secure = await Server.start("--https");
+  try {
+    const address = new URL(secure.studio);
+    assert.equal(address.protocol, "https:");
+    address.hostname = "plain.test";
+    await studio?.context().close();
+    studio = await openPage(browser, { viewport: PHONE, ignoreHTTPSErrors: true });
+    await studio.goto(address.href);
+    assert.equal(await studio.evaluate("isSecureContext"), true);
+    await studio.locator("#clean").uncheck();
+    await studio.click("#live");
+    await sounds(studio, "heard");
+    await endShow(studio);
+    await isIn(studio, "ended");
+    assert.deepEqual(studio.complaints, []);
+  } finally {
+    await secure.stop();
+  }
+});

@@ -139,3 +139,13 @@ test("every clip starts on a sample of the output, whatever its own rate", () =>
     assert.ok(Math.abs(speed - 1) < 2e-5);
   }
 });
+
+test("what is in hand beyond the margin is known with the next clip, and forgotten with a jump", () => {
+  const schedule = new Schedule();
+  schedule.place(0, 1);
+  assert.equal(schedule.lead, 0);
+  for (let clip = 0; clip < 4; clip++) schedule.place(0.1, 1);
+  assert.ok(Math.abs(schedule.lead - 3.9) < 0.01, `${schedule.lead}`);
+  schedule.reset();
+  assert.equal(schedule.lead, 0);
+});

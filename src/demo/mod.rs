@@ -3,7 +3,9 @@
 //! The tokens are signed by a key created at start and verified by the same code path as Google's. Every client that
 //! reaches the demo can get a token for any user. This is its purpose, and the reason why it binds loopback only.
 
-use std::fmt::Write as _;
+mod tls;
+
+use std::fmt::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
@@ -21,6 +23,8 @@ use crate::config::{Config, Identity as IdentityConfig, PlayerAccess};
 use crate::directory::Directory;
 use crate::identity::{Identity, Signer};
 
+pub use tls::Https;
+
 /// The livestream that exists from the start, and its streamer's user.
 const LIVESTREAM: &str = "demo";
 const STREAMER: &str = "host";
@@ -28,6 +32,40 @@ const GUEST: &str = "guest";
 
 /// Lifetime of the demo's tokens.
 const LIFETIME: Duration = Duration::from_hours(24);
+
+/// How clients reach a demo.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    /// In the clear.
+    Http,
+    /// Behind [`Https`].
+    Https,
+}
+
+impl fmt::Display for Scheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        })
+    }
+}
+
+impl Scheme {
+    /// What a person on another machine meets.
+    fn for_others(self) -> &'static str {
+        match self {
+            Self::Http => {
+                "From other machines, over plain HTTP, where browsers lend no microphone and a file can be sent \
+                 (--https lends it):"
+            }
+            Self::Https => {
+                "From other machines; the browser warns of a certificate that it does not know, made for this run: go on \
+                 all the same:"
+            }
+        }
+    }
+}
 
 /// See the module documentation. Cheap to clone.
 #[derive(Clone)]
@@ -101,7 +139,7 @@ impl Demo {
     }
 
     /// The text for a new user.
-    pub fn welcome(&self, clients: SocketAddr, health: SocketAddr) -> String {
+    pub fn welcome(&self, scheme: Scheme, clients: SocketAddr, health: SocketAddr) -> String {
         let (streamer, guest) = (self.token(STREAMER), self.token(GUEST));
         let links = |site: &str| {
             format!(
@@ -110,20 +148,17 @@ impl Demo {
                  Players:   {site}/livestreams/{LIVESTREAM}/live or …/index.m3u8, once it is on air\n\n"
             )
         };
-        let site = format!("http://{}", shown(clients));
+        let site = format!("{}://{}", scheme, shown(clients));
         let mut text = String::from(
             "Castaway media server, demo: everything is in memory and gone when this stops (Ctrl-C).\n\n",
         );
         text.push_str(&links(&site));
         for address in machine_addresses(clients.ip()) {
-            let site = format!("http://{}", SocketAddr::new(address, clients.port()));
-            write!(
-                text,
-                "From other machines, over plain HTTP, where browsers lend no microphone and a file can be sent:\n\n{}",
-                links(&site)
-            )
-            .ok();
+            let other = SocketAddr::new(address, clients.port());
+            let site = format!("{scheme}://{other}");
+            write!(text, "{}\n\n{}", scheme.for_others(), links(&site)).ok();
         }
+        let insecure = if scheme == Scheme::Https { "k" } else { "" };
         writeln!(
             text,
             "Or with a Socket.IO client, namespaces /streamer and /listener on {site}:\n\
@@ -131,7 +166,7 @@ impl Demo {
              \x20 id-token (streamer): {streamer}\n\
              \x20 id-token (listener): {guest}\n\n\
              Tokens for other users and livestreams:\n\
-             \x20 curl -s {site}/demo/token --json '{{\"user\":\"ada\",\"livestream\":\"adas-show\"}}'\n\n\
+             \x20 curl -s{insecure} {site}/demo/token --json '{{\"user\":\"ada\",\"livestream\":\"adas-show\"}}'\n\n\
              Health: http://{}/readyz   Metrics: http://{}/metrics",
             shown(health),
             shown(health),
@@ -143,7 +178,7 @@ impl Demo {
 
 /// The addresses that other machines reach, if the demo listens on all of them: for each IP version, the one that the
 /// kernel would send from. Nothing is sent.
-fn machine_addresses(listen: IpAddr) -> Vec<IpAddr> {
+pub fn machine_addresses(listen: IpAddr) -> Vec<IpAddr> {
     if !listen.is_unspecified() {
         return Vec::new();
     }
@@ -225,16 +260,16 @@ mod tests {
     fn welcome_has_addresses_that_can_be_opened() {
         let demo = Demo::new().unwrap();
         let health = "127.0.0.1:8080".parse().unwrap();
-        let private = demo.welcome("127.0.0.1:3000".parse().unwrap(), health);
+        let private = demo.welcome(Scheme::Http, "127.0.0.1:3000".parse().unwrap(), health);
         assert!(private.contains("http://localhost:3000/studio#"));
         assert!(!private.contains("From other machines"));
-        let exposed = demo.welcome("0.0.0.0:3000".parse().unwrap(), health);
+        let exposed = demo.welcome(Scheme::Http, "0.0.0.0:3000".parse().unwrap(), health);
         assert!(exposed.contains("http://localhost:3000/studio#"));
         assert!(!exposed.contains("0.0.0.0"));
         for address in machine_addresses("0.0.0.0".parse().unwrap()) {
             assert!(exposed.contains(&format!("http://{address}:3000/listen#")));
         }
-        let one = demo.welcome("192.0.2.7:3000".parse().unwrap(), health);
+        let one = demo.welcome(Scheme::Http, "192.0.2.7:3000".parse().unwrap(), health);
         assert!(one.contains("http://192.0.2.7:3000/studio#"));
     }
 
