@@ -93,6 +93,36 @@ impl UploadQuota {
     }
 }
 
+/// The quota of listening passes, per streamer.
+pub struct InviteQuota(Limiter);
+
+impl InviteQuota {
+    /// Idle streamers are forgotten beyond this many.
+    const FEW: usize = 1024;
+
+    /// So many in a minute, all of them at once if need be.
+    pub fn new(per_minute: u32) -> Self {
+        let quota = Quota::per_minute(NonZeroU32::new(per_minute).unwrap_or(NonZeroU32::MIN));
+        Self(RateLimiter::new(
+            quota,
+            DashMapStateStore::default(),
+            TokioClock,
+        ))
+    }
+
+    /// Takes one from the streamer's credit, or returns the time until there is one.
+    pub fn take(&self, streamer: &UserId) -> Result<(), Exceeded> {
+        if self.0.len() > Self::FEW {
+            self.0.retain_recent();
+        }
+        self.0.check_key(streamer).map_err(|not_until| Exceeded {
+            retry_after: not_until
+                .wait_time_from(TokioClock.now())
+                .max(Duration::from_millis(1)),
+        })
+    }
+}
+
 /// Whole milliseconds, rounded up, so that a client that waits this long is not early.
 pub fn whole_millis(wait: Duration) -> u64 {
     u64::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
@@ -138,6 +168,19 @@ mod tests {
         quota.take(&streamer, 1000).unwrap();
         let exceeded = quota.take(&streamer, 500).unwrap_err();
         assert_eq!(whole_millis(exceeded.retry_after), 5000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn quota_of_passes_is_per_streamer() {
+        let quota = InviteQuota::new(2);
+        let [ada, bob] = ["ada", "bob"].map(UserId::new);
+        quota.take(&ada).unwrap();
+        quota.take(&ada).unwrap();
+        let wait = quota.take(&ada).unwrap_err().retry_after;
+        assert_eq!(whole_millis(wait), 30_000);
+        quota.take(&bob).unwrap();
+        tokio::time::advance(wait).await;
+        quota.take(&ada).unwrap();
     }
 
     #[tokio::test(start_paused = true)]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::cluster::Cluster;
 use crate::config::{Config, LookupPolicy, Problems, Sources};
 use crate::google::{Client, Credentials, Emulators, GoogleError};
-use crate::identity::ApiKey;
+use crate::identity::{ApiKey, PassKey};
 use crate::metrics::Metrics;
 
 /// The parts of a daemon that need no network.
@@ -20,6 +20,7 @@ pub struct Preflight {
     pub(crate) client: Client,
     pub(crate) credentials: Credentials,
     pub(crate) api_key: Option<ApiKey>,
+    pub(crate) pass_key: Option<PassKey>,
     pub(crate) cluster: Option<Arc<Cluster>>,
 }
 
@@ -45,6 +46,8 @@ impl Preflight {
         let credentials = credentials.map_err(|more| problems.extend(more)).ok();
         let mut api_key = None;
         problems.take(ApiKey::find(&config, &emulators), |found| api_key = found);
+        let mut pass_key = None;
+        problems.take(PassKey::find(&config), |found| pass_key = found);
         let (Some(credentials), true) = (credentials, problems.is_empty()) else {
             return Err(problems.into());
         };
@@ -59,6 +62,7 @@ impl Preflight {
             metrics,
             credentials,
             api_key,
+            pass_key,
         })
     }
 

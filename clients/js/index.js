@@ -57,7 +57,12 @@ class Client {
   /** Shows the server a fresh token, for the next time that the connection is lost. @param {string} token */
   async refresh(token) {
     this.#shown = token;
-    return this.#connection?.ask(10_000, "token", token);
+    return this.ask("token", token);
+  }
+
+  /** @protected @param {string} name @param {unknown} argument @returns {Promise<any>} */
+  ask(name, argument) {
+    return this.#connection?.ask(10_000, name, argument) ?? Promise.reject(new Error("not connected"));
   }
 
   /** Tries at once, as when the device says that the network is back. */
@@ -173,6 +178,17 @@ export class Streamer extends Client {
   /** @param {Uint8Array} bytes a whole clip @param {number} seconds its length */
   send(bytes, seconds) {
     this.#outbox.push({ number: this.#number++, bytes, seconds });
+  }
+
+  /**
+   * Asks for a listening pass: a token for listeners without an account, until the livestream ends. Fails while there is no
+   * connection.
+   * @param {number} [expiresIn] seconds; as long as the server allows where it is left out
+   * @returns {Promise<{ok: boolean, pass?: string, expiresAt?: number, error?: string, retryAfterMs?: number}>} `expiresAt`:
+   *   seconds since 1970
+   */
+  invite(expiresIn) {
+    return this.ask("invite", expiresIn === undefined ? {} : { expiresIn });
   }
 
   /** Waits for what was sent, at most `timeoutMs`, and ends the livestream for everybody. */

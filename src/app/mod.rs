@@ -26,7 +26,7 @@ use crate::housekeeping::Housekeeping;
 use crate::http::health::{self, Readiness};
 use crate::http::players::Players;
 use crate::http::{client, pages, players};
-use crate::identity::Identity;
+use crate::identity::{Identity, Passes};
 use crate::metrics::Metrics;
 use crate::preflight::Preflight;
 use crate::recheck::Recheck;
@@ -78,6 +78,7 @@ struct Parts {
 /// Dependencies of the client port.
 struct Backends {
     identity: Identity,
+    passes: Option<Passes>,
     directory: Directory,
     google: Option<Access>,
     cluster: Option<Arc<Cluster>>,
@@ -108,11 +109,13 @@ impl App {
             client,
             credentials,
             api_key,
+            pass_key,
             cluster,
         } = preflight;
         let access = Access::with(client, credentials, &config.google, emulators).await?;
         let backends = Backends {
             identity: Identity::google(&access, &config, api_key),
+            passes: Passes::open(&config, pass_key, directories.state.as_deref())?,
             directory: Directory::firestore(
                 access.clone(),
                 &config.google,
@@ -135,6 +138,7 @@ impl App {
     pub fn demo(config: Config, demo: &Demo) -> anyhow::Result<Self> {
         let backends = Backends {
             identity: demo.identity(&config.identity)?,
+            passes: Passes::in_memory(&config)?,
             directory: demo.directory(),
             google: None,
             cluster: None,
@@ -151,6 +155,7 @@ impl App {
     ) -> anyhow::Result<Self> {
         let Backends {
             identity,
+            passes,
             directory,
             google,
             cluster,
@@ -170,6 +175,7 @@ impl App {
         let parts = SocketParts {
             relay: relay.clone(),
             identity: identity.clone(),
+            passes,
             directory: directory.clone(),
             metrics: metrics.clone(),
             connections: connections.clone(),

@@ -55,6 +55,8 @@ pub struct Cluster {
     pub(crate) registry: NodeRegistry,
     pub(crate) metrics: Metrics,
     returns: Returns,
+    /// Prefix of the keys with the ends of livestreams.
+    ends: String,
     lease: Duration,
 }
 
@@ -81,6 +83,7 @@ impl Cluster {
         Ok(Some(Self {
             registry: NodeRegistry::new(redis.clone(), &config.cluster),
             returns: Returns::new(redis.clone(), config),
+            ends: format!("{}:passes-ended:", config.cluster.prefix),
             records: Records::new(redis, node, config),
             metrics,
             lease: config.cluster.lease,
@@ -116,6 +119,28 @@ impl Cluster {
         if let Err(error) = self.returns.forget(user, key).await {
             tracing::debug!(%error, "a right to come back cannot be removed from Redis now");
         }
+    }
+
+    /// When listening passes of a livestream were revoked last, in milliseconds since the Unix epoch; none if Redis has no
+    /// such time, or is away.
+    pub async fn passes_ended_at(&self, id: &LivestreamId) -> Option<u64> {
+        let mut command = redis::cmd("GET");
+        command.arg(self.ends_key(id));
+        let found = self.records.redis.call::<Option<u64>>(&command).await;
+        found.ok().flatten()
+    }
+
+    /// Stores that time for as long as a pass lasts. Returns whether Redis has it.
+    pub async fn end_passes(&self, id: &LivestreamId, ended: u64, lifetime: Duration) -> bool {
+        let mut command = redis::cmd("SET");
+        let lifetime = u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX);
+        command.arg(self.ends_key(id)).arg(ended);
+        command.arg("PX").arg(lifetime.max(1));
+        self.records.redis.call::<String>(&command).await.is_ok()
+    }
+
+    fn ends_key(&self, id: &LivestreamId) -> String {
+        format!("{}{id}", self.ends)
     }
 
     /// Whether Redis answers.

@@ -54,7 +54,7 @@ impl Config {
 
     #[rustfmt::skip]
     fn numbers(&self) -> Vec<Range<u64>> {
-        let Self { server, upload, livestream, listener, identity, google, players, cluster, log, .. } = self;
+        let Self { server, upload, livestream, listener, passes, identity, google, players, cluster, log, .. } = self;
         vec![
             ("server.max_connections", server.max_connections as u64, 1, COUNT),
             ("players.history_clips", players.history_clips as u64, 3, 1_000),
@@ -90,6 +90,7 @@ impl Config {
             ("livestream.max_live", livestream.max_live as u64, 1, COUNT),
             ("livestream.max_listeners", livestream.max_listeners as u64, 1, COUNT),
             ("listener.queue_clips", listener.queue_clips as u64, 1, COUNT),
+            ("passes.per_minute", passes.per_minute.into(), 1, COUNT),
             ("identity.failed_lookups_per_user", identity.failed_lookups_per_user.into(), 1, COUNT),
             ("identity.failed_lookups_per_address", identity.failed_lookups_per_address.into(), 1, COUNT),
             ("identity.unknown_keys_per_address", identity.unknown_keys_per_address.into(), 1, COUNT),
@@ -110,7 +111,7 @@ impl Config {
 
     #[rustfmt::skip]
     fn durations(&self) -> Vec<Range<Duration>> {
-        let Self { server, livestream, listener, identity, google, players, cluster, .. } = self;
+        let Self { server, livestream, listener, passes, identity, google, players, cluster, .. } = self;
         vec![
             ("players.max_wait", players.max_wait, MILLISECOND, HOUR),
             ("players.linger", players.linger, SECOND, HOUR),
@@ -129,6 +130,7 @@ impl Config {
             ("livestream.recheck_interval", livestream.recheck_interval, SECOND, HOUR),
             ("listener.stall_timeout", listener.stall_timeout, MILLISECOND, HOUR),
             ("listener.max_lag", listener.max_lag, MILLISECOND, DAY),
+            ("passes.max_lifetime", passes.max_lifetime, SECOND, DAY * 366),
             ("identity.clock_skew", identity.clock_skew, Duration::ZERO, Duration::from_mins(10)),
             ("identity.return_window", identity.return_window, Duration::ZERO, DAY * 7),
             ("google.connect_timeout", google.connect_timeout, MILLISECOND, HOUR),

@@ -18,11 +18,12 @@ pub use error::{ConfigError, Problems};
 pub use load::Sources;
 pub use players::{PlayerAccess, Players};
 pub use sections::{
-    Cluster, Google, Http, Identity, Listener, Livestream, Log, LogFormat, LookupPolicy, Upload,
+    Cluster, Google, Http, Identity, Listener, Livestream, Log, LogFormat, LookupPolicy,
+    PassPolicy, Passes, Upload,
 };
 pub use server::Server;
 
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 
 /// Keys that a reload applies. Credentials are re-read as well.
@@ -45,8 +46,10 @@ pub struct Config {
     pub upload: Upload,
     /// Lifetime and number of livestreams.
     pub livestream: Livestream,
-    /// Limits for slow listeners.
+    /// Listening passes, and limits for slow listeners.
     pub listener: Listener,
+    /// The signature and the lifetime of listening passes.
+    pub passes: Passes,
     /// Checks of clients' identities.
     pub identity: Identity,
     /// The Firebase project.
@@ -83,12 +86,13 @@ impl Config {
     /// The keys that differ from the running configuration and need a restart. Google's secrets are not compared: they
     /// are re-read.
     pub fn changes_that_need_a_restart(&self, running: &Self) -> Vec<String> {
-        let url = |config: &Self| {
-            let url = config.cluster.url.as_ref();
-            url.map(|url| url.expose_secret().to_owned())
+        let text = |secret: &Option<SecretString>| {
+            let secret = secret.as_ref();
+            secret.map(|secret| secret.expose_secret().to_owned())
         };
         let differs = |key: &str| match key {
-            "cluster.url" => url(self) != url(running),
+            "cluster.url" => text(&self.cluster.url) != text(&running.cluster.url),
+            "passes.key" => text(&self.passes.key) != text(&running.passes.key),
             _ => load::shown(self, key) != load::shown(running, key),
         };
         load::keys()

@@ -75,7 +75,18 @@ impl Default for Livestream {
     }
 }
 
-/// `[listener]`: limits of a listener's outbox.
+/// Who may invite listeners that have no account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PassPolicy {
+    /// nobody: every listener needs an ID token.
+    #[default]
+    Off,
+    /// streamers, to the livestream that they are streaming.
+    Streamers,
+}
+
+/// `[listener]`: listening passes, and limits of a listener's outbox.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Listener {
@@ -94,6 +105,34 @@ pub struct Listener {
     /// Write one shared copy of a clip to all WebSocket listeners. Off: the Socket.IO library makes a copy for each,
     /// and queues up to four beyond `queue_*`. Polling listeners always get a copy each.
     pub shared_writes: bool,
+    /// Who may invite listeners that have no account, with a listening pass.
+    pub passes: PassPolicy,
+}
+
+/// `[passes]`: listening passes, where `listener.passes` is on.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Passes {
+    /// The Ed25519 private key that signs them, as a PEM: `openssl genpkey -algorithm ed25519`. A cluster needs it, the same
+    /// on all nodes. Unset: made, and kept in the state directory. A new key ends all passes.
+    /// Example: `"-----BEGIN PRIVATE KEY-----…"`.
+    #[serde(skip_serializing)]
+    pub key: Option<SecretString>,
+    /// The longest lifetime of a pass.
+    #[serde(with = "humantime_serde")]
+    pub max_lifetime: Duration,
+    /// Passes that one streamer may ask for in a minute.
+    pub per_minute: u32,
+}
+
+impl Default for Passes {
+    fn default() -> Self {
+        Self {
+            key: None,
+            max_lifetime: Duration::from_hours(24),
+            per_minute: 10,
+        }
+    }
 }
 
 impl Default for Listener {
@@ -104,6 +143,7 @@ impl Default for Listener {
             stall_timeout: Duration::from_secs(15),
             max_lag: Duration::from_mins(1),
             shared_writes: true,
+            passes: PassPolicy::default(),
         }
     }
 }

@@ -19,7 +19,7 @@ use serde::Deserialize;
 use std::sync::Arc;
 
 use crate::broadcast::{LivestreamId, UserId};
-use crate::config::{Config, Identity as IdentityConfig, PlayerAccess};
+use crate::config::{Config, Identity as IdentityConfig, PassPolicy, PlayerAccess};
 use crate::directory::Directory;
 use crate::identity::{Identity, Signer};
 
@@ -114,6 +114,7 @@ impl Demo {
         config.server.health_listen = health_listen;
         config.http.pages = true;
         config.players.access = PlayerAccess::Public;
+        config.listener.passes = PassPolicy::Streamers;
         log.clone_into(&mut config.log.level);
         config.validate()?;
         Ok(config)
@@ -143,7 +144,7 @@ impl Demo {
         let (streamer, guest) = (self.token(STREAMER), self.token(GUEST));
         let links = |site: &str| {
             format!(
-                "Go live:   {site}/studio#livestream={LIVESTREAM}&token={streamer}&guest={guest}\n\n\
+                "Go live:   {site}/studio#livestream={LIVESTREAM}&token={streamer}\n\n\
                  Listen:    {site}/listen#livestream={LIVESTREAM}&token={guest}\n\n\
                  Players:   {site}/livestreams/{LIVESTREAM}/live or …/index.m3u8, once it is on air\n\n"
             )

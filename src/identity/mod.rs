@@ -2,6 +2,7 @@
 //!
 //! [`claims`] is the verification, without input or output; [`keys`] fetches the keys; an account look-up finds
 //! disabled and deleted users; the return window lets a lost socket come back with a recently expired token.
+//! [`Passes`] stand for listeners without an account.
 //!
 //! **Invariant**: a [`Caller`] exists only for a token with a valid signature and valid claims. No part of a token is
 //! ever logged.
@@ -9,6 +10,7 @@
 pub mod claims;
 pub mod keys;
 mod lookup;
+mod passes;
 mod signer;
 mod window;
 
@@ -19,6 +21,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::time::Instant;
 
 pub use lookup::{ApiKey, Standing};
+pub use passes::{CheckedPass, IssuedPass, KeyError, PassError, PassKey, Passes, Revocation};
 pub use signer::{Signer, SignerError};
 pub use window::{HandedOver, Return, TokenHash};
 

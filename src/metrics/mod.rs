@@ -71,6 +71,8 @@ pub struct Metrics {
     pub state_file_errors: IntCounter,
     /// Handover files that could not be written.
     pub handover_errors: IntCounter,
+    /// Listening passes, by event: issued, refused, `rate_limit`, admitted.
+    pub passes: IntCounterVec,
     /// Refused look-ups, by the limit reached: of the user or of the address.
     pub lookups_refused: IntCounterVec,
     /// Tokens with a still unknown key, by answer.
@@ -261,6 +263,12 @@ impl Metrics {
                 registry,
                 "handover_errors_total",
                 "Handover files that could not be written for the next process.",
+            )?,
+            passes: counters(
+                registry,
+                "passes_total",
+                "Listening passes: issued to a streamer, refused to one, refused by its rate limit, or admitted with a listener.",
+                &["event"],
             )?,
             lookups_refused: counters(
                 registry,

@@ -13,6 +13,8 @@ const REFUSALS: &[&str] = &[
     "no_livestream",
     "token_invalid",
     "token_expired",
+    "pass_invalid",
+    "pass_ended",
     "not_the_artist",
     "does_not_exist",
     "not_started",
@@ -81,6 +83,10 @@ impl Metrics {
         preset(&self.messages_unsent, &[MESSAGES]);
         preset(&self.uploads_refused, &[UPLOADS]);
         preset(&self.bad_input, &[BAD_INPUT]);
+        preset(
+            &self.passes,
+            &[&["issued", "refused", "rate_limit", "admitted"]],
+        );
         preset(&self.lookups_refused, &[&["user", "address"]]);
         preset(&self.unknown_keys, &[&["temporary", "invalid"]]);
         preset(

@@ -11,6 +11,7 @@ mod events;
 mod fan_out;
 mod feed;
 mod flag;
+mod passes;
 mod players;
 mod recheck;
 mod remote;
@@ -26,6 +27,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
+use tokio::sync::Semaphore;
 
 use crate::broadcast::{
     FlagOwner, ListenerId, Livestream, LivestreamError, LivestreamId, LivestreamLimits, State,
@@ -78,6 +80,7 @@ struct Inner {
     next_epoch: AtomicU64,
     next_listener_id: AtomicU64,
     returns: returns::ReturnNotices,
+    unpublished_ends: Arc<Semaphore>,
     subscribers: Subscribers,
     // Set before the first client, if there are players; a read lock is held to queue one clip.
     feed: RwLock<Option<Feed>>,
@@ -123,6 +126,7 @@ impl Relay {
             next_epoch: AtomicU64::new(1),
             next_listener_id: AtomicU64::new(1),
             returns: returns::ReturnNotices::new(),
+            unpublished_ends: Arc::new(Semaphore::new(passes::MOST)),
             subscribers: Subscribers::default(),
             feed: RwLock::default(),
             stopping: AtomicBool::new(false),

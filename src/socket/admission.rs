@@ -18,7 +18,7 @@ use super::outgoing::Callback;
 use super::users::Counted;
 use super::wire::{self, Ack};
 use crate::broadcast::{LivestreamId, Role};
-use crate::identity::{Caller, IdentityError, Return, TokenHash};
+use crate::identity::{Caller, IdentityError, Passes, Return, TokenHash};
 use crate::transport::Occupancy;
 
 /// The admission of a streamer or a listener. A drop without [`Self::left`] counts as the loss of its transport.
@@ -113,6 +113,20 @@ impl Admission {
         };
         if self.checking.swap(true, Ordering::SeqCst) {
             return Ack::error("Another token is being checked.");
+        }
+        if self.role == Role::Listener && Passes::is_pass(&token) {
+            let checked = self.sockets.check_pass(&token, &self.livestream).await;
+            self.checking.store(false, Ordering::SeqCst);
+            return match checked {
+                Ok(_) => {
+                    self.renew(&token);
+                    Ack {
+                        ok: true,
+                        ..Ack::default()
+                    }
+                }
+                Err(refusal) => Ack::error(refusal.text()),
+            };
         }
         let checked = self.sockets.0.identity.check(&token, self.role).await;
         self.checking.store(false, Ordering::SeqCst);

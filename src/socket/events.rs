@@ -58,11 +58,13 @@ impl Sockets {
                 .await;
             }
             Event::LivestreamEnded {
+                livestream,
                 ending,
                 streamer,
                 audience,
                 ..
             } => {
+                self.revoke_passes(livestream, *ending);
                 if let Some(streamer) = streamer {
                     self.end_streamer(*streamer, *ending);
                 }

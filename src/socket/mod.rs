@@ -20,6 +20,7 @@ mod listener;
 mod lookup_limits;
 mod outgoing;
 mod parting;
+mod passes;
 mod pending_acks;
 mod polling;
 mod streamer;
@@ -39,7 +40,8 @@ use socketioxide::{ParserConfig, SocketIo};
 use crate::broadcast::Role;
 use crate::config::Config;
 use crate::directory::Directory;
-use crate::identity::Identity;
+use crate::identity::{Identity, Passes};
+use crate::limits::InviteQuota;
 use crate::metrics::Metrics;
 use crate::relay::{Relay, SocketId};
 use crate::transport::{
@@ -56,6 +58,8 @@ pub struct Sockets(Arc<Inner>);
 struct Inner {
     relay: Relay,
     identity: Identity,
+    /// None where listening passes are off.
+    invitations: Option<passes::Invitations>,
     directory: Directory,
     metrics: Metrics,
     lookup_limits: lookup_limits::LookupLimits,
@@ -79,6 +83,8 @@ pub struct Parts {
     pub relay: Relay,
     /// Checks the users.
     pub identity: Identity,
+    /// Issues and checks listening passes, where they are on.
+    pub passes: Option<Passes>,
     /// Finds the livestreams.
     pub directory: Directory,
     /// The metrics.
@@ -93,6 +99,7 @@ impl Sockets {
         let Parts {
             relay,
             identity,
+            passes,
             directory,
             metrics,
             connections,
@@ -102,6 +109,10 @@ impl Sockets {
         let sockets = Self(Arc::new(Inner {
             relay,
             identity,
+            invitations: passes.map(|passes| passes::Invitations {
+                passes,
+                quota: InviteQuota::new(config.passes.per_minute),
+            }),
             directory,
             lookup_limits: lookup_limits::LookupLimits::new(&config.identity, &metrics),
             metrics,

@@ -10,6 +10,7 @@ use super::admission::{self, Admission};
 use super::attempt::Attempt;
 use super::instance::SocketInstance;
 use super::outgoing::Callback;
+use super::passes::Invite;
 use super::pending_acks::{PendingAck, PendingAcks};
 use super::wire::{self, Ack, Refusal, StateMessage};
 use super::{Sockets, now};
@@ -59,6 +60,22 @@ pub(super) fn register(sockets: &Sockets, socket: &SocketRef) {
         std::future::ready(())
     };
     socket.on(wire::UPLOAD, upload);
+    let room = sockets.clone();
+    let invite = move |socket: SocketRef, TryData(wish): TryData<(Invite,)>, callback: Callback| {
+        let ack = match streamer(&socket) {
+            Some(streamer) => {
+                let Admission {
+                    livestream, caller, ..
+                } = &*streamer.admission;
+                let wish = wish.ok().map(|(wish,)| wish);
+                room.invite(livestream, streamer.epoch, &caller.user, wish)
+            }
+            None => Ack::error(wire::NOT_ON_AIR),
+        };
+        room.answer(callback, &ack);
+        std::future::ready(())
+    };
+    socket.on(wire::INVITE, invite);
     admission::register(sockets, socket, admission);
 }
 

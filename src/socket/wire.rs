@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::broadcast::{LivestreamId, Role, State, UserId};
+use crate::identity::IssuedPass;
 
 /// The namespace of streamers.
 pub(super) const STREAMER: &str = "/streamer";
@@ -23,6 +24,9 @@ pub(super) const STATE: &str = "state";
 pub(super) const ACK: &str = "ack";
 /// A fresh token, from a client whose token is about to expire.
 pub(super) const TOKEN: &str = "token";
+
+/// The wish for a listening pass, from a streamer.
+pub(super) const INVITE: &str = "invite";
 
 pub(super) fn namespace(role: Role) -> &'static str {
     match role {
@@ -47,6 +51,16 @@ pub(super) const TOKEN_INVALID: &str = "Id token is invalid.";
 pub(super) const TOKEN_EXPIRED: &str = "Id token has expired.";
 pub(super) const NOT_ON_AIR: &str = "This connection is not the streamer of the livestream.";
 
+pub(super) const PASSES_OFF: &str = "Listening passes are off on this server.";
+
+pub(super) fn expires_in(most: u64) -> String {
+    format!("expiresIn must be a whole number of seconds from 1 to {most}.")
+}
+
+pub(super) fn invites_limited(millis: u64) -> String {
+    format!("Invite rate limit exceeded, retry in {millis} ms.")
+}
+
 pub(super) fn unknown_event(event: &str) -> String {
     format!("Unknown event {event}.")
 }
@@ -63,6 +77,32 @@ pub(super) fn taken_over(livestream: &LivestreamId) -> String {
     format!("Livestream {livestream} was taken over by another connection.")
 }
 
+/// Reasons why a listening pass is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PassRefusal {
+    Off,
+    Invalid,
+    OtherLivestream,
+    /// Its time is over, or its livestream has ended since.
+    Ended,
+    CannotStream,
+}
+
+impl PassRefusal {
+    /// The text for the listener: it says what to do.
+    pub(super) fn text(self) -> &'static str {
+        match self {
+            Self::Off => "Listening passes are off on this server, sign in to listen.",
+            Self::Invalid => "Listening pass is invalid, ask the streamer for a new link.",
+            Self::OtherLivestream => {
+                "Listening pass is for another livestream, ask the streamer for a new link."
+            }
+            Self::Ended => "Listening pass has ended, ask the streamer for a new link.",
+            Self::CannotStream => "A listening pass cannot stream, sign in to stream.",
+        }
+    }
+}
+
 /// Reasons why a socket is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Refusal {
@@ -70,6 +110,7 @@ pub(super) enum Refusal {
     NoLivestream,
     TokenInvalid,
     TokenExpired,
+    Pass(PassRefusal),
     NotTheArtist,
     DoesNotExist(String),
     NotStarted(LivestreamId),
@@ -93,6 +134,7 @@ impl Refusal {
             Self::NoLivestream => "Livestream id not provided.".into(),
             Self::TokenInvalid => TOKEN_INVALID.into(),
             Self::TokenExpired => TOKEN_EXPIRED.into(),
+            Self::Pass(refusal) => refusal.text().into(),
             Self::NotTheArtist => "User is not authorized to livestream in this room.".into(),
             Self::DoesNotExist(id) => format!("Livestream {id} does not exist."),
             Self::NotStarted(id) => format!("Livestream {id} has not started."),
@@ -111,6 +153,8 @@ impl Refusal {
             Self::NoLivestream => "no_livestream",
             Self::TokenInvalid => "token_invalid",
             Self::TokenExpired => "token_expired",
+            Self::Pass(PassRefusal::Ended) => "pass_ended",
+            Self::Pass(_) => "pass_invalid",
             Self::NotTheArtist => "not_the_artist",
             Self::DoesNotExist(_) => "does_not_exist",
             Self::NotStarted(_) => "not_started",
@@ -157,6 +201,11 @@ pub(super) struct Ack {
     pub(super) error: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) retry_after_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) pass: Option<String>,
+    /// Seconds since the Unix epoch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) expires_at: Option<u64>,
 }
 
 impl Ack {
@@ -165,6 +214,15 @@ impl Ack {
             ok: true,
             sequence: Some(sequence),
             listeners: Some(listeners),
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn invited(pass: IssuedPass) -> Self {
+        Self {
+            ok: true,
+            pass: Some(pass.text),
+            expires_at: Some(pass.expires_at),
             ..Self::default()
         }
     }

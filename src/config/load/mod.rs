@@ -330,11 +330,12 @@ pub(super) fn shown(config: &Config, key: &str) -> Option<String> {
 }
 
 /// Keys that are never serialised.
-const SECRETS: [&str; 4] = [
+const SECRETS: [&str; 5] = [
     "cluster.url",
     "google.api_key",
     "google.private_key",
     "google.service_account",
+    "passes.key",
 ];
 
 fn is_section(name: &str) -> bool {

@@ -5,7 +5,7 @@ import { Hearing } from "./hearing.js";
 import { readLink } from "./link.js";
 import { Player } from "./player.js";
 import { Connection, endpoint } from "/pages/client/connection.js";
-import { askForLink, element, say } from "./ui.js";
+import { element, say } from "./ui.js";
 import { drawWaves } from "./waves.js";
 import { keepAwake, describeShow } from "./lockscreen.js";
 
@@ -31,6 +31,7 @@ const WORDS = {
   refused: { badge: "Off", state: "You cannot listen here", detail: "" },
 };
 
+const LINK_OVER = "Thank you for listening. This link has ended with the livestream: ask the streamer for a new one.";
 const COMING = "The host is on air. Here comes the sound.";
 
 const link = readLink("listen");
@@ -57,6 +58,8 @@ let refusal = "";
 let shownToken = "";
 let wasLive = false;
 let hostAway = false;
+/** Whether the server has let this connection in: sound that is still in hand proves no livestream. */
+let admitted = false;
 const hearing = new Hearing();
 /** Whether the next clip follows an outage. */
 let returning = false;
@@ -94,6 +97,7 @@ function stop() {
   clearTimeout(askAgain);
   connection?.close();
   connection = null;
+  admitted = false;
   player?.stop();
   keepAwake(false);
   void context?.suspend();
@@ -121,6 +125,7 @@ function take(name, value) {
     player?.take(value);
   } else if (name === "success") {
     asked = 0;
+    admitted = true;
     wasLive = true;
     hostAway = false;
     begin();
@@ -151,9 +156,11 @@ function follow(told) {
 /** The server has ended it: the show is over, or has not begun, or we are not let in. */
 function left() {
   connection = null;
+  admitted = false;
   if (refusal && shownToken !== link.token) return connect(state); // a fresh one came while the old one was refused
   if (refusal && !/has not started/.test(refusal)) {
     keepAwake(false);
+    if (state === "ended" && /pass has ended/.test(refusal)) return show("ended", LINK_OVER);
     return show("refused", refusal);
   }
   if (!refusal) wasLive = false; // the show's own end
@@ -168,6 +175,7 @@ function left() {
 }
 
 function lost() {
+  admitted = false;
   returning = true;
   if (SOUNDING.includes(state)) show("reconnecting");
 }
@@ -189,7 +197,7 @@ const SOUNDING = ["connecting", "live", "paused", "undecodable", "quiet"];
 
 /** Says what is heard: nothing else may claim it. */
 function hear() {
-  if (!player || !connection?.joined || hostAway) return;
+  if (!player || !admitted || hostAway) return;
   const inHand = player.inHand;
   if (!SOUNDING.includes(state) && !(inHand > 0 && player.running)) return;
   const verdict = hearing.verdict(performance.now(), { running: player.running, inHand });
@@ -265,10 +273,7 @@ drawWaves(element("waves", HTMLCanvasElement), level);
 setVolume();
 show("idle");
 if (!link.token || !link.livestream) {
-  const form = element("link-form", HTMLFormElement);
-  const livestream = form.elements.namedItem("livestream");
-  if (livestream instanceof HTMLInputElement) livestream.value = link.livestream;
+  element("no-link", HTMLElement).hidden = false;
   element("stage", HTMLElement).hidden = true;
   element("controls", HTMLElement).hidden = true;
-  askForLink(form);
 }

@@ -1,31 +1,67 @@
 // @ts-check
-/** The link for listeners: shown, copied, sent. */
+/** The link for listeners: shown, copied, sent. It carries a listening pass, which the server gives to a studio on air. */
 
 import { listenAddress } from "./link.js";
 import { element, say } from "./ui.js";
 
+const WORDS = {
+  before: "The link appears here when you go live.",
+  ready: "Anybody who opens this link hears you, without an account, until the livestream ends.",
+  over: "The link ended with the livestream. Going live again makes a new one.",
+};
+/** How long to wait after no answer, or one that says to try later. */
+const AGAIN_MS = 10_000;
+
 export class Share {
   #field = element("share", HTMLInputElement);
   #copy = element("copy", HTMLButtonElement);
+  #send = element("send", HTMLButtonElement);
+  /** When to ask for a pass, in milliseconds since 1970. */
+  #due = 0;
 
-  /** @param {import("./link.js").Link} link */
-  constructor(link) {
-    this.display(link);
-    if (!link.guest) say(element("share-note", HTMLElement), "Listeners sign in on the page, with a token of their own.");
+  constructor() {
     this.#copy.addEventListener("click", () => void this.#copyLink());
-    const send = element("send", HTMLButtonElement);
-    send.hidden = !navigator.share;
-    send.addEventListener("click", () => void navigator.share({ title: "Castaway", url: this.#field.value }).catch(() => {}));
+    this.#send.addEventListener("click", () => void navigator.share({ title: "Castaway", url: this.#field.value }).catch(() => {}));
+    this.#display("", WORDS.before);
   }
 
-  /** @param {import("./link.js").Link} link */
-  display(link) {
-    this.#field.value = listenAddress(link);
+  /**
+   * Asks for a pass, if there is none that lasts. To be called now and then while on air.
+   * @param {string} livestream
+   * @param {import("/pages/client/connection.js").Connection} connection
+   */
+  async renew(livestream, connection) {
+    const now = Date.now();
+    if (now < this.#due || !connection.joined) return;
+    this.#due = now + AGAIN_MS;
+    const answer = await connection.ask(AGAIN_MS, "invite", {}).catch(() => null);
+    if (answer?.ok) {
+      this.#due = now + (answer.expiresAt * 1000 - now) / 2;
+      this.#display(listenAddress(livestream, answer.pass), WORDS.ready);
+    } else if (answer && !this.#field.value) {
+      const limited = answer.retryAfterMs;
+      if (!limited) this.#due = Number.POSITIVE_INFINITY;
+      this.#display("", limited ? WORDS.before : `${answer.error} Listeners need an account.`);
+    }
+  }
+
+  /** The livestream has ended, and its passes with it. */
+  end() {
+    this.#due = 0;
+    if (this.#field.value) this.#display("", WORDS.over);
+  }
+
+  /** @param {string} address @param {string} words */
+  #display(address, words) {
+    this.#field.value = address;
+    this.#send.hidden = address === "" || !navigator.share;
+    say(element("share-note", HTMLElement), words);
   }
 
   async #copyLink() {
     this.#field.select();
-    say(this.#copy, (await copied(this.#field.value)) ? "Copied" : "Copy it by hand");
+    const link = this.#field.value;
+    say(this.#copy, link ? ((await copied(link)) ? "Copied" : "Copy it by hand") : "No link yet");
     setTimeout(() => say(this.#copy, "Copy"), 3_000);
   }
 }

@@ -10,7 +10,7 @@ import { Resumption } from "./resumption.js";
 import { Share } from "./share.js";
 import { Connection, endpoint } from "/pages/client/connection.js";
 import { Source, hasMicrophone, microphoneTrouble } from "./source.js";
-import { askForLink, clock, counted, element, say } from "./ui.js";
+import { clock, counted, element, say } from "./ui.js";
 
 /** @typedef {"off" | "connecting" | "live" | "reconnecting" | "ending" | "ended" | "refused"} State */
 
@@ -38,7 +38,7 @@ const filePlayer = element("file-player", HTMLAudioElement);
 const refusalLine = element("refusal", HTMLElement);
 const endDialog = element("end-dialog", HTMLDialogElement);
 
-const share = new Share(link);
+const share = new Share();
 const resumption = new Resumption(link.livestream);
 const meter = new Meter();
 const clips = new ClipList();
@@ -229,6 +229,7 @@ async function begin() {
     void stayAwake();
   }
   if (state === "connecting" || state === "reconnecting") show("live");
+  if (way) void share.renew(link.livestream, way);
   if (way) outbox.open((timeoutMs, name, ...args) => way.ask(timeoutMs, name, ...args));
 }
 
@@ -286,6 +287,7 @@ async function rest() {
   await source.finish();
   testButton.hidden = false;
   air = null;
+  share.end();
   outbox.clear();
   listeners(null);
   await awake?.release();
@@ -303,6 +305,7 @@ function listeners(count) {
 
 setInterval(() => {
   tellSound();
+  if (state === "live" && connection) void share.renew(link.livestream, connection);
   resumption.touch();
   if (onAir() && accepted) say(element("elapsed", HTMLElement), clock((Date.now() - since) / 1000));
   say(element("waiting", HTMLElement), String(Math.max(0, outbox.length - (state === "live" ? 1 : 0))));
@@ -354,7 +357,6 @@ addEventListener("hashchange", () => {
   if (fresh.livestream !== link.livestream) return location.reload();
   if (!fresh.token || fresh.token === link.token) return;
   link.token = fresh.token;
-  share.display(Object.assign(link, { guest: fresh.guest || link.guest }));
   if (state === "refused" && accepted) void goLive();
   else connection?.emit("token", fresh.token);
 });
@@ -376,11 +378,8 @@ if (!hasMicrophone()) {
 }
 showSource();
 if (!link.token || !link.livestream) {
-  const form = element("link-form", HTMLFormElement);
-  const livestream = form.elements.namedItem("livestream");
-  if (livestream instanceof HTMLInputElement) livestream.value = link.livestream;
+  element("no-link", HTMLElement).hidden = false;
   element("desk", HTMLElement).hidden = true;
-  askForLink(form);
 } else if (resumption.since !== null) {
   takeUpAgain();
 }

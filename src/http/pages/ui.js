@@ -29,16 +29,3 @@ export function clock(seconds) {
   const rest = String(whole % 60).padStart(2, "0");
   return hours > 0 ? `${hours}:${String(minutes).padStart(2, "0")}:${rest}` : `${minutes}:${rest}`;
 }
-
-/** Shows one form for a livestream and its token when the address has none. @param {HTMLFormElement} form */
-export function askForLink(form) {
-  form.hidden = false;
-  form.addEventListener("submit", (event) => {
-    event.preventDefault();
-    const said = new FormData(form);
-    const livestream = String(said.get("livestream") ?? "").trim();
-    const token = String(said.get("token") ?? "").trim();
-    location.hash = String(new URLSearchParams({ livestream, token }));
-    location.reload();
-  });
-}

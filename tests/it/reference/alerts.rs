@@ -45,6 +45,7 @@ const UNALERTED: [(&str, &[&str]); 5] = [
             "castaway_cluster_clips_published_total",
             "castaway_cluster_clips_received_total",
             "castaway_livestream_events_total",
+            "castaway_passes_total",
             "castaway_player_requests_total",
         ],
     ),

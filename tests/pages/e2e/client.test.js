@@ -23,8 +23,8 @@ let [hostToken, guestToken] = ["", ""];
 before(async () => {
   server = await Server.start();
   network = await Network.to(server.port);
-  const said = new URLSearchParams(new URL(server.studio).hash.slice(1));
-  [hostToken, guestToken] = [said.get("token") ?? "", said.get("guest") ?? ""];
+  const token = (/** @type {string} */ address) => new URLSearchParams(new URL(address).hash.slice(1)).get("token") ?? "";
+  [hostToken, guestToken] = [token(server.studio), token(server.listen)];
 });
 
 after(async () => {
@@ -116,6 +116,27 @@ test("a clip sent during an outage arrives after it, once", { timeout: 60_000 },
   await waiting.until(() => listener.state === "ended");
   listener.close();
   assert.deepEqual(states, ["live", "offline", "live", "ended"]);
+});
+
+test("a streamer's pass admits a listener, until the livestream ends", { timeout: 60_000 }, async () => {
+  const waiting = new Waiting();
+  const onState = () => waiting.look();
+  const streamer = new Streamer({ url: address(), livestream: "demo", token: hostToken, onState });
+  await waiting.until(() => streamer.state === "live");
+  const { ok, pass = "", expiresAt = 0 } = await streamer.invite(60);
+  assert.equal(ok, true);
+  assert.ok(Math.abs(expiresAt - Date.now() / 1000 - 60) < 5, `${expiresAt}`);
+  assert.match((await streamer.invite(0)).error ?? "", /^expiresIn must be a whole number of seconds/);
+  const heard = /** @type {number[]} */ ([]);
+  const guest = { url: address(), livestream: "demo", token: pass, onState, onClip: (/** @type {Uint8Array} */ clip) => waiting.look(heard.push(clip[0] ?? 0)) };
+  const listener = new Listener(guest);
+  await waiting.until(() => listener.state === "live");
+  streamer.send(new Uint8Array([5]), 1);
+  await waiting.until(() => heard.length === 1);
+  await streamer.end();
+  await waiting.until(() => listener.state === "ended");
+  const late = new Listener(guest);
+  await waiting.until(() => late.state === "refused");
 });
 
 test("a client that is refused is told why, and stays away", { timeout: 30_000 }, async () => {

@@ -83,8 +83,8 @@ for (const [size, viewport] of Object.entries({ phone: PHONE, small: SMALL, desk
       const page = await openPage(browser, { viewport, colorScheme, reducedMotion: "reduce" });
       for (const [name, path, act] of /** @type {[string, string, string?][]} */ ([
         ["index", address("/")],
-        ["listen-form", address("/listen")],
-        ["studio-form", address("/studio")],
+        ["listen-without-link", address("/listen")],
+        ["studio-without-link", address("/studio")],
         ["listen-idle", server.listen],
         ["listen-waiting", server.listen, "#play"],
         ["studio-off", server.studio],
@@ -256,5 +256,52 @@ test("clips of one stream are decoded without a seam, sample by sample", async (
     return at > 4 * 48_000 ? worst : "too few samples";
   }, [...joined(encodedTone(5))]);
   assert.equal(worst, 0);
+  await page.context().close();
+});
+
+test("the studio's link admits a listener without a token, until the livestream ends", async () => {
+  const studio = await openPage(browser);
+  await studio.goto(server.studio);
+  assert.match(await studio.locator("#share-note").innerText(), /when you go live/);
+  await studio.click("#live");
+  await studio.waitForFunction(() => /** @type {HTMLInputElement} */ (document.getElementById("share")).value);
+  await picture(studio, "studio-share");
+  const link = await studio.inputValue("#share");
+  const said = new URLSearchParams(new URL(link).hash.slice(1));
+  assert.deepEqual([...said.keys()], ["livestream", "pass"]);
+  const listener = await openPage(browser);
+  await listener.goto(link);
+  assert.ok(!listener.url().includes("pass"), listener.url());
+  await listener.click("#play");
+  await isIn(listener, "live");
+  await endShow(studio);
+  await isIn(listener, "ended");
+  await isIn(studio, "ended");
+  assert.equal(await studio.inputValue("#share"), "");
+  await listener.waitForFunction(() => /link has ended with the livestream/.test(document.getElementById("detail")?.textContent ?? ""));
+  assert.equal(await listener.getAttribute("body", "data-state"), "ended");
+  // The livestream begins again, and the old link stays dead.
+  await studio.click("#live");
+  await isIn(studio, "live");
+  await listener.reload();
+  await listener.click("#play");
+  await isIn(listener, "refused");
+  assert.match(await listener.locator("#detail").innerText(), /has ended, ask the streamer for a new link/);
+  await picture(listener, "listen-pass-ended");
+  await endShow(studio);
+  await isIn(studio, "ended");
+  assert.deepEqual([studio.complaints, listener.complaints], [[], []]);
+  await studio.context().close();
+  await listener.context().close();
+});
+
+test("no page asks for a token", async () => {
+  const page = await openPage(browser);
+  for (const path of ["/listen", "/listen#livestream=demo", "/studio", "/studio#livestream=demo"]) {
+    await page.goto("about:blank");
+    await page.goto(address(path));
+    assert.ok(await page.locator("#no-link").isVisible(), path);
+    assert.equal(await page.locator("form, input[type=password]").count(), 0, path);
+  }
   await page.context().close();
 });

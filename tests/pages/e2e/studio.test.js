@@ -256,6 +256,7 @@ test("plain HTTP streams a file, and copies nothing it cannot copy", async () =>
   await studio.click("#live");
   await sounds(studio, "heard");
   await studio.waitForFunction(() => Number(document.getElementById("sent")?.textContent) >= 2);
+  await studio.waitForFunction(() => /** @type {HTMLInputElement} */ (document.getElementById("share")).value);
   await studio.evaluate("document.execCommand = () => false");
   await studio.click("#copy");
   await studio.waitForFunction(() => document.getElementById("copy")?.textContent === "Copy it by hand");
