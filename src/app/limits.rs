@@ -1,7 +1,10 @@
-//! The limits of clients' connections, from several sections of the configuration.
+//! The limits of connections, from several sections of the configuration.
 
 use crate::config::Config;
 use crate::transport::{ConnectionLimits, QueueBounds, Timeouts};
+
+/// Connections on the health port.
+const HEALTH_CONNECTIONS: usize = 256;
 
 pub(super) fn of_connections(config: &Config) -> ConnectionLimits {
     let Config {
@@ -22,5 +25,14 @@ pub(super) fn of_connections(config: &Config) -> ConnectionLimits {
         },
         max_header_bytes: server.max_header_bytes,
         user_timeout: server.tcp_user_timeout,
+    }
+}
+
+/// Health checks cannot use up the clients' limits.
+pub(super) fn of_health_checks(clients: &ConnectionLimits) -> ConnectionLimits {
+    ConnectionLimits {
+        max: HEALTH_CONNECTIONS,
+        max_per_address: HEALTH_CONNECTIONS,
+        ..*clients
     }
 }

@@ -32,16 +32,11 @@ use crate::preflight::Preflight;
 use crate::recheck::Recheck;
 use crate::relay::Relay;
 use crate::socket::{Parts as SocketParts, Sockets};
-use crate::transport::{
-    ConnectionLimits, Connections, RequestConnection, SocketOptions, TcpAcceptor,
-};
+use crate::transport::{Connections, RequestConnection, SocketOptions, TcpAcceptor};
 use inherited::listen;
 
 pub use inherited::Inherited;
 pub use places::{Addresses, Directories};
-
-/// Connections on the health port.
-const HEALTH_CONNECTIONS: usize = 256;
 
 /// A daemon that is bound to its ports and does not serve yet.
 pub struct App {
@@ -164,13 +159,9 @@ impl App {
         let server = &config.server;
         let limits = limits::of_connections(&config);
         let connections = Connections::new(&limits, metrics.clone());
-        // Health checks cannot use up the clients' limits, and their connections are not counted as clients'.
-        let few = ConnectionLimits {
-            max: HEALTH_CONNECTIONS,
-            max_per_address: HEALTH_CONNECTIONS,
-            ..limits
-        };
-        let health_connections = Connections::new(&few, Metrics::new());
+        // Their connections are not counted as clients'.
+        let health_connections =
+            Connections::new(&limits::of_health_checks(&limits), Metrics::new());
         let relay = Relay::new(&config, directory.clone(), cluster.clone(), metrics.clone());
         let parts = SocketParts {
             relay: relay.clone(),

@@ -57,22 +57,11 @@ impl Config {
         let Self { server, upload, livestream, listener, passes, identity, google, players, cluster, log, .. } = self;
         vec![
             ("server.max_connections", server.max_connections as u64, 1, COUNT),
-            ("players.history_clips", players.history_clips as u64, 3, 1_000),
-            ("players.history_bytes", players.history_bytes as u64, 1, MEMORY),
-            ("players.burst_clips", players.burst_clips as u64, 1, 1_000),
-            ("players.max_listeners", players.max_listeners as u64, 1, COUNT),
-            ("players.max_listeners_per_address", players.max_listeners_per_address as u64, 1, COUNT),
-            ("players.max_waiting", players.max_waiting as u64, 1, COUNT),
-            ("players.max_waiting_per_address", players.max_waiting_per_address as u64, 1, COUNT),
-            ("players.queue_bytes", players.queue_bytes as u64, 1, MEMORY),
             ("server.max_connections_per_address", server.max_connections_per_address as u64, 1, COUNT),
             ("server.max_sockets_per_user", server.max_sockets_per_user.into(), 1, COUNT),
             ("server.max_sessions", server.session_limit() as u64, 1, COUNT),
             ("server.max_sessions_per_address", server.session_limit_per_address() as u64, 1, COUNT),
-            (
-                "server.max_unjoined_sessions_per_address",
-                server.unjoined_limit_per_address() as u64, 1, COUNT,
-            ),
+            ("server.max_unjoined_sessions_per_address", server.unjoined_limit_per_address() as u64, 1, COUNT),
             ("server.max_sessions_per_connection", server.max_sessions_per_connection as u64, 1, COUNT),
             ("server.max_header_bytes", server.max_header_bytes as u64, 1024, 1 << 20),
             ("server.max_message_bytes_before_join", server.max_message_bytes_before_join as u64, 1024, MEMORY),
@@ -101,6 +90,14 @@ impl Config {
             ("log.refusals_per_minute", log.refusals_per_minute.into(), 0, COUNT),
             ("google.max_requests", google.max_requests as u64, 1, 100_000),
             ("google.cache_entries", google.cache_entries, 1, COUNT),
+            ("players.history_clips", players.history_clips as u64, 3, 1_000),
+            ("players.history_bytes", players.history_bytes as u64, 1, MEMORY),
+            ("players.burst_clips", players.burst_clips as u64, 1, 1_000),
+            ("players.max_listeners", players.max_listeners as u64, 1, COUNT),
+            ("players.max_listeners_per_address", players.max_listeners_per_address as u64, 1, COUNT),
+            ("players.max_waiting", players.max_waiting as u64, 1, COUNT),
+            ("players.max_waiting_per_address", players.max_waiting_per_address as u64, 1, COUNT),
+            ("players.queue_bytes", players.queue_bytes as u64, 1, MEMORY),
             ("cluster.history_clips", cluster.history_clips as u64, 1, COUNT),
             ("cluster.history_bytes", cluster.history_bytes as u64, 1, MEMORY),
             ("cluster.fetch_bytes", cluster.fetch_bytes as u64, 1, MEMORY),
@@ -113,9 +110,6 @@ impl Config {
     fn durations(&self) -> Vec<Range<Duration>> {
         let Self { server, livestream, listener, passes, identity, google, players, cluster, .. } = self;
         vec![
-            ("players.max_wait", players.max_wait, MILLISECOND, HOUR),
-            ("players.linger", players.linger, SECOND, HOUR),
-            ("players.session_timeout", players.session_timeout, SECOND, HOUR),
             ("server.ping_interval", server.ping_interval, MILLISECOND, HOUR),
             ("server.ping_timeout", server.ping_timeout, MILLISECOND, HOUR),
             ("server.connect_timeout", server.connect_timeout, MILLISECOND, HOUR),
@@ -137,6 +131,9 @@ impl Config {
             // The app gives up on `success` after 5 s.
             ("google.request_timeout", google.request_timeout, MILLISECOND, Duration::from_millis(4_500)),
             ("google.cache_ttl", google.cache_ttl, Duration::ZERO, DAY),
+            ("players.max_wait", players.max_wait, MILLISECOND, HOUR),
+            ("players.linger", players.linger, SECOND, HOUR),
+            ("players.session_timeout", players.session_timeout, SECOND, HOUR),
             ("cluster.lease", cluster.lease, MILLISECOND, HOUR),
             ("cluster.heartbeat", cluster.heartbeat, MILLISECOND, HOUR),
             ("cluster.timeout", cluster.timeout, MILLISECOND, SECOND * 2),
