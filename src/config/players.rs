@@ -82,6 +82,10 @@ impl Config {
             upload,
             ..
         } = self;
+        // Who has no players shortens `server.request_timeout` as before.
+        if players.access == PlayerAccess::Off {
+            return;
+        }
         problems.push_if(
             players.queue_bytes < upload.max_clip_bytes,
             "players.queue_bytes",
@@ -95,5 +99,28 @@ impl Config {
                 format_duration(server.request_timeout)
             ),
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn players_are_checked_only_where_they_are_on() {
+        let mut config = Config::default();
+        config.server.request_timeout = config.players.max_wait;
+        config.upload.max_clip_bytes = config.players.queue_bytes + 1;
+        let problems = |config: &Config| {
+            let mut problems = Problems::default();
+            config.check_players(&mut problems);
+            problems.to_string()
+        };
+        assert!(!problems(&config).contains("players."));
+        config.players.access = PlayerAccess::Public;
+        let found = problems(&config);
+        for key in ["players.max_wait", "players.queue_bytes"] {
+            assert!(found.contains(key), "{found}");
+        }
     }
 }

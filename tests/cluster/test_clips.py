@@ -5,7 +5,7 @@ import time
 
 from rig.cluster import all_hear
 from rig.nodes import HEARTBEAT
-from rig.people import SERVER, Listener
+from rig.people import SERVER, Host, Listener
 from rig.waiting import throughout, until
 
 # No link is lost here: a client that waits for a busy machine's CPU keeps its connection.
@@ -27,6 +27,27 @@ async def test_every_clip_reaches_the_listeners_of_all_nodes_once_in_order_byte_
     for listener in listeners:
         assert listener.numbers() == list(range(1, CLIPS + 1)), listener.node.name
     show.check()
+
+
+async def test_burst_after_a_takeover_is_heard_on_other_nodes(cluster):
+    livestream = await cluster.show()
+    first = await cluster.host(livestream, cluster.nodes[0])
+    listener = await cluster.listener(livestream, cluster.nodes[1])
+    listener.notices = lambda *_: None
+    assert (await first.visits[0].upload(b"the first"))["ok"]
+    await until(lambda: listener.said("audio"), "the first clip is heard")
+    # Uploads that wait for the admission are published at once, and are more than the history holds.
+    await cluster.google.trouble("read", "slow", ms=500, times=1)
+    second = Host(cluster.google, livestream, livestream.user, [cluster.nodes[0]])
+    cluster.people.append(second)
+    admission = asyncio.create_task(second.come())
+    await until(lambda: second.visits and second.visits[0].socket.connected, "it is connected")
+    clips = [b"clip %d" % number for number in range(CLIPS)]
+    answers = await asyncio.gather(*(second.visits[0].upload(clip) for clip in clips))
+    await admission
+    assert all(answer["ok"] for answer in answers), answers
+    await until(lambda: listener.said("audio")[-1] == clips[-1], "the last clip is heard")
+    assert listener.said("audio") == [b"the first", *clips]
 
 
 async def test_an_empty_clip_is_refused_everywhere(cluster):

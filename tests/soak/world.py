@@ -33,7 +33,7 @@ ENVIRONMENT = {
     "CASTAWAY_LISTENER__STALL_TIMEOUT": f"{STALL}s",
     "CASTAWAY_LISTENER__MAX_LAG": "12s",
     # Google answers late while everybody comes at once; that it is away is another test's business.
-    "CASTAWAY_GOOGLE__REQUEST_TIMEOUT": "7s",
+    "CASTAWAY_GOOGLE__REQUEST_TIMEOUT": "4500ms",
     # A connection without a request is not to outlast the rest.
     "CASTAWAY_SERVER__IDLE_TIMEOUT": "10s",
     # As long as it must be: what is remembered of the lost is not to count as a leak.

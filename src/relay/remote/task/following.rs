@@ -104,8 +104,9 @@ impl LivestreamTask {
         self.follower.caught_up(record);
     }
 
-    /// Passes on clips of the history that did not arrive, batch by batch. False if they are not available now.
-    pub(super) async fn catch_up(&mut self, record: Position) -> bool {
+    /// Passes on clips of the history that did not arrive, batch by batch, up to a position: later ones arrive as
+    /// messages, also those that the history no longer has. False if they are not available now.
+    pub(super) async fn catch_up(&mut self, until: Position) -> bool {
         let (cluster, links) = (self.cluster.clone(), self.links.clone());
         loop {
             let after = self.follower.last().unwrap_or_default();
@@ -118,12 +119,14 @@ impl LivestreamTask {
                     .await
             };
             let Ok(clips) = clips else { return false };
-            let is_last = clips.len() < PIECE;
-            for clip in clips {
+            let due = |clip: &RemoteClip| (clip.epoch, clip.sequence) <= until;
+            let due: Vec<RemoteClip> = clips.into_iter().filter(due).collect();
+            let is_last = due.len() < PIECE;
+            for clip in due {
                 self.pass_on_fetched(clip);
             }
-            if is_last || self.follower.last() >= Some(record) {
-                self.follower.caught_up(record);
+            if is_last || self.follower.last() >= Some(until) {
+                self.follower.caught_up(until);
                 return true;
             }
         }
@@ -172,8 +175,9 @@ impl LivestreamTask {
         }
         self.cluster.metrics.received.inc();
         let position = (clip.epoch, clip.sequence);
+        let before = (clip.epoch, clip.sequence.saturating_sub(1));
         if self.follower.last().is_none() {
-            self.begin(position).await;
+            self.begin(before).await;
         }
         match self.follower.judge(position) {
             Verdict::Duplicate => self.cluster.metrics.drop_clips("duplicate", 1),
@@ -182,8 +186,8 @@ impl LivestreamTask {
                 self.pass_on(clip);
             }
             Verdict::Gap => {
-                // The history may already have this one. If it is not available now, the next heartbeat tries again.
-                if self.catch_up(position).await {
+                // If the history is not available now, the next heartbeat tries again.
+                if self.catch_up(before).await {
                     self.pass_on(clip);
                 }
             }
