@@ -59,7 +59,8 @@ rustPlatform.buildRustPackage {
     substituteInPlace $out/lib/systemd/system/castaway-media-server.service --replace-fail /usr/bin/ $out/bin/
     substituteInPlace $out/lib/systemd/system/castaway-credentials.service --replace-fail /usr/libexec/ $out/libexec/
     install -D --target-directory=$out/libexec/castaway-media-server nixos/gce/fetch-credentials
-    install -Dm644 --target-directory=$out/share/doc/castaway-media-server nixos/config.example.toml docs/*.md
+    install -Dm644 --target-directory=$out/share/doc/castaway-media-server \
+      nixos/config.example.toml docs/*.md docs/asyncapi.yaml
     install -Dm644 nixos/monitoring/rules.yml $out/share/castaway-media-server/prometheus-rules.yml
     install -Dm644 nixos/monitoring/dashboard.json $out/share/castaway-media-server/grafana-dashboard.json
     substituteInPlace $out/share/castaway-media-server/prometheus-rules.yml --replace-fail file:///usr/ file://$out/

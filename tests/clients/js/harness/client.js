@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { io } from "socket.io-client";
+import { mayBeAnswered, mayBeSent } from "./asyncapi.js";
 
 /** The ways a client may reach the server, as socket.io-client names them. */
 export const TRANSPORTS = {
@@ -20,6 +21,7 @@ export const sha256 = (bytes) => createHash("sha256").update(bytes).digest("hex"
 export class Client {
   #queues = new Map();
   #waiting = new Map();
+  #answers = [];
   journal = [];
   packets = [];
 
@@ -111,9 +113,16 @@ export class Client {
     this.socket.emit(...args);
   }
 
+  /** Emits event `name` with a callback, and gives its answer. */
+  async ask(name, argument, ms = 8_000) {
+    const answer = await this.socket.timeout(ms).emitWithAck(name, argument);
+    this.#answers.push({ name, answer });
+    return answer;
+  }
+
   /** Uploads with a callback, and gives its answer. */
-  upload(clip, ms = 8_000) {
-    return this.socket.timeout(ms).emitWithAck("upload", clip);
+  upload(clip, ms) {
+    return this.ask("upload", clip, ms);
   }
 
   /** The client's own DISCONNECT. */
@@ -121,7 +130,7 @@ export class Client {
     this.socket.disconnect();
   }
 
-  /** Ends the client, and holds the server to what every packet must keep. */
+  /** Ends the client, and holds the server to what every packet must keep, and to docs/asyncapi.yaml. */
   close() {
     this.socket.io.reconnection(false);
     this.socket.disconnect();
@@ -131,6 +140,8 @@ export class Client {
       if (!EVENTS.includes(packet.type)) continue;
       assert.equal(packet.data.length, 2, `${packet.data[0]} carries exactly one argument`);
       assert.equal(packet.id, undefined, `${packet.data[0]} asks for no acknowledgement`);
+      mayBeSent(packet.nsp, ...packet.data);
     }
+    for (const { name, answer } of this.#answers) mayBeAnswered(this.socket.nsp, name, answer);
   }
 }
