@@ -1,4 +1,4 @@
-//! A clip of any bytes is read or refused; what is read is no more than the clip, and is read again as it is written.
+//! A clip of any bytes is read or refused; what is read is at most the clip, and is read again as it is written.
 #![no_main]
 
 use bytes::Bytes;

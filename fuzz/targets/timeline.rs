@@ -1,4 +1,4 @@
-//! Whatever arrives whenever: segments do not overlap, and the playlist lists what the window holds.
+//! In any order and at any time of arrival, segments do not overlap, and the playlist lists what the window holds.
 #![no_main]
 
 use bytes::Bytes;

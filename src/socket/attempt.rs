@@ -73,9 +73,9 @@ impl Attempt<'_> {
         let Credentials {
             token, livestream, ..
         } = self.credentials;
-        let by_pass = self
-            .sockets
-            .identify_by_pass(self.role, token, livestream.as_ref());
+        let by_pass =
+            self.sockets
+                .identify_by_pass(self.socket.id, self.role, token, livestream.as_ref());
         if let Some(caller) = self.step(by_pass).await?.map_err(Refusal::Pass)? {
             return Ok((self.verified(caller), None));
         }

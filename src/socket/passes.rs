@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use serde::Deserialize;
+use socketioxide::socket::Sid;
 
 use super::Sockets;
 use super::wire::{self, Ack, PassRefusal, Refusal};
@@ -89,17 +90,15 @@ fn lifetime(wish: &Invite, most: u64) -> Option<Duration> {
 }
 
 /// A user of its own for each socket: a pass is given to many.
-fn guest() -> UserId {
-    let mut random = [0; 8];
-    // Without randomness two guests share the limit of one user's sockets.
-    aws_lc_rs::rand::fill(&mut random).ok();
-    UserId::new(&format!("guest-{:016x}", u64::from_le_bytes(random)))
+fn guest(socket: Sid) -> UserId {
+    UserId::new(&format!("guest-{socket}"))
 }
 
 impl Sockets {
     /// The identity that a pass proves to a socket that is to be a `role` of `livestream`; none if the token is no pass.
     pub(super) async fn identify_by_pass(
         &self,
+        socket: Sid,
         role: Role,
         token: &str,
         livestream: Option<&LivestreamId>,
@@ -114,7 +113,7 @@ impl Sockets {
         let checked = self.check_pass(token, livestream).await?;
         self.0.metrics.passes.with_label_values(&["admitted"]).inc();
         Ok(Some(Caller {
-            user: guest(),
+            user: guest(socket),
             expires_at: checked.expires_at,
         }))
     }

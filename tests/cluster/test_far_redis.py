@@ -22,7 +22,7 @@ async def cluster():
     try:
         b = cluster.nodes[1]
         await b.kill()
-        b.environment["CASTAWAY_CLUSTER__URL"] = redis.url.replace(str(redis.processes[0].port), str(far.port))
+        b.environment["CASTAWAY_CLUSTER__URL"] = far.url(redis)
         await b.start()
         await b.settled()
         yield cluster

@@ -20,11 +20,8 @@ async def far_cluster():
     """Every node's way to Redis is long."""
     redis = Redis()
     await redis.start()
-    port = redis.processes[0].port
-    far = await Far.to(port, AWAY)
-    cluster = await Cluster.start(
-        redis, {"CASTAWAY_CLUSTER__URL": redis.url.replace(str(port), str(far.port))}, names="ab"
-    )
+    far = await Far.to(redis.processes[0].port, AWAY)
+    cluster = await Cluster.start(redis, {"CASTAWAY_CLUSTER__URL": far.url(redis)}, names="ab")
     try:
         yield cluster
         await cluster.sweep()

@@ -16,6 +16,10 @@ class Far:
         far.port = far.server.sockets[0].getsockname()[1]
         return far
 
+    def url(self, redis):
+        """The URL of this Redis by the long way."""
+        return redis.url.replace(str(self.target), str(self.port))
+
     async def _join(self, reader, writer):
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.target)
         for source, sink in ((reader, far_writer), (far_reader, writer)):
