@@ -170,6 +170,14 @@ class Redis:
                     found[channel] = found.get(channel, 0) + int(count)
         return found
 
+    async def forget_connections_of(self, host):
+        """What was on the way to this address is lost."""
+        for one in self.processes:
+            for line in await one.ask("CLIENT", "LIST"):
+                address = dict(field.split("=", 1) for field in line.split() if "=" in field).get("addr", "")
+                if address.startswith(f"{host}:"):
+                    await one.ask("CLIENT", "KILL", "ADDR", address)
+
     async def stop(self):
         for one in self.processes:
             one.remove()
