@@ -26,6 +26,7 @@ export function microphoneTrouble(error) {
 
 export class Source {
   /** @type {AudioContext | null} */ #context = null;
+  /** @type {Promise<AudioContext> | null} */ #graph = null;
   /** @type {import("./capture.js").Capture | null} */ #capture = null;
   /** @type {GainNode | null} */ #gain = null;
   /** @type {AudioNode | null} */ #input = null;
@@ -34,6 +35,8 @@ export class Source {
   /** @type {HTMLAudioElement | null} */ #player = null;
   /** @type {{worker: Worker, cutter: Cutter, stream: string, number: number} | null} */ #recording = null;
   #muted = false;
+  /** How often a source was asked for: one that is had when another was asked for since is let go of. */
+  #asked = 0;
   /** The loudest amplitude since the last clip. */
   #peak = 0;
 
@@ -72,6 +75,7 @@ export class Source {
 
   /** @param {{deviceId: string, clean: boolean}} wish `clean`: the browser's voice processing */
   async useMicrophone({ deviceId, clean }) {
+    const asked = ++this.#asked;
     const stream = await navigator.mediaDevices.getUserMedia({
       audio: {
         ...(deviceId ? { deviceId: { exact: deviceId } } : {}),
@@ -80,11 +84,13 @@ export class Source {
         autoGainControl: clean,
       },
     });
+    const letGo = () => stream.getTracks().forEach((track) => track.stop());
     const context = await this.#open().catch((error) => {
-      for (const track of stream.getTracks()) track.stop();
+      letGo();
       throw error;
     });
-    this.drop();
+    if (asked !== this.#asked) return letGo();
+    this.#unplug();
     this.#microphone = stream;
     for (const name of ["ended", "mute", "unmute"]) {
       stream.getAudioTracks()[0]?.addEventListener(name, () => this.#microphone === stream && this.on.changed());
@@ -94,9 +100,11 @@ export class Source {
 
   /** @param {HTMLAudioElement} player plays the file; it stays audible here */
   async useFile(player) {
+    const asked = ++this.#asked;
     await playable(player);
     const context = await this.#open();
-    this.drop();
+    if (asked !== this.#asked) return;
+    this.#unplug();
     this.#player = player;
     if (!this.#file) {
       this.#file = context.createMediaElementSource(player);
@@ -106,8 +114,13 @@ export class Source {
     this.#plug(this.#file);
   }
 
-  /** Lets go of the microphone or the file. */
+  /** Lets go of the microphone or the file, also of one that is being opened. */
   drop() {
+    this.#asked++;
+    this.#unplug();
+  }
+
+  #unplug() {
     if (this.#input && this.#gain) this.#input.disconnect(this.#gain);
     this.#input = null;
     for (const track of this.#microphone?.getTracks() ?? []) track.stop();
@@ -172,22 +185,29 @@ export class Source {
     this.#input = input;
   }
 
-  /** The audio graph, made at the first use: browsers want a click before. */
+  /** The audio graph, made once, at the first use: browsers want a click before. */
   async #open() {
-    if (!this.#context) {
-      const context = await rightContext();
-      this.#capture = await capture(context, (level) => {
-        this.#peak = Math.max(this.#peak, level.peak);
-        this.on.level(level);
-      });
-      this.#gain = new GainNode(context, { gain: this.#muted ? 0 : 1 });
-      this.#gain.connect(this.#capture.node);
-      context.addEventListener("statechange", () => this.on.changed());
-      this.#context = context;
-    }
+    this.#graph ??= this.#make();
+    const context = await this.#graph.catch((error) => {
+      this.#graph = null; // the next may have more luck
+      throw error;
+    });
     // Without a click the browser may never answer; the page then says that the sound is paused.
     await Promise.race([this.resume(), new Promise((resolve) => setTimeout(resolve, 500))]);
-    return this.#context;
+    return context;
+  }
+
+  async #make() {
+    const context = await rightContext();
+    this.#capture = await capture(context, (level) => {
+      this.#peak = Math.max(this.#peak, level.peak);
+      this.on.level(level);
+    });
+    this.#gain = new GainNode(context, { gain: this.#muted ? 0 : 1 });
+    this.#gain.connect(this.#capture.node);
+    context.addEventListener("statechange", () => this.on.changed());
+    this.#context = context;
+    return context;
   }
 }
 

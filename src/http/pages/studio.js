@@ -129,8 +129,12 @@ function refuse(why) {
 
 const chosen = () => (page.querySelector("input[name=source]:checked")?.getAttribute("value") === "file" ? "file" : "microphone");
 
+/** How often a source was opened. */
+let openings = 0;
+
 /** Opens the source that is chosen. @returns {Promise<boolean>} whether there is one */
 async function openSource() {
+  const opening = ++openings;
   try {
     if (chosen() === "file") {
       if (!filePlayer.src) {
@@ -146,6 +150,7 @@ async function openSource() {
     testButton.hidden = true;
     return true;
   } catch (error) {
+    if (opening !== openings) return source.ready; // another was chosen meanwhile
     fileBroken = chosen() === "file";
     refuse(fileBroken ? "This browser cannot play that file. Choose another: MP3, M4A (AAC), WAV, FLAC and Ogg usually work." : microphoneTrouble(error));
     if (fileBroken) source.drop();
@@ -329,10 +334,9 @@ for (const choice of page.querySelectorAll("input[name=source]")) {
     showSource();
     refuse(chosen() === "file" && fileBroken ? refusalLine.textContent ?? "" : "");
     busy(state === "ending");
-    if (onAir() || source.ready) {
-      source.drop();
-      if (chosen() === "microphone" || filePlayer.src) void openSource();
-    }
+    const wanted = onAir() || source.ready;
+    source.drop();
+    if (wanted && (chosen() === "microphone" || filePlayer.src)) void openSource();
   });
 }
 fileInput.addEventListener("change", () => {

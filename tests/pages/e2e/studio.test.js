@@ -129,13 +129,30 @@ test("silence from an open microphone is told", async () => {
 test("a file that has ended is told, and can be played again", async () => {
   await open();
   await studio.click("#source label:nth-of-type(2)");
-  await choose("ladder.wav", ladderWav());
+  // Long enough to be heard before its end, however slow the machine is.
+  await choose("ladder.wav", ladderWav(10));
   await studio.click("#live");
   await sounds(studio, "heard");
+  await studio.evaluate("{ const it = document.getElementById('file-player'); it.currentTime = it.duration - 1 }");
   await sounds(studio, "file-ended");
   await picture(studio, "studio-file-ended");
   await studio.evaluate("document.getElementById('file-player').play()");
   await sounds(studio, "heard");
+});
+
+test("a show that begins while its file is being opened is heard", async () => {
+  await open();
+  await studio.click("#source label:nth-of-type(2)");
+  const wav = ladderWav(10).toString("base64");
+  await studio.evaluate(`{
+    const files = new DataTransfer();
+    files.items.add(new File([Uint8Array.from(atob("${wav}"), (it) => it.charCodeAt(0))], "ladder.wav", { type: "audio/wav" }));
+    document.getElementById("file-input").files = files.files;
+    document.getElementById("file-input").dispatchEvent(new Event("change"));
+    document.getElementById("live").click();
+  }`);
+  await sounds(studio, "heard");
+  assert.equal(await studio.evaluate("contexts.length"), 1);
 });
 
 test("a file that cannot be decoded disables going live", async () => {
@@ -252,7 +269,7 @@ test("plain HTTP streams a file, and copies nothing it cannot copy", async () =>
   await open(plain.href);
   assert.equal(await studio.evaluate("isSecureContext"), false);
   assert.ok(await studio.locator("#insecure").isVisible());
-  await choose("ladder.wav", ladderWav());
+  await choose("ladder.wav", ladderWav(10));
   await studio.click("#live");
   await sounds(studio, "heard");
   await studio.waitForFunction(() => Number(document.getElementById("sent")?.textContent) >= 2);
