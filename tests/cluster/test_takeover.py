@@ -72,7 +72,7 @@ async def test_a_host_who_wanders_keeps_one_livestream_with_one_owner(cluster):
 
 async def test_two_who_come_at_the_same_time_end_as_one(cluster):
     show = await cluster.show()
-    hosts = await asyncio.gather(*(cluster.host(show, node) for node in cluster.nodes))
+    hosts = await asyncio.gather(*(cluster.contender(show, node) for node in cluster.nodes))
     await until(lambda: sum(host.told.is_set() for host in hosts) == 2, "two of three are told")
     (winner,) = [host for host in hosts if not host.told.is_set()]
     listeners = await cluster.listeners(show)

@@ -70,6 +70,12 @@ class Cluster:
         """The livestream's host, let in at the first of these nodes."""
         return await self._come(Host(self.google, show, show.user, nodes), seconds)
 
+    async def contender(self, show, *nodes):
+        """The livestream's host at the first of these nodes, while others come to others."""
+        host = Host(self.google, show, show.user, nodes)
+        self.people.append(host)
+        return await host.contend()
+
     async def listener(self, show, *nodes, seconds=8):
         """A new listener, let in at the first of these nodes."""
         return await self._come(Listener(self.google, show, f"guest-{next(COUNT)}", nodes), seconds)

@@ -57,6 +57,13 @@ class Person:
         await until(self.is_in, lambda: f"{self} is let in; it heard {self.names()}", seconds)
         return self
 
+    async def contend(self, seconds=8):
+        """Comes, and is let in, or is told at once that another was."""
+        self.task = asyncio.create_task(self._live())
+        judged = lambda: self.is_in() or self.told.is_set()  # noqa: E731
+        await until(judged, lambda: f"{self} is let in or told; it heard {self.names()}", seconds)
+        return self
+
     def is_in(self):
         """Let in, on the newest connection, which lasts."""
         return bool(self.visits) and self.visits[-1].accepted and not self.visits[-1].gone.is_set()
