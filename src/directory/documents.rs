@@ -9,12 +9,14 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use moka::future::Cache;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::{Entry, Freshness, Unavailable};
+use super::gather::Gather;
+use super::{Directory, Entry, Freshness, Unavailable};
 use crate::broadcast::{LivestreamId, UserId};
 use crate::config;
 use crate::google::{Access, Complaint, Dependency, Failure, Lane};
@@ -33,6 +35,7 @@ struct Inner {
     url: String,
     name: String,
     complaint: Complaint,
+    writes: Gather<(LivestreamId, bool), Written>,
 }
 
 /// The result of an attempt to write.
@@ -73,6 +76,7 @@ impl Documents {
                 name,
                 access,
                 complaint: Complaint::default(),
+                writes: Gather::new(Directory::MOST_AT_ONCE),
             }),
             cache: Cache::builder()
                 .max_capacity(config.cache_entries)
@@ -152,17 +156,46 @@ impl Documents {
         Ok(gone)
     }
 
-    /// Tries once to write `streamerConnected`.
+    /// Tries once to write `streamerConnected`; with what others write at the same time, in one call.
     pub(super) async fn write(&self, id: &LivestreamId, connected: bool) -> Written {
-        let body = json!({ "writes": [{
-            "update": {
-                "name": self.document(id),
-                "fields": { "streamerConnected": { "booleanValue": connected } },
-            },
-            "updateMask": { "fieldPaths": ["streamerConnected"] },
-            "currentDocument": { "exists": true },
-        }]});
-        let written = match self.call::<Value>("commit", Lane::Background, &body).await {
+        let commit = |writes: Vec<(LivestreamId, bool)>| {
+            let this = self.clone();
+            async move { this.commit_all(&writes).await }
+        };
+        let written = self.inner.writes.ask((id.clone(), connected), commit);
+        let written = written.await.unwrap_or(Written::Failed(Failure::Timeout));
+        // An earlier read is no longer true, or may no longer be true.
+        self.cache.invalidate(id).await;
+        written
+    }
+
+    /// A commit is made as a whole or not at all: where one of its documents cannot be written, each half is tried.
+    fn commit_all<'a>(&'a self, writes: &'a [(LivestreamId, bool)]) -> BoxFuture<'a, Vec<Written>> {
+        Box::pin(async move {
+            let written = self.commit(writes).await;
+            if writes.len() > 1 && matches!(written, Written::Gone | Written::Refused(_)) {
+                let (first, second) = writes.split_at(writes.len() / 2);
+                let mut all = self.commit_all(first).await;
+                all.extend(self.commit_all(second).await);
+                return all;
+            }
+            vec![written; writes.len()]
+        })
+    }
+
+    async fn commit(&self, writes: &[(LivestreamId, bool)]) -> Written {
+        let write = |(id, connected): &(LivestreamId, bool)| {
+            json!({
+                "update": {
+                    "name": self.document(id),
+                    "fields": { "streamerConnected": { "booleanValue": connected } },
+                },
+                "updateMask": { "fieldPaths": ["streamerConnected"] },
+                "currentDocument": { "exists": true },
+            })
+        };
+        let body = json!({ "writes": writes.iter().map(write).collect::<Vec<_>>() });
+        match self.call::<Value>("commit", Lane::Background, &body).await {
             Ok(answer) if answer["writeResults"].is_array() => Written::Done,
             Ok(_) => Written::Failed(Failure::Garbage),
             Err(failure) => match failure.code() {
@@ -170,10 +203,7 @@ impl Documents {
                 Some("INVALID_ARGUMENT") => Written::Refused(failure),
                 _ => Written::Failed(failure),
             },
-        };
-        // An earlier read is no longer true, or may no longer be true.
-        self.cache.invalidate(id).await;
-        written
+        }
     }
 
     fn document(&self, id: &LivestreamId) -> String {

@@ -9,6 +9,7 @@
 
 mod documents;
 mod firestore;
+mod gather;
 mod intentions;
 mod memory;
 mod remembered;
@@ -93,7 +94,7 @@ impl Directory {
         }
     }
 
-    /// The most ids in one call of [`Self::missing`].
+    /// The most documents in one call to Firestore.
     pub const MOST_AT_ONCE: usize = 100;
 
     /// The livestream `id`; none if its document does not exist.

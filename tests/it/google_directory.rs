@@ -330,3 +330,23 @@ async fn cache_forgets_within_seconds() {
     };
     tokio::time::timeout(SOON, reads).await.expect("read again");
 }
+
+#[tokio::test]
+async fn flags_set_at_once_share_calls() {
+    let google = GoogleDouble::start().await;
+    let names: Vec<String> = (0..300).map(|number| format!("show-{number}")).collect();
+    let directory = directory(&google).await;
+    for name in names.iter().filter(|it| it.as_str() != "show-77") {
+        google.world().put_livestream(name, "ada", false);
+    }
+    for name in &names {
+        directory.set_streamer_connected(&id(name), true);
+    }
+    assert_eq!(directory.settle(SOON).await, 0);
+    for name in &names {
+        let expected = (name != "show-77").then_some(true);
+        assert_eq!(says(&google, name), expected, "{name}");
+    }
+    let calls = google.calls(Endpoint::Write);
+    assert!(calls < 40, "{calls} calls for {} flags", names.len());
+}

@@ -221,15 +221,20 @@ impl World {
             return error(401, "UNAUTHENTICATED", "no");
         }
         let writes = body["writes"].as_array().cloned().unwrap_or_default();
+        // All of it or nothing.
         for write in &writes {
-            let name = &write["update"]["name"];
-            let Some(id) = self.id(name) else {
+            let Some(id) = self.id(&write["update"]["name"]) else {
                 return error(400, "INVALID_ARGUMENT", "bad name");
             };
             let must_exist = write["currentDocument"]["exists"].as_bool() == Some(true);
             if must_exist && !self.livestreams.contains_key(id) {
                 return error(404, "NOT_FOUND", "No document to update");
             }
+        }
+        for write in &writes {
+            let Some(id) = self.id(&write["update"]["name"]) else {
+                continue;
+            };
             let new = write["update"]["fields"]
                 .as_object()
                 .cloned()
