@@ -128,7 +128,7 @@ export class Livestreams {
     const fields = {
       artistId: { stringValue: artist.id },
       streamerConnected: { booleanValue: false },
-      title: { stringValue: "a show" },
+      title: { stringValue: "a talk" },
     };
     await call(`${this.base}:commit`, { writes: [{ update: { name: `${this.name}/livestreams/${id}`, fields } }] });
   }

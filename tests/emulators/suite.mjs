@@ -60,16 +60,16 @@ const connect = (role, token, livestream) => new Client(base, role, { token, liv
 let count = 0;
 
 /** A new livestream and its artist. */
-async function show() {
+async function makeLivestream() {
   const artist = await users.signUp();
-  const id = `show-${(count += 1)}`;
+  const id = `livestream-${(count += 1)}`;
   await livestreams.put(id, artist);
   return { artist, id };
 }
 
 /** A new livestream that is live. */
 async function live() {
-  const { artist, id } = await show();
+  const { artist, id } = await makeLivestream();
   const streamer = connect("streamer", artist.token, id);
   await streamer.next("success");
   await livestreams.says(id, true);
@@ -109,17 +109,17 @@ const tests = {
   },
 
   async "the streamer is told its name and its livestream, and the document keeps its other fields"() {
-    const { artist, id } = await show();
+    const { artist, id } = await makeLivestream();
     const streamer = connect("streamer", artist.token, id);
     assert.equal(await streamer.next("success"), `User ${artist.id} connected as streamer to livestream ${id}.`);
     await livestreams.says(id, true);
-    assert.deepEqual(await livestreams.get(id), { artistId: artist.id, streamerConnected: true, title: "a show" });
+    assert.deepEqual(await livestreams.get(id), { artistId: artist.id, streamerConnected: true, title: "a talk" });
     streamer.leave();
     await livestreams.says(id, false);
   },
 
   async "who leaves out the token or the livestream is told"() {
-    const { artist, id } = await show();
+    const { artist, id } = await makeLivestream();
     for (const role of ["streamer", "listener"]) {
       await refused(connect(role, undefined, id), "Id token not provided.");
       await refused(connect(role, artist.token, undefined), "Livestream id not provided.");
@@ -127,7 +127,7 @@ const tests = {
   },
 
   async "a livestream that is missing, another's or not live is refused in the contract's words"() {
-    const { artist, id } = await show();
+    const { artist, id } = await makeLivestream();
     const other = await users.signUp();
     const unauthorized = "User is not authorized to livestream in this room.";
     await refused(connect("streamer", other.token, id), unauthorized);
@@ -139,7 +139,7 @@ const tests = {
   },
 
   async "a bad or expired token is refused for what it is"() {
-    const { artist, id } = await show();
+    const { artist, id } = await makeLivestream();
     for (const role of ["streamer", "listener"]) {
       await refused(connect(role, "junk", id), "Id token is invalid.");
       await refused(connect(role, altered(artist.token, { aud: "another" }), id), "Id token is invalid.");
@@ -150,14 +150,14 @@ const tests = {
 
   async "a disabled or deleted user does not become a streamer"() {
     for (const fate of ["disable", "delete"]) {
-      const { artist, id } = await show();
+      const { artist, id } = await makeLivestream();
       await users[fate](artist);
       await refused(connect("streamer", artist.token, id), "Id token is invalid.");
       assert.equal((await livestreams.get(id)).streamerConnected, false);
     }
   },
 
-  async "a document that is deleted in mid-show is not created again"() {
+  async "a document that is deleted while it is live is not created again"() {
     const { artist, id, streamer } = await live();
     await livestreams.delete(id);
     streamer.upload(randomBytes(100));
@@ -189,7 +189,7 @@ const tests = {
 
   async "a running livestream goes on while Firestore hangs, and ends as intended"() {
     const { artist, id, streamer } = await live();
-    const next = await show();
+    const next = await makeLivestream();
     const listener = connect("listener", artist.token, id);
     await listener.next("success");
     firestore.process.signal("SIGSTOP");
