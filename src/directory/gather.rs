@@ -65,7 +65,7 @@ impl<Q: Send + 'static, A: Send + 'static> Gather<Q, A> {
                     // Its own task: the others' requests do not end with this caller.
                     tokio::spawn(async move {
                         for (sender, answer) in senders.into_iter().zip(answers.await) {
-                            // Whoever asked may be gone.
+                            // The caller may be gone.
                             drop(sender.send(answer));
                         }
                         drop(permit);
