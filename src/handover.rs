@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::app::Directories;
-use crate::broadcast::{LivestreamId, Role, UserId};
+use crate::broadcast::{ClipId, LivestreamId, Role, UserId};
 use crate::identity::{HandedOver, Identity, Return, TokenHash};
 use crate::relay::{Relay, Snapshot};
 
@@ -37,6 +37,9 @@ struct Left {
     streamer: String,
     next_sequence: u64,
     clips: Vec<usize>,
+    /// Of the latest clips, with their sequences. A file of an older version has none.
+    #[serde(default)]
+    clip_ids: Vec<(String, u64)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -254,6 +257,11 @@ fn encode(snapshots: &[Snapshot], now: SystemTime) -> Vec<u8> {
         streamer: snapshot.streamer.to_string(),
         next_sequence: snapshot.next_sequence,
         clips: snapshot.clips.iter().map(Bytes::len).collect(),
+        clip_ids: snapshot
+            .clip_ids
+            .iter()
+            .map(|(id, sequence)| (id.as_str().to_owned(), *sequence))
+            .collect(),
     };
     let header = Header {
         left_at: millis(now),
@@ -289,11 +297,15 @@ pub fn decode(mut bytes: Bytes) -> Result<(SystemTime, Vec<Snapshot>), HandoverE
             clips.push(bytes.split_to(length));
         }
         let streamer = UserId::new(&left.streamer);
+        let id = |(id, sequence): (String, u64)| Some((ClipId::new(&id)?, sequence));
+        let clip_ids: Option<Vec<_>> = left.clip_ids.into_iter().map(id).collect();
+        let clip_ids = clip_ids.ok_or(malformed("an invalid id of a clip"))?;
         snapshots.push(Snapshot {
             livestream,
             streamer,
             next_sequence: left.next_sequence,
             clips,
+            clip_ids,
         });
     }
     if !bytes.is_empty() {
@@ -311,15 +323,19 @@ mod tests {
 
     fn snapshots() -> impl Strategy<Value = Vec<Snapshot>> {
         let clips = prop::collection::vec(prop::collection::vec(any::<u8>(), 0..50), 0..3);
-        let one =
-            ("[a-z]{1,8}", "\\PC{1,8}", 1..1000_u64, clips).prop_map(|(id, user, next, clips)| {
+        let ids = prop::collection::vec(("\\PC{1,64}", any::<u64>()), 0..3);
+        let one = ("[a-z]{1,8}", "\\PC{1,8}", 1..1000_u64, clips, ids).prop_map(
+            |(id, user, next, clips, ids)| {
+                let id_of = |(id, sequence): (String, u64)| (ClipId::new(&id).unwrap(), sequence);
                 Snapshot {
                     livestream: LivestreamId::new(&id).unwrap(),
                     streamer: UserId::new(&user),
                     next_sequence: next,
                     clips: clips.into_iter().map(Bytes::from).collect(),
+                    clip_ids: ids.into_iter().map(id_of).collect(),
                 }
-            });
+            },
+        );
         prop::collection::vec(one, 0..4)
     }
 
@@ -389,11 +405,21 @@ mod tests {
             streamer: UserId::new("streamer"),
             next_sequence: 2,
             clips: vec![Bytes::from_static(b"clip")],
+            clip_ids: Vec::new(),
         };
         let now = SystemTime::now();
         leave(&path, &[snapshot], now).unwrap();
         let taken = take(&path, Duration::from_secs(30), now + Duration::from_mins(1)).unwrap();
         assert!(taken.is_empty());
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn handover_of_an_older_version_has_no_ids() {
+        let header = r#"{"left_at":0,"livestreams":[{"livestream":"x","streamer":"ada","next_sequence":2,"clips":[4]}]}"#;
+        let file = format!("{header}\nclip");
+        let (_, snapshots) = decode(file.into()).unwrap();
+        assert_eq!(snapshots[0].clip_ids, []);
+        assert_eq!(snapshots[0].clips, [Bytes::from_static(b"clip")]);
     }
 }

@@ -9,12 +9,16 @@ fuzz_target!(|bytes: &[u8]| {
     let Some(Message::Clip(clip)) = decode(Bytes::copy_from_slice(bytes)) else {
         return;
     };
+    let id = clip.id.as_ref().map(|id| id.as_str().as_bytes());
+    let id_length = id.map(|id| u16::try_from(id.len()).expect("a length in two bytes").to_be_bytes());
     let whole = [
-        &[1, 1][..],
+        &[1, if id.is_some() { 3 } else { 1 }][..],
         &clip.epoch.to_be_bytes(),
         &clip.sequence.to_be_bytes(),
         &[u8::try_from(clip.node.len()).expect("a length in one byte")],
         clip.node.as_bytes(),
+        id_length.as_ref().map_or(&[][..], |length| &length[..]),
+        id.unwrap_or_default(),
         &clip.bytes,
     ]
     .concat();

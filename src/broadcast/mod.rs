@@ -2,6 +2,7 @@
 //! Pure: no tokio, no clock (`now` is passed), no log.
 
 mod clip;
+mod clip_ids;
 mod flag;
 mod follower;
 mod history;
@@ -10,6 +11,7 @@ mod names;
 pub mod ownership;
 
 pub use clip::Clip;
+pub use clip_ids::ClipIds;
 pub use flag::{FlagOwner, streamer_connected};
 pub use follower::{Follower, Position, Verdict};
 pub use history::History;
@@ -17,4 +19,4 @@ pub use livestream::{
     Epoch, ListenerId, Livestream, LivestreamError, LivestreamLimits, Loss, RemoteState, Started,
     State,
 };
-pub use names::{LivestreamId, Role, UserId};
+pub use names::{ClipId, LivestreamId, Role, UserId};

@@ -1,4 +1,4 @@
-//! The ids of livestreams and users, and the two roles.
+//! The ids of livestreams, users and clips, and the two roles.
 
 use std::fmt;
 use std::sync::Arc;
@@ -50,6 +50,29 @@ impl UserId {
     }
 }
 
+/// A streamer's own id for a clip, by which it recognises a clip that is sent again.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClipId(Arc<str>);
+
+impl ClipId {
+    /// The longest id, in characters.
+    pub const MAX_CHARS: usize = 64;
+
+    /// Accepts `id` if it has 1 to 64 characters.
+    pub fn new(id: &str) -> Option<Self> {
+        // The bytes first: a text of megabytes is not counted.
+        let is_valid = !id.is_empty()
+            && id.len() <= 4 * Self::MAX_CHARS
+            && id.chars().count() <= Self::MAX_CHARS;
+        is_valid.then(|| Self(id.into()))
+    }
+
+    /// The id as it is on the wire.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 macro_rules! shown_as_text {
     ($($name:ident),*) => {$(
         impl fmt::Display for $name {
@@ -64,7 +87,7 @@ macro_rules! shown_as_text {
         }
     )*};
 }
-shown_as_text!(LivestreamId, UserId);
+shown_as_text!(LivestreamId, UserId, ClipId);
 
 /// A client's side of a livestream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -126,6 +149,16 @@ mod tests {
                     .as_deref(),
                 Some(id)
             );
+        }
+    }
+
+    #[test]
+    fn clip_id_has_one_to_64_characters() {
+        for id in ["a".into(), "é".repeat(64), "𝄞".repeat(64)] {
+            assert!(ClipId::new(&id).is_some(), "{id}");
+        }
+        for id in [String::new(), "a".repeat(65), "é".repeat(65)] {
+            assert!(ClipId::new(&id).is_none(), "{id}");
         }
     }
 }

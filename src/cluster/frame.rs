@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! version 1 │ kind 1 │ epoch 8 │ sequence 8 │ length of the node's name 1 │ the name │ the clip's own bytes
+//! version 1 │ kind 3 │ the same up to the name │ length of the clip's id 2 │ the id │ the clip's own bytes
 //! version 1 │ kind 2                                                               (the record has changed)
 //! ```
 //!
@@ -11,11 +12,12 @@
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 
-use crate::broadcast::Position;
+use crate::broadcast::{ClipId, Position};
 
 const VERSION: u8 = 1;
 const CLIP: u8 = 1;
 const CHANGED_KIND: u8 = 2;
+const CLIP_WITH_ID: u8 = 3;
 /// Version, kind, epoch, sequence, length of the name.
 const FIXED: usize = 1 + 1 + 8 + 8 + 1;
 
@@ -28,6 +30,8 @@ pub struct RemoteClip {
     pub sequence: u64,
     /// The node that published it.
     pub node: String,
+    /// The streamer's own id for it.
+    pub id: Option<ClipId>,
     /// The clip's own bytes.
     pub bytes: Bytes,
 }
@@ -42,16 +46,28 @@ pub enum Message {
 }
 
 /// Encodes a clip. `node` has at most 255 bytes: a longer name is cut.
-pub(crate) fn encode((epoch, sequence): Position, node: &str, clip: &[u8]) -> Bytes {
+pub(crate) fn encode(
+    (epoch, sequence): Position,
+    node: &str,
+    id: Option<&ClipId>,
+    clip: &[u8],
+) -> Bytes {
     let name = &node.as_bytes()[..node.len().min(255)];
-    let mut message = BytesMut::with_capacity(FIXED + name.len() + clip.len());
+    let id = id.map(|id| id.as_str().as_bytes());
+    let of_id = id.map_or(0, |id| 2 + id.len());
+    let mut message = BytesMut::with_capacity(FIXED + name.len() + of_id + clip.len());
     message.put_u8(VERSION);
-    message.put_u8(CLIP);
+    message.put_u8(if id.is_some() { CLIP_WITH_ID } else { CLIP });
     message.put_u64(epoch);
     message.put_u64(sequence);
     #[expect(clippy::cast_possible_truncation, reason = "255 at most")]
     message.put_u8(name.len() as u8);
     message.put_slice(name);
+    if let Some(id) = id {
+        #[expect(clippy::cast_possible_truncation, reason = "64 characters at most")]
+        message.put_u16(id.len() as u16);
+        message.put_slice(id);
+    }
     message.put_slice(clip);
     message.freeze()
 }
@@ -66,22 +82,35 @@ pub fn decode(mut bytes: Bytes) -> Option<Message> {
     }
     match bytes.get_u8() {
         CHANGED_KIND if bytes.is_empty() => Some(Message::Changed),
-        CLIP if bytes.len() >= FIXED - 2 => {
+        kind @ (CLIP | CLIP_WITH_ID) if bytes.len() >= FIXED - 2 => {
             let (epoch, sequence) = (bytes.get_u64(), bytes.get_u64());
             let length = usize::from(bytes.get_u8());
             if length > bytes.len() {
                 return None;
             }
             let node = String::from_utf8(bytes.split_to(length).to_vec()).ok()?;
+            let id = match kind {
+                CLIP_WITH_ID => Some(decode_id(&mut bytes)?),
+                _ => None,
+            };
             Some(Message::Clip(RemoteClip {
                 epoch,
                 sequence,
                 node,
+                id,
                 bytes,
             }))
         }
         _ => None,
     }
+}
+
+fn decode_id(bytes: &mut Bytes) -> Option<ClipId> {
+    let length = usize::from(bytes.try_get_u16().ok()?);
+    if length > bytes.len() {
+        return None;
+    }
+    ClipId::new(std::str::from_utf8(&bytes.split_to(length)).ok()?)
 }
 
 #[cfg(test)]
@@ -93,11 +122,13 @@ mod tests {
     proptest! {
         #[test]
         fn clip_comes_out_as_it_went_in(
-            epoch: u64, sequence: u64, node in "\\PC{0,60}", clip in prop::collection::vec(any::<u8>(), 0..200),
+            epoch: u64, sequence: u64, node in "\\PC{0,60}", id in prop::option::of("\\PC{1,64}"),
+            clip in prop::collection::vec(any::<u8>(), 0..200),
         ) {
-            let wire = encode((epoch, sequence), &node, &clip);
+            let id = id.map(|id| ClipId::new(&id).expect("an id"));
+            let wire = encode((epoch, sequence), &node, id.as_ref(), &clip);
             let bytes = Bytes::from(clip);
-            let expected = Message::Clip(RemoteClip { epoch, sequence, node, bytes });
+            let expected = Message::Clip(RemoteClip { epoch, sequence, node, id, bytes });
             prop_assert_eq!(decode(wire), Some(expected));
         }
 
@@ -109,9 +140,12 @@ mod tests {
 
     #[test]
     fn message_of_another_version_or_cut_is_refused() {
-        let wire = encode((1, 2), "node", b"").to_vec();
-        for length in 0..wire.len() {
-            assert_eq!(decode(Bytes::copy_from_slice(&wire[..length])), None);
+        let with_id = encode((1, 2), "node", ClipId::new("id").as_ref(), b"");
+        let wire = encode((1, 2), "node", None, b"").to_vec();
+        for wire in [&with_id[..], &wire[..]] {
+            for length in 0..wire.len() {
+                assert_eq!(decode(Bytes::copy_from_slice(&wire[..length])), None);
+            }
         }
         let mut other = wire;
         other[0] = 2;

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::client::{CommandError, Redis, Script};
 use super::frame::{self, Message, RemoteClip};
 use crate::broadcast::ownership::{Release, Renewal};
-use crate::broadcast::{LivestreamId, Position, RemoteState};
+use crate::broadcast::{ClipId, ClipIds, LivestreamId, Position, RemoteState};
 use crate::config::Config;
 
 /// A livestream's record, as a node read it: the livestream's state over all nodes.
@@ -46,6 +46,8 @@ pub(crate) enum Claimed {
         epoch: u64,
         sequence: u64,
         before: Record,
+        /// The ids of the latest clips with their sequences, in their order.
+        clip_ids: Vec<(ClipId, u64)>,
     },
     Refused(Record),
 }
@@ -60,10 +62,10 @@ pub(crate) enum Expired {
     NotYet(Duration),
 }
 
-/// Clips for the history, without a gap: the position of the first one, and their messages.
+/// Clips for the history, without a gap: the position of the first one, and their messages with their ids.
 pub(crate) struct Publication<'a> {
     pub(crate) position: Position,
-    pub(crate) messages: &'a [&'a [u8]],
+    pub(crate) messages: &'a [(&'a [u8], Option<&'a ClipId>)],
     /// The sequence that the history must have reached before.
     pub(crate) after: u64,
     /// They were published before and Redis lost them: other nodes fetch those that they miss.
@@ -95,6 +97,8 @@ pub(crate) struct Keys {
     record: String,
     history: String,
     listeners: String,
+    /// The ids of the latest clips, by sequence.
+    clip_ids: String,
     pub(crate) channel: Bytes,
 }
 
@@ -147,6 +151,7 @@ impl Records {
             record: of("owner"),
             history: of("history"),
             listeners: of("listeners"),
+            clip_ids: of("ids"),
             channel: of("clips").into(),
         }
     }
@@ -158,6 +163,12 @@ impl Records {
             keys.history.as_bytes(),
             &keys.channel,
         ]
+    }
+
+    /// The keys of every script that also changes the ids of clips.
+    fn written_with_ids(keys: &Keys) -> [&[u8]; 4] {
+        let [record, history, channel] = Self::written(keys);
+        [record, history, channel, keys.clip_ids.as_bytes()]
     }
 
     /// Makes this node the owner if `seen` is still the newest record. `sequence` is the latest one known to this node.
@@ -172,11 +183,11 @@ impl Records {
         let (then, read) = seen.read_at;
         let passed = u64::try_from((read.elapsed() + self.redis.timeout).as_millis());
         let deadline = then.saturating_add(passed.unwrap_or(u64::MAX));
-        let (epoch, sequence, before): (u64, u64, RecordFields) = self
+        let (epoch, sequence, before, ids): (u64, u64, RecordFields, Vec<(String, u64)>) = self
             .redis
             .run_script(
                 &self.claim,
-                &Self::written(keys),
+                &Self::written_with_ids(keys),
                 &[
                     self.node.as_bytes(),
                     seen.epoch.to_string().as_bytes(),
@@ -198,6 +209,10 @@ impl Records {
                 epoch,
                 sequence,
                 before,
+                clip_ids: ids
+                    .into_iter()
+                    .filter_map(|(id, sequence)| Some((ClipId::new(&id)?, sequence)))
+                    .collect(),
             }
         })
     }
@@ -235,6 +250,7 @@ impl Records {
                     keys.record.as_bytes(),
                     keys.listeners.as_bytes(),
                     keys.history.as_bytes(),
+                    keys.clip_ids.as_bytes(),
                 ],
                 &[
                     self.node.as_bytes(),
@@ -277,7 +293,8 @@ impl Records {
         );
         let (lease, most) = (millis(self.lease), most.min(self.history_clips).to_string());
         let placed_in = placed_in.to_string();
-        let keys = Self::written(keys);
+        let most_ids = <ClipIds<()>>::MOST.to_string();
+        let keys = Self::written_with_ids(keys);
         let mut arguments = vec![
             epoch.as_bytes(),
             sequence.as_bytes(),
@@ -286,8 +303,12 @@ impl Records {
             most.as_bytes(),
             command.as_bytes(),
             placed_in.as_bytes(),
+            most_ids.as_bytes(),
         ];
-        arguments.extend(clips.messages);
+        for (message, id) in clips.messages {
+            let id = id.map(ClipId::as_str).unwrap_or_default();
+            arguments.extend([message, id.as_bytes()]);
+        }
         let fields = if clips.is_again {
             self.redis
                 .run_bulk_script(&self.publish, &keys, &arguments)

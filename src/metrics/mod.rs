@@ -59,6 +59,8 @@ pub struct Metrics {
     pub messages_unsent: IntCounterVec,
     /// Refused uploads, by reason.
     pub uploads_refused: IntCounterVec,
+    /// Uploads of clips that were accepted before.
+    pub uploads_repeated: IntCounter,
     /// Time from an upload to the first attempt to write it to the last listener, in seconds.
     pub fan_out: Histogram,
     /// Duration of a client's check, in seconds.
@@ -226,6 +228,11 @@ impl Metrics {
                 "uploads_refused_total",
                 "Uploads refused, by reason.",
                 &["reason"],
+            )?,
+            uploads_repeated: counter(
+                registry,
+                "uploads_repeated_total",
+                "Uploads whose id was that of an accepted clip, acknowledged without being relayed again.",
             )?,
             fan_out: histogram(
                 registry,

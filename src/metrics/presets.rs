@@ -50,6 +50,7 @@ const EVENTS: &[&str] = &[
 const MESSAGES: &[&str] = &["success", "error", "state", "mark", "ack"];
 const UPLOADS: &[&str] = &[
     "not_a_clip",
+    "bad_options",
     "empty",
     "too_large",
     "rate_limit",

@@ -30,7 +30,8 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use tokio::sync::Semaphore;
 
 use crate::broadcast::{
-    FlagOwner, ListenerId, Livestream, LivestreamError, LivestreamId, LivestreamLimits, State,
+    ClipIds, FlagOwner, ListenerId, Livestream, LivestreamError, LivestreamId, LivestreamLimits,
+    State,
 };
 use crate::cluster::{Cluster, Record};
 use crate::config::Config;
@@ -51,7 +52,7 @@ pub use remote::{Started, Ticket, Unpublished};
 pub use snapshots::Snapshot;
 pub use story::Totals;
 pub use streaming::NotStarted;
-pub use uploads::{UploadError, Uploaded};
+pub use uploads::{Upload, UploadError, Uploaded};
 
 /// A listener in its livestream.
 pub struct Listener {
@@ -92,6 +93,7 @@ struct ActiveLivestream {
     livestream: Livestream<Arc<Listener>>,
     streamer: Option<StreamerId>,
     story: Story,
+    clip_ids: ClipIds<uploads::Outcome>,
     // In a cluster: the link to the other nodes, and the number of listeners there.
     link: Option<Arc<Link>>,
     elsewhere: usize,
@@ -336,6 +338,7 @@ impl ActiveLivestream {
             livestream,
             streamer: None,
             story: Story::default(),
+            clip_ids: ClipIds::default(),
             link: None,
             elsewhere: 0,
             announced: None,

@@ -9,8 +9,9 @@ use std::time::Instant;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+use super::uploads::Outcome;
 use super::{ActiveLivestream, Relay, lock};
-use crate::broadcast::{Livestream, LivestreamId, State, UserId};
+use crate::broadcast::{ClipId, Livestream, LivestreamId, State, UserId};
 
 /// The state of one livestream that outlives a restart.
 #[derive(Debug, Clone)]
@@ -23,6 +24,8 @@ pub struct Snapshot {
     pub next_sequence: u64,
     /// Its latest clips, oldest first.
     pub clips: Vec<Bytes>,
+    /// The ids of its latest clips with their sequences, oldest first.
+    pub clip_ids: Vec<(ClipId, u64)>,
 }
 
 impl Relay {
@@ -44,6 +47,11 @@ impl Relay {
                     .history()
                     .map(|clip| clip.bytes.clone())
                     .collect(),
+                clip_ids: active
+                    .clip_ids
+                    .iter()
+                    .filter_map(|(id, outcome)| Some((id.clone(), outcome.sequence()?)))
+                    .collect(),
             })
         };
         self.all().into_iter().filter_map(of).collect()
@@ -57,6 +65,7 @@ impl Relay {
             streamer,
             next_sequence,
             clips,
+            clip_ids,
         } in snapshots
         {
             let clips = clips.into_iter().filter(|clip| !clip.is_empty());
@@ -66,7 +75,10 @@ impl Relay {
             for clip in livestream.history() {
                 self.feed_clip(&id, clip);
             }
-            let active = ActiveLivestream::new(livestream, now);
+            let mut active = ActiveLivestream::new(livestream, now);
+            for (clip_id, sequence) in clip_ids {
+                active.clip_ids.insert(clip_id, Outcome::Relayed(sequence));
+            }
             tracing::info!(livestream.id = %id, "livestream restored from the previous process, waiting for its streamer");
             // The flag stays true, or becomes true again if the previous process cleared it.
             self.write_flag(&id, State::Ended, after, self.flag_owner());

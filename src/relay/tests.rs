@@ -1,8 +1,11 @@
+use std::collections::HashMap;
 use std::time::Duration;
+
+use proptest::prelude::*;
 
 use super::events::{Arrival, Event, Replacement};
 use super::*;
-use crate::broadcast::UserId;
+use crate::broadcast::{ClipId, UserId};
 
 struct World {
     relay: Relay,
@@ -97,7 +100,8 @@ fn end_is_emitted_once_with_its_totals() {
     let mut world = World::new();
     let streamer = world.streams();
     world.event();
-    let (ada, clip) = (UserId::new("ada"), bytes::Bytes::from_static(b"clip"));
+    let (ada, bytes) = (UserId::new("ada"), bytes::Bytes::from_static(b"clip"));
+    let clip = Upload { bytes, id: None };
     let uploaded = world
         .relay
         .upload(&world.id, streamer.epoch, &ada, clip, world.now);
@@ -137,4 +141,58 @@ async fn flag_of_a_stopping_daemon_is_only_cleared() {
     assert!(!world.flag().await);
     world.streams();
     assert!(!world.flag().await);
+}
+
+/// What may happen to a streamer that gives its clips ids.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Upload { id: u32 },
+    Return,
+    TakeOver,
+    Restart,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        8 => (0..12_u32).prop_map(|id| Step::Upload { id }),
+        1 => Just(Step::Return),
+        1 => Just(Step::TakeOver),
+        1 => Just(Step::Restart),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn clip_with_an_id_is_relayed_once(steps in prop::collection::vec(step(), 1..60)) {
+        let mut world = World::new();
+        let mut streamer = world.streams();
+        let mut sequences: HashMap<u32, u64> = HashMap::new();
+        for step in steps {
+            match step {
+                Step::Upload { id } => {
+                    let upload = Upload {
+                        bytes: bytes::Bytes::from_static(b"clip"),
+                        id: ClipId::new(&id.to_string()),
+                    };
+                    let ada = UserId::new("ada");
+                    let uploaded = world.relay.upload(&world.id, streamer.epoch, &ada, upload, world.now);
+                    let uploaded = uploaded.expect("current");
+                    let next = sequences.len() as u64 + 1;
+                    prop_assert_eq!(uploaded.is_duplicate, sequences.contains_key(&id));
+                    prop_assert_eq!(uploaded.sequence, *sequences.entry(id).or_insert(next));
+                }
+                Step::Return => {
+                    world.relay.lost(&world.id, streamer.epoch, world.now);
+                    streamer = world.streams();
+                }
+                Step::TakeOver => streamer = world.streams(),
+                Step::Restart => {
+                    let left = world.relay.snapshot();
+                    world = World::new();
+                    world.relay.restore(left, world.now);
+                    streamer = world.streams();
+                }
+            }
+        }
+    }
 }

@@ -1,15 +1,29 @@
 //! A clip's way through the relay.
 //!
-//! **Invariant**: a refused clip reaches no listener and takes no sequence.
+//! A streamer may give a clip an id. A clip that comes again with its id is not relayed again, and is answered as the
+//! first one was: at once, or with it if its publication to other nodes is still under way. If other nodes did not get
+//! the first one, the second is published to them, and to them alone.
+//!
+//! **Invariant**: a refused clip reaches no listener and takes no sequence. Of the clips with one id, within the bound
+//! of [`ClipIds`](crate::broadcast::ClipIds), a listener here gets one.
 
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::{Relay, Ticket, fan_out, lock};
-use crate::broadcast::{Epoch, LivestreamId, UserId};
+use super::{ActiveLivestream, Relay, Ticket, fan_out, lock};
+use crate::broadcast::{ClipId, Epoch, LivestreamId, UserId};
 use crate::limits::Exceeded;
+
+/// A clip as its streamer sends it.
+#[derive(Debug, Clone)]
+pub struct Upload {
+    /// The clip.
+    pub bytes: Bytes,
+    /// The streamer's own id for it.
+    pub id: Option<ClipId>,
+}
 
 /// An accepted upload.
 #[derive(Debug)]
@@ -20,6 +34,27 @@ pub struct Uploaded {
     pub listeners: usize,
     /// In a cluster: the clip's final sequence, once every node has it or can fetch it.
     pub ticket: Option<Ticket>,
+    /// Whether the clip was accepted before: this one is relayed to nobody.
+    pub is_duplicate: bool,
+}
+
+/// What became of a clip with an id.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// It was relayed, with this sequence.
+    Relayed(u64),
+    /// In a cluster: it was relayed here, with this sequence, and queued for the other nodes.
+    Queued(u64, Ticket),
+}
+
+impl Outcome {
+    /// Its final sequence, if there is one.
+    pub(super) fn sequence(&self) -> Option<u64> {
+        match self {
+            Self::Relayed(sequence) => Some(*sequence),
+            Self::Queued(_, ticket) => ticket.result()?.ok(),
+        }
+    }
 }
 
 /// Reasons why an upload is refused.
@@ -52,10 +87,10 @@ impl Relay {
         id: &LivestreamId,
         epoch: Epoch,
         user: &UserId,
-        bytes: Bytes,
+        upload: Upload,
         now: Instant,
     ) -> Result<Uploaded, UploadError> {
-        let uploaded = self.relay(id, epoch, user, bytes, now);
+        let uploaded = self.relay(id, epoch, user, upload, now);
         if let Err(error) = &uploaded {
             let reason = match error {
                 UploadError::StaleEpoch => "stale_epoch",
@@ -70,6 +105,9 @@ impl Relay {
                 .with_label_values(&[reason])
                 .inc();
         }
+        if uploaded.as_ref().is_ok_and(|it| it.is_duplicate) {
+            self.0.metrics.uploads_repeated.inc();
+        }
         uploaded
     }
 
@@ -78,7 +116,7 @@ impl Relay {
         id: &LivestreamId,
         epoch: Epoch,
         user: &UserId,
-        bytes: Bytes,
+        Upload { bytes, id: clip_id }: Upload,
         now: Instant,
     ) -> Result<Uploaded, UploadError> {
         if bytes.is_empty() {
@@ -93,11 +131,20 @@ impl Relay {
         if !active.livestream.is_current(epoch) {
             return Err(UploadError::StaleEpoch);
         }
+        if let Some(repeated) = clip_id.as_ref().and_then(|it| active.repeated(it)) {
+            return Ok(repeated);
+        }
         let length = bytes.len();
         self.0.quota.read().take(user, length)?;
         // Under the lock, so that the snapshot for the next process contains every accepted clip.
         if self.0.stopping.load(Ordering::SeqCst) {
             return Err(UploadError::Stopping);
+        }
+        if let Some(repeated) = clip_id
+            .as_ref()
+            .and_then(|it| active.publish_again(it, &bytes))
+        {
+            return Ok(repeated);
         }
         let clip = active
             .livestream
@@ -109,7 +156,10 @@ impl Relay {
         let listeners = active.count();
         // Queued under the lock, so in order; the publication is not awaited here.
         let link = active.link.as_ref();
-        let ticket = link.map(|link| link.publish(clip.bytes.clone()));
+        let ticket = link.map(|link| link.publish(clip.bytes.clone(), clip_id.clone()));
+        if let Some(clip_id) = clip_id {
+            active.remember(clip_id, clip.sequence, ticket.as_ref());
+        }
         drop(active);
         self.0.metrics.clips_in.inc();
         self.0.metrics.clip_bytes_in.inc_by(length as u64);
@@ -119,6 +169,66 @@ impl Relay {
             sequence: clip.sequence,
             listeners,
             ticket,
+            is_duplicate: false,
         })
+    }
+}
+
+impl ActiveLivestream {
+    /// The answer to a clip whose id is that of a clip which is relayed, or on its way; none for any other.
+    fn repeated(&self, clip_id: &ClipId) -> Option<Uploaded> {
+        let (sequence, ticket) = match self.clip_ids.get(clip_id)? {
+            // In a cluster with a ticket all the same: the answers before it come first.
+            Outcome::Relayed(sequence) => {
+                let link = self.link.as_ref();
+                (*sequence, link.map(|_| Ticket::published(*sequence)))
+            }
+            Outcome::Queued(_, ticket) if matches!(ticket.result(), Some(Err(_))) => return None,
+            Outcome::Queued(sequence, ticket) => (*sequence, Some(ticket.clone())),
+        };
+        Some(Uploaded {
+            sequence,
+            listeners: self.count(),
+            ticket,
+            is_duplicate: true,
+        })
+    }
+
+    /// Publishes a clip that was relayed here, and that other nodes did not get; none for any other.
+    fn publish_again(&mut self, clip_id: &ClipId, bytes: &Bytes) -> Option<Uploaded> {
+        let Outcome::Queued(sequence, _) = *self.clip_ids.get(clip_id)? else {
+            return None;
+        };
+        let link = self.link.as_ref()?;
+        let ticket = link.publish(bytes.clone(), Some(clip_id.clone()));
+        self.remember(clip_id.clone(), sequence, Some(&ticket));
+        Some(Uploaded {
+            sequence,
+            listeners: self.count(),
+            ticket: Some(ticket),
+            is_duplicate: false,
+        })
+    }
+
+    /// Records that other nodes have a clip with this id.
+    pub(super) fn know(&mut self, clip_id: ClipId, sequence: u64) {
+        let known = self.clip_ids.get(&clip_id).and_then(Outcome::sequence);
+        if known.is_none() {
+            self.clip_ids.insert(clip_id, Outcome::Relayed(sequence));
+        }
+    }
+
+    /// Whether listeners here have a clip with this id that was not published from here.
+    pub(super) fn has_heard(&self, clip_id: &ClipId) -> bool {
+        let outcome = self.clip_ids.get(clip_id);
+        matches!(outcome, Some(Outcome::Queued(_, ticket)) if matches!(ticket.result(), Some(Err(_))))
+    }
+
+    fn remember(&mut self, clip_id: ClipId, sequence: u64, ticket: Option<&Ticket>) {
+        let outcome = match ticket {
+            Some(ticket) => Outcome::Queued(sequence, ticket.clone()),
+            None => Outcome::Relayed(sequence),
+        };
+        self.clip_ids.insert(clip_id, outcome);
     }
 }

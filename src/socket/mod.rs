@@ -24,6 +24,7 @@ mod passes;
 mod pending_acks;
 mod polling;
 mod streamer;
+mod uploads;
 mod users;
 mod web_socket;
 mod wire;

@@ -23,6 +23,7 @@ const MESSAGES: u64 = 2;
 pub(super) struct PendingAck {
     pub(super) ticket: Ticket,
     pub(super) listeners: usize,
+    pub(super) is_duplicate: bool,
     pub(super) callback: Callback,
 }
 
@@ -85,13 +86,14 @@ impl AckTask {
         while let Some(PendingAck {
             ticket,
             listeners,
+            is_duplicate,
             callback,
         }) = pending_acks.recv().await
         {
-            let ack = match ticket.await.unwrap_or(Err(Unpublished::Away)) {
+            let ack = match ticket.answer().await {
                 Ok(sequence) => {
                     self.emit(wire::SUCCESS, &wire::received(&self.user));
-                    Ack::relayed(sequence, listeners)
+                    Ack::uploaded(sequence, listeners, is_duplicate)
                 }
                 Err(Unpublished::Superseded) => Ack::error(wire::NOT_ON_AIR),
                 Err(Unpublished::Away) => {

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use socketioxide::extract::{SocketRef, TryData};
 use socketioxide::socket::DisconnectReason;
 
@@ -12,12 +11,13 @@ use super::instance::SocketInstance;
 use super::outgoing::Callback;
 use super::passes::Invite;
 use super::pending_acks::{PendingAck, PendingAcks};
+use super::uploads::{RawOptions, UploadArguments, UploadOptions};
 use super::wire::{self, Ack, Refusal, StateMessage};
 use super::{Sockets, now};
 use crate::broadcast::{Epoch, Role};
 use crate::directory::{Entry, Freshness};
 use crate::limits::whole_millis;
-use crate::relay::{NotStarted, UploadError, Uploaded};
+use crate::relay::{NotStarted, Upload, UploadError, Uploaded};
 
 const ROLE: Role = Role::Streamer;
 
@@ -55,8 +55,10 @@ pub(super) fn register(sockets: &Sockets, socket: &SocketRef) {
     let room = sockets.clone();
     // Uploads are handled one after the other, in this closure: the library runs it before it reads on, and spawns only
     // the returned future, which is ready.
-    let upload = move |socket: SocketRef, TryData(clip): TryData<(Bytes,)>, callback: Callback| {
-        handle_upload(&room, &socket, clip.ok().map(|(clip,)| clip), callback);
+    let upload = move |socket: SocketRef,
+                       TryData(arguments): TryData<UploadArguments>,
+                       callback: Callback| {
+        handle_upload(&room, &socket, arguments.ok(), callback);
         std::future::ready(())
     };
     socket.on(wire::UPLOAD, upload);
@@ -168,7 +170,28 @@ pub(super) fn greet(sockets: &Sockets, socket: &SocketRef) {
     }
 }
 
-fn handle_upload(sockets: &Sockets, socket: &SocketRef, clip: Option<Bytes>, callback: Callback) {
+/// The clip, or what its streamer is told, and the metric's label.
+fn checked(arguments: Option<UploadArguments>) -> Result<Upload, (&'static str, &'static str)> {
+    let UploadArguments { clip, options } = arguments.ok_or((wire::NOT_A_CLIP, "not_a_clip"))?;
+    let options = options
+        .map(RawOptions::check)
+        .transpose()
+        .map_err(|text| (text, "bad_options"))?;
+    if let Some(UploadOptions { id, captured_at }) = &options {
+        tracing::trace!(clip.id = %id, ?captured_at, "upload with an id");
+    }
+    Ok(Upload {
+        bytes: clip,
+        id: options.map(|options| options.id),
+    })
+}
+
+fn handle_upload(
+    sockets: &Sockets,
+    socket: &SocketRef,
+    arguments: Option<UploadArguments>,
+    callback: Callback,
+) {
     let refused = |text: &str, retry_after_ms: Option<u64>| {
         sockets.emit(socket, wire::ERROR, text);
         Ack {
@@ -176,42 +199,44 @@ fn handle_upload(sockets: &Sockets, socket: &SocketRef, clip: Option<Bytes>, cal
             ..Ack::error(text)
         }
     };
-    let ack = match (streamer(socket), clip) {
+    let ack = match (streamer(socket), checked(arguments)) {
         // A refused socket has its reason already.
         (None, _) => Ack::error(wire::NOT_ON_AIR),
-        (Some(_), None) => {
+        (Some(_), Err((text, reason))) => {
             sockets
                 .0
                 .metrics
                 .uploads_refused
-                .with_label_values(&["not_a_clip"])
+                .with_label_values(&[reason])
                 .inc();
-            refused(wire::NOT_A_CLIP, None)
+            refused(text, None)
         }
-        (Some(streamer), Some(clip)) => {
+        (Some(streamer), Ok(upload)) => {
             let Admission {
                 livestream, caller, ..
             } = &*streamer.admission;
             match sockets
                 .0
                 .relay
-                .upload(livestream, streamer.epoch, &caller.user, clip, now())
+                .upload(livestream, streamer.epoch, &caller.user, upload, now())
             {
                 Ok(Uploaded {
                     listeners,
                     ticket: Some(ticket),
+                    is_duplicate,
                     ..
                 }) => {
                     // Answered once the clip is published.
                     return streamer.pending_acks.push(PendingAck {
                         ticket,
                         listeners,
+                        is_duplicate,
                         callback,
                     });
                 }
                 Ok(uploaded) => {
                     sockets.emit(socket, wire::SUCCESS, &wire::received(&caller.user));
-                    Ack::relayed(uploaded.sequence, uploaded.listeners)
+                    Ack::uploaded(uploaded.sequence, uploaded.listeners, uploaded.is_duplicate)
                 }
                 Err(UploadError::StaleEpoch) => {
                     // It hears of a takeover before its uploads are refused.

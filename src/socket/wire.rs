@@ -47,6 +47,7 @@ pub(super) fn received(user: &UserId) -> String {
 }
 
 pub(super) const NOT_A_CLIP: &str = "Upload must be a single binary clip.";
+pub(super) const BAD_UPLOAD_OPTIONS: &str = "Upload options must have an id of 1 to 64 characters, and may have capturedAt in milliseconds.";
 pub(super) const TOKEN_INVALID: &str = "Id token is invalid.";
 pub(super) const TOKEN_EXPIRED: &str = "Id token has expired.";
 pub(super) const NOT_ON_AIR: &str = "This connection is not the streamer of the livestream.";
@@ -197,6 +198,9 @@ pub(super) struct Ack {
     pub(super) sequence: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) listeners: Option<usize>,
+    /// The clip was accepted before, by its id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) duplicate: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) error: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -209,11 +213,13 @@ pub(super) struct Ack {
 }
 
 impl Ack {
-    pub(super) fn relayed(sequence: u64, listeners: usize) -> Self {
+    /// The answer to an accepted upload. One of a clip that was accepted before has no listeners.
+    pub(super) fn uploaded(sequence: u64, listeners: usize, is_duplicate: bool) -> Self {
         Self {
             ok: true,
             sequence: Some(sequence),
-            listeners: Some(listeners),
+            listeners: (!is_duplicate).then_some(listeners),
+            duplicate: is_duplicate.then_some(true),
             ..Self::default()
         }
     }

@@ -19,6 +19,7 @@ mod players;
 mod preflight;
 mod recheck;
 mod reference;
+mod repeated_uploads;
 mod shared_transport;
 mod slots;
 mod slow_listener;

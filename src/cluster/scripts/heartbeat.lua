@@ -1,5 +1,5 @@
 -- Reads a record, reports the number of listeners on a node, and renews the lease if the node is the owner.
--- KEYS: record, listeners by node, history
+-- KEYS: record, listeners by node, history, ids of clips
 -- ARGV: node, listeners (-1: only read), the ms for which they count, its epoch (0: it is not the owner), lease ms,
 --       grace ms, the latest sequence known to the owner, 1 if it may write a lost record again
 -- Returns: the record, the number of listeners on other nodes, 1 if a lost record was written again
@@ -15,6 +15,7 @@ elseif mine > 0 and record.epoch == mine and record.stored == 'live' then
   redis.call('HSET', KEYS[1], 'until', whole(now + ARGV[5]))
   keep(ARGV[6])
   redis.call('PEXPIRE', KEYS[3], whole(ARGV[6] * 2 + 120000))
+  redis.call('PEXPIRE', KEYS[4], whole(ARGV[6] * 2 + 120000))
   record.phase, record.left = 'live', tonumber(ARGV[5])
 end
 

@@ -15,7 +15,7 @@ use crate::config::{Config, PlayerAccess};
 use crate::directory::Directory;
 use crate::identity::Signer;
 use crate::metrics::Metrics;
-use crate::relay::SocketId;
+use crate::relay::{SocketId, Upload};
 
 const M4A: &[u8] = include_bytes!("../../media/fixtures/tone.m4a");
 const ADTS: &[u8] = include_bytes!("../../media/fixtures/tone.aac");
@@ -89,7 +89,8 @@ impl World {
 
     fn clip(&self, bytes: &'static [u8]) {
         let (ada, bytes) = (UserId::new("ada"), Bytes::from_static(bytes));
-        let uploaded = self.relay.upload(&id(), self.epoch, &ada, bytes, now());
+        let upload = Upload { bytes, id: None };
+        let uploaded = self.relay.upload(&id(), self.epoch, &ada, upload, now());
         uploaded.expect("an accepted clip");
         self.fed();
     }
@@ -384,9 +385,11 @@ async fn clip_without_room_in_the_queue_is_a_discontinuity() {
     // The task is busy: the queue has room for two clips of less than two KiB.
     let (ada, bytes) = (UserId::new("ada"), Bytes::from_static(M4A));
     for _ in 0..4 {
-        let uploaded = world
-            .relay
-            .upload(&id(), world.epoch, &ada, bytes.clone(), now());
+        let upload = Upload {
+            bytes: bytes.clone(),
+            id: None,
+        };
+        let uploaded = world.relay.upload(&id(), world.epoch, &ada, upload, now());
         uploaded.expect("the relay accepts every clip");
     }
     world.fed();

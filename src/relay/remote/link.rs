@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use crate::broadcast::ClipId;
 use crate::cluster::metrics::Metrics;
 
 /// The reason why a clip was not published.
@@ -26,8 +27,43 @@ pub enum Unpublished {
     Superseded,
 }
 
-/// Receives the clip's sequence when every node has it or can fetch it.
-pub type Ticket = oneshot::Receiver<Result<u64, Unpublished>>;
+/// How far the publication of a clip is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    Queued,
+    /// Still tried, for longer than its streamer waits.
+    Overdue,
+    Over(Result<u64, Unpublished>),
+}
+
+/// Receives the clip's sequence when every node has it or can fetch it. Each clone receives it.
+#[derive(Debug, Clone)]
+pub struct Ticket(watch::Receiver<Progress>);
+
+impl Ticket {
+    /// The ticket of a clip that is published.
+    pub(crate) fn published(sequence: u64) -> Self {
+        Self(watch::channel(Progress::Over(Ok(sequence))).1)
+    }
+
+    /// Waits for the answer to the streamer. It comes within the lease.
+    pub async fn answer(mut self) -> Result<u64, Unpublished> {
+        let answered = self.0.wait_for(|progress| *progress != Progress::Queued);
+        match answered.await.as_deref() {
+            Ok(Progress::Over(result)) => *result,
+            // Without a task nobody publishes it.
+            Ok(Progress::Queued | Progress::Overdue) | Err(_) => Err(Unpublished::Away),
+        }
+    }
+
+    /// The result of the publication; none while it is tried.
+    pub fn result(&self) -> Option<Result<u64, Unpublished>> {
+        match *self.0.borrow() {
+            Progress::Over(result) => Some(result),
+            Progress::Queued | Progress::Overdue => None,
+        }
+    }
+}
 
 /// A request for a livestream; answered when its streamer may be admitted.
 pub(super) type Request = oneshot::Sender<()>;
@@ -45,21 +81,25 @@ pub(super) struct LinkBounds {
 /// A queued clip.
 pub(super) struct Waiting {
     pub(super) clip: Bytes,
+    pub(super) id: Option<ClipId>,
     since: Instant,
-    ticket: Option<oneshot::Sender<Result<u64, Unpublished>>>,
+    ticket: watch::Sender<Progress>,
 }
 
 impl Waiting {
-    pub(super) fn answer(&mut self, answer: Result<u64, Unpublished>) {
-        if let Some(ticket) = self.ticket.take() {
-            // The streamer may be gone: then no task waits for the answer.
-            ticket.send(answer).ok();
-        }
+    /// The publication is over.
+    pub(super) fn answer(&self, result: Result<u64, Unpublished>) {
+        self.ticket.send_replace(Progress::Over(result));
+    }
+
+    /// The streamer gets an answer, and the publication goes on.
+    pub(super) fn mark_late(&self) {
+        self.ticket.send_replace(Progress::Overdue);
     }
 
     /// Whether it has waited for longer than `limit` and is still unanswered.
     pub(super) fn is_overdue(&self, limit: Duration) -> bool {
-        self.ticket.is_some() && self.since.elapsed() >= limit
+        *self.ticket.borrow() == Progress::Queued && self.since.elapsed() >= limit
     }
 }
 
@@ -125,14 +165,15 @@ impl Link {
     }
 
     /// Queues a clip for the other nodes.
-    pub(crate) fn publish(&self, clip: Bytes) -> Ticket {
-        let (ticket, answer) = oneshot::channel();
+    pub(crate) fn publish(&self, clip: Bytes, id: Option<ClipId>) -> Ticket {
+        let (ticket, answer) = watch::channel(Progress::Queued);
         let mut state = self.lock();
         state.bytes += clip.len();
         state.clips.push_back(Waiting {
             clip,
+            id,
             since: Instant::now(),
-            ticket: Some(ticket),
+            ticket,
         });
         while state.clips.len() > 1
             && (state.clips.len() > self.bounds.clips || state.bytes > self.bounds.bytes)
@@ -141,11 +182,11 @@ impl Link {
         }
         drop(state);
         self.work.notify_one();
-        answer
+        Ticket(answer)
     }
 
     fn drop_oldest(&self, state: &mut State, reason: &str) {
-        if let Some(mut oldest) = state.clips.pop_front() {
+        if let Some(oldest) = state.clips.pop_front() {
             state.bytes -= oldest.clip.len();
             oldest.answer(Err(Unpublished::Away));
             self.metrics.drop_clips(reason, 1);
@@ -245,7 +286,7 @@ impl Link {
         state.bytes = 0;
         drop(state);
         self.metrics.drop_clips("not_owner", refused.len() as u64);
-        for mut waiting in refused {
+        for waiting in refused {
             waiting.answer(Err(why));
         }
     }
@@ -275,10 +316,10 @@ mod tests {
             let link = link(clips, bytes);
             let tickets: Vec<Ticket> = sizes
                 .iter()
-                .map(|size| link.publish(vec![0; *size].into()))
+                .map(|size| link.publish(vec![0; *size].into(), None))
                 .collect();
             let mut taken = Vec::new();
-            while let Some(mut waiting) = link.take(usize::MAX) {
+            while let Some(waiting) = link.take(usize::MAX) {
                 taken.push(waiting.clip.len());
                 waiting.answer(Ok(taken.len() as u64));
             }
@@ -286,12 +327,12 @@ mod tests {
             prop_assert!(taken.len() == 1 || taken.iter().sum::<usize>() <= bytes);
             prop_assert_eq!(&taken[..], &sizes[sizes.len() - taken.len()..]);
             let dropped = sizes.len() - taken.len();
-            for (at, mut ticket) in tickets.into_iter().enumerate() {
+            for (at, ticket) in tickets.into_iter().enumerate() {
                 let expected = match at.checked_sub(dropped) {
                     None => Err(Unpublished::Away),
                     Some(index) => Ok(index as u64 + 1),
                 };
-                prop_assert_eq!(ticket.try_recv(), Ok(expected));
+                prop_assert_eq!(ticket.result(), Some(expected));
             }
         }
     }
@@ -299,16 +340,16 @@ mod tests {
     #[test]
     fn change_of_owner_answers_every_ticket() {
         let link = link(8, 100);
-        let mut ticket = link.publish(Bytes::from_static(b"clip"));
+        let ticket = link.publish(Bytes::from_static(b"clip"), None);
         link.refuse_all(Unpublished::Superseded);
-        assert_eq!(ticket.try_recv(), Ok(Err(Unpublished::Superseded)));
+        assert_eq!(ticket.result(), Some(Err(Unpublished::Superseded)));
         assert!(link.take(usize::MAX).is_none());
     }
 
     #[test]
     fn clip_larger_than_the_room_stays_queued() {
         let link = link(8, 100);
-        let _ticket = link.publish(Bytes::from_static(b"clip"));
+        let _ticket = link.publish(Bytes::from_static(b"clip"), None);
         assert!(link.take(3).is_none());
         assert!(link.take(4).is_some());
         assert!(link.is_empty());
@@ -318,18 +359,32 @@ mod tests {
     async fn ticket_is_answered_within_the_limit() {
         let link = link(8, 100);
         let limit = Duration::from_secs(6);
-        let mut early = link.publish(Bytes::from_static(b"early"));
+        let early = link.publish(Bytes::from_static(b"early"), None);
         tokio::time::advance(limit / 2).await;
-        let mut late = link.publish(Bytes::from_static(b"late"));
+        let late = link.publish(Bytes::from_static(b"late"), None);
         link.drop_overdue(limit);
-        assert!(early.try_recv().is_err(), "it may still be published");
+        assert_eq!(early.result(), None, "it may still be published");
         tokio::time::advance(limit / 2).await;
         link.drop_overdue(limit);
-        assert_eq!(early.try_recv(), Ok(Err(Unpublished::Away)));
-        assert!(late.try_recv().is_err());
+        assert_eq!(early.result(), Some(Err(Unpublished::Away)));
+        assert_eq!(late.result(), None);
         assert_eq!(
             link.take(usize::MAX).map(|it| it.clip),
             Some(Bytes::from_static(b"late"))
         );
+    }
+
+    #[tokio::test]
+    async fn late_clip_is_answered_and_goes_on() {
+        let link = link(8, 100);
+        let ticket = link.publish(Bytes::from_static(b"clip"), None);
+        let repeated = ticket.clone();
+        let waiting = link.take(usize::MAX).expect("the clip");
+        waiting.mark_late();
+        assert_eq!(ticket.answer().await, Err(Unpublished::Away));
+        assert_eq!(repeated.result(), None, "it may still be published");
+        assert!(!waiting.is_overdue(Duration::ZERO), "it is answered once");
+        waiting.answer(Ok(7));
+        assert_eq!(repeated.answer().await, Ok(7));
     }
 }

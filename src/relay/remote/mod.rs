@@ -26,8 +26,8 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{Ending, Event, Fed, Relay, Replacement, fan_out, lock};
-use crate::broadcast::{LivestreamId, RemoteState, State};
-use crate::cluster::{Cluster, Record};
+use crate::broadcast::{ClipId, LivestreamId, RemoteState, State};
+use crate::cluster::{Cluster, Record, RemoteClip};
 use crate::config::Config;
 use link::LinkBounds;
 use task::{LivestreamTask, PIECE};
@@ -191,13 +191,36 @@ impl Relay {
             .map_or(0, |found| lock(&found).livestream.listener_count())
     }
 
+    /// Records the ids of clips that nodes have published, with their sequences.
+    fn know_clips(&self, id: &LivestreamId, clip_ids: Vec<(ClipId, u64)>) {
+        let Some(found) = self.find(id) else { return };
+        let mut active = lock(&found);
+        for (clip_id, sequence) in clip_ids {
+            active.know(clip_id, sequence);
+        }
+    }
+
     /// Relays a clip from another node to every listener here.
-    fn accept_remote_clip(&self, id: &LivestreamId, bytes: Bytes, now: Instant) {
+    fn accept_remote_clip(&self, id: &LivestreamId, remote: RemoteClip, now: Instant) {
+        let RemoteClip {
+            id: clip_id,
+            sequence,
+            bytes,
+            ..
+        } = remote;
         // An older version may publish an empty clip.
         let Some(found) = self.find(id).filter(|_| !bytes.is_empty()) else {
             return;
         };
         let mut active = lock(&found);
+        if let Some(clip_id) = clip_id {
+            // The streamer was here, and has sent the clip again to the other node.
+            let is_heard = active.has_heard(&clip_id);
+            active.know(clip_id, sequence);
+            if is_heard {
+                return;
+            }
+        }
         let Some(clip) = active.livestream.accept_remote_clip(bytes, now) else {
             return;
         };
@@ -260,3 +283,6 @@ impl Relay {
         true
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -123,6 +123,28 @@ onEveryTransport("an upload", settings.bursts, (world) => {
     }
   });
 
+  test("repeated clip is acknowledged and heard once", async () => {
+    const livestream = await world.onAir(2);
+    await world.counted(livestream, 2);
+    const options = { id: "first", capturedAt: Date.now() };
+    const first = await livestream.streamer.uploadWith(clip(1), options);
+    assert.deepEqual(first, { ok: true, sequence: first.sequence, listeners: 2 });
+    const again = { ok: true, sequence: first.sequence, duplicate: true };
+    assert.deepEqual(await livestream.streamer.uploadWith(clip(1), options), again);
+    const both = [clip(2), clip(2)].map((bytes) => livestream.streamer.uploadWith(bytes, { id: "second" }));
+    const sequences = (await Promise.all(both)).map(({ ok, sequence, duplicate }) => [ok, sequence, duplicate]);
+    assert.deepEqual(sequences, [
+      [true, first.sequence + 1, undefined],
+      [true, first.sequence + 1, true],
+    ]);
+    assert.equal((await livestream.streamer.upload(clip(3))).sequence, first.sequence + 2);
+    for (const listener of livestream.listeners) {
+      const heard = (await listener.take("audio", 3)).map((bytes) => bytes.readUInt32BE());
+      assert.deepEqual(heard, [1, 2, 3]);
+    }
+    assert.equal((await livestream.streamer.uploadWith(clip(4), { id: "" })).ok, false);
+  });
+
   test("late joiner hears the latest clip once", async () => {
     const livestream = await world.onAir();
     for (let number = 0; number < 5; number += 1) await livestream.streamer.upload(clip(number));

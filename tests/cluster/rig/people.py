@@ -160,6 +160,8 @@ class Host(Person):
         self.acked = OrderedDict()
         """By number, the stamp and the answer that said `ok: true`."""
         self.refusals = []
+        self.with_ids = False
+        """Whether each clip has its number as its id: said again, it is heard once."""
         self.tasks = set()
 
     def arrives(self, visit):
@@ -198,7 +200,9 @@ class Host(Person):
     async def _upload(self, visit, stamp):
         def answered(answer):
             if answer.get("ok"):
-                self.history.append(Acked(time.monotonic(), *stamp.place, answer["sequence"]))
+                # A repetition is heard by nobody: it was heard in its first place.
+                if not answer.get("duplicate"):
+                    self.history.append(Acked(time.monotonic(), *stamp.place, answer["sequence"]))
                 self.acked[stamp.number] = SimpleNamespace(stamp=stamp, at=time.monotonic(), **answer)
                 self.outbox.pop(stamp.number, None)
             else:
@@ -206,7 +210,8 @@ class Host(Person):
                 self._keep(self._send_again(visit, stamp.number))
 
         try:
-            await visit.socket.emit("upload", stamp.clip(), namespace=visit.namespace, callback=answered)
+            arguments = (stamp.clip(), {"id": str(stamp.number)}) if self.with_ids else stamp.clip()
+            await visit.socket.emit("upload", arguments, namespace=visit.namespace, callback=answered)
         except socketio.exceptions.SocketIOError:
             pass
 

@@ -29,7 +29,8 @@ const RETIRED: &[Retired] = &[
     ("bearer", &[]),
     ("seat", &[]),
     ("seats", &[]),
-    ("visitor", &[]),
+    // The name of serde's trait.
+    ("visitor", &["access visitor", "de visitor de"]),
     ("visitors", &[]),
     ("tether", &[]),
     ("tethers", &[]),

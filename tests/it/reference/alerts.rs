@@ -64,6 +64,7 @@ const UNALERTED: [(&str, &[&str]); 5] = [
             "castaway_player_clips_missed_total",
             "castaway_player_requests_refused_total",
             "castaway_uploads_refused_total",
+            "castaway_uploads_repeated_total",
         ],
     ),
     (

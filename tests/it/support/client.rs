@@ -206,16 +206,22 @@ impl Client {
 
     /// Uploads a clip.
     pub(crate) async fn upload(&mut self, clip: &Bytes) {
-        self.send_upload("", clip).await;
+        self.send_upload("", clip, "").await;
     }
 
     /// Uploads a clip with a callback.
     pub(crate) async fn upload_asking(&mut self, ack: u64, clip: &Bytes) {
-        self.send_upload(&ack.to_string(), clip).await;
+        self.send_upload(&ack.to_string(), clip, "").await;
     }
 
-    async fn send_upload(&mut self, ack: &str, clip: &Bytes) {
-        let event = json!(["upload", { "_placeholder": true, "num": 0 }]);
+    /// Uploads a clip with a callback and a second argument, as JSON.
+    pub(crate) async fn upload_with(&mut self, ack: u64, clip: &Bytes, options: &str) {
+        let options = format!(",{options}");
+        self.send_upload(&ack.to_string(), clip, &options).await;
+    }
+
+    async fn send_upload(&mut self, ack: &str, clip: &Bytes, rest: &str) {
+        let event = format!(r#"["upload",{{"_placeholder":true,"num":0}}{rest}]"#);
         let text = format!("51-{},{ack}{event}", self.namespace);
         self.wire
             .send(&[Packet::Text(text), Packet::Binary(clip.clone())])

@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 
 use super::super::link::Unpublished;
-use super::{InFlight, LivestreamTask, TO_BEGIN};
+use super::{InFlight, LivestreamTask, Published, TO_BEGIN};
 use crate::broadcast::ownership::{Action, Goodbye, Input, RemoteStatus, Renewal};
 use crate::broadcast::{Position, RemoteState};
 use crate::cluster::encode;
@@ -166,7 +166,12 @@ impl LivestreamTask {
                 epoch,
                 sequence,
                 before,
-            }) => (epoch, sequence, before),
+                clip_ids,
+            }) => {
+                // Before the streamer is admitted, and before clips with an unknown result are given up.
+                self.relay.know_clips(&self.id, clip_ids);
+                (epoch, sequence, before)
+            }
             Ok(Claimed::Refused(record)) => {
                 let seen = self.seen(&record);
                 self.record = Some(record);
@@ -204,14 +209,15 @@ impl LivestreamTask {
         }
         let (first, last) = (self.in_flight.first()?, self.in_flight.last()?);
         let (position, (_, last)) = (first.position, last.position);
-        let messages: Vec<&[u8]> = self.in_flight.iter().map(|it| &it.message[..]).collect();
+        let messages: Vec<_> = self
+            .in_flight
+            .iter()
+            .map(|it| (&it.message[..], it.waiting.id.as_ref()))
+            .collect();
         let publication = Publication {
             position,
             messages: &messages,
-            after: self
-                .published
-                .back()
-                .map_or(0, |((_, sequence), _)| *sequence),
+            after: self.published.back().map_or(0, |clip| clip.position.1),
             is_again: false,
         };
         let asked = Instant::now();
@@ -231,7 +237,7 @@ impl LivestreamTask {
             return Some(Input::NotPublished(seen));
         }
         self.renewed = asked;
-        for mut clip in std::mem::take(&mut self.in_flight) {
+        for clip in std::mem::take(&mut self.in_flight) {
             self.cluster.metrics.published.inc();
             clip.waiting.answer(Ok(clip.position.1));
             self.keep(clip);
@@ -250,7 +256,8 @@ impl LivestreamTask {
                 return;
             };
             let position = (epoch, sequence);
-            let message = encode(position, &self.cluster.records.node, &waiting.clip);
+            let node = &self.cluster.records.node;
+            let message = encode(position, node, waiting.id.as_ref(), &waiting.clip);
             bytes += message.len();
             self.in_flight.push(InFlight {
                 waiting,
@@ -263,8 +270,8 @@ impl LivestreamTask {
     /// The number of clips in the history with those in publication, by the sizes of those that this node published.
     fn history_length(&self) -> usize {
         let mut weight: usize = self.in_flight.iter().map(|it| it.message.len()).sum();
-        for (length, (_, message)) in (self.in_flight.len()..).zip(self.published.iter().rev()) {
-            weight += message.len();
+        for (length, clip) in (self.in_flight.len()..).zip(self.published.iter().rev()) {
+            weight += clip.message.len();
             if weight > self.links.history_bytes {
                 return length;
             }
@@ -275,14 +282,18 @@ impl LivestreamTask {
     /// Stores a published clip, in case Redis loses it.
     fn keep(&mut self, clip: InFlight) {
         self.published_bytes += clip.message.len();
-        self.published.push_back((clip.position, clip.message));
+        self.published.push_back(Published {
+            position: clip.position,
+            id: clip.waiting.id,
+            message: clip.message,
+        });
         while self.published.len() > self.links.history_clips
             || self.published_bytes > self.links.history_bytes && self.published.len() > 1
         {
-            let Some((_, oldest)) = self.published.pop_front() else {
+            let Some(oldest) = self.published.pop_front() else {
                 break;
             };
-            self.published_bytes -= oldest.len();
+            self.published_bytes -= oldest.message.len();
         }
     }
 
@@ -296,17 +307,22 @@ impl LivestreamTask {
         let lost: Vec<_> = self
             .published
             .iter()
-            .filter(|((_, sequence), _)| *sequence > after)
+            .filter(|clip| clip.position.1 > after)
             .cloned()
             .collect();
         if lost.is_empty() {
             return Input::Republished;
         }
         tracing::info!(livestream.id = %self.id, clips = lost.len(), "Redis has lost clips; they are published again");
-        for (position, message) in lost {
+        for Published {
+            position,
+            id,
+            message,
+        } in lost
+        {
             let publication = Publication {
                 position,
-                messages: &[&message],
+                messages: &[(&message, id.as_ref())],
                 after: 0,
                 is_again: true,
             };

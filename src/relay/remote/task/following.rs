@@ -152,7 +152,7 @@ impl LivestreamTask {
         if clip.node == self.cluster.records.node {
             return false;
         }
-        self.relay.accept_remote_clip(&self.id, clip.bytes, now());
+        self.relay.accept_remote_clip(&self.id, clip, now());
         true
     }
 

@@ -19,7 +19,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::Links;
 use super::link::{Link, Request, Unpublished, Waiting};
 use crate::broadcast::ownership::{Input, Ownership};
-use crate::broadcast::{Follower, LivestreamId, Position, State};
+use crate::broadcast::{ClipId, Follower, LivestreamId, Position, State};
 use crate::cluster::records::{Keys, Record};
 use crate::cluster::{Cluster, Inbox};
 use crate::relay::{Relay, Replacement};
@@ -31,6 +31,14 @@ const TO_BEGIN: Duration = Duration::from_secs(5);
 struct InFlight {
     waiting: Waiting,
     position: Position,
+    message: Bytes,
+}
+
+/// A clip that this node published.
+#[derive(Clone)]
+struct Published {
+    position: Position,
+    id: Option<ClipId>,
     message: Bytes,
 }
 
@@ -53,7 +61,7 @@ pub(super) struct LivestreamTask {
     /// The clips in publication, in order and without a gap.
     in_flight: Vec<InFlight>,
     /// The clips that this node published, in case Redis loses them; bounded as the history there.
-    published: VecDeque<(Position, Bytes)>,
+    published: VecDeque<Published>,
     published_bytes: usize,
     /// The latest record.
     record: Option<Record>,
@@ -180,9 +188,9 @@ impl LivestreamTask {
             self.cluster.metrics.leases_lost.inc();
             self.feed(Input::LeaseOver).await;
         }
-        for clip in &mut self.in_flight {
+        for clip in &self.in_flight {
             if clip.waiting.is_overdue(lease) {
-                clip.waiting.answer(Err(Unpublished::Away));
+                clip.waiting.mark_late();
             }
         }
         self.link.drop_overdue(lease);
@@ -242,7 +250,7 @@ impl LivestreamTask {
     }
 
     fn drop_in_flight(&mut self, why: Unpublished) {
-        for mut clip in std::mem::take(&mut self.in_flight) {
+        for clip in std::mem::take(&mut self.in_flight) {
             clip.waiting.answer(Err(why));
         }
     }

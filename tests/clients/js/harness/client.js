@@ -114,8 +114,8 @@ export class Client {
   }
 
   /** Emits event `name` with a callback, and gives its answer. */
-  async ask(name, argument, ms = 8_000) {
-    const answer = await this.socket.timeout(ms).emitWithAck(name, argument);
+  async ask(name, argument, ms = 8_000, ...more) {
+    const answer = await this.socket.timeout(ms).emitWithAck(name, argument, ...more);
     this.#answers.push({ name, answer });
     return answer;
   }
@@ -123,6 +123,11 @@ export class Client {
   /** Uploads with a callback, and gives its answer. */
   upload(clip, ms) {
     return this.ask("upload", clip, ms);
+  }
+
+  /** The same with a second argument. */
+  uploadWith(clip, options) {
+    return this.ask("upload", clip, undefined, options);
   }
 
   /** The client's own DISCONNECT. */

@@ -1,0 +1,175 @@
+//! Clips with an id, on their way to other nodes.
+
+use super::*;
+use crate::broadcast::{ClipId, Epoch, UserId};
+use crate::directory::Directory;
+use crate::metrics::Metrics;
+use crate::relay::{SocketId, Upload, Uploaded};
+
+struct World {
+    relay: Relay,
+    link: Arc<Link>,
+    id: LivestreamId,
+    epoch: Epoch,
+    now: Instant,
+}
+
+impl World {
+    /// A livestream on air, with a link that nobody empties but the test.
+    fn new() -> Self {
+        let (id, ada) = (LivestreamId::new("one").expect("an id"), UserId::new("ada"));
+        let directory = Directory::memory([(id.clone(), ada.clone())]);
+        let relay = Relay::new(&Config::default(), directory, None, Metrics::new());
+        let (epoch, now) = (relay.next_epoch(), Instant::now());
+        let started = relay.start(&id, &ada, SocketId(1), epoch, now);
+        assert_eq!(started, Ok(()));
+        assert!(relay.air(&id, epoch));
+        let bounds = LinkBounds {
+            clips: 8,
+            bytes: 1000,
+        };
+        let metrics = crate::cluster::metrics::Metrics::new(&prometheus::Registry::new());
+        let (link, _) = Link::new(bounds, metrics.expect("metrics"));
+        let found = relay.find(&id).expect("it is on air");
+        lock(&found).link = Some(link.clone());
+        Self {
+            relay,
+            link,
+            id,
+            epoch,
+            now,
+        }
+    }
+
+    fn uploads(&self, clip_id: &str) -> Uploaded {
+        let upload = Upload {
+            bytes: Bytes::from_static(b"clip"),
+            id: ClipId::new(clip_id),
+        };
+        let ada = UserId::new("ada");
+        let uploaded = self
+            .relay
+            .upload(&self.id, self.epoch, &ada, upload, self.now);
+        uploaded.expect("the relay accepts every clip")
+    }
+
+    fn next_sequence(&self) -> u64 {
+        let found = self.relay.find(&self.id).expect("it is on air");
+        let active = lock(&found);
+        let streamer = active.livestream.streamer_and_next_sequence();
+        streamer.expect("a streamer").1
+    }
+}
+
+#[tokio::test]
+async fn repeated_clip_in_flight_gets_the_same_answer() {
+    let world = World::new();
+    let first = world.uploads("a");
+    let second = world.uploads("a");
+    assert!(!first.is_duplicate && second.is_duplicate);
+    let waiting = world.link.take(usize::MAX).expect("the first");
+    assert!(world.link.is_empty(), "the second is not published");
+    let third = world.uploads("a");
+    waiting.answer(Ok(9));
+    drop(waiting);
+    let fourth = world.uploads("a");
+    for uploaded in [first, second, third, fourth] {
+        let ticket = uploaded.ticket.expect("a link");
+        assert_eq!(ticket.answer().await, Ok(9));
+    }
+    assert_eq!(world.next_sequence(), 2, "one was relayed");
+}
+
+#[tokio::test]
+async fn late_clip_is_not_published_twice() {
+    let world = World::new();
+    let first = world.uploads("a");
+    let waiting = world.link.take(usize::MAX).expect("the first");
+    waiting.mark_late();
+    let second = world.uploads("a");
+    for uploaded in [first, second] {
+        let ticket = uploaded.ticket.expect("a link");
+        assert_eq!(ticket.answer().await, Err(Unpublished::Away));
+    }
+    assert!(world.link.is_empty(), "the first may still be published");
+    waiting.answer(Ok(9));
+    let third = world.uploads("a");
+    assert!(third.is_duplicate);
+    assert_eq!(third.ticket.expect("a link").answer().await, Ok(9));
+}
+
+#[tokio::test]
+async fn clip_that_other_nodes_lack_is_only_published_again() {
+    let world = World::new();
+    let first = world.uploads("a");
+    let waiting = world.link.take(usize::MAX).expect("the first");
+    waiting.answer(Err(Unpublished::Away));
+    let ticket = first.ticket.expect("a link");
+    assert_eq!(ticket.answer().await, Err(Unpublished::Away));
+    let second = world.uploads("a");
+    assert!(!second.is_duplicate, "its first answer was a refusal");
+    let waiting = world.link.take(usize::MAX).expect("the second");
+    waiting.answer(Ok(4));
+    assert_eq!(second.ticket.expect("a link").answer().await, Ok(4));
+    assert_eq!(world.next_sequence(), 2, "listeners here got it once");
+    assert!(world.uploads("a").is_duplicate);
+}
+
+#[tokio::test]
+async fn clip_of_another_node_is_known_here() {
+    let world = World::new();
+    let ids = vec![(ClipId::new("a").expect("an id"), 41)];
+    world.relay.know_clips(&world.id, ids);
+    let repeated = world.uploads("a");
+    assert!(repeated.is_duplicate);
+    assert_eq!(repeated.ticket.expect("a link").answer().await, Ok(41));
+    assert!(world.link.is_empty());
+    assert_eq!(world.next_sequence(), 1, "nothing was relayed here");
+}
+
+#[tokio::test]
+async fn publication_with_a_lost_answer_is_not_repeated() {
+    let world = World::new();
+    let first = world.uploads("a");
+    let waiting = world.link.take(usize::MAX).expect("the first");
+    // Redis has the clip, as the next claim says; the answer to its publication never came.
+    let ids = vec![(ClipId::new("a").expect("an id"), 7)];
+    world.relay.know_clips(&world.id, ids);
+    waiting.answer(Err(Unpublished::Away));
+    drop(first);
+    let repeated = world.uploads("a");
+    assert!(repeated.is_duplicate);
+    assert_eq!(repeated.ticket.expect("a link").answer().await, Ok(7));
+    assert!(world.link.is_empty());
+}
+
+#[tokio::test]
+async fn clip_refused_here_comes_from_another_node_once() {
+    let world = World::new();
+    for (clip_id, result) in [("a", Err(Unpublished::Superseded)), ("b", Ok(1))] {
+        world.uploads(clip_id);
+        let waiting = world.link.take(usize::MAX).expect("a clip");
+        waiting.answer(result);
+    }
+    assert_eq!(world.next_sequence(), 3);
+    world
+        .relay
+        .yield_to_other(&world.id, Replacement::Elsewhere);
+    for (sequence, clip_id) in [(2, "a"), (3, "c")] {
+        let clip = RemoteClip {
+            epoch: 9,
+            sequence,
+            node: "other".into(),
+            id: ClipId::new(clip_id),
+            bytes: Bytes::from_static(b"clip"),
+        };
+        world.relay.accept_remote_clip(&world.id, clip, world.now);
+    }
+    let found = world.relay.find(&world.id).expect("it is on air");
+    let last = lock(&found)
+        .livestream
+        .history()
+        .last()
+        .map(|clip| clip.sequence);
+    assert_eq!(last, Some(3), "a was heard here, c was not");
+}
