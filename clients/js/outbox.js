@@ -1,11 +1,14 @@
 // @ts-check
 /**
- * Clips on their way to the server: one at a time, in order, each until the server has answered for it. While the network
- * is away they wait here; when too many wait, the oldest are given up, since a livestream is about now.
+ * Clips on their way to the server: one at a time, in order, each until the server has answered for it. Each has an id, so
+ * that the server relays a clip once though its answer was lost and it is sent again. While the network is away they wait
+ * here; when too many wait, the oldest are given up, since a livestream is about now.
  */
 
 /** How long an answer may take before the transport is taken for dead. */
 const ANSWER_MS = 10_000;
+/** When to send a clip again that the server cannot take now. */
+const AGAIN_MS = 1_000;
 
 /**
  * @typedef {object} Clip
@@ -13,6 +16,8 @@ const ANSWER_MS = 10_000;
  * @property {Uint8Array} bytes
  * @property {number} seconds
  * @property {number} [peak] its loudest amplitude, 0 to 1
+ * @property {string} [id] unique in the livestream, at most 64 characters; made up where it is left out
+ * @property {number} [capturedAt] when its recording began, in milliseconds since 1970
  */
 
 /**
@@ -21,6 +26,10 @@ const ANSWER_MS = 10_000;
  * @typedef {{kind: "sent", ms: number, listeners: number | null} | {kind: "refused", error: string}
  *   | {kind: "waiting", error: string, retryMs: number} | {kind: "lost"}} Outcome
  */
+
+/** Also where a page is not served securely, which has no `crypto.randomUUID`. */
+const randomId = () =>
+  Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 
 export class Outbox {
   /** @type {Clip[]} */ #waiting = [];
@@ -63,6 +72,8 @@ export class Outbox {
   /** @param {Clip} clip */
   push(clip) {
     this.#waiting.push(clip);
+    clip.id ??= randomId();
+    clip.capturedAt ??= Date.now() - clip.seconds * 1_000;
     let seconds = this.#waiting.reduce((sum, it) => sum + it.seconds, 0);
     const spared = this.#busy ? 1 : 0; // the one that is under way may have arrived
     while (seconds > this.keepSeconds && this.#waiting.length > spared + 1) {
@@ -90,13 +101,14 @@ export class Outbox {
       const began = this.now();
       let answer;
       try {
-        answer = await ask(ANSWER_MS, "upload", clip.bytes);
+        answer = await ask(ANSWER_MS, "upload", clip.bytes, { id: clip.id, capturedAt: clip.capturedAt });
       } catch {
         if (this.#ask === ask) this.#ask = null;
         continue; // `open` comes back with the next way
       }
-      if (answer?.ok === false && answer.retryAfterMs !== undefined) {
-        const retryMs = Math.min(30_000, Math.max(50, Number(answer.retryAfterMs)));
+      const isAway = /temporarily unavailable/.test(answer?.error);
+      if (answer?.ok === false && (isAway || answer.retryAfterMs !== undefined)) {
+        const retryMs = Math.min(30_000, Math.max(50, Number(answer.retryAfterMs ?? AGAIN_MS)));
         this.settled(clip, { kind: "waiting", error: String(answer.error), retryMs });
         await new Promise((resolve) => setTimeout(resolve, retryMs));
         continue;

@@ -4,7 +4,7 @@ import { beforeEach, mock, test } from "node:test";
 
 import { Outbox } from "../../../clients/js/outbox.js";
 
-/** @type {{clip: number, answer: (it: any) => void, lose: () => void}[]} */
+/** @type {{clip: number, id: string, answer: (it: any) => void, lose: () => void}[]} */
 let asked = [];
 /** @type {string[]} */
 let settled = [];
@@ -18,11 +18,11 @@ beforeEach(() => {
 const outbox = (keepSeconds = 60) =>
   new Outbox({ keepSeconds, now: () => 0, settled: ({ number }, { kind }) => settled.push(`${number} ${kind}`) });
 
-/** @param {number} _timeout @param {string} name @param {Uint8Array} bytes @returns {Promise<any>} */
-const way = (_timeout, name, bytes) =>
+/** @param {number} _timeout @param {string} name @param {Uint8Array} bytes @param {{id: string}} options @returns {Promise<any>} */
+const way = (_timeout, name, bytes, { id }) =>
   new Promise((answer, reject) => {
     assert.equal(name, "upload");
-    asked.push({ clip: bytes[0] ?? -1, answer, lose: () => reject(new Error("lost")) });
+    asked.push({ clip: bytes[0] ?? -1, id, answer, lose: () => reject(new Error("lost")) });
   });
 
 /** @param {number} number */
@@ -116,4 +116,78 @@ test("it tells when nothing waits any more, or when the patience is over", async
   mock.timers.tick(1000);
   await settle();
   assert.equal(done, 2);
+});
+
+test("a clip has one id however often it is sent, and no other clip has it", async () => {
+  const box = outbox();
+  box.open(way);
+  box.push(clip(0));
+  box.push({ ...clip(1), id: "mine" });
+  box.shut();
+  asked[0]?.lose();
+  await settle();
+  box.open(way);
+  asked[1]?.answer({ ok: true, sequence: 1, duplicate: true });
+  await settle();
+  const ids = asked.map((it) => it.id);
+  assert.equal(ids[0], ids[1]);
+  assert.match(ids[0] ?? "", /^[0-9a-f]{32}$/);
+  assert.equal(ids[2], "mine");
+  assert.deepEqual(settled, ["0 sent"]);
+});
+
+test("a clip that the server cannot take now is sent again, and nothing overtakes it", async () => {
+  const box = outbox();
+  box.open(way);
+  box.push(clip(0));
+  box.push(clip(1));
+  asked[0]?.answer({ ok: false, error: "Service is temporarily unavailable, try again." });
+  await settle();
+  assert.deepEqual([settled, asked.length], [["0 waiting"], 1]);
+  mock.timers.tick(1_000);
+  await settle();
+  asked[1]?.answer({ ok: true });
+  await settle();
+  assert.deepEqual(asked.map((it) => it.clip), [0, 0, 1]);
+});
+
+/** Numbers that look random, the same in every run. @param {number} seed */
+const randomly = (seed) => () => {
+  seed = (seed * 1_103_515_245 + 12_345) % 2_147_483_648;
+  return seed / 2_147_483_648;
+};
+
+test("whatever is lost on the way, each clip is relayed once and in order", async () => {
+  for (let seed = 1; seed <= 50; seed++) {
+    const random = randomly(seed);
+    /** @type {Map<string, number>} */
+    const known = new Map();
+    /** @type {number[]} */
+    const relayed = [];
+    const box = outbox(1_000);
+    /** A server that knows ids, on a link that loses clips and answers. @returns {(...args: any[]) => Promise<any>} */
+    const link = () => async (_timeout, _name, bytes, { id }) => {
+      await settle();
+      const luck = random();
+      if (luck < 0.2) throw new Error("the clip is lost");
+      if (luck < 0.3) return { ok: false, error: "too fast", retryAfterMs: 50 };
+      const isKnown = known.has(id);
+      if (!isKnown) {
+        relayed.push(bytes[0]);
+        known.set(id, relayed.length);
+      }
+      if (luck < 0.5) throw new Error("the answer is lost");
+      return { ok: true, sequence: known.get(id), ...(isKnown ? { duplicate: true } : { listeners: 1 }) };
+    };
+    let sent = 0;
+    for (let round = 0; sent < 30 || box.length > 0; round++) {
+      assert.ok(round < 5_000, `seed ${seed}: it ends`);
+      if (sent < 30 && random() < 0.4) box.push(clip(sent++));
+      if (random() < 0.3) box.open(link());
+      mock.timers.tick(50);
+      await settle();
+    }
+    assert.deepEqual(relayed, [...Array(30).keys()], `seed ${seed}`);
+  }
+  assert.equal(settled.filter((it) => it.endsWith("sent")).length, 50 * 30);
 });
