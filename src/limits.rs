@@ -1,18 +1,21 @@
-//! Upload quotas: clips and bytes per streamer, with burst credit for the flush after an outage.
+//! Quotas: clips and bytes per streamer, with burst credit for the flush after an outage; listening passes per streamer;
+//! documents that pages read.
 //!
 //! **Invariant**: an upload that is refused for its bytes or for its clip is not relayed. Each streamer has its own
 //! quota.
 
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use governor::clock::Clock;
 use governor::middleware::NoOpMiddleware;
 use governor::state::keyed::DashMapStateStore;
+use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 
 use crate::broadcast::UserId;
-use crate::config::Upload;
+use crate::config::{Http, Upload};
 
 /// tokio's clock, so that tests can pause it.
 #[derive(Debug, Clone, Default)]
@@ -26,8 +29,10 @@ impl Clock for TokioClock {
     }
 }
 
-type Limiter =
-    RateLimiter<UserId, DashMapStateStore<UserId>, TokioClock, NoOpMiddleware<std::time::Instant>>;
+type Keyed<K> =
+    RateLimiter<K, DashMapStateStore<K>, TokioClock, NoOpMiddleware<std::time::Instant>>;
+type Limiter = Keyed<UserId>;
+type Total = RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddleware<std::time::Instant>>;
 
 /// The quotas of all streamers.
 pub struct UploadQuota {
@@ -123,6 +128,47 @@ impl InviteQuota {
     }
 }
 
+/// The quota of documents that pages read: in total, and of one address. A page beyond it is shown without.
+pub struct PageQuota {
+    total: Total,
+    addresses: Keyed<IpAddr>,
+}
+
+impl PageQuota {
+    /// Addresses with less than their full credit; further ones get nothing until one of these has it.
+    const MOST: usize = 10_000;
+
+    /// So many in a minute, all of them at once if need be.
+    pub fn new(http: &Http) -> Self {
+        let quota = |count| Quota::per_minute(NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN));
+        let state = DashMapStateStore::default();
+        Self {
+            total: RateLimiter::new(
+                quota(http.documents_per_minute),
+                InMemoryState::default(),
+                TokioClock,
+            ),
+            addresses: RateLimiter::new(
+                quota(http.documents_per_minute_per_address),
+                state,
+                TokioClock,
+            ),
+        }
+    }
+
+    /// Takes one from the credit of the address and from the total; false if either has none.
+    pub fn take(&self, address: IpAddr) -> bool {
+        if self.addresses.len() >= Self::MOST {
+            self.addresses.retain_recent();
+            if self.addresses.len() >= Self::MOST {
+                return false;
+            }
+        }
+        // The address first: a flood from one does not use up the total.
+        self.addresses.check_key(&address).is_ok() && self.total.check().is_ok()
+    }
+}
+
 /// Whole milliseconds, rounded up, so that a client that waits this long is not early.
 pub fn whole_millis(wait: Duration) -> u64 {
     u64::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
@@ -181,6 +227,23 @@ mod tests {
         quota.take(&bob).unwrap();
         tokio::time::advance(wait).await;
         quota.take(&ada).unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn address_leaves_the_other_pages_their_quota() {
+        let quota = PageQuota::new(&Http {
+            documents_per_minute: 4,
+            documents_per_minute_per_address: 2,
+            ..Http::default()
+        });
+        let address = |last| IpAddr::from([192, 0, 2, last]);
+        let taken = |last| quota.take(address(last));
+        assert!([1, 1].map(taken).iter().all(|it| *it));
+        assert!(![1; 100].map(taken).iter().any(|it| *it));
+        assert!([2, 3].map(taken).iter().all(|it| *it));
+        assert!(!taken(4), "beyond the total");
+        tokio::time::advance(Duration::from_secs(15)).await;
+        assert!(taken(4));
     }
 
     #[tokio::test(start_paused = true)]

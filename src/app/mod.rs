@@ -174,7 +174,8 @@ impl App {
         let (sockets, socket_io) = Sockets::build(&config, parts);
         let mut routes = extra;
         if config.http.pages {
-            routes = routes.merge(pages::router());
+            let pages = pages::router(&config, directory.clone(), &metrics)?;
+            routes = routes.merge(pages);
         }
         let (players, feed) = if config.players.access == PlayerAccess::Off {
             (None, None)

@@ -10,6 +10,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
 use super::error::Problems;
+use super::http::is_origin;
 use super::{Config, Log};
 use humantime_serde::re::humantime::format_duration;
 
@@ -54,7 +55,7 @@ impl Config {
 
     #[rustfmt::skip]
     fn numbers(&self) -> Vec<Range<u64>> {
-        let Self { server, upload, livestream, listener, passes, identity, google, players, cluster, log, .. } = self;
+        let Self { server, upload, livestream, listener, passes, identity, google, http, players, cluster, log, .. } = self;
         vec![
             ("server.max_connections", server.max_connections as u64, 1, COUNT),
             ("server.max_connections_per_address", server.max_connections_per_address as u64, 1, COUNT),
@@ -90,6 +91,9 @@ impl Config {
             ("log.refusals_per_minute", log.refusals_per_minute.into(), 0, COUNT),
             ("google.max_requests", google.max_requests as u64, 1, 100_000),
             ("google.cache_entries", google.cache_entries, 1, COUNT),
+            ("http.max_documents", http.max_documents, 1, COUNT),
+            ("http.documents_per_minute", http.documents_per_minute.into(), 1, COUNT),
+            ("http.documents_per_minute_per_address", http.documents_per_minute_per_address.into(), 1, COUNT),
             ("players.history_clips", players.history_clips as u64, 3, 1_000),
             ("players.history_bytes", players.history_bytes as u64, 1, MEMORY),
             ("players.burst_clips", players.burst_clips as u64, 1, 1_000),
@@ -108,7 +112,7 @@ impl Config {
 
     #[rustfmt::skip]
     fn durations(&self) -> Vec<Range<Duration>> {
-        let Self { server, livestream, listener, passes, identity, google, players, cluster, .. } = self;
+        let Self { server, livestream, listener, passes, identity, google, http, players, cluster, .. } = self;
         vec![
             ("server.ping_interval", server.ping_interval, MILLISECOND, HOUR),
             ("server.ping_timeout", server.ping_timeout, MILLISECOND, HOUR),
@@ -131,6 +135,8 @@ impl Config {
             // The app gives up on `success` after 5 s.
             ("google.request_timeout", google.request_timeout, MILLISECOND, Duration::from_millis(4_500)),
             ("google.cache_ttl", google.cache_ttl, Duration::ZERO, DAY),
+            ("http.document_ttl", http.document_ttl, MILLISECOND, DAY),
+            ("http.document_timeout", http.document_timeout, MILLISECOND, HOUR),
             ("players.max_wait", players.max_wait, MILLISECOND, HOUR),
             ("players.linger", players.linger, SECOND, HOUR),
             ("players.session_timeout", players.session_timeout, SECOND, HOUR),
@@ -249,37 +255,6 @@ fn at_least(least: u64) -> String {
     } else {
         format!("must be at least {least}")
     }
-}
-
-/// Whether a browser may send this as `Origin`, or it matches any. Apps have their own schemes
-/// (`capacitor://localhost`).
-fn is_origin(text: &str) -> bool {
-    if ["*", "null"].contains(&text) {
-        return true;
-    }
-    let Some((scheme, authority)) = text.split_once("://") else {
-        return false;
-    };
-    let small = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit();
-    let Ok(parsed) = authority.parse::<http::uri::Authority>() else {
-        return false;
-    };
-    let own = match scheme {
-        "http" => Some(80),
-        "https" => Some(443),
-        _ => None,
-    };
-    let host = parsed.host();
-    scheme.starts_with(|letter: char| letter.is_ascii_lowercase())
-        && scheme.chars().all(|it| small(it) || "+-.".contains(it))
-        && !host.is_empty()
-        && host.chars().all(|it| small(it) || "-._[:]".contains(it))
-        && !authority.contains('@')
-        && match authority.strip_prefix(host) {
-            Some("") => true,
-            Some(_) => parsed.port_u16().is_some_and(|port| Some(port) != own),
-            None => false,
-        }
 }
 
 /// Whether Redis's client accepts the URL. It knows more schemes; only those with a host make sense for a cluster.

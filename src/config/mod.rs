@@ -8,6 +8,7 @@
 
 mod check;
 mod error;
+mod http;
 mod load;
 mod players;
 mod renamed;
@@ -15,11 +16,12 @@ mod sections;
 mod server;
 
 pub use error::{ConfigError, Problems};
+pub use http::Http;
 pub use load::Sources;
 pub use players::{PlayerAccess, Players};
 pub use sections::{
-    Cluster, Google, Http, Identity, Listener, Livestream, Log, LogFormat, LookupPolicy,
-    PassPolicy, Passes, Upload,
+    Cluster, Google, Identity, Listener, Livestream, Log, LogFormat, LookupPolicy, PassPolicy,
+    Passes, Upload,
 };
 pub use server::Server;
 

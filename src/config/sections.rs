@@ -233,8 +233,8 @@ pub struct Google {
     /// How long a call to Google may take, and how long it may wait for its turn before that.
     #[serde(with = "humantime_serde")]
     pub request_timeout: Duration,
-    /// The most concurrent calls to Google, separately for checks of streamers, checks of listeners, and calls that no
-    /// client waits for.
+    /// The most concurrent calls to Google, separately for checks of streamers, checks of listeners, listening pages, and
+    /// calls that no client waits for.
     pub max_requests: usize,
     /// How long a listener's join may use a cached copy of a livestream's document.
     #[serde(with = "humantime_serde")]
@@ -271,14 +271,6 @@ impl Default for Google {
             token_url: "https://oauth2.googleapis.com/token".into(),
         }
     }
-}
-
-/// `[http]`: web pages on the client port.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Http {
-    /// Serve the studio at `/studio` and the listening page at `/listen`.
-    pub pages: bool,
 }
 
 /// `[cluster]`: several nodes that share their livestreams through Redis (or Valkey). Without a `url` it is one node.

@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use crate::broadcast::{LivestreamId, UserId};
 use crate::config::{Config, Identity as IdentityConfig, PassPolicy, PlayerAccess};
-use crate::directory::Directory;
+use crate::directory::{About, Directory};
 use crate::identity::{Identity, Signer};
 
 pub use tls::Https;
@@ -82,6 +82,19 @@ struct Wanted {
     user: String,
     /// Created for that user if it does not exist yet.
     livestream: Option<String>,
+    /// What the listening page says of a created livestream.
+    #[serde(default)]
+    about: AboutWanted,
+}
+
+/// The fields of a document that people see, by their names there.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct AboutWanted {
+    title: String,
+    description: String,
+    artist_name: String,
+    cover_url: String,
 }
 
 impl Demo {
@@ -145,7 +158,7 @@ impl Demo {
         let links = |site: &str| {
             format!(
                 "Go live:   {site}/studio#livestream={LIVESTREAM}&token={streamer}\n\n\
-                 Listen:    {site}/listen#livestream={LIVESTREAM}&token={guest}\n\n\
+                 Listen:    {site}/listen/{LIVESTREAM}#token={guest}\n\n\
                  Players:   {site}/livestreams/{LIVESTREAM}/live or …/index.m3u8, once it is on air\n\n"
             )
         };
@@ -223,7 +236,15 @@ async fn give_token(State(demo): State<Demo>, Json(wanted): Json<Wanted>) -> Res
         let Some(id) = LivestreamId::new(&name) else {
             return refuse("`livestream` cannot be the id of a document\n");
         };
-        if !demo.0.directory.create(&id, &UserId::new(&wanted.user)) {
+        let said = &wanted.about;
+        let about = About::new([
+            &said.title,
+            &said.description,
+            &said.artist_name,
+            &said.cover_url,
+        ]);
+        let user = UserId::new(&wanted.user);
+        if !demo.0.directory.create(&id, &user, about) {
             return refuse("there are as many livestreams as the demo keeps\n");
         }
     }
@@ -268,7 +289,7 @@ mod tests {
         assert!(exposed.contains("http://localhost:3000/studio#"));
         assert!(!exposed.contains("0.0.0.0"));
         for address in machine_addresses("0.0.0.0".parse().unwrap()) {
-            assert!(exposed.contains(&format!("http://{address}:3000/listen#")));
+            assert!(exposed.contains(&format!("http://{address}:3000/listen/demo#")));
         }
         let one = demo.welcome(Scheme::Http, "192.0.2.7:3000".parse().unwrap(), health);
         assert!(one.contains("http://192.0.2.7:3000/studio#"));

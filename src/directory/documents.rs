@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::gather::Gather;
-use super::{Directory, Entry, Freshness, Unavailable};
+use super::{About, Directory, Entry, Freshness, Unavailable};
 use crate::broadcast::{LivestreamId, UserId};
 use crate::config;
 use crate::google::{Access, Complaint, Dependency, Failure, Lane};
@@ -122,19 +122,40 @@ impl Documents {
         id: &LivestreamId,
         lane: Lane,
     ) -> Result<Option<Entry>, Failure> {
+        let fields = self
+            .fields(id, &["artistId", "streamerConnected"], lane)
+            .await?;
+        Ok(fields.as_ref().map(entry))
+    }
+
+    /// Reads what the document says of the livestream to people, without the cache. A text that is too large to be read
+    /// says nothing; no client's check reads it.
+    pub(super) async fn about(&self, id: &LivestreamId) -> Result<Option<About>, Failure> {
+        match self.fields(id, &About::FIELDS, Lane::Pages).await {
+            Ok(fields) => Ok(fields.as_ref().map(About::of_document)),
+            Err(Failure::TooLarge) => Ok(Some(About::default())),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// These fields of the document; none without a document.
+    async fn fields(
+        &self,
+        id: &LivestreamId,
+        names: &[&str],
+        lane: Lane,
+    ) -> Result<Option<Value>, Failure> {
         let body = json!({
             "documents": [self.document(id)],
-            "mask": { "fieldPaths": ["artistId", "streamerConnected"] },
+            "mask": { "fieldPaths": names },
         });
         match self.call::<Vec<Found>>("batchGet", lane, &body).await {
             Ok(answer) => {
                 let found = answer
                     .into_iter()
                     .find(|it| it.found.is_some() || it.missing.is_some());
-                match found.ok_or(Failure::Garbage)?.found {
-                    Some(document) => Ok(Some(entry(&document.fields))),
-                    None => Ok(None),
-                }
+                let document = found.ok_or(Failure::Garbage)?.found;
+                Ok(document.map(|it| it.fields))
             }
             // An id that Firestore refuses names no document.
             Err(failure) if failure.code() == Some("INVALID_ARGUMENT") => Ok(None),

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::documents::Documents;
 use super::remembered::{Remembered, StateError};
 use super::writer::Writer;
-use super::{Entry, Freshness, Unavailable};
+use super::{About, Entry, Freshness, Unavailable};
 use crate::broadcast::LivestreamId;
 use crate::config;
 use crate::google::{Access, Lane};
@@ -48,6 +48,10 @@ impl Firestore {
     pub(super) async fn read(&self, id: &LivestreamId) -> Result<Option<Entry>, Unavailable> {
         let read = self.documents.read(id, Lane::Background).await;
         read.map_err(|_| Unavailable)
+    }
+
+    pub(super) async fn about(&self, id: &LivestreamId) -> Result<Option<About>, Unavailable> {
+        self.documents.about(id).await.map_err(|_| Unavailable)
     }
 
     pub(super) fn is_cached(&self, id: &LivestreamId) -> bool {

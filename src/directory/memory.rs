@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
 
-use super::Entry;
+use super::{About, Entry};
 use crate::broadcast::{LivestreamId, UserId};
 
 /// The most livestreams.
@@ -17,45 +17,59 @@ const MOST: usize = 10_000;
 #[derive(Clone)]
 pub struct Memory {
     /// A lock, never held across an await.
-    entries: Arc<Mutex<HashMap<LivestreamId, Entry>>>,
+    entries: Arc<Mutex<HashMap<LivestreamId, Document>>>,
+}
+
+struct Document {
+    entry: Entry,
+    about: About,
+}
+
+impl Document {
+    fn new(artist: UserId, about: About) -> Self {
+        let entry = Entry {
+            artist,
+            streamer_connected: false,
+        };
+        Self { entry, about }
+    }
 }
 
 impl Memory {
     pub(super) fn new(entries: impl IntoIterator<Item = (LivestreamId, UserId)>) -> Self {
-        let entry = |artist| Entry {
-            artist,
-            streamer_connected: false,
-        };
-        let entries = entries.into_iter().map(|(id, artist)| (id, entry(artist)));
+        let entries = entries
+            .into_iter()
+            .map(|(id, artist)| (id, Document::new(artist, About::default())));
         Self {
             entries: Arc::new(Mutex::new(entries.collect())),
         }
     }
 
-    pub(super) fn create(&self, id: &LivestreamId, artist: &UserId) -> bool {
+    pub(super) fn create(&self, id: &LivestreamId, artist: &UserId, about: About) -> bool {
         let mut entries = self.lock();
         let room = entries.len() < MOST || entries.contains_key(id);
         if room {
-            let entry = || Entry {
-                artist: artist.clone(),
-                streamer_connected: false,
-            };
-            entries.entry(id.clone()).or_insert_with(entry);
+            let document = || Document::new(artist.clone(), about);
+            entries.entry(id.clone()).or_insert_with(document);
         }
         room
     }
 
     pub(super) fn find(&self, id: &LivestreamId) -> Option<Entry> {
-        self.lock().get(id).cloned()
+        self.lock().get(id).map(|it| it.entry.clone())
+    }
+
+    pub(super) fn about(&self, id: &LivestreamId) -> Option<About> {
+        self.lock().get(id).map(|it| it.about.clone())
     }
 
     pub(super) fn set(&self, id: &LivestreamId, connected: bool) {
-        if let Some(entry) = self.lock().get_mut(id) {
-            entry.streamer_connected = connected;
+        if let Some(document) = self.lock().get_mut(id) {
+            document.entry.streamer_connected = connected;
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<LivestreamId, Entry>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<LivestreamId, Document>> {
         self.entries.lock()
     }
 }

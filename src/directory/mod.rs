@@ -7,6 +7,7 @@
 //!
 //! **Invariant**: a missing document is never created, and no field but `streamerConnected` is written.
 
+mod about;
 mod documents;
 mod firestore;
 mod gather;
@@ -25,6 +26,7 @@ use crate::metrics::Metrics;
 use firestore::Firestore;
 use memory::Memory;
 
+pub use about::{About, Cover};
 pub use remembered::StateError;
 
 /// The content of a livestream's document.
@@ -109,6 +111,14 @@ impl Directory {
         }
     }
 
+    /// What the document of `id` says of it to people, read now; none if it does not exist.
+    pub async fn about(&self, id: &LivestreamId) -> Result<Option<About>, Unavailable> {
+        match self {
+            Self::Memory(memory) => Ok(memory.about(id)),
+            Self::Firestore(firestore) => firestore.about(id).await,
+        }
+    }
+
     /// Whether the flag of `id` is set, read now; false without a document. No client may wait for this.
     pub async fn is_connected(&self, id: &LivestreamId) -> Result<bool, Unavailable> {
         let entry = match self {
@@ -128,9 +138,9 @@ impl Directory {
 
     /// Creates a livestream of `artist` in a directory in memory, unless it exists. False if the directory is full, or
     /// if it is Firestore.
-    pub fn create(&self, id: &LivestreamId, artist: &UserId) -> bool {
+    pub fn create(&self, id: &LivestreamId, artist: &UserId, about: About) -> bool {
         match self {
-            Self::Memory(memory) => memory.create(id, artist),
+            Self::Memory(memory) => memory.create(id, artist, about),
             Self::Firestore(_) => false,
         }
     }

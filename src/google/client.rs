@@ -71,6 +71,8 @@ pub enum Lane {
     Listeners,
     /// No client waits.
     Background,
+    /// A page waits, for a moment: it can be shown without the answer.
+    Pages,
 }
 
 /// A decoded answer.
@@ -91,7 +93,7 @@ pub struct Client {
 struct Inner {
     http: reqwest::Client,
     without_authorities: bool,
-    permits: [Semaphore; 3],
+    permits: [Semaphore; 4],
     request_timeout: Duration,
     /// One lock each, never held across an await: a few integers.
     circuits: [Mutex<Circuit>; Dependency::ALL.len()],
@@ -134,7 +136,7 @@ impl Client {
             inner: Arc::new(Inner {
                 http,
                 without_authorities,
-                permits: [(); 3].map(|()| Semaphore::new(config.max_requests)),
+                permits: [(); 4].map(|()| Semaphore::new(config.max_requests)),
                 request_timeout: config.request_timeout,
                 circuits: Default::default(),
                 complaints: Default::default(),
@@ -288,7 +290,7 @@ async fn exchange(request: RequestBuilder) -> Result<Reply<Vec<u8>>, Failure> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(transport)? {
         if body.len() + chunk.len() > MAX_ANSWER {
-            return Err(Failure::Garbage);
+            return Err(Failure::TooLarge);
         }
         body.extend_from_slice(&chunk);
     }

@@ -34,11 +34,14 @@ pub enum Failure {
     /// It answered with an unreadable body; the call may have taken effect.
     #[error("it answered what cannot be read")]
     Garbage,
+    /// Its answer is larger than is read. A document's fault, not the service's.
+    #[error("its answer is too large")]
+    TooLarge,
 }
 
 impl Failure {
     /// Every label value in metrics: a success, and the results of [`Self::outcome`].
-    pub(super) const OUTCOMES: [&str; 10] = [
+    pub(super) const OUTCOMES: [&str; 11] = [
         "ok",
         "left_alone",
         "busy",
@@ -49,6 +52,7 @@ impl Failure {
         "error",
         "refused",
         "garbage",
+        "too_large",
     ];
 
     /// The label value in metrics.
@@ -63,6 +67,7 @@ impl Failure {
             Self::Refused { http, .. } if *http >= 500 => "error",
             Self::Refused { .. } => "refused",
             Self::Garbage => "garbage",
+            Self::TooLarge => "too_large",
         }
     }
 
@@ -71,7 +76,7 @@ impl Failure {
         match self {
             Self::Timeout | Self::Unreachable(_) | Self::Broken(_) | Self::Garbage => true,
             Self::Refused { http, .. } => *http >= 500,
-            Self::LeftAlone | Self::Busy => false,
+            Self::LeftAlone | Self::Busy | Self::TooLarge => false,
         }
     }
 
@@ -89,7 +94,7 @@ impl Failure {
     /// Whether the call may have taken effect, or may yet.
     pub fn may_have_taken_effect(&self) -> bool {
         match self {
-            Self::Timeout | Self::Broken(_) | Self::Garbage => true,
+            Self::Timeout | Self::Broken(_) | Self::Garbage | Self::TooLarge => true,
             Self::Refused { http, .. } => *http >= 500,
             Self::LeftAlone | Self::Busy | Self::Unreachable(_) => false,
         }

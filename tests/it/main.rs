@@ -14,6 +14,7 @@ mod handshake;
 mod health;
 mod heartbeat;
 mod listener;
+mod pages;
 mod passes;
 mod players;
 mod preflight;

@@ -1,16 +1,28 @@
 // @ts-check
 /**
- * What the address says: `#livestream=…&token=…`, or `…&pass=…` for a listener. The token is taken out of the address bar at once, so that it is not
+ * What the address says: `/studio#livestream=…&token=…`, or `/listen/…#pass=…` for a listener, whose path names the
+ * livestream so that the server says what is played. The token is taken out of the address bar at once, so that it is not
  * copied or photographed with it; it is kept for this tab alone, for a reload. Nothing of it ever travels in a request's
  * line or a referrer.
  */
 
 /** @typedef {{livestream: string, token: string}} Link `token` is an ID token or a listening pass */
 
+/** The livestream that a listening page's path names. */
+function namedByPath() {
+  const name = location.pathname.match(/^\/listen\/([^/]+)$/)?.[1] ?? "";
+  try {
+    return decodeURIComponent(name);
+  } catch {
+    return "";
+  }
+}
+
 /** @param {"studio" | "listen"} page @returns {Link} empty strings for what is not there */
 export function readLink(page) {
   const said = new URLSearchParams(location.hash.slice(1));
-  const livestream = said.get("livestream") ?? "";
+  const named = namedByPath();
+  const livestream = said.get("livestream") ?? named;
   const link = { livestream, token: said.get("pass") ?? said.get("token") ?? "" };
   const key = `castaway.${page}.${livestream}`;
   try {
@@ -19,12 +31,16 @@ export function readLink(page) {
   } catch {
     // storage is off: a reload needs the whole link again
   }
-  if (said.has("pass") || said.has("token")) history.replaceState(null, "", `#${new URLSearchParams({ livestream })}`);
+  if (page === "listen" && livestream !== named) {
+    // A link of old, with the livestream in the fragment.
+    said.delete("livestream");
+    location.replace(`/listen/${encodeURIComponent(livestream)}#${said}`);
+  } else if (named) history.replaceState(null, "", location.pathname);
+  else if (said.has("pass") || said.has("token")) history.replaceState(null, "", `#${new URLSearchParams({ livestream })}`);
   return link;
 }
 
 /** The address that a listener opens. @param {string} livestream @param {string} pass */
 export function listenAddress(livestream, pass) {
-  const said = new URLSearchParams({ livestream, pass });
-  return `${location.origin}/listen#${said}`;
+  return `${location.origin}/listen/${encodeURIComponent(livestream)}#${new URLSearchParams({ pass })}`;
 }

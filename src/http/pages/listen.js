@@ -36,6 +36,11 @@ const COMING = "The host is on air. Here comes the sound.";
 
 const link = readLink("listen");
 const page = document.body;
+const title = element("title", HTMLElement);
+/** The show's name: the title of its document, which the server has written, or else its id. */
+const showName = (title.dataset.known !== undefined && title.textContent) || link.livestream;
+const artist = document.getElementById("artist")?.textContent ?? "";
+const cover = /** @type {HTMLImageElement | null} */ (document.getElementById("cover"));
 const playButton = element("play", HTMLButtonElement);
 const volume = element("volume", HTMLInputElement);
 const jump = element("jump", HTMLButtonElement);
@@ -75,8 +80,8 @@ function show(next, detail = WORDS[next].detail) {
   say(element("badge", HTMLElement), WORDS[next].badge);
   const on = next !== "idle" && next !== "refused" && next !== "paused";
   playButton.setAttribute("aria-label", on ? "Stop" : "Play");
-  document.title = `${next === "live" ? "● " : ""}${link.livestream || "Listen"} · Castaway`;
-  describeShow({ title: link.livestream, words: WORDS[next].state, playing: on, play, stop });
+  document.title = `${next === "live" ? "● " : ""}${showName || "Listen"} · Castaway`;
+  describeShow({ title: showName, words: [artist, WORDS[next].state].filter(Boolean).join(" · "), cover: cover?.src, playing: on, play, stop });
 }
 
 async function play() {
@@ -268,7 +273,9 @@ document.addEventListener("visibilitychange", () => {
   if (!document.hidden && connection && context?.state !== "running") void context?.resume();
 });
 
-say(element("title", HTMLElement), link.livestream || "Listen");
+say(title, showName || "Listen");
+cover?.addEventListener("error", () => cover.remove());
+if (cover?.complete && cover.naturalWidth === 0) cover.remove();
 drawWaves(element("waves", HTMLCanvasElement), level);
 setVolume();
 show("idle");

@@ -45,17 +45,18 @@ export function keepAwake(on) {
  * @param {object} show
  * @param {string} show.title
  * @param {string} show.words
+ * @param {string} [show.cover] a picture's address
  * @param {boolean} show.playing
  * @param {() => void} show.play
  * @param {() => void} show.stop
  */
-export function describeShow({ title, words, playing, play, stop }) {
+export function describeShow({ title, words, cover, playing, play, stop }) {
   const session = navigator.mediaSession;
   if (!session) return;
   session.metadata = new MediaMetadata({
     title: title || "Castaway",
     artist: words,
-    artwork: [{ src: "/pages/icon.svg", sizes: "512x512", type: "image/svg+xml" }],
+    artwork: [cover ? { src: cover } : { src: "/pages/icon.svg", sizes: "512x512", type: "image/svg+xml" }],
   });
   session.playbackState = playing ? "playing" : "none";
   session.setActionHandler("play", play);

@@ -1,21 +1,36 @@
 //! The studio and the listening page: static files inside the binary, served on the client port.
 //!
-//! They need no build step and no other server, so that a new server is enough to stream and to listen.
+//! They need no build step and no other server, so that a new server is enough to stream and to listen. The listening
+//! page of a livestream is rendered with what its document says ([`listen`]).
 //!
 //! **Invariant**: every answer carries the same strict policy headers, so that no page runs a script, opens a
-//! connection or is framed except by this server.
+//! connection or is framed except by this server. A livestream's cover is the only exception, and an image.
+
+mod about;
+mod listen;
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use axum::Router;
+use axum::extract::{ConnectInfo, Path, Request, State};
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, REFERRER_POLICY,
     X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
+
+use crate::config::Config;
+use crate::directory::Directory;
+use crate::metrics::Metrics;
+use crate::transport::{RequestConnection, client_address};
+use about::Documents;
+use listen::ListenPage;
 
 const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
@@ -23,14 +38,15 @@ const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 const TEXT: &str = "text/plain; charset=utf-8";
 
-/// Policy headers of every answer. The token is in the fragment, which is never sent; the referrer is restricted all
-/// the same. `blob:` is the audio file that a streamer picked, and the silence behind the lock screen.
-const POLICY: [(HeaderName, &str); 6] = [
-    (
-        CONTENT_SECURITY_POLICY,
-        "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; img-src 'self'; \
-         media-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    ),
+/// The Content-Security-Policy, but for images. `blob:` is the audio file that a streamer picked, and the silence behind
+/// the lock screen.
+const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; \
+     media-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+     img-src 'self'";
+
+/// The other policy headers of every answer. The token is in the fragment, which is never sent; the referrer is
+/// restricted all the same.
+const POLICY: [(HeaderName, &str); 5] = [
     (X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (REFERRER_POLICY, "no-referrer"),
     (
@@ -154,34 +170,95 @@ const FILES: &[File] = &[
     ),
 ];
 
-/// The routes of the pages: `/`, `/studio`, `/listen`, and what these load from `/pages/`.
-pub fn router() -> Router {
-    FILES.iter().fold(Router::new(), |router, file| {
+/// The routes of the pages: `/`, `/studio`, `/listen`, `/listen/{id}`, and what these load from `/pages/`.
+pub fn router(
+    config: &Config,
+    directory: Directory,
+    metrics: &Metrics,
+) -> prometheus::Result<Router> {
+    let trusted: Arc<[_]> = config.server.trusted_proxies.clone().into();
+    let find_client = move |request: Request, next: Next| {
+        let trusted = trusted.clone();
+        async move { with_address(request, next, &trusted).await }
+    };
+    let routes = routes(config, directory, metrics)?;
+    Ok(routes.layer(middleware::from_fn(find_client)))
+}
+
+/// The routes, without what finds the client's address.
+fn routes(config: &Config, directory: Directory, metrics: &Metrics) -> prometheus::Result<Router> {
+    let documents = Documents::new(&config.http, directory, metrics.registry())?;
+    let page = Arc::new(ListenPage::new(documents));
+    let listen = Router::new()
+        .route("/listen/{id}", get(listen))
+        .with_state(page);
+    Ok(FILES.iter().fold(listen, |router, file| {
         let tag = tag(file.2);
         let page = get(move |headers: HeaderMap| std::future::ready(answer(file, &tag, &headers)));
         router.route(file.0, page)
-    })
+    }))
+}
+
+/// The client's address, for the quota of documents.
+async fn with_address(mut request: Request, next: Next, trusted: &[ipnet::IpNet]) -> Response {
+    let connection = request.extensions().get::<ConnectInfo<RequestConnection>>();
+    let Some(ConnectInfo(RequestConnection(connection))) = connection else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
+    let address = client_address(connection.peer().ip(), request.headers(), trusted);
+    request.extensions_mut().insert(address);
+    next.run(request).await
+}
+
+/// The listening page of one livestream.
+async fn listen(
+    State(page): State<Arc<ListenPage>>,
+    Extension(address): Extension<IpAddr>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    let rendered = page.render(&id, address).await;
+    let tag = tag(rendered.html.as_bytes());
+    let mut response = if is_current(&tag, &headers) {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        ([(CONTENT_TYPE, HTML)], rendered.html).into_response()
+    };
+    guard(&mut response, tag, rendered.cover_origin.as_deref());
+    response
 }
 
 /// The file, or 304 if the browser's copy is current.
 fn answer(&(_, content_type, bytes): &File, tag: &HeaderValue, headers: &HeaderMap) -> Response {
-    let current = headers
-        .get_all(IF_NONE_MATCH)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|current| current.trim().trim_start_matches("W/").as_bytes() == tag.as_bytes());
-    let mut response = if current {
+    let mut response = if is_current(tag, headers) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
         ([(CONTENT_TYPE, content_type)], bytes).into_response()
     };
+    guard(&mut response, tag.clone(), None);
+    response
+}
+
+fn is_current(tag: &HeaderValue, headers: &HeaderMap) -> bool {
+    headers
+        .get_all(IF_NONE_MATCH)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|current| current.trim().trim_start_matches("W/").as_bytes() == tag.as_bytes())
+}
+
+/// Adds the tag and the policy. Images come from this server, and from the origin of the cover.
+fn guard(response: &mut Response, tag: HeaderValue, cover_origin: Option<&str>) {
     let headers = response.headers_mut();
-    headers.insert(ETAG, tag.clone());
+    headers.insert(ETAG, tag);
     for (name, value) in POLICY {
         headers.insert(name, HeaderValue::from_static(value));
     }
-    response
+    let own = HeaderValue::from_static(CONTENT_POLICY);
+    let with_cover =
+        cover_origin.and_then(|it| HeaderValue::try_from(format!("{CONTENT_POLICY} {it}")).ok());
+    headers.insert(CONTENT_SECURITY_POLICY, with_cover.unwrap_or(own));
 }
 
 /// An entity tag: the first half of the bytes' SHA-256.

@@ -6,6 +6,26 @@ use http_body_util::BodyExt as _;
 use tower::ServiceExt as _;
 
 use super::*;
+use crate::broadcast::{LivestreamId, UserId};
+use crate::directory::About;
+
+/// The pages, beside the documents `show`, with a cover, and `plain`, which says nothing.
+fn pages() -> Router {
+    let directory = Directory::memory([]);
+    let said = [
+        (
+            "show",
+            ["Tea & talk", "Hot", "Ada", "https://pictures.example/a.png"],
+        ),
+        ("plain", [""; 4]),
+    ];
+    for (id, about) in said {
+        let id = LivestreamId::new(id).expect("an id");
+        assert!(directory.create(&id, &UserId::new("ada"), About::new(about)));
+    }
+    let routes = routes(&Config::default(), directory, &Metrics::new()).expect("metrics");
+    routes.layer(Extension(IpAddr::from([127, 0, 0, 1])))
+}
 
 async fn ask(method: &str, path: &str, cached: Option<&str>) -> Response {
     let mut request = Request::builder().method(method).uri(path);
@@ -13,7 +33,7 @@ async fn ask(method: &str, path: &str, cached: Option<&str>) -> Response {
         request = request.header(IF_NONE_MATCH, cached);
     }
     let request = request.body(Body::empty()).expect("a request");
-    router().oneshot(request).await.expect("an answer")
+    pages().oneshot(request).await.expect("an answer")
 }
 
 async fn body(response: Response) -> Vec<u8> {
@@ -28,7 +48,7 @@ fn header<'a>(response: &'a Response, name: &str) -> &'a str {
 
 #[tokio::test]
 async fn all_pages_are_html() {
-    for path in ["/", "/studio", "/listen"] {
+    for path in ["/", "/studio", "/listen", "/listen/show"] {
         let response = ask("GET", path, None).await;
         assert_eq!(response.status(), StatusCode::OK, "{path}");
         assert_eq!(header(&response, "content-type"), HTML, "{path}");
@@ -46,6 +66,11 @@ async fn every_answer_carries_the_policy() {
         for (name, value) in POLICY {
             assert_eq!(header(&response, name.as_str()), value, "{path}");
         }
+        assert_eq!(
+            header(&response, "content-security-policy"),
+            CONTENT_POLICY,
+            "{path}"
+        );
         assert_eq!(header(&response, "content-type"), *content_type, "{path}");
         assert_eq!(body(response).await, *bytes, "{path}");
     }
@@ -53,7 +78,7 @@ async fn every_answer_carries_the_policy() {
 
 #[tokio::test]
 async fn pages_have_no_inline_script_or_style() {
-    let policy = POLICY[0].1;
+    let policy = CONTENT_POLICY;
     assert!(!policy.contains("unsafe") && !policy.contains("http:") && !policy.contains('*'));
     for (path, content_type, bytes) in FILES {
         let text = String::from_utf8_lossy(bytes);
@@ -79,7 +104,7 @@ async fn current_copy_is_not_sent_again() {
         let again = ask("GET", "/studio", Some(&cached)).await;
         assert_eq!(again.status(), StatusCode::NOT_MODIFIED, "{cached}");
         assert_eq!(header(&again, "etag"), tag);
-        assert_eq!(header(&again, "content-security-policy"), POLICY[0].1);
+        assert_eq!(header(&again, "content-security-policy"), CONTENT_POLICY);
         assert!(body(again).await.is_empty());
     }
     assert_eq!(
@@ -140,4 +165,44 @@ async fn other_paths_and_methods_are_refused() {
     let head = ask("HEAD", "/studio", None).await;
     assert_eq!(head.status(), StatusCode::OK);
     assert!(body(head).await.is_empty());
+}
+
+#[tokio::test]
+async fn listening_page_says_what_is_played() {
+    let response = ask("GET", "/listen/show", None).await;
+    let policy = header(&response, "content-security-policy");
+    assert_eq!(policy, format!("{CONTENT_POLICY} https://pictures.example"));
+    for (name, value) in POLICY {
+        assert_eq!(header(&response, name.as_str()), value);
+    }
+    let tag = header(&response, "etag").to_owned();
+    let html = String::from_utf8(body(response).await).expect("text");
+    for part in [
+        "<title>Tea &amp; talk · Castaway</title>",
+        "<meta property=\"og:title\" content=\"Tea &amp; talk\">",
+        "<meta property=\"og:description\" content=\"Hot\">",
+        "<meta property=\"og:image\" content=\"https://pictures.example/a.png\">",
+        "<h1 id=\"title\" data-known>Tea &amp; talk</h1>",
+        "<p id=\"artist\">Ada</p>",
+    ] {
+        assert!(html.contains(part), "{part}: {html}");
+    }
+    let again = ask("GET", "/listen/show", Some(&tag)).await;
+    assert_eq!(again.status(), StatusCode::NOT_MODIFIED);
+}
+
+#[tokio::test]
+async fn listening_page_without_a_document_is_generic() {
+    let generic = body(ask("GET", "/listen", None).await).await;
+    for path in [
+        "/listen/plain",
+        "/listen/gone",
+        "/listen/__x__",
+        "/listen/%2e%2e%2fx",
+    ] {
+        let response = ask("GET", path, None).await;
+        assert_eq!(response.status(), StatusCode::OK, "{path}");
+        assert_eq!(header(&response, "content-security-policy"), CONTENT_POLICY);
+        assert_eq!(body(response).await, generic, "{path}");
+    }
 }

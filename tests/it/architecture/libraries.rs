@@ -26,7 +26,7 @@ const LIBRARIES: &[(&str, Place)] = &[
     ("secrecy", From(0)),
     ("serde", From(0)),
     ("thiserror", From(0)),
-    ("url", In(&["config"])),
+    ("url", In(&["config", "directory"])),
     // General tools.
     ("base64", From(1)),
     ("futures_util", From(1)),
@@ -42,7 +42,7 @@ const LIBRARIES: &[(&str, Place)] = &[
     ("figment", In(&["config"])),
     ("governor", In(&["limits"])),
     ("jsonwebtoken", In(&["google", "identity"])),
-    ("moka", In(&["directory"])),
+    ("moka", In(&["directory", "http"])),
     ("mp4_atom", In(&["media"])),
     ("rand", In(&["cluster", "directory", "transport"])),
     ("rcgen", In(&["demo"])),

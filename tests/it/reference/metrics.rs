@@ -164,6 +164,7 @@ fn declared(directory: &Path, found: &mut Declared) {
 pub(super) async fn scraped() -> BTreeMap<String, Family> {
     let app = TestApp::with_config(|config| {
         config.cluster.url = Some("redis://127.0.0.1:1".to_owned().into());
+        config.http.pages = true;
         config.players.access = PlayerAccess::Public;
     })
     .await;

@@ -268,7 +268,8 @@ test("the studio's link admits a listener without a token, until the livestream 
   await picture(studio, "studio-share");
   const link = await studio.inputValue("#share");
   const said = new URLSearchParams(new URL(link).hash.slice(1));
-  assert.deepEqual([...said.keys()], ["livestream", "pass"]);
+  assert.deepEqual([...said.keys()], ["pass"]);
+  assert.equal(new URL(link).pathname, "/listen/demo");
   const listener = await openPage(browser);
   await listener.goto(link);
   assert.ok(!listener.url().includes("pass"), listener.url());
@@ -293,6 +294,29 @@ test("the studio's link admits a listener without a token, until the livestream 
   assert.deepEqual([studio.complaints, listener.complaints], [[], []]);
   await studio.context().close();
   await listener.context().close();
+});
+
+test("the listening page says what is played, also by a link of old", async () => {
+  const about = { title: "Tea & <i>talk</i>", artistName: "Ada", description: "Hot. ".repeat(150), coverUrl: "https://127.0.0.1:9/cover.png" };
+  const body = JSON.stringify({ user: "ada", livestream: "adas show", about });
+  const answer = await fetch(address("/demo/token"), { method: "POST", headers: { "content-type": "application/json" }, body });
+  const { token } = await answer.json();
+  const page = await openPage(browser, { viewport: PHONE, reducedMotion: "reduce" });
+  await page.goto(address(`/listen#${new URLSearchParams({ livestream: "adas show", token })}`));
+  await page.waitForURL("**/listen/adas%20show");
+  assert.equal(await page.locator("#title").innerText(), about.title);
+  assert.equal(await page.locator("#artist").innerText(), "Ada");
+  assert.equal(await page.title(), `${about.title} · Castaway`);
+  // Nobody answers at the cover's address.
+  await page.waitForFunction(() => !document.getElementById("cover"));
+  await page.click("#description summary");
+  assert.deepEqual(await faults(page), []);
+  const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+  assert.ok(wide <= 0, `${wide} pixels too wide`);
+  await picture(page, "listen-about");
+  await page.click("#play");
+  await isIn(page, "waiting");
+  await page.context().close();
 });
 
 test("no page asks for a token", async () => {

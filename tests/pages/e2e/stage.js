@@ -61,7 +61,7 @@ export class Server {
     for await (const line of createInterface({ input: child.stdout })) {
       for (const [address] of line.matchAll(/https?:\/\/\S+/g)) {
         if (address.includes("/studio#")) this.studio = address;
-        if (address.includes("/listen#")) this.listen = address;
+        if (address.includes("/listen/")) this.listen = address;
       }
       if (this.studio && this.listen) break;
     }

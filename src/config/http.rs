@@ -1,0 +1,71 @@
+//! The section `[http]`.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// `[http]`: web pages on the client port.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Http {
+    /// Serve the studio at `/studio` and the listening page at `/listen`. The page `/listen/ID` shows title, description,
+    /// artist and cover of that livestream's document to everybody who asks.
+    pub pages: bool,
+    /// How long the listening page shows a livestream's document as it was read. Also the time in which a document is
+    /// read once.
+    #[serde(with = "humantime_serde")]
+    pub document_ttl: Duration,
+    /// How long the listening page waits for a document; then it is shown without.
+    #[serde(with = "humantime_serde")]
+    pub document_timeout: Duration,
+    /// The most documents that are remembered for listening pages.
+    pub max_documents: u64,
+    /// The most documents that are read for listening pages in a minute; beyond, pages are shown without.
+    pub documents_per_minute: u32,
+    /// The most of those that one address causes (an IPv6 /64 network is one); through a trusted proxy, one client.
+    pub documents_per_minute_per_address: u32,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            pages: false,
+            document_ttl: Duration::from_mins(1),
+            document_timeout: Duration::from_secs(1),
+            max_documents: 10_000,
+            documents_per_minute: 600,
+            documents_per_minute_per_address: 60,
+        }
+    }
+}
+
+/// Whether a browser may send this as `Origin`, or it matches any. Apps have their own schemes
+/// (`capacitor://localhost`).
+pub(super) fn is_origin(text: &str) -> bool {
+    if ["*", "null"].contains(&text) {
+        return true;
+    }
+    let Some((scheme, authority)) = text.split_once("://") else {
+        return false;
+    };
+    let small = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit();
+    let Ok(parsed) = authority.parse::<::http::uri::Authority>() else {
+        return false;
+    };
+    let own = match scheme {
+        "http" => Some(80),
+        "https" => Some(443),
+        _ => None,
+    };
+    let host = parsed.host();
+    scheme.starts_with(|letter: char| letter.is_ascii_lowercase())
+        && scheme.chars().all(|it| small(it) || "+-.".contains(it))
+        && !host.is_empty()
+        && host.chars().all(|it| small(it) || "-._[:]".contains(it))
+        && !authority.contains('@')
+        && match authority.strip_prefix(host) {
+            Some("") => true,
+            Some(_) => parsed.port_u16().is_some_and(|port| Some(port) != own),
+            None => false,
+        }
+}

@@ -1,0 +1,87 @@
+//! What the listening page reads of a livestream's document.
+//!
+//! Anybody may ask for the page of any id, and crawlers ask again and again. **Invariant**: a document is read once in
+//! `http.document_ttl`, within the quotas of its address and of all pages, and a page waits for it for
+//! `http.document_timeout`. The memory of documents is bounded.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use moka::future::Cache;
+use prometheus::{IntCounterVec, Opts, Registry};
+
+use crate::broadcast::LivestreamId;
+use crate::config;
+use crate::directory::{About, Directory};
+use crate::limits::PageQuota;
+use crate::metrics::preset;
+use crate::transport::counted_address;
+
+/// See the module documentation.
+pub(super) struct Documents {
+    directory: Directory,
+    /// Missing documents are remembered too; failures are not.
+    cache: Cache<LivestreamId, Option<About>>,
+    quota: PageQuota,
+    timeout: Duration,
+    reads: IntCounterVec,
+}
+
+/// The document was not read.
+#[derive(Debug)]
+struct Unread;
+
+impl Documents {
+    pub(super) fn new(
+        config: &config::Http,
+        directory: Directory,
+        registry: &Registry,
+    ) -> prometheus::Result<Self> {
+        let help = "Livestreams' documents read for the listening page, or not, by outcome.";
+        let opts = Opts::new("page_documents_total", help).namespace("castaway");
+        let reads = IntCounterVec::new(opts, &["outcome"])?;
+        registry.register(Box::new(reads.clone()))?;
+        let outcomes = ["found", "missing", "unavailable", "rate_limit", "timeout"];
+        preset(&reads, &[&outcomes]);
+        Ok(Self {
+            directory,
+            cache: Cache::builder()
+                .max_capacity(config.max_documents)
+                .time_to_live(config.document_ttl)
+                .build(),
+            quota: PageQuota::new(config),
+            timeout: config.document_timeout,
+            reads,
+        })
+    }
+
+    /// What the document says, for a page that `address` asks for; none if there is no document, or it is not read.
+    pub(super) async fn about(&self, id: &LivestreamId, address: IpAddr) -> Option<About> {
+        let read = self.cache.try_get_with_by_ref(id, self.read(id, address));
+        match tokio::time::timeout(self.timeout, read).await {
+            Ok(about) => about.ok()?,
+            Err(_) => {
+                self.count("timeout");
+                None
+            }
+        }
+    }
+
+    async fn read(&self, id: &LivestreamId, address: IpAddr) -> Result<Option<About>, Unread> {
+        if !self.quota.take(counted_address(address)) {
+            self.count("rate_limit");
+            return Err(Unread);
+        }
+        let about = self.directory.about(id).await;
+        self.count(match &about {
+            Ok(Some(_)) => "found",
+            Ok(None) => "missing",
+            Err(_) => "unavailable",
+        });
+        about.map_err(|_| Unread)
+    }
+
+    fn count(&self, outcome: &str) {
+        self.reads.with_label_values(&[outcome]).inc();
+    }
+}

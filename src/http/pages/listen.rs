@@ -1,0 +1,177 @@
+//! The listening page of one livestream, `/listen/{id}`, which says what is played.
+//!
+//! The file `listen.html` is the page of no livestream. Its parts between `<!--name-->` and `<!--/name-->` are replaced.
+//!
+//! **Invariant**: every text of a document is escaped, and the page may load its cover from the cover's origin alone.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use super::about::Documents;
+use crate::broadcast::LivestreamId;
+use crate::directory::About;
+
+/// The page of no livestream.
+const TEMPLATE: &str = include_str!("listen.html");
+/// What is said of a livestream whose document says nothing.
+const NO_DESCRIPTION: &str = "One voice, live, to everyone who listens.";
+
+/// The listening pages.
+pub(super) struct ListenPage {
+    documents: Documents,
+}
+
+/// A page, and the origin of its cover.
+pub(super) struct Rendered {
+    pub(super) html: String,
+    pub(super) cover_origin: Option<String>,
+}
+
+impl ListenPage {
+    pub(super) fn new(documents: Documents) -> Self {
+        Self { documents }
+    }
+
+    /// The page of `id`, for a client at `address`. An id that can name no document has the page of no livestream.
+    pub(super) async fn render(&self, id: &str, address: IpAddr) -> Rendered {
+        let about = match LivestreamId::new(id) {
+            Some(id) => self.documents.about(&id, address).await,
+            None => None,
+        };
+        let mut html = TEMPLATE.to_owned();
+        if let Some(about) = about.as_ref().filter(|it| !it.title().is_empty()) {
+            html = with(&html, "head", &head(about));
+            html = with(&html, "about", &heading(about));
+        }
+        let cover = about.as_ref().and_then(About::cover);
+        Rendered {
+            html,
+            cover_origin: cover.map(|cover| cover.origin.clone()),
+        }
+    }
+}
+
+/// The page with this part replaced.
+fn with(page: &str, part: &str, text: &str) -> String {
+    let (before, rest) = page
+        .split_once(&format!("<!--{part}-->"))
+        .unwrap_or((page, ""));
+    let (_, after) = rest
+        .split_once(&format!("<!--/{part}-->"))
+        .unwrap_or_default();
+    format!("{before}{text}{after}")
+}
+
+/// The title, and what crawlers show of a link.
+fn head(about: &About) -> String {
+    let title = escaped(about.title());
+    let description = match (about.description(), about.artist()) {
+        ("", "") => NO_DESCRIPTION.to_owned(),
+        ("", artist) => format!("{}, live.", escaped(artist)),
+        (description, _) => escaped(description),
+    };
+    let mut head = format!(
+        "<title>{title} · Castaway</title>\n  \
+         <meta name=\"description\" content=\"{description}\">\n  \
+         <meta property=\"og:site_name\" content=\"Castaway\">\n  \
+         <meta property=\"og:type\" content=\"website\">\n  \
+         <meta property=\"og:title\" content=\"{title}\">\n  \
+         <meta property=\"og:description\" content=\"{description}\">\n  \
+         <meta name=\"twitter:card\" content=\"summary\">"
+    );
+    if let Some(cover) = about.cover() {
+        let url = escaped(&cover.url);
+        let _ = write!(head, "\n  <meta property=\"og:image\" content=\"{url}\">");
+    }
+    head
+}
+
+/// What people see above the button.
+fn heading(about: &About) -> String {
+    let mut heading = String::new();
+    if let Some(cover) = about.cover() {
+        let url = escaped(&cover.url);
+        let _ = write!(
+            heading,
+            "<img id=\"cover\" class=\"cover\" src=\"{url}\" alt=\"\" width=\"96\" height=\"96\">\n      "
+        );
+    }
+    let title = escaped(about.title());
+    let _ = write!(heading, "<h1 id=\"title\" data-known>{title}</h1>");
+    if !about.artist().is_empty() {
+        let artist = escaped(about.artist());
+        let _ = write!(heading, "\n      <p id=\"artist\">{artist}</p>");
+    }
+    if !about.description().is_empty() {
+        let description = escaped(about.description());
+        let _ = write!(
+            heading,
+            "\n      <details id=\"description\"><summary>About the show</summary><p>{description}</p></details>"
+        );
+    }
+    heading
+}
+
+/// A text for HTML, also between double quotes.
+fn escaped(text: &str) -> String {
+    let mut html = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => html.push_str("&amp;"),
+            '<' => html.push_str("&lt;"),
+            '>' => html.push_str("&gt;"),
+            '"' => html.push_str("&quot;"),
+            '\'' => html.push_str("&#39;"),
+            other => html.push(other),
+        }
+    }
+    html
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn about() -> About {
+        About::new([
+            "Tom & \"Jerry\"</title><script>alert(1)</script>",
+            "It's <b>bold</b> <!--/about-->",
+            "<i>Ada</i>",
+            "https://pictures.example/a.png?x=1&y=2",
+        ])
+    }
+
+    #[test]
+    fn each_part_of_the_template_is_there_once() {
+        for part in ["head", "about"] {
+            for mark in [format!("<!--{part}-->"), format!("<!--/{part}-->")] {
+                assert_eq!(TEMPLATE.matches(&mark).count(), 1, "{mark}");
+            }
+        }
+    }
+
+    #[test]
+    fn texts_of_a_document_are_escaped() {
+        let html = with(
+            &with(TEMPLATE, "head", &head(&about())),
+            "about",
+            &heading(&about()),
+        );
+        for dangerous in ["<script>", "<b>", "<i>", "\"Jerry\"", "<!--/about-->"] {
+            assert!(!html.contains(dangerous), "{dangerous}: {html}");
+        }
+        assert!(html.contains("<title>Tom &amp; &quot;Jerry&quot;&lt;/title&gt;&lt;script&gt;"));
+        assert!(html.contains("content=\"https://pictures.example/a.png?x=1&amp;y=2\""));
+        assert_eq!(html.matches("<title>").count(), 1);
+        assert_eq!(html.matches("<h1").count(), 1);
+    }
+
+    #[test]
+    fn description_falls_back_to_the_artist() {
+        let said = |description, artist| head(&About::new(["Tea", description, artist, ""]));
+        assert!(said("", "").contains(NO_DESCRIPTION));
+        assert!(said("", "Ada").contains("content=\"Ada, live.\""));
+        assert!(!said("Hot", "Ada").contains("Ada"));
+        assert!(!said("Hot", "Ada").contains("og:image"));
+    }
+}
