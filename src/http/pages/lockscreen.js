@@ -56,7 +56,7 @@ export function describeShow({ title, words, cover, playing, play, stop }) {
   session.metadata = new MediaMetadata({
     title: title || "Castaway",
     artist: words,
-    artwork: [cover ? { src: cover } : { src: "/pages/icon.svg", sizes: "512x512", type: "image/svg+xml" }],
+    artwork: [cover ? { src: cover } : { src: "/pages/icons/icon-512.png", sizes: "512x512", type: "image/png" }],
   });
   session.playbackState = playing ? "playing" : "none";
   session.setActionHandler("play", play);

@@ -36,12 +36,14 @@ const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 const SVG: &str = "image/svg+xml";
+const PNG: &str = "image/png";
+const MANIFEST: &str = "application/manifest+json";
 const TEXT: &str = "text/plain; charset=utf-8";
 
 /// The Content-Security-Policy, but for images. `blob:` is the audio file that a streamer picked, and the silence behind
 /// the lock screen.
 const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; \
-     media-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+     media-src 'self' blob:; manifest-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
      img-src 'self'";
 
 /// The other policy headers of every answer. The token is in the fragment, which is never sent; the referrer is
@@ -70,6 +72,31 @@ const FILES: &[File] = &[
     ("/listen", HTML, include_bytes!("listen.html")),
     ("/pages/pages.css", CSS, include_bytes!("pages.css")),
     ("/pages/icon.svg", SVG, include_bytes!("icon.svg")),
+    (
+        "/pages/icons/manifest.webmanifest",
+        MANIFEST,
+        include_bytes!("icons/manifest.webmanifest"),
+    ),
+    (
+        "/pages/icons/icon-192.png",
+        PNG,
+        include_bytes!("icons/icon-192.png"),
+    ),
+    (
+        "/pages/icons/icon-512.png",
+        PNG,
+        include_bytes!("icons/icon-512.png"),
+    ),
+    (
+        "/pages/icons/maskable-512.png",
+        PNG,
+        include_bytes!("icons/maskable-512.png"),
+    ),
+    (
+        "/pages/icons/apple-touch-icon.png",
+        PNG,
+        include_bytes!("icons/apple-touch-icon.png"),
+    ),
     (
         "/pages/capture-worklet.js",
         JAVASCRIPT,

@@ -126,7 +126,7 @@ async fn tags_of_files_differ() {
 async fn files_that_pages_load_are_served() {
     let served: BTreeSet<&str> = FILES.iter().map(|file| file.0).collect();
     for (path, content_type, bytes) in FILES {
-        if ![HTML, JAVASCRIPT].contains(content_type) || path.contains("lame.min") {
+        if ![HTML, JAVASCRIPT, MANIFEST].contains(content_type) || path.contains("lame.min") {
             continue;
         }
         let text = String::from_utf8_lossy(bytes);
@@ -204,5 +204,29 @@ async fn listening_page_without_a_document_is_generic() {
         assert_eq!(response.status(), StatusCode::OK, "{path}");
         assert_eq!(header(&response, "content-security-policy"), CONTENT_POLICY);
         assert_eq!(body(response).await, generic, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn icons_have_the_sizes_of_the_manifest() {
+    let bytes_of = |path: &str| FILES.iter().find(|file| file.0 == path).expect(path).2;
+    let manifest = bytes_of("/pages/icons/manifest.webmanifest");
+    let manifest: serde_json::Value = serde_json::from_slice(manifest).expect("JSON");
+    let icons = manifest["icons"].as_array().expect("icons").iter();
+    let mut said: Vec<(&str, &str)> = icons
+        .map(|icon| {
+            (
+                icon["src"].as_str().expect("a path"),
+                icon["sizes"].as_str().expect("sizes"),
+            )
+        })
+        .collect();
+    said.push(("/pages/icons/apple-touch-icon.png", "180x180"));
+    assert_eq!(said.len(), 4);
+    for (path, sizes) in said {
+        let png = bytes_of(path);
+        assert!(png.starts_with(b"\x89PNG\r\n\x1a\n"), "{path}");
+        let side = |at: usize| u32::from_be_bytes(png[at..at + 4].try_into().expect("four bytes"));
+        assert_eq!(format!("{}x{}", side(16), side(20)), sizes, "{path}");
     }
 }

@@ -193,7 +193,7 @@ async function fromTree(route) {
   const file = new URL(`${folder}${path.replace(/^\/client/, "")}${path.includes(".") ? "" : ".html"}`, import.meta.url);
   asked.hostname = "127.0.0.1";
   const response = await route.fetch({ maxRedirects: 0, url: asked.href });
-  const kinds = /** @type {Record<string, string>} */ ({ js: "text/javascript", css: "text/css", svg: "image/svg+xml", html: "text/html" });
+  const kinds = /** @type {Record<string, string>} */ ({ js: "text/javascript", css: "text/css", svg: "image/svg+xml", png: "image/png", html: "text/html", webmanifest: "application/manifest+json" });
   const type = kinds[file.pathname.split(".").at(-1) ?? ""] ?? "application/octet-stream";
   await route.fulfill({ status: 200, headers: { ...response.headers(), "content-type": type }, body: readFileSync(file) });
 }
