@@ -149,6 +149,7 @@ impl Config {
 
     fn check_together(&self, problems: &mut Problems) {
         self.check_players(problems);
+        self.check_http(problems);
         let Self {
             server,
             upload,

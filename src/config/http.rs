@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::{Config, Problems};
+
 /// `[http]`: web pages on the client port.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -24,6 +26,9 @@ pub struct Http {
     pub documents_per_minute: u32,
     /// The most of those that one address causes (an IPv6 /64 network is one); through a trusted proxy, one client.
     pub documents_per_minute_per_address: u32,
+    /// Origins of the web pages that may frame the listening page, for example `["https://site.example"]`; `["*"]` is any.
+    /// Nobody may frame the studio.
+    pub frame_ancestors: Vec<String>,
 }
 
 impl Default for Http {
@@ -35,7 +40,20 @@ impl Default for Http {
             max_documents: 10_000,
             documents_per_minute: 600,
             documents_per_minute_per_address: 60,
+            frame_ancestors: Vec::new(),
         }
+    }
+}
+
+impl Config {
+    pub(super) fn check_http(&self, problems: &mut Problems) {
+        let mut origins = self.http.frame_ancestors.iter();
+        problems.push_if(
+            !origins.all(|origin| origin != "null" && is_origin(origin)),
+            "http.frame_ancestors",
+            "must be [\"*\"], or a list of web pages' origins, such as [\"https://site.example\"]: a scheme, a host in \
+             small letters, a port unless it is the scheme's own, and no path",
+        );
     }
 }
 
@@ -68,4 +86,34 @@ pub(super) fn is_origin(text: &str) -> bool {
             Some(_) => parsed.port_u16().is_some_and(|port| Some(port) != own),
             None => false,
         }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frame_ancestors_are_origins() {
+        let problems = |origin: &str| {
+            let mut config = Config::default();
+            config.http.frame_ancestors = vec![origin.to_owned()];
+            let mut problems = Problems::default();
+            config.check_http(&mut problems);
+            problems.to_string()
+        };
+        for good in ["*", "https://site.example", "http://localhost:5173"] {
+            assert!(!problems(good).contains("http."), "{good}");
+        }
+        for bad in [
+            "",
+            "null",
+            "'self'",
+            "site.example",
+            "https://site.example/",
+            "https://a.example; script-src *",
+            "https://a.example https://b.example",
+        ] {
+            assert!(problems(bad).contains("http.frame_ancestors"), "{bad}");
+        }
+    }
 }

@@ -6,8 +6,12 @@
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::http::HeaderValue;
 
 use super::about::Documents;
+use super::content_policy;
 use crate::broadcast::LivestreamId;
 use crate::directory::About;
 
@@ -19,17 +23,19 @@ const NO_DESCRIPTION: &str = "One voice, live, to everyone who listens.";
 /// The listening pages.
 pub(super) struct ListenPage {
     documents: Documents,
+    /// Origins of the pages that may frame it.
+    frames: Arc<[String]>,
 }
 
-/// A page, and the origin of its cover.
+/// A page, and its Content-Security-Policy.
 pub(super) struct Rendered {
     pub(super) html: String,
-    pub(super) cover_origin: Option<String>,
+    pub(super) policy: HeaderValue,
 }
 
 impl ListenPage {
-    pub(super) fn new(documents: Documents) -> Self {
-        Self { documents }
+    pub(super) fn new(documents: Documents, frames: Arc<[String]>) -> Self {
+        Self { documents, frames }
     }
 
     /// The page of `id`, for a client at `address`. An id that can name no document has the page of no livestream.
@@ -44,10 +50,9 @@ impl ListenPage {
             html = with(&html, "about", &heading(about));
         }
         let cover = about.as_ref().and_then(About::cover);
-        Rendered {
-            html,
-            cover_origin: cover.map(|cover| cover.origin.clone()),
-        }
+        let origin = cover.map(|cover| cover.origin.as_str());
+        let policy = content_policy(&self.frames, origin);
+        Rendered { html, policy }
     }
 }
 

@@ -4,7 +4,8 @@
 //! page of a livestream is rendered with what its document says ([`listen`]).
 //!
 //! **Invariant**: every answer carries the same strict policy headers, so that no page runs a script, opens a
-//! connection or is framed except by this server. A livestream's cover is the only exception, and an image.
+//! connection or is framed except by this server. There are two exceptions, for the listening page alone: its cover,
+//! and the pages of `http.frame_ancestors`, which may frame it.
 
 mod about;
 mod listen;
@@ -40,11 +41,10 @@ const PNG: &str = "image/png";
 const MANIFEST: &str = "application/manifest+json";
 const TEXT: &str = "text/plain; charset=utf-8";
 
-/// The Content-Security-Policy, but for images. `blob:` is the audio file that a streamer picked, and the silence behind
+/// The Content-Security-Policy, but for images and framing pages. `blob:` is the audio file that a streamer picked, and the silence behind
 /// the lock screen.
 const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; \
-     media-src 'self' blob:; manifest-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
-     img-src 'self'";
+     media-src 'self' blob:; manifest-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'";
 
 /// The other policy headers of every answer. The token is in the fragment, which is never sent; the referrer is
 /// restricted all the same.
@@ -215,13 +215,18 @@ pub fn router(
 /// The routes, without what finds the client's address.
 fn routes(config: &Config, directory: Directory, metrics: &Metrics) -> prometheus::Result<Router> {
     let documents = Documents::new(&config.http, directory, metrics.registry())?;
-    let page = Arc::new(ListenPage::new(documents));
+    let frames: Arc<[String]> = config.http.frame_ancestors.clone().into();
+    let page = Arc::new(ListenPage::new(documents, frames.clone()));
     let listen = Router::new()
         .route("/listen/{id}", get(listen))
         .with_state(page);
     Ok(FILES.iter().fold(listen, |router, file| {
         let tag = tag(file.2);
-        let page = get(move |headers: HeaderMap| std::future::ready(answer(file, &tag, &headers)));
+        let frames: &[String] = if file.0 == "/listen" { &frames } else { &[] };
+        let policy = content_policy(frames, None);
+        let page = get(move |headers: HeaderMap| {
+            std::future::ready(answer(file, &tag, &policy, &headers))
+        });
         router.route(file.0, page)
     }))
 }
@@ -251,18 +256,23 @@ async fn listen(
     } else {
         ([(CONTENT_TYPE, HTML)], rendered.html).into_response()
     };
-    guard(&mut response, tag, rendered.cover_origin.as_deref());
+    guard(&mut response, tag, rendered.policy);
     response
 }
 
 /// The file, or 304 if the browser's copy is current.
-fn answer(&(_, content_type, bytes): &File, tag: &HeaderValue, headers: &HeaderMap) -> Response {
+fn answer(
+    &(_, content_type, bytes): &File,
+    tag: &HeaderValue,
+    policy: &HeaderValue,
+    headers: &HeaderMap,
+) -> Response {
     let mut response = if is_current(tag, headers) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
         ([(CONTENT_TYPE, content_type)], bytes).into_response()
     };
-    guard(&mut response, tag.clone(), None);
+    guard(&mut response, tag.clone(), policy.clone());
     response
 }
 
@@ -275,17 +285,27 @@ fn is_current(tag: &HeaderValue, headers: &HeaderMap) -> bool {
         .any(|current| current.trim().trim_start_matches("W/").as_bytes() == tag.as_bytes())
 }
 
-/// Adds the tag and the policy. Images come from this server, and from the origin of the cover.
-fn guard(response: &mut Response, tag: HeaderValue, cover_origin: Option<&str>) {
+/// Adds the tag and the policy.
+fn guard(response: &mut Response, tag: HeaderValue, content_policy: HeaderValue) {
     let headers = response.headers_mut();
     headers.insert(ETAG, tag);
+    headers.insert(CONTENT_SECURITY_POLICY, content_policy);
     for (name, value) in POLICY {
         headers.insert(name, HeaderValue::from_static(value));
     }
-    let own = HeaderValue::from_static(CONTENT_POLICY);
-    let with_cover =
-        cover_origin.and_then(|it| HeaderValue::try_from(format!("{CONTENT_POLICY} {it}")).ok());
-    headers.insert(CONTENT_SECURITY_POLICY, with_cover.unwrap_or(own));
+}
+
+/// The whole Content-Security-Policy: pages of these origins may frame the page, and images come from this server and from
+/// the origin of the cover.
+fn content_policy(frames: &[String], cover_origin: Option<&str>) -> HeaderValue {
+    let frames = if frames.is_empty() {
+        "'none'".to_owned()
+    } else {
+        frames.join(" ")
+    };
+    let cover = cover_origin.map_or_else(String::new, |origin| format!(" {origin}"));
+    let policy = format!("{CONTENT_POLICY}; frame-ancestors {frames}; img-src 'self'{cover}");
+    HeaderValue::try_from(policy).expect("origins are checked, and of ASCII")
 }
 
 /// An entity tag: the first half of the bytes' SHA-256.

@@ -10,7 +10,7 @@ use crate::broadcast::{LivestreamId, UserId};
 use crate::directory::About;
 
 /// The pages, beside the documents `show`, with a cover, and `plain`, which says nothing.
-fn pages() -> Router {
+fn pages(config: &Config) -> Router {
     let directory = Directory::memory([]);
     let said = [
         (
@@ -23,8 +23,14 @@ fn pages() -> Router {
         let id = LivestreamId::new(id).expect("an id");
         assert!(directory.create(&id, &UserId::new("ada"), About::new(about)));
     }
-    let routes = routes(&Config::default(), directory, &Metrics::new()).expect("metrics");
+    let routes = routes(config, directory, &Metrics::new()).expect("metrics");
     routes.layer(Extension(IpAddr::from([127, 0, 0, 1])))
+}
+
+/// The policy of a page that nobody frames, without a cover.
+fn own_policy() -> String {
+    let policy = content_policy(&[], None);
+    policy.to_str().expect("text").to_owned()
 }
 
 async fn ask(method: &str, path: &str, cached: Option<&str>) -> Response {
@@ -33,7 +39,10 @@ async fn ask(method: &str, path: &str, cached: Option<&str>) -> Response {
         request = request.header(IF_NONE_MATCH, cached);
     }
     let request = request.body(Body::empty()).expect("a request");
-    pages().oneshot(request).await.expect("an answer")
+    pages(&Config::default())
+        .oneshot(request)
+        .await
+        .expect("an answer")
 }
 
 async fn body(response: Response) -> Vec<u8> {
@@ -68,7 +77,7 @@ async fn every_answer_carries_the_policy() {
         }
         assert_eq!(
             header(&response, "content-security-policy"),
-            CONTENT_POLICY,
+            own_policy(),
             "{path}"
         );
         assert_eq!(header(&response, "content-type"), *content_type, "{path}");
@@ -78,7 +87,7 @@ async fn every_answer_carries_the_policy() {
 
 #[tokio::test]
 async fn pages_have_no_inline_script_or_style() {
-    let policy = CONTENT_POLICY;
+    let policy = own_policy();
     assert!(!policy.contains("unsafe") && !policy.contains("http:") && !policy.contains('*'));
     for (path, content_type, bytes) in FILES {
         let text = String::from_utf8_lossy(bytes);
@@ -104,7 +113,7 @@ async fn current_copy_is_not_sent_again() {
         let again = ask("GET", "/studio", Some(&cached)).await;
         assert_eq!(again.status(), StatusCode::NOT_MODIFIED, "{cached}");
         assert_eq!(header(&again, "etag"), tag);
-        assert_eq!(header(&again, "content-security-policy"), CONTENT_POLICY);
+        assert_eq!(header(&again, "content-security-policy"), own_policy());
         assert!(body(again).await.is_empty());
     }
     assert_eq!(
@@ -171,7 +180,7 @@ async fn other_paths_and_methods_are_refused() {
 async fn listening_page_says_what_is_played() {
     let response = ask("GET", "/listen/show", None).await;
     let policy = header(&response, "content-security-policy");
-    assert_eq!(policy, format!("{CONTENT_POLICY} https://pictures.example"));
+    assert_eq!(policy, format!("{} https://pictures.example", own_policy()));
     for (name, value) in POLICY {
         assert_eq!(header(&response, name.as_str()), value);
     }
@@ -202,7 +211,7 @@ async fn listening_page_without_a_document_is_generic() {
     ] {
         let response = ask("GET", path, None).await;
         assert_eq!(response.status(), StatusCode::OK, "{path}");
-        assert_eq!(header(&response, "content-security-policy"), CONTENT_POLICY);
+        assert_eq!(header(&response, "content-security-policy"), own_policy());
         assert_eq!(body(response).await, generic, "{path}");
     }
 }
@@ -228,5 +237,24 @@ async fn icons_have_the_sizes_of_the_manifest() {
         assert!(png.starts_with(b"\x89PNG\r\n\x1a\n"), "{path}");
         let side = |at: usize| u32::from_be_bytes(png[at..at + 4].try_into().expect("four bytes"));
         assert_eq!(format!("{}x{}", side(16), side(20)), sizes, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn only_the_listening_page_may_be_framed() {
+    let mut config = Config::default();
+    config.http.frame_ancestors = vec!["https://a.example".into(), "https://b.example".into()];
+    let pages = pages(&config);
+    for (path, frames) in [
+        ("/", "'none'"),
+        ("/studio", "'none'"),
+        ("/listen", "https://a.example https://b.example"),
+        ("/listen/show", "https://a.example https://b.example"),
+    ] {
+        let request = Request::get(path).body(Body::empty()).expect("a request");
+        let response = pages.clone().oneshot(request).await.expect("an answer");
+        let policy = header(&response, "content-security-policy");
+        let part = format!("; frame-ancestors {frames};");
+        assert!(policy.contains(&part), "{path}: {policy}");
     }
 }
