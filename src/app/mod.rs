@@ -166,7 +166,7 @@ impl App {
         let parts = SocketParts {
             relay: relay.clone(),
             identity: identity.clone(),
-            passes,
+            passes: passes.clone(),
             directory: directory.clone(),
             metrics: metrics.clone(),
             connections: connections.clone(),
@@ -180,7 +180,8 @@ impl App {
         let (players, feed) = if config.players.access == PlayerAccess::Off {
             (None, None)
         } else {
-            let (players, feed) = Players::new(&config, identity.clone(), relay.clone(), &metrics)?;
+            let (identity, relay) = (identity.clone(), relay.clone());
+            let (players, feed) = Players::new(&config, identity, passes, relay, &metrics)?;
             routes = routes.merge(players::router(players.clone()));
             (Some(players), Some(feed))
         };

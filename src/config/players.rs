@@ -5,7 +5,7 @@ use std::time::Duration;
 use humantime_serde::re::humantime::format_duration;
 use serde::{Deserialize, Serialize};
 
-use super::{Config, Problems};
+use super::{Config, PassPolicy, Problems};
 
 /// Who may listen with a player.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -16,6 +16,8 @@ pub enum PlayerAccess {
     Off,
     /// clients with an ID token in `Authorization: Bearer`.
     Token,
+    /// these, and clients with a listening pass, there or as `?pass=`; needs `listener.passes`.
+    Pass,
     /// everybody who knows the livestream's id; caches may keep and share what they get.
     Public,
 }
@@ -80,12 +82,18 @@ impl Config {
             players,
             server,
             upload,
+            listener,
             ..
         } = self;
         // Who has no players shortens `server.request_timeout` as before.
         if players.access == PlayerAccess::Off {
             return;
         }
+        problems.push_if(
+            players.access == PlayerAccess::Pass && listener.passes == PassPolicy::Off,
+            "players.access",
+            "needs listener.passes = \"streamers\", or nobody could get a pass; or choose \"token\"",
+        );
         problems.push_if(
             players.queue_bytes < upload.max_clip_bytes,
             "players.queue_bytes",
@@ -122,5 +130,20 @@ mod tests {
         for key in ["players.max_wait", "players.queue_bytes"] {
             assert!(found.contains(key), "{found}");
         }
+    }
+
+    #[test]
+    fn access_by_pass_needs_passes() {
+        let mut config = Config::default();
+        config.players.access = PlayerAccess::Pass;
+        let is_refused = |config: &Config| {
+            let mut problems = Problems::default();
+            config.check_players(&mut problems);
+            problems.to_string().contains("players.access")
+        };
+        config.listener.passes = PassPolicy::Off;
+        assert!(is_refused(&config));
+        config.listener.passes = PassPolicy::Streamers;
+        assert!(!is_refused(&config));
     }
 }

@@ -7,14 +7,29 @@ use std::time::Duration;
 
 use super::Relay;
 use crate::broadcast::LivestreamId;
+use crate::identity::{CheckedPass, PassError, Passes};
 
 /// Ends that wait for Redis.
 pub(super) const MOST: usize = 4096;
 
 impl Relay {
+    /// Checks a pass, with the ends that the other nodes know as well. While Redis is away this node's ends count.
+    pub async fn check_pass(
+        &self,
+        passes: &Passes,
+        pass: &str,
+        livestream: &LivestreamId,
+    ) -> Result<CheckedPass, PassError> {
+        let checked = passes.check(pass, livestream)?;
+        match self.passes_ended_at(livestream).await {
+            Some(ended) if checked.issued_at_ms <= ended => Err(PassError::Ended),
+            _ => Ok(checked),
+        }
+    }
+
     /// When the livestream ended last, in milliseconds since the Unix epoch, as Redis knows it; none without a cluster, or
     /// while Redis is away.
-    pub async fn passes_ended_at(&self, id: &LivestreamId) -> Option<u64> {
+    async fn passes_ended_at(&self, id: &LivestreamId) -> Option<u64> {
         let links = self.0.links.as_ref()?;
         links.cluster.passes_ended_at(id).await
     }

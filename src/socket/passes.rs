@@ -118,7 +118,7 @@ impl Sockets {
         }))
     }
 
-    /// Checks a pass, with the ends that the other nodes know as well. While Redis is away this node's ends count.
+    /// Checks a pass, where passes are on.
     pub(super) async fn check_pass(
         &self,
         pass: &str,
@@ -127,19 +127,15 @@ impl Sockets {
         let Some(Invitations { passes, .. }) = &self.0.invitations else {
             return Err(PassRefusal::Off);
         };
-        let checked = passes.check(pass, livestream).map_err(|error| {
+        let checked = self.0.relay.check_pass(passes, pass, livestream).await;
+        checked.map_err(|error| {
             tracing::debug!(livestream.id = %livestream, %error, "pass refused");
             match error {
                 PassError::Invalid(_) => PassRefusal::Invalid,
                 PassError::OtherLivestream => PassRefusal::OtherLivestream,
                 PassError::Ended => PassRefusal::Ended,
             }
-        })?;
-        let ended = self.0.relay.passes_ended_at(livestream).await;
-        if ended.is_some_and(|ended| checked.issued_at_ms <= ended) {
-            return Err(PassRefusal::Ended);
-        }
-        Ok(checked)
+        })
     }
 
     /// Revokes the passes to a livestream that has ended.

@@ -84,6 +84,9 @@ impl PlayerMetrics {
             &self.refused,
             &[&[
                 "no_token",
+                "no_pass",
+                "pass_invalid",
+                "pass_ended",
                 "token_invalid",
                 "token_expired",
                 "unavailable",

@@ -4,9 +4,10 @@
 //! [`Window`](crate::media::Window), and [`router`] serves from it. All listeners of a livestream share its buffers, so a
 //! listener costs no memory for its clips.
 //!
-//! **Invariant**: with `players.access = "token"` no byte of a livestream is sent without a valid token, and every answer
-//! is `private` to caches. A player counts as a listener of its livestream as long as it listens.
+//! **Invariant**: unless `players.access` is `public`, no byte of a livestream is sent without a valid token or pass, and
+//! every answer is `private` to caches. A player counts as a listener of its livestream as long as it listens.
 
+mod access;
 mod answer;
 mod count;
 mod icy;
@@ -26,7 +27,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::broadcast::{Clip, LivestreamId};
 use crate::config;
-use crate::identity::Identity;
+use crate::identity::{Identity, Passes};
 use crate::media;
 use crate::relay::{Fed, Relay};
 use count::Counts;
@@ -49,8 +50,12 @@ struct Inner {
     config: config::Players,
     trusted_proxies: Vec<ipnet::IpNet>,
     identity: Identity,
+    /// None where passes are off.
+    passes: Option<Passes>,
     relay: Relay,
     metrics: PlayerMetrics,
+    /// Listening passes, by event.
+    passes_used: prometheus::IntCounterVec,
     listeners: Arc<Counts>,
     waiting: Arc<Counts>,
     // Locked to find, add or remove a livestream. Its size is bounded by the relay's own limit of livestreams, and by
@@ -63,9 +68,11 @@ impl Players {
     pub fn new(
         config: &config::Config,
         identity: Identity,
+        passes: Option<Passes>,
         relay: Relay,
         metrics: &crate::metrics::Metrics,
     ) -> prometheus::Result<(Self, Feed)> {
+        let passes_used = metrics.passes.clone();
         let metrics = PlayerMetrics::register(metrics.registry())?;
         let players = &config.players;
         let dropped = metrics.clips.with_label_values(&["dropped"]);
@@ -74,8 +81,10 @@ impl Players {
             config: players.clone(),
             trusted_proxies: config.server.trusted_proxies.clone(),
             identity,
+            passes,
             relay,
             metrics,
+            passes_used,
             listeners: Counts::new(players.max_listeners, players.max_listeners_per_address),
             waiting: Counts::new(players.max_waiting, players.max_waiting_per_address),
             livestreams: Mutex::default(),

@@ -18,6 +18,17 @@ pub(super) const MAX_AHEAD: u64 = 2;
 pub(super) enum Refusal {
     #[error("send an ID token: `Authorization: Bearer …`")]
     NoToken,
+    #[error(
+        "send a listening pass: `?pass=…` or `Authorization: Bearer …`; the streamer's link has one. An ID token in \
+         `Authorization` is good as well"
+    )]
+    NoPass,
+    #[error(
+        "the listening pass is invalid, or for another livestream: ask the streamer for a new link"
+    )]
+    PassInvalid,
+    #[error("the listening pass has ended: ask the streamer for a new link")]
+    PassEnded,
     #[error("the ID token is invalid")]
     TokenInvalid,
     #[error("the ID token has expired: send a fresh one")]
@@ -50,6 +61,9 @@ impl Refusal {
     fn status_and_label(&self) -> (StatusCode, &'static str) {
         match self {
             Self::NoToken => (StatusCode::UNAUTHORIZED, "no_token"),
+            Self::NoPass => (StatusCode::UNAUTHORIZED, "no_pass"),
+            Self::PassInvalid => (StatusCode::UNAUTHORIZED, "pass_invalid"),
+            Self::PassEnded => (StatusCode::UNAUTHORIZED, "pass_ended"),
             Self::TokenInvalid => (StatusCode::UNAUTHORIZED, "token_invalid"),
             Self::TokenExpired => (StatusCode::UNAUTHORIZED, "token_expired"),
             Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),

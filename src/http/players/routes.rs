@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, Path, Query, Request, State};
-use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, USER_AGENT};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, USER_AGENT};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -22,8 +22,7 @@ use super::icy;
 use super::livestream::{Livestream, SessionKey};
 use super::refusal::{MAX_AHEAD, Refusal};
 use super::stream::{Listening, Place};
-use crate::broadcast::{LivestreamId, Role};
-use crate::config::PlayerAccess;
+use crate::broadcast::LivestreamId;
 use crate::media::{AacConfig, Codec, Segment};
 use crate::relay::{Player, Started};
 use crate::transport::{Connection, RequestConnection, client_address, counted_address};
@@ -46,21 +45,25 @@ pub(super) struct Client {
 }
 
 /// What a request asks for.
-struct Asked<'a> {
-    id: LivestreamId,
+pub(super) struct Asked<'a> {
+    pub(super) id: LivestreamId,
     file: &'a str,
     /// The clip that the playlist must have.
     sequence: Option<u64>,
+    /// The pass in the address.
+    pub(super) pass: Option<String>,
     headers: &'a HeaderMap,
     client: &'a Client,
 }
 
-/// The parameters of HLS.
+/// The parameters of the address.
 #[derive(Deserialize)]
 pub(super) struct Parameters {
     /// The answer waits for the clip with this sequence.
     #[serde(rename = "_HLS_msn")]
     sequence: Option<u64>,
+    /// A listening pass.
+    pass: Option<String>,
 }
 
 /// The routes, for the client port.
@@ -106,6 +109,7 @@ async fn answer(
         id,
         file: &file,
         sequence: parameters.sequence,
+        pass: parameters.pass,
         headers: &headers,
         client: &client,
     };
@@ -114,13 +118,8 @@ async fn answer(
 }
 
 impl Asked<'_> {
-    fn header(&self, name: &HeaderName) -> Option<&str> {
+    pub(super) fn header(&self, name: &HeaderName) -> Option<&str> {
         self.headers.get(name).and_then(|it| it.to_str().ok())
-    }
-
-    fn token(&self) -> Option<&str> {
-        let (scheme, token) = self.header(&AUTHORIZATION)?.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("Bearer").then(|| token.trim())
     }
 
     fn session(&self) -> SessionKey {
@@ -131,10 +130,6 @@ impl Asked<'_> {
 }
 
 impl Players {
-    fn is_public(&self) -> bool {
-        self.0.config.access == PlayerAccess::Public
-    }
-
     async fn answer(&self, asked: &Asked<'_>) -> Result<Response, Refusal> {
         let (kind, extension) = kind_of(asked.file);
         self.0.metrics.requests.with_label_values(&[kind]).inc();
@@ -150,20 +145,6 @@ impl Players {
                 self.segment(&livestream, asked)
             }
         }
-    }
-
-    /// Checks the token, if one is needed. An account is looked up for what starts to listen, not for each segment.
-    async fn admit(&self, asked: &Asked<'_>, is_new: bool) -> Result<(), Refusal> {
-        if self.is_public() {
-            return Ok(());
-        }
-        let token = asked.token().ok_or(Refusal::NoToken)?;
-        let identity = &self.0.identity;
-        let verified = identity.verify(token, Role::Listener, &asked.id).await?;
-        if is_new {
-            identity.confirm(verified).await?;
-        }
-        Ok(())
     }
 
     /// Counts a listener. In a cluster this node follows the livestream for it.
@@ -260,7 +241,7 @@ impl Players {
         let content = Content {
             kind: PLAYLIST,
             tag: version,
-            bytes: text.into(),
+            bytes: self.carry_pass(text, asked).into(),
             lifetime: Lifetime::Second,
         };
         Ok(content.answer(asked.headers, self.is_public()))

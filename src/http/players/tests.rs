@@ -1,3 +1,5 @@
+mod passes;
+
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -23,6 +25,7 @@ const MP3: &[u8] = include_bytes!("../../media/fixtures/tone.mp3");
 
 struct World {
     players: Players,
+    passes: Option<Passes>,
     feed: Mutex<Feed>,
     router: Router,
     relay: Relay,
@@ -46,11 +49,12 @@ fn world(change: impl FnOnce(&mut Config)) -> World {
     change(&mut config);
     let signer = Signer::new("project").expect("a key");
     let identity = Identity::local(&signer, &config.identity).expect("an identity");
+    let passes = Passes::in_memory(&config).expect("a key");
     let metrics = Metrics::new();
     let directory = Directory::memory([(id(), UserId::new("ada"))]);
     let relay = Relay::new(&config, directory, None, metrics.clone());
     let (players, feed) =
-        Players::new(&config, identity, relay.clone(), &metrics).expect("metrics");
+        Players::new(&config, identity, passes.clone(), relay.clone(), &metrics).expect("metrics");
     let client = Client {
         address: Ipv4Addr::LOCALHOST.into(),
         connection: None,
@@ -58,6 +62,7 @@ fn world(change: impl FnOnce(&mut Config)) -> World {
     let router = files(players.clone()).layer(Extension(client));
     let mut world = World {
         players,
+        passes,
         feed: Mutex::new(feed),
         router,
         epoch: relay.next_epoch(),
