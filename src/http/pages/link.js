@@ -6,7 +6,7 @@
  * line or a referrer.
  */
 
-/** @typedef {{livestream: string, token: string}} Link `token` is an ID token or a listening pass */
+/** @typedef {{livestream: string, token: string, isPass: boolean}} Link `token` is an ID token or a listening pass */
 
 /** The livestream that a listening page's path names. */
 function namedByPath() {
@@ -23,7 +23,7 @@ export function readLink(page) {
   const said = new URLSearchParams(location.hash.slice(1));
   const named = namedByPath();
   const livestream = said.get("livestream") ?? named;
-  const link = { livestream, token: said.get("pass") ?? said.get("token") ?? "" };
+  const link = { livestream, token: said.get("pass") ?? said.get("token") ?? "", isPass: said.has("pass") };
   const key = `castaway.${page}.${livestream}`;
   try {
     if (link.token) sessionStorage.setItem(key, JSON.stringify(link));

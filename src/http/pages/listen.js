@@ -3,6 +3,7 @@
 
 import { Hearing } from "./hearing.js";
 import { readLink } from "./link.js";
+import { copyPlayerAddress, offerPlayers } from "./otherplayer.js";
 import { Player } from "./player.js";
 import { Connection, endpoint } from "/pages/client/connection.js";
 import { element, say } from "./ui.js";
@@ -265,7 +266,8 @@ addEventListener("hashchange", () => {
   const fresh = readLink("listen");
   if (fresh.livestream !== link.livestream) return location.reload();
   if (!fresh.token || fresh.token === link.token) return;
-  link.token = fresh.token;
+  Object.assign(link, fresh);
+  offerPlayers(link);
   if (state === "refused") void play();
   else connection?.emit("token", fresh.token);
 });
@@ -278,6 +280,8 @@ cover?.addEventListener("error", () => cover.remove());
 if (cover?.complete && cover.naturalWidth === 0) cover.remove();
 drawWaves(element("waves", HTMLCanvasElement), level);
 setVolume();
+offerPlayers(link);
+copyPlayerAddress();
 show("idle");
 if (!link.token || !link.livestream) {
   element("no-link", HTMLElement).hidden = false;

@@ -13,6 +13,7 @@ use axum::http::HeaderValue;
 use super::about::Documents;
 use super::content_policy;
 use crate::broadcast::LivestreamId;
+use crate::config::PlayerAccess;
 use crate::directory::About;
 
 /// The page of no livestream.
@@ -20,11 +21,25 @@ const TEMPLATE: &str = include_str!("listen.html");
 /// What is said of a livestream whose document says nothing.
 const NO_DESCRIPTION: &str = "One voice, live, to everyone who listens.";
 
+/// The addresses for other players; the page's script fills them in, since it alone knows the pass.
+const PLAYER: &str = r#"<details id="other-player" data-needs="ACCESS" hidden>
+      <summary>Open in another player</summary>
+      <div class="card">
+        <p class="hint">VLC, a radio or a smart speaker plays this address while the livestream is on air:</p>
+        <div class="copy">
+          <input id="player-address" readonly aria-label="Address for players">
+          <button id="player-copy" class="button" type="button">Copy</button>
+        </div>
+        <p class="hint">Phones and televisions may want <a id="player-hls" href="/">HLS</a> instead.</p>
+      </div>
+    </details>"#;
+
 /// The listening pages.
 pub(super) struct ListenPage {
     documents: Documents,
     /// Origins of the pages that may frame it.
     frames: Arc<[String]>,
+    players: PlayerAccess,
 }
 
 /// A page, and its Content-Security-Policy.
@@ -34,8 +49,12 @@ pub(super) struct Rendered {
 }
 
 impl ListenPage {
-    pub(super) fn new(documents: Documents, frames: Arc<[String]>) -> Self {
-        Self { documents, frames }
+    pub(super) fn new(documents: Documents, frames: Arc<[String]>, players: PlayerAccess) -> Self {
+        Self {
+            documents,
+            frames,
+            players,
+        }
     }
 
     /// The page of `id`, for a client at `address`. An id that can name no document has the page of no livestream.
@@ -49,10 +68,22 @@ impl ListenPage {
             html = with(&html, "head", &head(about));
             html = with(&html, "about", &heading(about));
         }
+        if let Some(access) = in_address(self.players) {
+            html = with(&html, "player", &PLAYER.replace("ACCESS", access));
+        }
         let cover = about.as_ref().and_then(About::cover);
         let origin = cover.map(|cover| cover.origin.as_str());
         let policy = content_policy(&self.frames, origin);
         Rendered { html, policy }
+    }
+}
+
+/// What an address needs for players to listen by it; none if an address is not enough.
+fn in_address(access: PlayerAccess) -> Option<&'static str> {
+    match access {
+        PlayerAccess::Off | PlayerAccess::Token => None,
+        PlayerAccess::Pass => Some("pass"),
+        PlayerAccess::Public => Some("nothing"),
     }
 }
 
@@ -148,7 +179,7 @@ mod tests {
 
     #[test]
     fn each_part_of_the_template_is_there_once() {
-        for part in ["head", "about"] {
+        for part in ["head", "about", "player"] {
             for mark in [format!("<!--{part}-->"), format!("<!--/{part}-->")] {
                 assert_eq!(TEMPLATE.matches(&mark).count(), 1, "{mark}");
             }
@@ -178,5 +209,17 @@ mod tests {
         assert!(said("", "Ada").contains("content=\"Ada, live.\""));
         assert!(!said("Hot", "Ada").contains("Ada"));
         assert!(!said("Hot", "Ada").contains("og:image"));
+    }
+
+    #[test]
+    fn addresses_for_players_are_offered_where_they_work() {
+        let offered = [
+            PlayerAccess::Off,
+            PlayerAccess::Token,
+            PlayerAccess::Pass,
+            PlayerAccess::Public,
+        ]
+        .map(in_address);
+        assert_eq!(offered, [None, None, Some("pass"), Some("nothing")]);
     }
 }

@@ -143,6 +143,11 @@ const FILES: &[File] = &[
         JAVASCRIPT,
         include_bytes!("hearing.js"),
     ),
+    (
+        "/pages/otherplayer.js",
+        JAVASCRIPT,
+        include_bytes!("otherplayer.js"),
+    ),
     ("/pages/onair.js", JAVASCRIPT, include_bytes!("onair.js")),
     (
         "/pages/resumption.js",
@@ -216,7 +221,11 @@ pub fn router(
 fn routes(config: &Config, directory: Directory, metrics: &Metrics) -> prometheus::Result<Router> {
     let documents = Documents::new(&config.http, directory, metrics.registry())?;
     let frames: Arc<[String]> = config.http.frame_ancestors.clone().into();
-    let page = Arc::new(ListenPage::new(documents, frames.clone()));
+    let page = Arc::new(ListenPage::new(
+        documents,
+        frames.clone(),
+        config.players.access,
+    ));
     let listen = Router::new()
         .route("/listen/{id}", get(listen))
         .with_state(page);

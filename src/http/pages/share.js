@@ -2,7 +2,7 @@
 /** The link for listeners: shown, copied, sent. It carries a listening pass, which the server gives to a studio on air. */
 
 import { listenAddress } from "./link.js";
-import { element, say } from "./ui.js";
+import { copyField, element, say } from "./ui.js";
 
 const WORDS = {
   before: "The link appears here when you go live.",
@@ -20,7 +20,7 @@ export class Share {
   #due = 0;
 
   constructor() {
-    this.#copy.addEventListener("click", () => void this.#copyLink());
+    this.#copy.addEventListener("click", () => void copyField(this.#field, this.#copy));
     this.#send.addEventListener("click", () => void navigator.share({ title: "Castaway", url: this.#field.value }).catch(() => {}));
     this.#display("", WORDS.before);
   }
@@ -56,22 +56,5 @@ export class Share {
     this.#field.value = address;
     this.#send.hidden = address === "" || !navigator.share;
     say(element("share-note", HTMLElement), words);
-  }
-
-  async #copyLink() {
-    this.#field.select();
-    const link = this.#field.value;
-    say(this.#copy, link ? ((await copied(link)) ? "Copied" : "Copy it by hand") : "No link yet");
-    setTimeout(() => say(this.#copy, "Copy"), 3_000);
-  }
-}
-
-/** Whether the selected text reached the clipboard: plain HTTP has only the old way. @param {string} text */
-async function copied(text) {
-  try {
-    await navigator.clipboard.writeText(text);
-    return true;
-  } catch {
-    return document.execCommand("copy");
   }
 }

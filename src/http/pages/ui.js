@@ -19,6 +19,24 @@ export function say(at, text) {
   if (at.textContent !== text) at.textContent = text;
 }
 
+/** Copies a field to the clipboard, and says so on the button. @param {HTMLInputElement} field @param {HTMLElement} button */
+export async function copyField(field, button) {
+  field.select();
+  const link = field.value;
+  say(button, link ? ((await copied(link)) ? "Copied" : "Copy it by hand") : "No link yet");
+  setTimeout(() => say(button, "Copy"), 3_000);
+}
+
+/** Whether the selected text reached the clipboard: plain HTTP has only the old way. @param {string} text */
+async function copied(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    return document.execCommand("copy");
+  }
+}
+
 /** @param {number} count @param {string} one @param {string} [many] */
 export const counted = (count, one, many = `${one}s`) => `${count} ${count === 1 ? one : many}`;
 
