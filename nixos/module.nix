@@ -40,6 +40,10 @@ let
 
   secrets = [
     [
+      "api"
+      "token"
+    ]
+    [
       "google"
       "api_key"
     ]

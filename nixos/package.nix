@@ -66,8 +66,9 @@ rustPlatform.buildRustPackage {
     substituteInPlace $out/share/castaway-media-server/prometheus-rules.yml --replace-fail file:///usr/ file://$out/
   ''
   + lib.optionalString (stdenv.buildPlatform.canExecute stdenv.hostPlatform) ''
-    $out/bin/castaway-media-server man > castaway-media-server.1
-    installManPage castaway-media-server.1
+    mkdir pages
+    $out/bin/castaway-media-server man --directory pages
+    installManPage pages/*.1
     for shell in bash zsh fish; do
       $out/bin/castaway-media-server completions $shell > completions.$shell
       installShellCompletion --cmd castaway-media-server --$shell completions.$shell

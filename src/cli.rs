@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
+use crate::ctl::Ctl;
+
 /// Path of the configuration file if none is given.
 pub const DEFAULT_FILE: &str = "/etc/castaway-media-server/config.toml";
 
@@ -57,13 +59,21 @@ pub enum Command {
         #[command(flatten)]
         config: ConfigFile,
     },
+    /// Operate a running daemon: list and end livestreams, kick and ban.
+    ///
+    /// Exit codes: 0 done, 1 refused, 2 wrong arguments, 3 no answer, 4 no such livestream, socket or ban.
+    Ctl(Ctl),
     /// Print completions for a shell.
     Completions {
         /// The shell.
         shell: Shell,
     },
     /// Print the manual page.
-    Man,
+    Man {
+        /// Write it, and a page for each subcommand, into this directory instead.
+        #[arg(long, value_name = "DIRECTORY")]
+        directory: Option<PathBuf>,
+    },
 }
 
 /// Where the configuration is.

@@ -2,12 +2,12 @@
 //!
 //! The modules by floor; imports point down only:
 //!
-//! - 4: [`app`] builds the daemon · [`lifecycle`] signals, readiness, watchdog · [`telemetry`] · [`cli`] · [`demo`] ·
+//! - 4: [`app`] builds the daemon · [`lifecycle`] signals, readiness, watchdog · [`telemetry`] · [`cli`] · [`ctl`] · [`demo`] ·
 //!   [`handover`] · `housekeeping`
-//! - 3: [`socket`] Socket.IO: handshake, streamer, listener · [`http`] health, metrics, the pages
+//! - 3: [`socket`] Socket.IO: handshake, streamer, listener · [`http`] health, metrics, the operator's API, the pages
 //! - 2: [`relay`] the one module that connects all others; it emits events, and follows other nodes
 //! - 1: [`transport`] our IO under Socket.IO · [`identity`] token checks · [`directory`] livestreams in Firestore ·
-//!   [`google`] the outbound client · [`limits`] upload quotas · [`cluster`] Redis
+//!   [`google`] the outbound client · [`limits`] upload quotas · [`bans`] who is kept out · [`cluster`] Redis
 //! - 0: [`broadcast`] the life of a livestream, pure · [`config`] every key · [`metrics`] every metric
 //!
 //! **The path of a clip**: `socket::streamer` receives `upload` as one `Bytes`, never copied → [`relay::Relay::upload`]
@@ -30,10 +30,12 @@
 //! notifies the clients.
 
 pub mod app;
+pub mod bans;
 pub mod broadcast;
 pub mod cli;
 pub mod cluster;
 pub mod config;
+pub mod ctl;
 pub mod demo;
 pub mod directory;
 pub mod google;

@@ -18,7 +18,7 @@ use clap::{CommandFactory as _, Parser as _};
 
 fn main() -> ExitCode {
     match run(Cli::parse().command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             // The log may not be set up yet, and the reason must be visible.
             writeln!(std::io::stderr(), "castaway-media-server: {error:#}").ok();
@@ -27,8 +27,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> anyhow::Result<()> {
+fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
+        Command::Ctl(ctl) => return runtime()?.block_on(ctl.run()),
         Command::Demo {
             listen,
             health_listen,
@@ -38,9 +39,9 @@ fn run(command: Command) -> anyhow::Result<()> {
         } => demo(
             Demo::config(listen, health_listen, expose, &log)?,
             https.then_some(listen),
-        ),
-        Command::Serve { config } => serve(config.path()),
-        Command::CheckConfig { config } => check(config.path()),
+        )?,
+        Command::Serve { config } => serve(config.path())?,
+        Command::CheckConfig { config } => check(config.path())?,
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(
@@ -49,10 +50,16 @@ fn run(command: Command) -> anyhow::Result<()> {
                 "castaway-media-server",
                 &mut script,
             );
-            Ok(std::io::stdout().write_all(&script)?)
+            std::io::stdout().write_all(&script)?;
         }
-        Command::Man => Ok(clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout())?),
+        Command::Man { directory: None } => {
+            clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout())?;
+        }
+        Command::Man {
+            directory: Some(directory),
+        } => clap_mangen::generate_to(Cli::command(), directory)?,
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn print(text: &str) -> anyhow::Result<()> {
@@ -97,7 +104,7 @@ fn demo(mut config: Config, https: Option<SocketAddr>) -> anyhow::Result<()> {
         if let Some(https) = https {
             tokio::spawn(https.serve(clients));
         }
-        lifecycle::run(app, None).await
+        Box::pin(lifecycle::run(app, None)).await
     })
 }
 
@@ -140,7 +147,7 @@ fn serve(file: Option<PathBuf>) -> anyhow::Result<()> {
         let app = build(preflight, inherited).await?;
         let Addresses { clients, health } = app.addresses();
         say_addresses(Scheme::Http, clients, health)?;
-        lifecycle::run(app, Some(reload)).await
+        Box::pin(lifecycle::run(app, Some(reload))).await
     })
 }
 

@@ -7,8 +7,9 @@
 use std::sync::Arc;
 
 use crate::cluster::Cluster;
-use crate::config::{Config, LookupPolicy, Problems, Sources};
+use crate::config::{Config, ConfigError, LookupPolicy, Problems, Sources};
 use crate::google::{Client, Credentials, Emulators, GoogleError};
+use crate::http::api::token_problem;
 use crate::identity::{ApiKey, PassKey};
 use crate::metrics::Metrics;
 
@@ -44,6 +45,10 @@ impl Preflight {
     ) -> Result<Self, GoogleError> {
         let credentials = Credentials::find(&config.google, &emulators);
         let credentials = credentials.map_err(|more| problems.extend(more)).ok();
+        let token = config.api.token.as_ref().and_then(token_problem);
+        if let Some(problem) = token {
+            problems.push(ConfigError::value("api.token", problem));
+        }
         let mut api_key = None;
         problems.take(ApiKey::find(&config, &emulators), |found| api_key = found);
         let mut pass_key = None;

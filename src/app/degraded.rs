@@ -2,12 +2,23 @@
 
 use std::sync::Arc;
 
+use super::Running;
 use crate::cluster::Cluster;
 use crate::directory::Directory;
 use crate::google::{Access, Health};
+use crate::http::health::Readiness;
+
+/// Whether the daemon may be sent clients.
+pub(super) fn readiness(
+    google: Option<Access>,
+    directory: Directory,
+    cluster: Option<Arc<Cluster>>,
+) -> Readiness {
+    Readiness::new(reasons(google, directory, cluster.clone()), unfit(cluster))
+}
 
 /// The failures of a daemon that still serves clients.
-pub(super) fn reasons(
+fn reasons(
     google: Option<Access>,
     directory: Directory,
     cluster: Option<Arc<Cluster>>,
@@ -30,13 +41,31 @@ pub(super) fn reasons(
 }
 
 /// The reason for which another node serves new clients better.
-pub(super) fn unfit(
-    cluster: Option<Arc<Cluster>>,
-) -> impl Fn() -> Option<String> + Send + Sync + 'static {
+fn unfit(cluster: Option<Arc<Cluster>>) -> impl Fn() -> Option<String> + Send + Sync + 'static {
     move || {
         cluster
             .as_ref()
             .filter(|cluster| cluster.is_cut_off())
             .map(|_| "Redis has not answered for longer than cluster.lease".into())
+    }
+}
+
+impl Running {
+    /// The daemon's state in one sentence.
+    pub fn status(&self) -> String {
+        let (livestreams, listeners) = self.parts.relay.count();
+        let count = |number: usize, noun: &str| {
+            format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+        };
+        let mut status = format!(
+            "{}, {}",
+            count(livestreams, "livestream"),
+            count(listeners, "listener")
+        );
+        for reason in self.parts.readiness.degraded() {
+            status.push_str("; ");
+            status.push_str(&reason);
+        }
+        status
     }
 }

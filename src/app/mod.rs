@@ -6,16 +6,19 @@ mod degraded;
 mod inherited;
 mod left_behind;
 mod limits;
+mod operator;
 mod places;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::bans::Bans;
 use crate::cluster::Cluster;
 use crate::config::{Config, PlayerAccess};
 use crate::demo::Demo;
@@ -23,6 +26,7 @@ use crate::directory::Directory;
 use crate::google::{Access, Complaint};
 use crate::handover::Handover;
 use crate::housekeeping::Housekeeping;
+use crate::http::api::Api;
 use crate::http::health::{self, Readiness};
 use crate::http::players::Players;
 use crate::http::{client, pages, players};
@@ -67,6 +71,7 @@ struct Parts {
     connections: Arc<Connections>,
     health_connections: Arc<Connections>,
     readiness: Readiness,
+    api: Api,
     stopping: CancellationToken,
 }
 
@@ -77,6 +82,9 @@ struct Backends {
     directory: Directory,
     google: Option<Access>,
     cluster: Option<Arc<Cluster>>,
+    bans: Bans,
+    // None without a runtime directory.
+    operator: Option<UnixListener>,
     metrics: Metrics,
 }
 
@@ -85,6 +93,7 @@ struct Ports {
     routes: Router,
     health: TcpAcceptor,
     feed: Option<players::Feed>,
+    operator: Option<UnixListener>,
 }
 
 impl App {
@@ -119,6 +128,8 @@ impl App {
             )?,
             google: Some(access),
             cluster,
+            bans: Bans::open(directories.state.as_deref(), config.api.max_bans, &metrics),
+            operator: operator::listen(directories.runtime.as_deref())?,
             metrics,
         };
         let mut app = Self::build(config, backends, Router::new(), inherited)?;
@@ -131,13 +142,16 @@ impl App {
 
     /// The daemon with all data in memory.
     pub fn demo(config: Config, demo: &Demo) -> anyhow::Result<Self> {
+        let metrics = Metrics::new();
         let backends = Backends {
             identity: demo.identity(&config.identity)?,
             passes: Passes::in_memory(&config)?,
             directory: demo.directory(),
             google: None,
             cluster: None,
-            metrics: Metrics::new(),
+            bans: Bans::open(None, config.api.max_bans, &metrics),
+            operator: None,
+            metrics,
         };
         Self::build(config, backends, demo.router(), Inherited::default())
     }
@@ -154,6 +168,8 @@ impl App {
             directory,
             google,
             cluster,
+            bans,
+            operator,
             metrics,
         } = backends;
         let server = &config.server;
@@ -162,7 +178,8 @@ impl App {
         // Their connections are not counted as clients'.
         let health_connections =
             Connections::new(&limits::of_health_checks(&limits), Metrics::new());
-        let relay = Relay::new(&config, directory.clone(), cluster.clone(), metrics.clone());
+        let (known, nodes) = (directory.clone(), cluster.clone());
+        let relay = Relay::new(&config, known, nodes, bans, metrics.clone());
         let parts = SocketParts {
             relay: relay.clone(),
             identity: identity.clone(),
@@ -211,12 +228,12 @@ impl App {
             routes: client::layered(socket_io, routes, server)?,
             health: TcpAcceptor::new(health, options, health_connections.clone())?,
             feed,
+            operator,
         };
+        let readiness = degraded::readiness(google.clone(), directory.clone(), cluster.clone());
         let parts = Parts {
-            readiness: Readiness::new(
-                degraded::reasons(google.clone(), directory.clone(), cluster.clone()),
-                degraded::unfit(cluster.clone()),
-            ),
+            api: Api::new(&config, relay.clone(), readiness.clone(), metrics.clone()),
+            readiness,
             config,
             handover: Handover::default(),
             relay,
@@ -262,6 +279,7 @@ impl Parts {
             routes,
             health,
             feed,
+            operator,
         } = ports;
         // Before the first client.
         let events = self.relay.subscribe();
@@ -278,6 +296,8 @@ impl Parts {
         );
         let timeout = self.config.server.request_timeout;
         let routes = health::router(self.readiness.clone(), self.metrics.clone(), timeout);
+        self.serve_operator(failed, operator);
+        let routes = routes.merge(self.api.router());
         let routes =
             client::watched(routes).into_make_service_with_connect_info::<RequestConnection>();
         // Health checks are answered until the process exits.
@@ -377,24 +397,6 @@ impl Running {
         self.failure.recv().await.unwrap_or_default()
     }
 
-    /// The daemon's state in one sentence.
-    pub fn status(&self) -> String {
-        let (livestreams, listeners) = self.parts.relay.count();
-        let count = |number: usize, noun: &str| {
-            format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
-        };
-        let mut status = format!(
-            "{}, {}",
-            count(livestreams, "livestream"),
-            count(listeners, "listener")
-        );
-        for reason in self.parts.readiness.degraded() {
-            status.push_str("; ");
-            status.push_str(&reason);
-        }
-        status
-    }
-
     /// Applies the settings that can change while the daemon runs: quotas and credentials.
     pub fn reload(&self, new: Preflight) {
         let Preflight {
@@ -404,6 +406,7 @@ impl Running {
             ..
         } = new;
         self.parts.relay.set_quota(&config.upload);
+        self.parts.api.set_tokens(config.api.token.as_ref());
         if let Some(access) = &self.parts.google {
             access.reload(credentials, &config.google);
             self.parts.identity.reload(access, &config, api_key);

@@ -55,7 +55,7 @@ impl Config {
 
     #[rustfmt::skip]
     fn numbers(&self) -> Vec<Range<u64>> {
-        let Self { server, upload, livestream, listener, passes, identity, google, http, players, cluster, log, .. } = self;
+        let Self { server, upload, livestream, listener, passes, identity, google, http, players, cluster, log, api, .. } = self;
         vec![
             ("server.max_connections", server.max_connections as u64, 1, COUNT),
             ("server.max_connections_per_address", server.max_connections_per_address as u64, 1, COUNT),
@@ -102,6 +102,7 @@ impl Config {
             ("players.max_waiting", players.max_waiting as u64, 1, COUNT),
             ("players.max_waiting_per_address", players.max_waiting_per_address as u64, 1, COUNT),
             ("players.queue_bytes", players.queue_bytes as u64, 1, MEMORY),
+            ("api.max_failures_per_minute", api.max_failures_per_minute.into(), 1, COUNT), ("api.max_bans", api.max_bans as u64, 1, 1_000_000),
             ("cluster.history_clips", cluster.history_clips as u64, 1, COUNT),
             ("cluster.history_bytes", cluster.history_bytes as u64, 1, MEMORY),
             ("cluster.fetch_bytes", cluster.fetch_bytes as u64, 1, MEMORY),

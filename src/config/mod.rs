@@ -20,7 +20,7 @@ pub use http::Http;
 pub use load::Sources;
 pub use players::{PlayerAccess, Players};
 pub use sections::{
-    Cluster, Google, Identity, Listener, Livestream, Log, LogFormat, LookupPolicy, PassPolicy,
+    Api, Cluster, Google, Identity, Listener, Livestream, Log, LogFormat, LookupPolicy, PassPolicy,
     Passes, Upload,
 };
 pub use server::Server;
@@ -60,6 +60,8 @@ pub struct Config {
     pub http: Http,
     /// Listening by HTTP audio and HLS.
     pub players: Players,
+    /// The operator's API.
+    pub api: Api,
     /// Several nodes that share their livestreams.
     pub cluster: Cluster,
     /// Level and format of the log.

@@ -273,6 +273,32 @@ impl Default for Google {
     }
 }
 
+/// `[api]`: the operator's API, on the health port and on a Unix socket.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Api {
+    /// The tokens of the API on the health port: one or, during a rotation, two, on a line each, of at least 32
+    /// characters. A name and a colon before a token name it in the log. Unset: the API answers on the Unix socket alone.
+    /// Example: `"ops:5f0e…"`.
+    #[serde(skip_serializing)]
+    pub token: Option<SecretString>,
+    /// The failed authentications of an address (an IPv6 /64 network is one) in a minute, after which it is refused for the
+    /// rest of that minute.
+    pub max_failures_per_minute: u32,
+    /// The most bans.
+    pub max_bans: usize,
+}
+
+impl Default for Api {
+    fn default() -> Self {
+        Self {
+            token: None,
+            max_failures_per_minute: 10,
+            max_bans: 10_000,
+        }
+    }
+}
+
 /// `[cluster]`: several nodes that share their livestreams through Redis (or Valkey). Without a `url` it is one node.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -65,6 +65,11 @@ impl Readiness {
         (self.0.degraded)()
     }
 
+    /// Whether clients may be sent.
+    pub fn is_ready(&self) -> bool {
+        self.answer().0 == StatusCode::OK
+    }
+
     fn answer(&self) -> (StatusCode, String) {
         let phase = *self.0.phase.lock();
         match phase {

@@ -1,7 +1,8 @@
-//! Plain HTTP: the health port, and the routes beside Socket.IO on the client port.
+//! Plain HTTP: the health port with the operator's API, and the routes beside Socket.IO on the client port.
 //!
-//! **Invariant**: no code here knows a socket.
+//! **Invariant**: no code here knows a socket; the API and the players alone know a livestream.
 
+pub mod api;
 pub mod client;
 pub mod health;
 pub mod pages;

@@ -79,6 +79,10 @@ pub struct Metrics {
     pub lookups_refused: IntCounterVec,
     /// Tokens with a still unknown key, by answer.
     pub unknown_keys: IntCounterVec,
+    /// Bans that hold, by kind.
+    pub bans: IntGaugeVec,
+    /// Requests to the operator's API, by outcome.
+    pub api_requests: IntCounterVec,
     /// Repeated checks of documents and accounts of livestreams on air, by outcome.
     pub rechecks: IntCounterVec,
 }
@@ -288,6 +292,18 @@ impl Metrics {
                 "unknown_keys_total",
                 "Tokens whose signing key was not known yet, by answer: temporary or invalid.",
                 &["answer"],
+            )?,
+            bans: gauges(
+                registry,
+                "bans",
+                "Bans that hold on this node, by kind.",
+                &["kind"],
+            )?,
+            api_requests: counters(
+                registry,
+                "api_requests_total",
+                "Requests to the operator's API, by outcome.",
+                &["outcome"],
             )?,
             rechecks: counters(
                 registry,

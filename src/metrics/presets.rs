@@ -16,6 +16,7 @@ const REFUSALS: &[&str] = &[
     "pass_invalid",
     "pass_ended",
     "not_the_artist",
+    "banned",
     "does_not_exist",
     "not_started",
     "unavailable",
@@ -46,6 +47,8 @@ const EVENTS: &[&str] = &[
     "abandoned",
     "deleted",
     "disowned",
+    "ended_by_operator",
+    "banned",
 ];
 const MESSAGES: &[&str] = &["success", "error", "state", "mark", "ack"];
 const UPLOADS: &[&str] = &[
@@ -56,6 +59,7 @@ const UPLOADS: &[&str] = &[
     "rate_limit",
     "stale_epoch",
     "stopping",
+    "banned",
 ];
 const BAD_INPUT: &[&str] = &[
     "bad_request",
@@ -94,7 +98,12 @@ impl Metrics {
             &self.rechecks,
             &[&["document", "account"], &["good", "gone", "unknown"]],
         );
+        preset(
+            &self.api_requests,
+            &[&["ok", "refused", "failed", "unauthorized", "limited"]],
+        );
         zero(&self.users, ROLES);
+        zero(&self.bans, &["user", "livestream"]);
         zero(&self.livestreams, &["waiting", "live", "reconnecting"]);
     }
 }

@@ -2,8 +2,10 @@
 //!
 //! **Invariant**: an event is emitted under its livestream's lock, so that every subscriber gets the events of a
 //! livestream in the order of its changes. No event is lost, and a queue is bounded by its livestreams: it has at most
-//! one [`Event::StateChanged`] of each; one more event needs a streamer that is admitted or lost, or an end.
+//! one [`Event::StateChanged`] of each; one more event needs a streamer that is admitted or lost, an end, or an
+//! operator's act.
 
+use std::fmt;
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
@@ -11,11 +13,25 @@ use tokio::sync::mpsc;
 
 use super::story::Totals;
 use super::{Listener, Relay};
-use crate::broadcast::{Epoch, LivestreamId, State, UserId};
+use crate::broadcast::{Epoch, LivestreamId, Role, State, UserId};
 
-/// A socket, by a number that `socket` gives it.
+/// A socket, by a number that `socket` gives it: the 16 bytes of its text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SocketId(pub u128);
+
+impl SocketId {
+    /// The socket with this text; none if no socket can have it.
+    pub fn from_text(text: &str) -> Option<Self> {
+        let bytes = text.as_bytes().try_into().ok()?;
+        Some(Self(u128::from_be_bytes(bytes)))
+    }
+}
+
+impl fmt::Display for SocketId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&String::from_utf8_lossy(&self.0.to_be_bytes()))
+    }
+}
 
 /// The socket of a streamer, under the epoch that it has or had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +79,10 @@ pub enum Ending {
     Deleted,
     /// Its streamer's account was disabled or deleted.
     Disowned,
+    /// An operator ended it.
+    Operator,
+    /// An operator banned it or its streamer.
+    Banned,
 }
 
 /// A change of a livestream.
@@ -86,6 +106,17 @@ pub enum Event {
         streamer: Option<StreamerId>,
         /// Why.
         replacement: Replacement,
+    },
+    /// An operator, or a ban, disconnects a socket for good.
+    Dismissed {
+        /// The livestream.
+        livestream: LivestreamId,
+        /// The socket's role.
+        role: Role,
+        /// The socket.
+        socket: SocketId,
+        /// The `error` for its client.
+        text: Arc<str>,
     },
     /// The streamer's transport is lost: the grace period runs.
     StreamerLost {
@@ -172,7 +203,7 @@ impl Event {
                 Replacement::Elsewhere | Replacement::Undecided => Some("taken_over"),
             },
             Self::StreamerLost { .. } => Some("streamer_lost"),
-            Self::StateChanged { .. } => None,
+            Self::StateChanged { .. } | Self::Dismissed { .. } => None,
             Self::LivestreamEnded { ending, totals, .. } => totals.map(|_| match ending {
                 Ending::Ended => "ended",
                 Ending::Expired => "expired",
@@ -180,6 +211,8 @@ impl Event {
                 Ending::Elsewhere => "ended_elsewhere",
                 Ending::Deleted => "deleted",
                 Ending::Disowned => "disowned",
+                Ending::Operator => "ended_by_operator",
+                Ending::Banned => "banned",
             }),
         }
     }
@@ -221,6 +254,7 @@ impl Event {
                 );
             }
             Self::StreamerReplaced { .. }
+            | Self::Dismissed { .. }
             | Self::StateChanged { .. }
             | Self::LivestreamEnded { totals: None, .. } => {}
         }

@@ -11,6 +11,7 @@ mod events;
 mod fan_out;
 mod feed;
 mod flag;
+mod operator;
 mod passes;
 mod players;
 mod recheck;
@@ -24,14 +25,15 @@ mod uploads;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use tokio::sync::Semaphore;
 
+use crate::bans::Bans;
 use crate::broadcast::{
     ClipIds, FlagOwner, ListenerId, Livestream, LivestreamError, LivestreamId, LivestreamLimits,
-    State,
+    State, UserId,
 };
 use crate::cluster::{Cluster, Record};
 use crate::config::Config;
@@ -46,6 +48,7 @@ use story::Story;
 
 pub use events::{Ending, Event, Replacement, SocketId, StreamerId};
 pub use feed::Fed;
+pub use operator::{BANNED, NoEffect, Overview, SocketOverview};
 pub use players::Player;
 pub use recheck::Owned;
 pub use remote::{Started, Ticket, Unpublished};
@@ -58,6 +61,10 @@ pub use uploads::{Upload, UploadError, Uploaded};
 pub struct Listener {
     /// Its socket.
     pub socket: SocketId,
+    /// Its user.
+    pub user: UserId,
+    /// The time of its admission.
+    pub since: Instant,
     /// The queue of its clips.
     pub outbox: Outbox,
 }
@@ -72,6 +79,7 @@ struct Inner {
     max_clip_bytes: usize,
     metrics: Metrics,
     directory: Directory,
+    bans: Bans,
     /// None without a cluster.
     links: Option<Arc<Links>>,
     // Replaced as a whole by a reload; a read lock is held for one check.
@@ -92,6 +100,8 @@ struct Inner {
 struct ActiveLivestream {
     livestream: Livestream<Arc<Listener>>,
     streamer: Option<StreamerId>,
+    /// When the streamer was admitted.
+    streamer_since: Instant,
     story: Story,
     clip_ids: ClipIds<uploads::Outcome>,
     // In a cluster: the link to the other nodes, and the number of listeners there.
@@ -108,6 +118,7 @@ impl Relay {
         config: &Config,
         directory: Directory,
         cluster: Option<Arc<Cluster>>,
+        bans: Bans,
         metrics: Metrics,
     ) -> Self {
         let bounds = LivestreamLimits {
@@ -122,6 +133,7 @@ impl Relay {
             max_clip_bytes: config.upload.max_clip_bytes,
             metrics,
             directory,
+            bans,
             links: cluster.map(|cluster| Arc::new(Links::new(cluster, config))),
             quota: RwLock::new(UploadQuota::new(&config.upload)),
             livestreams: Mutex::default(),
@@ -326,8 +338,9 @@ impl Relay {
         *self.0.quota.write() = UploadQuota::new(upload);
     }
 
-    /// Forgets streamers whose credit is full again.
+    /// Forgets streamers whose credit is full again, and bans that are over.
     pub fn reclaim(&self) {
+        self.0.bans.sweep(SystemTime::now());
         self.0.quota.read().reclaim();
     }
 }
@@ -337,6 +350,7 @@ impl ActiveLivestream {
         Self {
             livestream,
             streamer: None,
+            streamer_since: now,
             story: Story::default(),
             clip_ids: ClipIds::default(),
             link: None,

@@ -90,6 +90,7 @@ impl Relay {
                 .streamer
                 .replace(streamer)
                 .filter(|_| started.replaced.is_some());
+            active.streamer_since = now;
             active.story.begin(now);
             let arrival = match (replaced, started.resumed) {
                 (Some(_), _) => Arrival::TookOver,

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::events::{Arrival, Event, Replacement};
 use super::*;
-use crate::broadcast::{ClipId, UserId};
+use crate::broadcast::ClipId;
 
 struct World {
     relay: Relay,
@@ -19,7 +19,9 @@ impl World {
     fn new() -> Self {
         let (id, ada) = (LivestreamId::new("one").expect("an id"), UserId::new("ada"));
         let directory = Directory::memory([(id.clone(), ada)]);
-        let relay = Relay::new(&Config::default(), directory.clone(), None, Metrics::new());
+        let (config, metrics) = (Config::default(), Metrics::new());
+        let bans = Bans::open(None, 1, &metrics);
+        let relay = Relay::new(&config, directory.clone(), None, bans, metrics);
         Self {
             events: relay.subscribe(),
             relay,

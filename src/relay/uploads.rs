@@ -66,6 +66,9 @@ pub enum UploadError {
     /// The daemon stops.
     #[error("the daemon stops")]
     Stopping,
+    /// An operator has banned the streamer or the livestream.
+    #[error("the streamer or the livestream is banned")]
+    Banned,
     /// The clip has no bytes: no player plays it, and it would replace the clip before in the history.
     #[error("the clip is empty")]
     Empty,
@@ -95,6 +98,7 @@ impl Relay {
             let reason = match error {
                 UploadError::StaleEpoch => "stale_epoch",
                 UploadError::Stopping => "stopping",
+                UploadError::Banned => "banned",
                 UploadError::Empty => "empty",
                 UploadError::TooLarge { .. } => "too_large",
                 UploadError::Exceeded(_) => "rate_limit",
@@ -126,6 +130,9 @@ impl Relay {
         if bytes.len() > limit {
             return Err(UploadError::TooLarge { limit });
         }
+        if self.is_banned(Some(user), id) {
+            return Err(UploadError::Banned);
+        }
         let found = self.find(id).ok_or(UploadError::StaleEpoch)?;
         let mut active = lock(&found);
         if !active.livestream.is_current(epoch) {
@@ -150,8 +157,8 @@ impl Relay {
             .livestream
             .upload(epoch, bytes, now)
             .map_err(|_| UploadError::StaleEpoch)?;
-        active.story.clip(length);
         let audience = active.push(&clip, now);
+        active.story.clip(length, audience.len(), now);
         self.feed_clip(id, &clip);
         let listeners = active.count();
         // Queued under the lock, so in order; the publication is not awaited here.

@@ -111,6 +111,14 @@ impl Admission {
         let Some(token) = token else {
             return Ack::error(wire::TOKEN_INVALID);
         };
+        if self
+            .sockets
+            .0
+            .relay
+            .is_banned(Some(&self.caller.user), &self.livestream)
+        {
+            return Ack::error(wire::BANNED);
+        }
         if self.checking.swap(true, Ordering::SeqCst) {
             return Ack::error("Another token is being checked.");
         }

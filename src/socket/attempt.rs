@@ -77,6 +77,9 @@ impl Attempt<'_> {
             self.sockets
                 .identify_by_pass(self.socket.id, self.role, token, livestream.as_ref());
         if let Some(caller) = self.step(by_pass).await?.map_err(Refusal::Pass)? {
+            if let Some(livestream) = livestream {
+                self.check_bans(&caller.user, livestream)?;
+            }
             return Ok((self.verified(caller), None));
         }
         // Only a return on an expired token needs the livestream, and nobody has a right to return to this one.
@@ -92,16 +95,26 @@ impl Attempt<'_> {
             Ok(verified) => verified,
             Err(IdentityError::Expired) => {
                 let caller = self.returning(&livestream).await?;
+                self.check_bans(&caller.user, &livestream)?;
                 let pending = self.begin_lookup(&caller.user)?;
                 return Ok((self.verified(caller), pending));
             }
             Err(error) => return Err(self.token_refused(error)),
         };
+        self.check_bans(verified.user(), &livestream)?;
         // Before the look-up of the account, which costs a call, too.
         let pending = self.begin_lookup(verified.user())?;
         let confirmed = self.step(identity.confirm(verified)).await?;
         let caller = confirmed.map_err(|error| self.token_refused(error))?;
         Ok((self.verified(caller), pending))
+    }
+
+    fn check_bans(&self, user: &UserId, livestream: &LivestreamId) -> Result<(), Refusal> {
+        if !self.sockets.0.relay.is_banned(Some(user), livestream) {
+            return Ok(());
+        }
+        SocketInstance::of(self.socket).belongs_to(user);
+        Err(Refusal::Banned)
     }
 
     fn verified(&self, caller: Caller) -> Caller {

@@ -32,6 +32,9 @@ impl Sockets {
         match event {
             // The socket itself is greeted, or gone.
             Event::StreamerCame { .. } | Event::StreamerLost { .. } => {}
+            Event::Dismissed {
+                role, socket, text, ..
+            } => self.dismiss(*role, *socket, text),
             Event::StreamerReplaced {
                 livestream,
                 streamer,
@@ -120,7 +123,7 @@ impl Sockets {
     /// Notifies a streamer that is still connected.
     fn end_streamer(&self, streamer: StreamerId, ending: Ending) {
         match ending {
-            Ending::Deleted => {
+            Ending::Deleted | Ending::Operator => {
                 let message = StateMessage::new(State::Ended, 0);
                 self.send_state(Role::Streamer, streamer.socket, &message);
                 self.disconnect(Role::Streamer, streamer.socket);
@@ -128,6 +131,7 @@ impl Sockets {
             Ending::Disowned => {
                 self.dismiss(Role::Streamer, streamer.socket, wire::TOKEN_INVALID);
             }
+            Ending::Banned => self.dismiss(Role::Streamer, streamer.socket, wire::BANNED),
             // It left by itself, or there is none.
             Ending::Ended | Ending::Abandoned | Ending::Expired | Ending::Elsewhere => {}
         }

@@ -147,6 +147,20 @@ async fn admit(
 
 /// Notifies a connected socket of its admission.
 fn greet(sockets: &Sockets, role: Role, socket: &SocketRef) {
+    let admission = match role {
+        Role::Streamer => streamer::admission(socket),
+        Role::Listener => listener::admission(socket),
+    };
+    // A ban between the check and now did not find the socket.
+    if let Some(admission) = admission
+        && sockets
+            .0
+            .relay
+            .is_banned(Some(&admission.caller.user), &admission.livestream)
+    {
+        sockets.count_refusal(role, &Refusal::Banned);
+        return sockets.dismiss(role, socket.id.into(), wire::BANNED);
+    }
     let accepted = &sockets.0.metrics.accepted;
     accepted.with_label_values(&[role.as_str()]).inc();
     match role {

@@ -6,8 +6,7 @@ use crate::relay::SocketId;
 
 impl From<Sid> for SocketId {
     fn from(sid: Sid) -> Self {
-        let text = sid.as_str().as_bytes().try_into();
-        Self(u128::from_be_bytes(text.expect("an id has 16 bytes")))
+        Self::from_text(sid.as_str()).expect("an id has 16 bytes")
     }
 }
 
@@ -25,6 +24,7 @@ mod tests {
     fn socket_id_keeps_the_librarys_text() {
         let of_library = Sid::new();
         assert_eq!(sid(of_library.into()), Some(of_library));
+        assert_eq!(SocketId::from(of_library).to_string(), of_library.as_str());
         assert_ne!(SocketId::from(of_library), SocketId::from(Sid::new()));
         assert_eq!(sid(SocketId(1)), None);
     }

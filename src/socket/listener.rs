@@ -45,7 +45,7 @@ fn listener(socket: &SocketRef) -> Option<Arc<ListenerSocket>> {
     socket.extensions.get::<Arc<ListenerSocket>>()
 }
 
-fn admission(socket: &SocketRef) -> Option<Arc<Admission>> {
+pub(super) fn admission(socket: &SocketRef) -> Option<Arc<Admission>> {
     Some(listener(socket)?.admission.clone())
 }
 
@@ -89,6 +89,8 @@ pub(super) async fn admit(attempt: Attempt<'_>) -> Result<(), Refusal> {
     );
     let listener = Arc::new(Listener {
         socket: socket.id.into(),
+        user: caller.user.clone(),
+        since: now(),
         outbox,
     });
     let listener_id = match relay.join(&livestream, &listener, record.as_ref(), now()) {

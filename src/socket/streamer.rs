@@ -245,6 +245,10 @@ fn handle_upload(
                     }
                     Ack::error(wire::NOT_ON_AIR)
                 }
+                Err(UploadError::Banned) => {
+                    sockets.dismiss(ROLE, socket.id.into(), wire::BANNED);
+                    Ack::error(wire::BANNED)
+                }
                 Err(UploadError::Stopping) => refused(&Refusal::Unavailable.text(), None),
                 Err(UploadError::Empty) => refused(wire::NOT_A_CLIP, None),
                 Err(UploadError::TooLarge { limit }) => refused(&wire::too_large(limit), None),

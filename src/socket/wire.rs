@@ -50,6 +50,7 @@ pub(super) const NOT_A_CLIP: &str = "Upload must be a single binary clip.";
 pub(super) const BAD_UPLOAD_OPTIONS: &str = "Upload options must have an id of 1 to 64 characters, and may have capturedAt in milliseconds.";
 pub(super) const TOKEN_INVALID: &str = "Id token is invalid.";
 pub(super) const TOKEN_EXPIRED: &str = "Id token has expired.";
+pub(super) const BANNED: &str = crate::relay::BANNED;
 pub(super) const NOT_ON_AIR: &str = "This connection is not the streamer of the livestream.";
 
 pub(super) const PASSES_OFF: &str = "Listening passes are off on this server.";
@@ -112,6 +113,8 @@ pub(super) enum Refusal {
     TokenInvalid,
     TokenExpired,
     Pass(PassRefusal),
+    /// An operator keeps the user or the livestream out.
+    Banned,
     NotTheArtist,
     DoesNotExist(String),
     NotStarted(LivestreamId),
@@ -136,6 +139,7 @@ impl Refusal {
             Self::TokenInvalid => TOKEN_INVALID.into(),
             Self::TokenExpired => TOKEN_EXPIRED.into(),
             Self::Pass(refusal) => refusal.text().into(),
+            Self::Banned => BANNED.into(),
             Self::NotTheArtist => "User is not authorized to livestream in this room.".into(),
             Self::DoesNotExist(id) => format!("Livestream {id} does not exist."),
             Self::NotStarted(id) => format!("Livestream {id} has not started."),
@@ -156,6 +160,7 @@ impl Refusal {
             Self::TokenExpired => "token_expired",
             Self::Pass(PassRefusal::Ended) => "pass_ended",
             Self::Pass(_) => "pass_invalid",
+            Self::Banned => "banned",
             Self::NotTheArtist => "not_the_artist",
             Self::DoesNotExist(_) => "does_not_exist",
             Self::NotStarted(_) => "not_started",

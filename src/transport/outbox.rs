@@ -12,7 +12,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -164,6 +164,18 @@ impl Outbox {
             _ => 0,
         };
         self.missed.load(Ordering::SeqCst) + lost
+    }
+
+    /// How long the oldest clip has waited; zero if none waits.
+    pub fn lag(&self, now: Instant) -> Duration {
+        let oldest = match &*self.lock() {
+            Way::Connection(connection) => connection.oldest(),
+            Way::Library { waiting, .. } => waiting.front().map(|frame| frame.queued_at),
+            Way::Shut => None,
+        };
+        oldest.map_or(Duration::ZERO, |oldest| {
+            now.saturating_duration_since(oldest)
+        })
     }
 
     /// Releases the clips: the listener was sent its admission.

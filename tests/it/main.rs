@@ -1,6 +1,7 @@
 //! Tests from outside, one file per door they knock at.
 
 mod admission;
+mod api;
 mod architecture;
 mod bad_input;
 mod close_codes;

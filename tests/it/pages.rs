@@ -108,7 +108,7 @@ async fn page_waits_for_google_only_a_moment() {
     })
     .await;
     app.google
-        .fail(Endpoint::Read, Fault::Slow(Duration::from_secs(600)), 1);
+        .fail(Endpoint::Read, Fault::Slow(Duration::from_mins(10)), 1);
     assert!(get(&app, "/listen/show").await.1.contains(GENERIC));
     assert_eq!(outcome(&app, "timeout"), 1);
     app.google.fail(Endpoint::Read, Fault::Status(503), 100);

@@ -389,6 +389,11 @@ impl<L> Livestream<L> {
         matches!(self.phase, Phase::Live { .. })
     }
 
+    /// The sequence of the latest clip, to this node's knowledge; 0 before the first.
+    pub fn latest_sequence(&self) -> u64 {
+        self.next_sequence - 1
+    }
+
     /// The streamer, if it was last on this node, and the sequence of the next clip.
     pub fn streamer_and_next_sequence(&self) -> Option<(&UserId, u64)> {
         self.streamer

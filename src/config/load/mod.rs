@@ -330,7 +330,8 @@ pub(super) fn shown(config: &Config, key: &str) -> Option<String> {
 }
 
 /// Keys that are never serialised.
-const SECRETS: [&str; 5] = [
+const SECRETS: [&str; 6] = [
+    "api.token",
     "cluster.url",
     "google.api_key",
     "google.private_key",

@@ -58,13 +58,11 @@ impl Documents {
     /// What the document says, for a page that `address` asks for; none if there is no document, or it is not read.
     pub(super) async fn about(&self, id: &LivestreamId, address: IpAddr) -> Option<About> {
         let read = self.cache.try_get_with_by_ref(id, self.read(id, address));
-        match tokio::time::timeout(self.timeout, read).await {
-            Ok(about) => about.ok()?,
-            Err(_) => {
-                self.count("timeout");
-                None
-            }
-        }
+        let Ok(about) = tokio::time::timeout(self.timeout, read).await else {
+            self.count("timeout");
+            return None;
+        };
+        about.ok()?
     }
 
     async fn read(&self, id: &LivestreamId, address: IpAddr) -> Result<Option<About>, Unread> {

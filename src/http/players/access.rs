@@ -7,7 +7,7 @@ use axum::http::header::AUTHORIZATION;
 use super::Players;
 use super::refusal::Refusal;
 use super::routes::Asked;
-use crate::broadcast::Role;
+use crate::broadcast::{Role, UserId};
 use crate::config::PlayerAccess;
 use crate::identity::{PassError, Passes};
 
@@ -30,11 +30,16 @@ impl Players {
         self.0.config.access == PlayerAccess::Public
     }
 
-    /// Checks the token or pass, if one is needed. What costs a call is asked for what starts to listen, not for each
-    /// segment: the account of a token, and what other nodes know of a pass.
-    pub(super) async fn admit(&self, asked: &Asked<'_>, is_new: bool) -> Result<(), Refusal> {
+    /// Checks the token or pass, if one is needed, and the bans. What costs a call is asked for what starts to listen, not
+    /// for each segment: the account of a token, and what other nodes know of a pass. Returns the user, if there is one.
+    pub(super) async fn admit(
+        &self,
+        asked: &Asked<'_>,
+        is_new: bool,
+    ) -> Result<Option<UserId>, Refusal> {
+        self.check_bans(asked, None)?;
         let takes_pass = match self.0.config.access {
-            PlayerAccess::Public => return Ok(()),
+            PlayerAccess::Public => return Ok(None),
             PlayerAccess::Pass => true,
             PlayerAccess::Off | PlayerAccess::Token => false,
         };
@@ -44,18 +49,30 @@ impl Players {
             None => asked.pass_in_address(),
         };
         match (takes_pass, pass, header) {
-            (true, Some(pass), _) => self.admit_by_pass(asked, pass, is_new).await,
+            (true, Some(pass), _) => {
+                self.admit_by_pass(asked, pass, is_new).await?;
+                Ok(None)
+            }
             (true, None, None) => Err(Refusal::NoPass),
             (false, _, None) => Err(Refusal::NoToken),
             (_, _, Some(token)) => {
                 let identity = &self.0.identity;
                 let verified = identity.verify(token, Role::Listener, &asked.id).await?;
+                let user = verified.user().clone();
+                self.check_bans(asked, Some(&user))?;
                 if is_new {
                     identity.confirm(verified).await?;
                 }
-                Ok(())
+                Ok(Some(user))
             }
         }
+    }
+
+    fn check_bans(&self, asked: &Asked<'_>, user: Option<&UserId>) -> Result<(), Refusal> {
+        if self.0.relay.is_banned(user, &asked.id) {
+            return Err(Refusal::Banned);
+        }
+        Ok(())
     }
 
     async fn admit_by_pass(

@@ -90,6 +90,7 @@ impl PlayerMetrics {
                 "token_invalid",
                 "token_expired",
                 "unavailable",
+                "banned",
                 "not_started",
                 "not_playable",
                 "no_segment",

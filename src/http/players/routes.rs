@@ -22,7 +22,7 @@ use super::icy;
 use super::livestream::{Livestream, SessionKey};
 use super::refusal::{MAX_AHEAD, Refusal};
 use super::stream::{Listening, Place};
-use crate::broadcast::LivestreamId;
+use crate::broadcast::{LivestreamId, UserId};
 use crate::media::{AacConfig, Codec, Segment};
 use crate::relay::{Player, Started};
 use crate::transport::{Connection, RequestConnection, client_address, counted_address};
@@ -135,8 +135,8 @@ impl Players {
         self.0.metrics.requests.with_label_values(&[kind]).inc();
         match kind {
             "stream" => {
-                self.admit(asked, true).await?;
-                self.stream(asked, extension).await
+                let user = self.admit(asked, true).await?;
+                self.stream(asked, extension, user).await
             }
             "playlist" => self.playlist(asked).await,
             _ => {
@@ -166,7 +166,12 @@ impl Players {
         taken.map_err(|_| Refusal::TooManyWaiting)
     }
 
-    async fn stream(&self, asked: &Asked<'_>, extension: &str) -> Result<Response, Refusal> {
+    async fn stream(
+        &self,
+        asked: &Asked<'_>,
+        extension: &str,
+        user: Option<UserId>,
+    ) -> Result<Response, Refusal> {
         let metrics = &self.0.metrics;
         let listeners = &self.0.listeners;
         let counted = listeners.take(asked.client.address, &metrics.streams);
@@ -178,6 +183,9 @@ impl Players {
             _player: player,
             _counted: counted,
             connection: asked.client.connection.clone(),
+            bans: self.0.relay.bans().clone(),
+            user,
+            id: asked.id.clone(),
         };
         let (burst, missed) = (self.0.config.burst_clips, metrics.missed.clone());
         let listening = Listening::new(livestream, burst, missed, place).ok_or(nothing)?;

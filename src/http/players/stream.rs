@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -18,6 +19,8 @@ use tokio::sync::watch;
 use super::count::Counted;
 use super::icy::Icy;
 use super::livestream::Livestream;
+use crate::bans::Bans;
+use crate::broadcast::{LivestreamId, UserId};
 use crate::media::Codec;
 use crate::relay::Player;
 use crate::transport::Connection;
@@ -42,9 +45,18 @@ pub(super) struct Place {
     pub(super) _counted: Counted,
     /// None in tests without a network.
     pub(super) connection: Option<Arc<Connection>>,
+    pub(super) bans: Bans,
+    /// None if everybody may listen.
+    pub(super) user: Option<UserId>,
+    pub(super) id: LivestreamId,
 }
 
 impl Place {
+    fn is_banned(&self) -> bool {
+        let now = SystemTime::now();
+        self.bans.find(self.user.as_ref(), &self.id, now).is_some()
+    }
+
     fn waits(&self) {
         if let Some(connection) = &self.connection {
             connection.request_begins();
@@ -110,7 +122,8 @@ impl Listening {
         self.codec
     }
 
-    /// Ends with the livestream, and when the streamer changes the coding: the player asks again. Breaks off when this node
+    /// Ends with the livestream, before the next clip for a banned user, and when the streamer changes the coding: the
+    /// player asks again. Breaks off when this node
     /// stops.
     pub(super) fn body(self) -> Body {
         let clips = stream::unfold(self, |mut listening| async move {
@@ -129,6 +142,7 @@ impl Listening {
             }
             self.changes.mark_unchanged();
             match self.take() {
+                Next::Clip(_) if self.place.is_banned() => return None,
                 Next::Clip(clip) => {
                     self.parts = match &mut self.icy {
                         Some(icy) => icy.weave(clip),

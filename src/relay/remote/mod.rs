@@ -225,8 +225,8 @@ impl Relay {
             return;
         };
         active.story.begin(now);
-        active.story.clip(clip.bytes.len());
         let audience = active.push(&clip, now);
+        active.story.clip(clip.bytes.len(), audience.len(), now);
         self.feed_clip(id, &clip);
         drop(active);
         tracing::debug!(livestream.id = %id, bytes = clip.bytes.len(), listeners = audience.len(), "clip from another node");

@@ -14,7 +14,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::{Link, Links};
 use crate::broadcast::LivestreamId;
 use crate::cluster::records::Expired;
-use crate::cluster::{Cluster, CommandError};
+use crate::cluster::{Away, Cluster, CommandError};
 use crate::directory::Unavailable;
 use crate::relay::Relay;
 
@@ -51,6 +51,21 @@ pub(super) async fn run(relay: Relay, links: Arc<Links>) {
                 enrol_owned(&relay, &links).await;
             }
         }
+    }
+}
+
+impl Links {
+    /// Registers this node, and returns the live ones; none while it stops.
+    pub(in crate::relay) async fn nodes(&self) -> Result<Vec<String>, Away> {
+        if self.leaving.load(Ordering::SeqCst) {
+            return Ok(Vec::new());
+        }
+        let node = &self.cluster.records.node;
+        self.cluster
+            .registry
+            .sign(node, true)
+            .await
+            .map_err(|_| Away)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Clips with an id, on their way to other nodes.
 
 use super::*;
+use crate::bans::Bans;
 use crate::broadcast::{ClipId, Epoch, UserId};
 use crate::directory::Directory;
 use crate::metrics::Metrics;
@@ -19,7 +20,9 @@ impl World {
     fn new() -> Self {
         let (id, ada) = (LivestreamId::new("one").expect("an id"), UserId::new("ada"));
         let directory = Directory::memory([(id.clone(), ada.clone())]);
-        let relay = Relay::new(&Config::default(), directory, None, Metrics::new());
+        let metrics = Metrics::new();
+        let bans = Bans::open(None, 10, &metrics);
+        let relay = Relay::new(&Config::default(), directory, None, bans, metrics);
         let (epoch, now) = (relay.next_epoch(), Instant::now());
         let started = relay.start(&id, &ada, SocketId(1), epoch, now);
         assert_eq!(started, Ok(()));

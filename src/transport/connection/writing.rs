@@ -5,6 +5,7 @@ use std::io::{self, IoSlice};
 use std::net::Shutdown;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use socket2::SockRef;
 
@@ -27,6 +28,14 @@ impl Connection {
             self.spawn_pump(&mut state);
         }
         sent
+    }
+
+    /// Time at which the oldest clip of its queue was queued.
+    pub fn oldest(&self) -> Option<Instant> {
+        match &self.lock().phase {
+            Phase::WebSocket(queue) => queue.oldest(),
+            Phase::Http(_) => None,
+        }
     }
 
     fn write_out(&self, state: &mut State, sent: &mut Sent) -> Flushed {

@@ -21,7 +21,7 @@ use Place::{From, In};
 const LIBRARIES: &[(&str, Place)] = &[
     // Types alone: of bytes, errors, text and addresses.
     ("bytes", From(0)),
-    ("humantime_serde", In(&["config", "media"])),
+    ("humantime_serde", In(&["config", "ctl", "http", "media"])),
     ("ipnet", In(&["config", "http", "socket", "transport"])),
     ("secrecy", From(0)),
     ("serde", From(0)),
@@ -47,8 +47,8 @@ const LIBRARIES: &[(&str, Place)] = &[
     ("rand", In(&["cluster", "directory", "transport"])),
     ("rcgen", In(&["demo"])),
     ("redis", In(&["cluster"])),
-    ("reqwest", In(&["google", "identity"])),
-    ("rustix", In(&["cluster", "telemetry", "transport"])),
+    ("reqwest", In(&["ctl", "google", "identity"])),
+    ("rustix", In(&["cluster", "http", "telemetry", "transport"])),
     ("socket2", In(&["transport"])),
     ("tokio_rustls", In(&["demo"])),
     // `transport` is the I/O below the web server and the Socket.IO library: it accepts for the one what the other serves.
@@ -60,9 +60,10 @@ const LIBRARIES: &[(&str, Place)] = &[
     ("socketioxide", In(&["socket"])),
     ("tower", In(&["socket"])),
     ("tower_http", In(&["http"])),
+    ("utoipa", In(&["http"])),
     // The process and its command line.
     ("anyhow", From(4)),
-    ("clap", In(&["cli"])),
+    ("clap", In(&["cli", "ctl"])),
     ("clap_complete", In(&["cli"])),
     ("clap_mangen", In(&[])),
     ("listenfd", In(&["socket_activation"])),

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use source::{files, root};
 
 /// Every room and its floor; a file without a room of its own stands here by its name.
-const FLOORS: [(&str, u8); 23] = [
+const FLOORS: [(&str, u8); 25] = [
     ("broadcast", 0),
     ("config", 0),
     ("media", 0),
@@ -22,6 +22,7 @@ const FLOORS: [(&str, u8); 23] = [
     ("directory", 1),
     ("google", 1),
     ("limits", 1),
+    ("bans", 1),
     ("cluster", 1),
     ("relay", 2),
     ("socket", 3),
@@ -32,6 +33,7 @@ const FLOORS: [(&str, u8); 23] = [
     ("recheck", 4),
     ("telemetry", 4),
     ("cli", 4),
+    ("ctl", 4),
     ("demo", 4),
     ("handover", 4),
     ("housekeeping", 4),

@@ -1,3 +1,4 @@
+mod bans;
 mod passes;
 
 use std::net::Ipv4Addr;
@@ -12,6 +13,7 @@ use tower::ServiceExt as _;
 
 use super::routes::{Client, files};
 use super::*;
+use crate::bans::Bans;
 use crate::broadcast::{Epoch, State, UserId};
 use crate::config::{Config, PlayerAccess};
 use crate::directory::Directory;
@@ -19,9 +21,9 @@ use crate::identity::Signer;
 use crate::metrics::Metrics;
 use crate::relay::{SocketId, Upload};
 
-const M4A: &[u8] = include_bytes!("../../media/fixtures/tone.m4a");
-const ADTS: &[u8] = include_bytes!("../../media/fixtures/tone.aac");
-const MP3: &[u8] = include_bytes!("../../media/fixtures/tone.mp3");
+const M4A: &[u8] = include_bytes!("../../../media/fixtures/tone.m4a");
+const ADTS: &[u8] = include_bytes!("../../../media/fixtures/tone.aac");
+const MP3: &[u8] = include_bytes!("../../../media/fixtures/tone.mp3");
 
 struct World {
     players: Players,
@@ -52,7 +54,13 @@ fn world(change: impl FnOnce(&mut Config)) -> World {
     let passes = Passes::in_memory(&config).expect("a key");
     let metrics = Metrics::new();
     let directory = Directory::memory([(id(), UserId::new("ada"))]);
-    let relay = Relay::new(&config, directory, None, metrics.clone());
+    let relay = Relay::new(
+        &config,
+        directory,
+        None,
+        Bans::open(None, 1, &metrics),
+        metrics.clone(),
+    );
     let (players, feed) =
         Players::new(&config, identity, passes.clone(), relay.clone(), &metrics).expect("metrics");
     let client = Client {

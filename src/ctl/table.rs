@@ -1,0 +1,147 @@
+//! Answers of the API as tables for people.
+//!
+//! **Invariant**: no control character of an answer reaches the terminal.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+/// The text of a value; `-` for none.
+fn cell(value: &Value) -> String {
+    let text = match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    text.chars()
+        .map(|letter| if letter.is_control() { '�' } else { letter })
+        .collect()
+}
+
+/// Rows of these fields, in columns under these titles.
+fn table(rows: &Value, columns: &[(&str, &str)]) -> String {
+    let titles = columns.iter().map(|(title, _)| (*title).to_owned());
+    let mut lines = vec![titles.collect::<Vec<String>>()];
+    for row in rows.as_array().into_iter().flatten() {
+        let cells = columns.iter().map(|(_, field)| cell(&row[*field]));
+        lines.push(cells.collect());
+    }
+    let width = |column: usize| {
+        let widths = lines.iter().map(|line| line[column].chars().count());
+        widths.max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns.len()).map(width).collect();
+    let mut text = String::new();
+    for line in &lines {
+        let padded = line.iter().zip(&widths);
+        let padded: Vec<String> = padded
+            .map(|(cell, width)| format!("{cell:width$}"))
+            .collect();
+        writeln!(text, "{}", padded.join("  ").trim_end()).ok();
+    }
+    text
+}
+
+const LIVESTREAM: [(&str, &str); 8] = [
+    ("LIVESTREAM", "id"),
+    ("STATE", "state"),
+    ("STREAMER", "streamer"),
+    ("SINCE", "since"),
+    ("LISTENERS", "listeners"),
+    ("CLIPS", "clips"),
+    ("DROPPED", "clips_dropped"),
+    ("BYTES/S", "bytes_per_second"),
+];
+
+pub(super) fn livestreams(answer: &Value) -> String {
+    let mut text = table(&answer["livestreams"], &LIVESTREAM);
+    let shown = answer["livestreams"].as_array().map_or(0, Vec::len);
+    let total = answer["total"].as_u64().unwrap_or(0);
+    if total > shown as u64 {
+        writeln!(text, "{shown} of {total}: see --offset and --limit").ok();
+    }
+    text
+}
+
+pub(super) fn details(answer: &Value) -> String {
+    let mut text = String::new();
+    let fields = answer.as_object().into_iter().flatten();
+    for (field, value) in fields.filter(|(field, _)| *field != "sockets") {
+        writeln!(text, "{:17} {}", field.replace('_', " "), cell(value)).ok();
+    }
+    let columns = [
+        ("SOCKET", "id"),
+        ("ROLE", "role"),
+        ("USER", "user"),
+        ("TRANSPORT", "transport"),
+        ("SINCE", "since"),
+        ("DROPPED", "clips_dropped"),
+        ("LAG MS", "lag_ms"),
+    ];
+    format!("{text}\n{}", table(&answer["sockets"], &columns))
+}
+
+pub(super) fn kicked(answer: &Value) -> String {
+    let users = answer["users"].as_array().into_iter().flatten();
+    let users: Vec<String> = users.map(cell).collect();
+    format!("disconnected: {}\n", users.join(", "))
+}
+
+pub(super) fn banned(answer: &Value) -> String {
+    let until = match &answer["until"] {
+        Value::Null => "until it is removed".to_owned(),
+        until => format!("until {}", cell(until)),
+    };
+    format!(
+        "banned {} {} {until}\n",
+        cell(&answer["kind"]),
+        cell(&answer["id"])
+    )
+}
+
+pub(super) fn bans(answer: &Value) -> String {
+    let columns = [
+        ("KIND", "kind"),
+        ("ID", "id"),
+        ("UNTIL", "until"),
+        ("REASON", "reason"),
+    ];
+    table(&answer["bans"], &columns)
+}
+
+pub(super) fn nodes(answer: &Value) -> String {
+    let columns = [
+        ("NODE", "name"),
+        ("ANSWERS", "answers"),
+        ("VERSION", "version"),
+        ("READY", "ready"),
+        ("LIVESTREAMS", "livestreams"),
+        ("LISTENERS", "listeners"),
+    ];
+    table(&answer["nodes"], &columns)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let answer = json!({ "bans": [
+            { "kind": "user", "id": "a-long-id", "until": null, "reason": "noise" },
+            { "kind": "livestream", "id": "x\u{1b}[31m", "until": null, "reason": "" },
+        ]});
+        let expected = "KIND        ID         UNTIL  REASON\n\
+                        user        a-long-id  -      noise\n\
+                        livestream  x�[31m     -\n";
+        assert_eq!(bans(&answer), expected);
+    }
+
+    #[test]
+    fn longer_list_says_so() {
+        let answer = json!({ "livestreams": [{ "id": "show" }], "total": 3 });
+        assert!(livestreams(&answer).ends_with("1 of 3: see --offset and --limit\n"));
+    }
+}

@@ -1,0 +1,29 @@
+//! Players and bans.
+
+use super::*;
+use crate::bans::{Ban, Subject};
+
+#[tokio::test(start_paused = true)]
+async fn ban_ends_a_stream_before_its_next_clip() {
+    let world = world(|_| {});
+    world.clip(M4A);
+    let answer = world.get("live", &[]).await;
+    let mut body = answer.into_body();
+    let first = body.frame().await.expect("a clip").expect("no error");
+    assert_eq!(first.into_data().expect("data"), ADTS);
+    world.clip(M4A);
+    let (show, ban) = (
+        Subject::Livestream("show".into()),
+        Ban {
+            until: None,
+            reason: String::new(),
+        },
+    );
+    let banned = world.relay.bans().put(show, ban, SystemTime::now());
+    assert!(banned.expect("room"));
+    assert!(body.frame().await.is_none());
+    for file in ["live", "live.m3u8"] {
+        let (status, text) = world.text(file).await;
+        assert_eq!((status, text.contains("banned")), (403, true), "{text}");
+    }
+}
