@@ -5,7 +5,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::support::app::{PATIENCE, TestApp};
+use crate::support::app::{TEST_TIMEOUT, TestApp};
 use crate::support::client::{Client, Said, Way, clip};
 use crate::support::wire::{Packet, headers, http_client, web_socket};
 
@@ -74,7 +74,7 @@ async fn nonsense_from_one_session_harms_nobody_else() {
             // attachment may wait for the rest.
             socket.close(None).await.ok();
             let ended = async { while let Some(Ok(_)) = socket.next().await {} };
-            timeout(PATIENCE, ended)
+            timeout(TEST_TIMEOUT, ended)
                 .await
                 .unwrap_or_else(|_| panic!("{messages:?}"));
         }
@@ -168,12 +168,12 @@ async fn senseless_requests_are_answered_with_an_error() {
         "?EIO=4&transport=polling&sid=%00",
     ] {
         let url = app.url(&format!("/socket.io/{query}"));
-        let answer = timeout(PATIENCE, http.get(&url).send())
+        let answer = timeout(TEST_TIMEOUT, http.get(&url).send())
             .await
             .expect("in time");
         let status = answer.expect("an answer").status();
         assert!(status.is_client_error(), "{query}: {status}");
-        let answer = timeout(PATIENCE, http.post(&url).body("4x").send())
+        let answer = timeout(TEST_TIMEOUT, http.post(&url).body("4x").send())
             .await
             .expect("in time");
         let status = answer.expect("an answer").status();

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::support::app::{PATIENCE, TestApp};
+use crate::support::app::{TEST_TIMEOUT, TestApp};
 use crate::support::client::{Client, Way, clip};
 
 /// Sends bytes; what is answered until the connection ends.
@@ -20,7 +20,7 @@ async fn exchange(address: SocketAddr, bytes: &str) -> String {
 async fn read_to_end(tcp: &mut TcpStream) -> String {
     let mut answer = Vec::new();
     // A reset is an end, too.
-    timeout(PATIENCE, tcp.read_to_end(&mut answer))
+    timeout(TEST_TIMEOUT, tcp.read_to_end(&mut answer))
         .await
         .expect("an end")
         .ok();
@@ -37,7 +37,7 @@ async fn forwarded(address: SocketAddr, client: &str) -> (TcpStream, String) {
     );
     tcp.write_all(request.as_bytes()).await.expect("a request");
     let mut status = [0; 12];
-    timeout(PATIENCE, tcp.read_exact(&mut status))
+    timeout(TEST_TIMEOUT, tcp.read_exact(&mut status))
         .await
         .expect("an answer")
         .expect("an answer");
@@ -98,7 +98,7 @@ async fn late_headers_close_the_connection() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    timeout(PATIENCE, drip).await.expect("an end");
+    timeout(TEST_TIMEOUT, drip).await.expect("an end");
     read_to_end(&mut half).await;
     assert!(app.metric("castaway_connections_closed_total") >= 1);
     streamer.upload(&clip(1, 100)).await;
@@ -185,7 +185,7 @@ async fn poll(proxy: &mut TcpStream, client: &str) -> String {
     );
     proxy.write_all(request.as_bytes()).await.expect("sent");
     let mut answer = vec![0; 4 << 10];
-    let read = timeout(PATIENCE, proxy.read(&mut answer)).await;
+    let read = timeout(TEST_TIMEOUT, proxy.read(&mut answer)).await;
     let length = read.expect("an answer").expect("an answer");
     String::from_utf8_lossy(&answer[9..12.min(length)]).into_owned()
 }

@@ -257,7 +257,7 @@ async fn session_without_a_namespace_is_closed_in_time() {
         TestApp::with_config(|config| config.server.connect_timeout = Duration::from_millis(300))
             .await;
     let mut wire = Wire::web_socket(app.clients(), &headers(&[]), None).await;
-    let closed = tokio::time::timeout(crate::support::app::PATIENCE, wire.next()).await;
+    let closed = tokio::time::timeout(crate::support::app::TEST_TIMEOUT, wire.next()).await;
     assert_eq!(closed, Ok(None));
 }
 

@@ -8,7 +8,7 @@ use castaway_media_server::config::{Config, PlayerAccess};
 use reqwest::header::HeaderMap;
 use tokio::io::AsyncReadExt as _;
 
-use crate::support::app::{PATIENCE, TestApp, world};
+use crate::support::app::{TEST_TIMEOUT, TestApp, world};
 use crate::support::client::{Client, Way};
 use crate::support::google::Kind;
 use crate::support::raw::Raw;
@@ -133,7 +133,7 @@ async fn format_without_players_is_415_and_relayed() {
                 if reason.contains(name) {
                     break;
                 }
-                assert!(started.elapsed() < PATIENCE, "{name}: {reason}");
+                assert!(started.elapsed() < TEST_TIMEOUT, "{name}: {reason}");
             }
         }
     }
@@ -281,7 +281,7 @@ async fn player_that_reads_nothing_is_disconnected() {
         .await;
     // Nothing but an end follows what its kernel has.
     let mut rest = Vec::new();
-    let read = tokio::time::timeout(PATIENCE, stalled.tcp.read_to_end(&mut rest));
+    let read = tokio::time::timeout(TEST_TIMEOUT, stalled.tcp.read_to_end(&mut rest));
     assert!(read.await.is_ok(), "the connection is closed");
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::timeout;
 
-use crate::support::app::{PATIENCE, TestApp};
+use crate::support::app::{TEST_TIMEOUT, TestApp};
 use crate::support::client::{Client, Way, clip};
 use crate::support::google::{Endpoint, Fault};
 use crate::support::wire::{Packet, Wire, headers};
@@ -55,14 +55,14 @@ impl Page {
                 }
             }
         };
-        timeout(PATIENCE, heard)
+        timeout(TEST_TIMEOUT, heard)
             .await
             .unwrap_or_else(|_| panic!("{start} does not come"))
     }
 
     async fn is_closed(&mut self) {
         let closed = async { while self.wire.next().await.is_some() {} };
-        timeout(PATIENCE, closed).await.expect("it is closed");
+        timeout(TEST_TIMEOUT, closed).await.expect("it is closed");
     }
 
     async fn is_on_air(&mut self) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::app::{PATIENCE, TestApp};
+use crate::support::app::{TEST_TIMEOUT, TestApp};
 use crate::support::client::{Client, Said, Way, clip, number};
 use crate::support::wire::{Wire, headers};
 
@@ -193,6 +193,6 @@ async fn stop_does_not_wait_for_a_stalled_listener() {
     // The Socket.IO library's own end may wait for the stalled one: it has a quarter of the time there is.
     let start = tokio::time::Instant::now();
     app.stop().await;
-    assert!(start.elapsed() < PATIENCE / 2, "{:?}", start.elapsed());
+    assert!(start.elapsed() < TEST_TIMEOUT / 2, "{:?}", start.elapsed());
     drop(stalled);
 }

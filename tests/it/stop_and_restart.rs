@@ -6,7 +6,7 @@ use castaway_media_server::app::Directories;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::support::app::{PATIENCE, TestApp, world};
+use crate::support::app::{TEST_TIMEOUT, TestApp, world};
 use crate::support::client::{Client, Said, Way, clip};
 use crate::support::google::Kind;
 
@@ -118,7 +118,7 @@ async fn listener_may_return_before_the_streamer() {
     streamer.upload(&clip(1, 100)).await;
     streamer.is_received().await;
     let note = runtime.path().join("handover");
-    tokio::time::timeout(PATIENCE, async {
+    tokio::time::timeout(TEST_TIMEOUT, async {
         while !note.exists() {
             tokio::task::yield_now().await;
         }
@@ -167,7 +167,7 @@ async fn expired_token_returns_after_stop_or_crash() {
                 note.is_ok_and(|text| text.contains("bob"))
                     && runtime.path().join("handover").exists()
             };
-            tokio::time::timeout(PATIENCE, async {
+            tokio::time::timeout(TEST_TIMEOUT, async {
                 while !noted() {
                     tokio::task::yield_now().await;
                 }

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
-use crate::support::app::PATIENCE;
+use crate::support::app::TEST_TIMEOUT;
 use crate::support::raw::{POLLING, WEB_SOCKET, frame, handshake, request};
 
 /// The most that one address may make the daemon hold.
@@ -44,7 +44,7 @@ impl Daemon {
         let child = command.spawn().expect("the daemon");
         let start = Instant::now();
         while TcpStream::connect(clients).await.is_err() {
-            assert!(start.elapsed() < PATIENCE, "the daemon does not start");
+            assert!(start.elapsed() < TEST_TIMEOUT, "the daemon does not start");
             sleep(Duration::from_millis(20)).await;
         }
         Self { child, clients }

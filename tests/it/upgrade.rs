@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::support::app::{PATIENCE, TestApp};
+use crate::support::app::{TEST_TIMEOUT, TestApp};
 use crate::support::client::{Client, Way, clip};
 use crate::support::raw::{POLLING, Raw, WEB_SOCKET, connect, frame, handshake};
 
@@ -158,7 +158,7 @@ async fn handshake_is_judged_by_its_headers() {
         (400, r#"{"code":1,"message":"Session ID unknown"}"#)
     );
     let open = timeout(
-        PATIENCE,
+        TEST_TIMEOUT,
         app.until_metric("castaway_sessions", |count| count == 0),
     );
     open.await.expect("no session is left");

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::google::{GoogleDouble, Kind};
 
 /// How long a test waits for what must come.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A daemon against a double of Google, in which `ada` owns the livestreams `show` and `other`.
 pub(crate) struct TestApp {
@@ -130,7 +130,7 @@ impl TestApp {
         let start = Instant::now();
         while !holds(self.metric(name)) {
             assert!(
-                start.elapsed() < PATIENCE,
+                start.elapsed() < TEST_TIMEOUT,
                 "{name} stayed at {}",
                 self.metric(name)
             );
@@ -141,7 +141,7 @@ impl TestApp {
     /// Stops in order, as at SIGTERM.
     pub(crate) async fn stop(self) -> GoogleDouble {
         // Half of it may go by while clients take their time.
-        self.app.stop(Instant::now() + PATIENCE / 4).await;
+        self.app.stop(Instant::now() + TEST_TIMEOUT / 4).await;
         self.google
     }
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::app::{PATIENCE, TestApp};
+use super::app::{TEST_TIMEOUT, TestApp};
 use super::wire::{Packet, Wire, headers};
 use castaway_media_server::config::Config;
 
@@ -79,7 +79,7 @@ impl Client {
         namespace: &'static str,
         named: &[(&str, &str)],
     ) -> Self {
-        let wire = timeout(PATIENCE, way.wire(app, named))
+        let wire = timeout(TEST_TIMEOUT, way.wire(app, named))
             .await
             .expect("a session");
         Self::on(wire, namespace)
@@ -132,7 +132,7 @@ impl Client {
 
     /// Moves from polling to a WebSocket.
     pub(crate) async fn upgrade(&mut self) {
-        timeout(PATIENCE, self.wire.upgrade())
+        timeout(TEST_TIMEOUT, self.wire.upgrade())
             .await
             .expect("an upgrade");
     }
@@ -241,7 +241,7 @@ impl Client {
 
     /// What the server says next, `state` aside.
     pub(crate) async fn next(&mut self) -> Said {
-        timeout(PATIENCE, self.listen())
+        timeout(TEST_TIMEOUT, self.listen())
             .await
             .unwrap_or_else(|_| panic!("{}: the server says nothing", self.namespace))
     }
@@ -255,7 +255,7 @@ impl Client {
                 assert_eq!(said, None, "before the state");
             }
         };
-        let in_time = timeout(PATIENCE, heard).await.is_ok();
+        let in_time = timeout(TEST_TIMEOUT, heard).await.is_ok();
         assert!(in_time, "no such state: {:?}", self.states);
     }
 

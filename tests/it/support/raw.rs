@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::app::{PATIENCE, TestApp};
+use super::app::{TEST_TIMEOUT, TestApp};
 
 /// Where a session on a WebSocket begins.
 pub(crate) const WEB_SOCKET: &str = "/socket.io/?EIO=4&transport=websocket";
@@ -166,7 +166,7 @@ impl Raw {
 
     async fn more(&mut self) -> bool {
         let mut piece = vec![0; 64 << 10];
-        let read = timeout(PATIENCE, self.tcp.read(&mut piece)).await;
+        let read = timeout(TEST_TIMEOUT, self.tcp.read(&mut piece)).await;
         let length = read.expect("bytes or an end in time").unwrap_or(0);
         self.came.extend_from_slice(&piece[..length]);
         length > 0

@@ -1,5 +1,5 @@
 // @ts-check
-/** One show, from its beginning to its end, as a host and their listeners live it. The tests go on from each other. */
+/** One livestream, from its beginning to its end, as a host and their listeners live it. The tests go on from each other. */
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";

@@ -99,7 +99,7 @@ test("when too much waits the oldest are given up, but not the one that is under
   assert.deepEqual(settled.at(-1), "0 lost");
 });
 
-test("it tells when nothing waits any more, or when the patience is over", async () => {
+test("it tells when nothing waits, or when the time is over", async () => {
   const box = outbox();
   await box.drained(1000);
   box.open(way);

@@ -120,7 +120,7 @@ test("an unsteady network alone makes no clip shorter", () => {
   }
 });
 
-test("beginning anew keeps what was learnt about the network", () => {
+test("beginning again keeps what was learnt about the network", () => {
   const schedule = new Schedule();
   schedule.place(0, 1, 0);
   schedule.place(9, 1, 0);
