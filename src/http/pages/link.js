@@ -31,12 +31,10 @@ export function readLink(page) {
   } catch {
     // storage is off: a reload needs the whole link again
   }
-  if (page === "listen" && livestream !== named) {
-    // A link of old, with the livestream in the fragment.
-    said.delete("livestream");
-    location.replace(`/listen/${encodeURIComponent(livestream)}#${said}`);
-  } else if (named) history.replaceState(null, "", location.pathname);
-  else if (said.has("pass") || said.has("token")) history.replaceState(null, "", `#${new URLSearchParams({ livestream })}`);
+  if (page === "listen" && livestream) {
+    // Also for a link of old, with the livestream in the fragment: a reload then says what is played.
+    history.replaceState(null, "", `/listen/${encodeURIComponent(livestream)}`);
+  } else if (said.has("pass") || said.has("token")) history.replaceState(null, "", `#${new URLSearchParams({ livestream })}`);
   return link;
 }
 

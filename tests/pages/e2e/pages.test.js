@@ -296,7 +296,7 @@ test("the studio's link admits a listener without a token, until the livestream 
   await listener.context().close();
 });
 
-test("the listening page says what is played, also by a link of old", async () => {
+test("the listening page says what is played, also once a link of old is reloaded", async () => {
   const about = { title: "Tea & <i>talk</i>", artistName: "Ada", description: "Hot. ".repeat(150), coverUrl: "https://127.0.0.1:9/cover.png" };
   const body = JSON.stringify({ user: "ada", livestream: "adas show", about });
   const answer = await fetch(address("/demo/token"), { method: "POST", headers: { "content-type": "application/json" }, body });
@@ -304,6 +304,8 @@ test("the listening page says what is played, also by a link of old", async () =
   const page = await openPage(browser, { viewport: PHONE, reducedMotion: "reduce" });
   await page.goto(address(`/listen#${new URLSearchParams({ livestream: "adas show", token })}`));
   await page.waitForURL("**/listen/adas%20show");
+  assert.equal(await page.locator("#title").innerText(), "adas show");
+  await page.reload();
   assert.equal(await page.locator("#title").innerText(), about.title);
   assert.equal(await page.locator("#artist").innerText(), "Ada");
   assert.equal(await page.title(), `${about.title} · Castaway`);
