@@ -238,6 +238,30 @@ with subtest("a reload of a broken file changes nothing, and says why"):
     assert property_of("MainPID") == pid and property_of("ActiveState") == "active"
     assert CONFIG in "\n".join(messages(before)), messages(before)
 
+
+def is_told_of_a_ban(name):
+    return any("Banned" in entry["text"] for entry in met(name, "error"))
+
+
+with subtest("an operator bans an abusive streamer from the command line, for good"):
+    fresh()
+    show()
+    listed = json.loads(machine.succeed("castaway-media-server ctl list --json"))
+    assert [(it["id"], it["listeners"]) for it in listed["livestreams"]] == [("show", 1)], listed
+    assert machine.succeed("curl -s -o /dev/null -w '%{http_code}' localhost:8080/api/v1/livestreams") == "401"
+    before = now_in_journal()
+    machine.succeed("castaway-media-server ctl ban user alice --reason noise")
+    until(the_flag_is_cleared, timeout=10)
+    until(lambda: is_told_of_a_ban("alice"), timeout=10)
+    acts = [entry for entry in journal(before) if str(entry.get("MESSAGE")).startswith("operator: ")]
+    assert [entry["OPERATOR"] for entry in acts] == ["uid 0"], acts
+    machine.succeed(f"systemctl restart {UNIT}")
+    client("again", "streamer", "show", "alice")
+    until(lambda: is_told_of_a_ban("again"), timeout=20)
+    machine.succeed("systemctl stop client-again; castaway-media-server ctl unban user alice")
+    client("forgiven", "streamer", "show", "alice")
+    until(it_is_on_air, timeout=20)
+
 with subtest("a clean stop: in time, the flag cleared, systemd satisfied"):
     fresh()
     show()
