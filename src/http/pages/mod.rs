@@ -1,7 +1,7 @@
 //! The studio and the listening page: static files inside the binary, served on the client port.
 //!
 //! They need no build step and no other server, so that a new server is enough to stream and to listen. The listening
-//! page of a livestream is rendered with what its document says ([`listen`]).
+//! page of a livestream is rendered with what its document says ([`mod@listen`]).
 //!
 //! **Invariant**: every answer carries the same strict policy headers, so that no page runs a script, opens a
 //! connection or is framed except by this server. There are two exceptions, for the listening page alone: its cover,
