@@ -53,7 +53,7 @@ pub struct Server {
     /// The most sessions in total; one connection can carry many by polling. Unset: as many as `max_connections`.
     /// Example: `20000`.
     pub max_sessions: Option<usize>,
-    /// The most sessions from one address. Unset: as many as `max_connections_per_address`. Example: `2000`.
+    /// The most sessions from one address. Unset: as many as `max_connections_per_address`. Example: `1500`.
     pub max_sessions_per_address: Option<usize>,
     /// The most of those that have joined no namespace: the limit for clients without a token. Beyond, the oldest
     /// refused session makes room. Unset: a quarter of `max_sessions_per_address`, at least 500. Example: `500`.
@@ -91,7 +91,7 @@ impl Default for Server {
             shutdown_timeout: Duration::from_secs(10),
             send_buffer_bytes: 128 << 10,
             max_connections: 20_000,
-            max_connections_per_address: 2_000,
+            max_connections_per_address: 1_500,
             max_sessions: None,
             max_sessions_per_address: None,
             max_unjoined_sessions_per_address: None,

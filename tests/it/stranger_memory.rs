@@ -16,7 +16,7 @@ use crate::support::raw::{POLLING, WEB_SOCKET, frame, handshake, request};
 const BOUND: u64 = 64 << 20;
 
 /// The default limit of connections and of sessions from one address.
-const MANY: usize = 2_000;
+const MANY: usize = 1_500;
 
 /// The daemon as a process.
 struct Daemon {

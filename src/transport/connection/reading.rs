@@ -5,8 +5,7 @@ use std::net::Shutdown;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Bytes, BytesMut};
-use rustix::net::RecvFlags;
+use bytes::{BufMut, Bytes, BytesMut};
 use socket2::SockRef;
 use tokio::io::{Interest, ReadBuf};
 
@@ -40,13 +39,11 @@ impl Connection {
             self.refuse_headers();
             return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
         }
-        let room = most.min(HTTP_READ).min(out.remaining());
-        let mut part = ReadBuf::new(out.initialize_unfilled_to(room));
-        let read = ready!(self.poll_read(cx, &mut part));
-        let come = part.filled().len();
-        let is_http2 = self.follows_preface(part.filled());
-        out.advance(come);
-        if is_http2 {
+        let before = out.filled().len();
+        let read = ready!(self.poll_read(cx, &mut out.limit(most.min(HTTP_READ))));
+        let part = &out.filled()[before..];
+        let come = part.len();
+        if self.follows_preface(part) {
             return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
         }
         if come > 0 {
@@ -127,20 +124,21 @@ impl Connection {
         Poll::Ready(read)
     }
 
+    /// Initializes no byte of the buffer but those that it reads: a connection that says nothing uses no memory for them.
     pub(in crate::transport) fn poll_read(
         &self,
         cx: &mut Context<'_>,
-        out: &mut ReadBuf<'_>,
+        out: &mut impl BufMut,
     ) -> Poll<io::Result<()>> {
-        let room = out.initialize_unfilled();
+        let room = out.remaining_mut();
         loop {
             ready!(self.tcp.poll_read_ready(cx))?;
             let mut read = 0;
             let tried = self.tcp.try_io(Interest::READABLE, || {
-                (read, _) = rustix::net::recv(&self.tcp, &mut *room, RecvFlags::empty())?;
+                read = self.tcp.try_read_buf(out)?;
                 // A short read means that nothing more is there, and later bytes are a new event (epoll(7)), so the
                 // read that would only find this out is skipped.
-                if (1..room.len()).contains(&read) {
+                if (1..room).contains(&read) {
                     return Err(io::ErrorKind::WouldBlock.into());
                 }
                 Ok(())
@@ -151,10 +149,7 @@ impl Connection {
                     return Poll::Ready(Err(error));
                 }
                 Err(_) if read == 0 => {}
-                _ => {
-                    out.advance(read);
-                    return Poll::Ready(Ok(()));
-                }
+                _ => return Poll::Ready(Ok(())),
             }
         }
     }
@@ -229,6 +224,16 @@ mod tests {
         for (at, byte) in HTTP2.iter().enumerate() {
             assert_eq!(pair.passes(&[*byte]).await, at + 1 < HTTP2.len(), "{at}");
         }
+    }
+
+    #[tokio::test]
+    async fn read_that_waits_touches_no_memory() {
+        let pair = Pair::open().await;
+        let mut room = [std::mem::MaybeUninit::uninit(); 4096];
+        let mut out = ReadBuf::uninit(&mut room);
+        let read = poll_fn(|cx| Poll::Ready(pair.0.poll_read_http(cx, &mut out))).await;
+        assert!(read.is_pending());
+        assert!(out.initialized().is_empty());
     }
 
     #[tokio::test]
