@@ -9,12 +9,14 @@
 
 mod about;
 mod listen;
+mod qr;
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
+use axum::body::Body;
 use axum::extract::{ConnectInfo, Path, Request, State};
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, REFERRER_POLICY,
@@ -23,7 +25,7 @@ use axum::http::header::{
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Extension, Router};
 
 use crate::config::Config;
@@ -202,7 +204,7 @@ const FILES: &[File] = &[
     ),
 ];
 
-/// The routes of the pages: `/`, `/studio`, `/listen`, `/listen/{id}`, and what these load from `/pages/`.
+/// The routes of the pages: `/`, `/studio`, `/listen`, `/listen/{id}`, what these load from `/pages/`, and `/studio/qr`.
 pub fn router(
     config: &Config,
     directory: Directory,
@@ -228,6 +230,7 @@ fn routes(config: &Config, directory: Directory, metrics: &Metrics) -> prometheu
     ));
     let listen = Router::new()
         .route("/listen/{id}", get(listen))
+        .route("/studio/qr", post(draw_qr))
         .with_state(page);
     Ok(FILES.iter().fold(listen, |router, file| {
         let tag = tag(file.2);
@@ -269,6 +272,13 @@ async fn listen(
     response
 }
 
+/// The QR code of a text.
+async fn draw_qr(body: Body) -> Response {
+    let mut response = qr::draw(body).await;
+    set_policy(&mut response, content_policy(&[], None));
+    response
+}
+
 /// The file, or 304 if the browser's copy is current.
 fn answer(
     &(_, content_type, bytes): &File,
@@ -296,8 +306,12 @@ fn is_current(tag: &HeaderValue, headers: &HeaderMap) -> bool {
 
 /// Adds the tag and the policy.
 fn guard(response: &mut Response, tag: HeaderValue, content_policy: HeaderValue) {
+    response.headers_mut().insert(ETAG, tag);
+    set_policy(response, content_policy);
+}
+
+fn set_policy(response: &mut Response, content_policy: HeaderValue) {
     let headers = response.headers_mut();
-    headers.insert(ETAG, tag);
     headers.insert(CONTENT_SECURITY_POLICY, content_policy);
     for (name, value) in POLICY {
         headers.insert(name, HeaderValue::from_static(value));

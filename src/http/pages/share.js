@@ -16,11 +16,15 @@ export class Share {
   #field = element("share", HTMLInputElement);
   #copy = element("copy", HTMLButtonElement);
   #send = element("send", HTMLButtonElement);
+  #qr = element("qr", HTMLDetailsElement);
+  /** The link that the QR code shows. */
+  #drawn = "";
   /** When to ask for a pass, in milliseconds since 1970. */
   #due = 0;
 
   constructor() {
     this.#copy.addEventListener("click", () => void copyField(this.#field, this.#copy));
+    this.#qr.addEventListener("toggle", () => void this.#draw());
     this.#send.addEventListener("click", () => void navigator.share({ title: "Castaway", url: this.#field.value }).catch(() => {}));
     this.#display("", WORDS.before);
   }
@@ -55,6 +59,36 @@ export class Share {
   #display(address, words) {
     this.#field.value = address;
     this.#send.hidden = address === "" || !navigator.share;
+    this.#qr.hidden = address === "";
     say(element("share-note", HTMLElement), words);
+    void this.#draw();
+  }
+
+  /** Draws the QR code of the link, if it is to be seen and shows another one. */
+  async #draw() {
+    const link = this.#field.value;
+    if (!this.#qr.open || link === this.#drawn) return;
+    this.#drawn = link;
+    const at = element("qr-code", HTMLElement);
+    at.replaceChildren();
+    if (!link) return;
+    const picture = await qrCode(link);
+    // Another link may have come meanwhile.
+    if (this.#drawn !== link) return;
+    if (picture) at.append(picture);
+    else this.#drawn = "";
+    say(element("qr-note", HTMLElement), picture ? "A phone's camera opens the link." : "The server could not draw it. Close and open this to try again.");
+  }
+}
+
+/** The QR code of a text, drawn by the server; null if it does not answer. @param {string} text */
+async function qrCode(text) {
+  try {
+    const answer = await fetch("/studio/qr", { method: "POST", body: text, signal: AbortSignal.timeout(AGAIN_MS) });
+    if (!answer.ok) return null;
+    const picture = new DOMParser().parseFromString(await answer.text(), "image/svg+xml").documentElement;
+    return picture instanceof SVGElement ? document.importNode(picture, true) : null;
+  } catch {
+    return null;
   }
 }

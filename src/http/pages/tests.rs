@@ -258,3 +258,30 @@ async fn only_the_listening_page_may_be_framed() {
         assert!(policy.contains(&part), "{path}: {policy}");
     }
 }
+
+#[tokio::test]
+async fn qr_code_is_drawn_of_a_bounded_text() {
+    let ask = async |text: String| {
+        let request = Request::post("/studio/qr").body(Body::from(text));
+        let answer = pages(&Config::default()).oneshot(request.expect("a request"));
+        answer.await.expect("an answer")
+    };
+    for length in [1, 400, 1024] {
+        let response = ask("a".repeat(length)).await;
+        assert_eq!(response.status(), StatusCode::OK, "{length}");
+        assert_eq!(header(&response, "content-type"), "image/svg+xml");
+        assert_eq!(header(&response, "content-security-policy"), own_policy());
+        let picture = String::from_utf8(body(response).await).expect("text");
+        assert!(
+            picture.contains("<svg") && picture.contains("viewBox"),
+            "{picture}"
+        );
+    }
+    let refused = [
+        (0, StatusCode::BAD_REQUEST),
+        (1025, StatusCode::PAYLOAD_TOO_LARGE),
+    ];
+    for (length, status) in refused {
+        assert_eq!(ask("a".repeat(length)).await.status(), status, "{length}");
+    }
+}

@@ -6,6 +6,9 @@ import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { after, before, test } from "node:test";
 
+import jsQR from "jsqr";
+import { PNG } from "pngjs";
+
 import { encodedTone, joined } from "../unit/tones.js";
 import { Server, endShow, isIn, openBrowser, openPage, picture } from "./stage.js";
 
@@ -259,6 +262,12 @@ test("clips of one stream are decoded without a seam, sample by sample", async (
   await page.context().close();
 });
 
+/** What a camera reads of a picture. @param {Buffer} png */
+function qrText(png) {
+  const { data, width, height } = PNG.sync.read(png);
+  return jsQR(new Uint8ClampedArray(data), width, height)?.data;
+}
+
 test("the studio's link admits a listener without a token, until the livestream ends", async () => {
   const studio = await openPage(browser);
   await studio.goto(server.studio);
@@ -270,6 +279,10 @@ test("the studio's link admits a listener without a token, until the livestream 
   const said = new URLSearchParams(new URL(link).hash.slice(1));
   assert.deepEqual([...said.keys()], ["pass"]);
   assert.equal(new URL(link).pathname, "/listen/demo");
+  await studio.click("#qr summary");
+  await studio.waitForSelector("#qr-code svg");
+  await picture(studio, "studio-qr");
+  assert.equal(qrText(await studio.locator("#qr-code svg").screenshot()), link);
   const listener = await openPage(browser);
   await listener.goto(link);
   assert.ok(!listener.url().includes("pass"), listener.url());
