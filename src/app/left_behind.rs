@@ -13,7 +13,7 @@ pub(super) async fn clear(cluster: Arc<Cluster>, directory: Directory) {
         loop {
             cluster.up().await;
             match cluster.look(&id).await {
-                Ok(record) if record.state.is_started() => break,
+                Ok(record) if record.is_started() => break,
                 Ok(_) => {
                     directory.clear(&id);
                     break;

@@ -9,6 +9,8 @@ mod history;
 mod livestream;
 mod names;
 pub mod ownership;
+mod record;
+mod state;
 
 pub use clip::Clip;
 pub use clip_ids::ClipIds;
@@ -16,7 +18,8 @@ pub use flag::{FlagOwner, streamer_connected};
 pub use follower::{Follower, Position, Verdict};
 pub use history::History;
 pub use livestream::{
-    Epoch, ListenerId, Livestream, LivestreamError, LivestreamLimits, Loss, RemoteState, Started,
-    State,
+    Epoch, ListenerId, Livestream, LivestreamError, LivestreamLimits, Loss, Started,
 };
 pub use names::{ClipId, LivestreamId, Role, UserId};
+pub use record::Record;
+pub use state::State;

@@ -30,7 +30,7 @@ use std::time::Duration;
 use prometheus::Registry;
 use secrecy::ExposeSecret as _;
 
-use crate::broadcast::{LivestreamId, UserId};
+use crate::broadcast::{LivestreamId, Record, UserId};
 use crate::config::{Config, ConfigError};
 use client::Redis;
 use metrics::Metrics;
@@ -41,7 +41,6 @@ use returns::Returns;
 pub(crate) use client::{CommandError, Inbox};
 pub(crate) use frame::encode;
 pub use frame::{Message, RemoteClip, decode};
-pub use records::Record;
 pub use returns::ReturnKey;
 
 /// Redis is not available now.

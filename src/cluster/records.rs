@@ -10,34 +10,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::client::{CommandError, Redis, Script};
 use super::frame::{self, Message, RemoteClip};
 use crate::broadcast::ownership::{Release, Renewal};
-use crate::broadcast::{ClipId, ClipIds, LivestreamId, Position, RemoteState};
+use crate::broadcast::{ClipId, ClipIds, LivestreamId, Position, Record, State};
 use crate::config::Config;
-
-/// A livestream's record, as a node read it: the livestream's state over all nodes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Record {
-    /// The newest epoch; 0 without a record.
-    pub epoch: u64,
-    /// The owner.
-    pub node: String,
-    /// The livestream's state.
-    pub state: RemoteState,
-    /// The sequence of its latest clip.
-    pub sequence: u64,
-    /// Redis's clock, in milliseconds, and when the answer came.
-    pub(crate) read_at: (u64, Instant),
-}
 
 /// The result of a heartbeat.
 pub(crate) struct Heartbeat {
     pub(crate) record: Record,
     pub(crate) remote_listeners: usize,
-    pub(crate) is_restored: bool,
 }
 
 /// The result of a claim.
@@ -46,6 +31,8 @@ pub(crate) enum Claimed {
         epoch: u64,
         sequence: u64,
         before: Record,
+        /// The other node whose streamer was live.
+        replaced: Option<String>,
         /// The ids of the latest clips with their sequences, in their order.
         clip_ids: Vec<(ClipId, u64)>,
     },
@@ -100,6 +87,8 @@ pub(crate) struct Keys {
     /// The ids of the latest clips, by sequence.
     clip_ids: String,
     pub(crate) channel: Bytes,
+    /// Redis's clock in milliseconds, and when its latest answer came. A lock: it is shared with the answers' readers.
+    clock: Mutex<(u64, Instant)>,
 }
 
 fn millis(duration: Duration) -> String {
@@ -108,22 +97,6 @@ fn millis(duration: Duration) -> String {
 
 fn flag(value: bool) -> &'static [u8] {
     if value { b"1" } else { b"0" }
-}
-
-fn record((now, epoch, node, phase, left, sequence): RecordFields) -> Record {
-    let state = match phase.as_str() {
-        "live" => RemoteState::Live,
-        "grace" | "expired" => RemoteState::Grace(Duration::from_millis(left)),
-        "ended" => RemoteState::Ended,
-        _ => RemoteState::Missing,
-    };
-    Record {
-        epoch,
-        node,
-        state,
-        sequence,
-        read_at: (now, Instant::now()),
-    }
 }
 
 impl Records {
@@ -153,6 +126,30 @@ impl Records {
             listeners: of("listeners"),
             clip_ids: of("ids"),
             channel: of("clips").into(),
+            clock: Mutex::new((0, Instant::now())),
+        }
+    }
+
+    /// The record in a script's answer.
+    fn record(
+        &self,
+        keys: &Keys,
+        (now, epoch, node, phase, left, sequence): RecordFields,
+    ) -> Record {
+        *keys.clock.lock() = (now, Instant::now());
+        let (state, left) = match phase.as_str() {
+            "live" => (Some(State::Live), 0),
+            "grace" | "expired" => (Some(State::Reconnecting), left),
+            "ended" => (Some(State::Ended), 0),
+            _ => (None, 0),
+        };
+        Record {
+            epoch,
+            state,
+            grace_left: Duration::from_millis(left),
+            sequence,
+            is_here: node == self.node,
+            is_restored: false,
         }
     }
 
@@ -180,7 +177,7 @@ impl Records {
         is_fresh: bool,
     ) -> Result<Claimed, CommandError> {
         // By Redis's own clock: later than this the caller no longer waits, so the claim must have no effect.
-        let (then, read) = seen.read_at;
+        let (then, read) = *keys.clock.lock();
         let passed = u64::try_from((read.elapsed() + self.redis.timeout).as_millis());
         let deadline = then.saturating_add(passed.unwrap_or(u64::MAX));
         let (epoch, sequence, before, ids): (u64, u64, RecordFields, Vec<(String, u64)>) = self
@@ -201,7 +198,8 @@ impl Records {
                 ],
             )
             .await?;
-        let before = record(before);
+        let node = before.2.clone();
+        let before = self.record(keys, before);
         Ok(if epoch == 0 {
             Claimed::Refused(before)
         } else {
@@ -209,6 +207,7 @@ impl Records {
                 epoch,
                 sequence,
                 before,
+                replaced: before.is_elsewhere().then_some(node),
                 clip_ids: ids
                     .into_iter()
                     .filter_map(|(id, sequence)| Some((ClipId::new(&id)?, sequence)))
@@ -265,9 +264,11 @@ impl Records {
             )
             .await?;
         Ok(Heartbeat {
-            record: record(fields),
+            record: Record {
+                is_restored: is_restored == "1",
+                ..self.record(keys, fields)
+            },
             remote_listeners,
-            is_restored: is_restored == "1",
         })
     }
 
@@ -294,7 +295,7 @@ impl Records {
         let (lease, most) = (millis(self.lease), most.min(self.history_clips).to_string());
         let placed_in = placed_in.to_string();
         let most_ids = <ClipIds<()>>::MOST.to_string();
-        let keys = Self::written_with_ids(keys);
+        let written = Self::written_with_ids(keys);
         let mut arguments = vec![
             epoch.as_bytes(),
             sequence.as_bytes(),
@@ -311,14 +312,14 @@ impl Records {
         }
         let fields = if clips.is_again {
             self.redis
-                .run_bulk_script(&self.publish, &keys, &arguments)
+                .run_bulk_script(&self.publish, &written, &arguments)
                 .await
         } else {
             self.redis
-                .run_script(&self.publish, &keys, &arguments)
+                .run_script(&self.publish, &written, &arguments)
                 .await
         };
-        fields.map(record)
+        fields.map(|fields| self.record(keys, fields))
     }
 
     /// Ends the epoch: the livestream has no streamer under it any longer.

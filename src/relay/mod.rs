@@ -33,9 +33,9 @@ use tokio::sync::Semaphore;
 use crate::bans::Bans;
 use crate::broadcast::{
     ClipIds, FlagOwner, ListenerId, Livestream, LivestreamError, LivestreamId, LivestreamLimits,
-    State, UserId,
+    Record, State, UserId,
 };
-use crate::cluster::{Cluster, Record};
+use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::limits::UploadQuota;
@@ -51,7 +51,7 @@ pub use feed::Fed;
 pub use operator::{BANNED, NoEffect, Overview, SocketOverview};
 pub use players::Player;
 pub use recheck::Owned;
-pub use remote::{Started, Ticket, Unpublished};
+pub use remote::{Ticket, Unpublished};
 pub use snapshots::Snapshot;
 pub use story::Totals;
 pub use streaming::NotStarted;
@@ -278,23 +278,37 @@ impl Relay {
         }
     }
 
-    /// Adds a listener. Its outbox gets the clips of the history, then every later clip.
+    /// The livestream for a listener: one that has started here, or one that continues `elsewhere`.
+    fn find_to_join(
+        &self,
+        id: &LivestreamId,
+        elsewhere: Option<&Record>,
+        now: Instant,
+    ) -> Result<Arc<Mutex<ActiveLivestream>>, LivestreamError> {
+        if elsewhere.is_none() && !self.is_started(id) {
+            return Err(LivestreamError::NotStarted);
+        }
+        self.find_or_link(id, now).ok_or(LivestreamError::Full)
+    }
+
+    /// Adds a listener. Its outbox gets the clips of the history, then every later clip. Without a record of another node
+    /// the livestream must have started here.
     pub fn join(
         &self,
         id: &LivestreamId,
         listener: &Arc<Listener>,
-        record: Option<&Record>,
+        elsewhere: Option<&Record>,
         now: Instant,
     ) -> Result<ListenerId, LivestreamError> {
         loop {
-            let found = self.find_or_link(id, now).ok_or(LivestreamError::Full)?;
+            let found = self.find_to_join(id, elsewhere, now)?;
             let mut active = lock(&found);
             let listener_id = ListenerId(self.0.next_listener_id.fetch_add(1, Ordering::SeqCst));
             match active.livestream.join(listener_id, listener.clone()) {
                 Ok(()) => {
                     let listeners = active.count();
                     active.story.listeners(listeners);
-                    active.start_following(record, now);
+                    active.start_following(elsewhere, now);
                     for clip in active.livestream.history() {
                         listener.outbox.push(&Arc::new(ClipFrame::new(clip, now)));
                     }
@@ -384,14 +398,14 @@ impl ActiveLivestream {
         }
     }
 
-    /// Called when a listener has joined, with the cluster's record if the join needed it. The first listener does not
-    /// wait for the next heartbeat.
-    fn start_following(&mut self, record: Option<&Record>, now: Instant) {
+    /// Called when a listener has joined, with the record of another node if the join needed one. The first listener does
+    /// not wait for the next heartbeat.
+    fn start_following(&mut self, elsewhere: Option<&Record>, now: Instant) {
         let Some(link) = &self.link else { return };
-        if let Some(record) = record {
+        if let Some(record) = elsewhere.filter(|record| record.is_started()) {
             link.joined_at(record.sequence);
             if self.livestream.state() == State::Waiting {
-                self.livestream.follow(record.state, now);
+                self.livestream.follow(record, now);
             }
         }
         if self.livestream.listener_count() == 1 {

@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use super::{ActiveLivestream, Relay, Started, lock};
-use crate::broadcast::{LivestreamError, LivestreamId};
+use super::{ActiveLivestream, Relay, lock};
+use crate::broadcast::{LivestreamError, LivestreamId, Record};
 
 /// A listener with a player; it leaves when this is dropped.
 pub struct Player {
@@ -26,21 +26,15 @@ impl Relay {
     pub fn add_player(
         &self,
         id: &LivestreamId,
-        started: &Started,
+        elsewhere: Option<&Record>,
         now: Instant,
     ) -> Result<Player, LivestreamError> {
-        let (found, record) = match started {
-            Started::Here => (self.find(id).ok_or(LivestreamError::Ended)?, None),
-            Started::Elsewhere(record) => {
-                let found = self.find_or_link(id, now).ok_or(LivestreamError::Full)?;
-                (found, Some(record))
-            }
-        };
+        let found = self.find_to_join(id, elsewhere, now)?;
         let mut active = lock(&found);
         active.livestream.add_player()?;
         let listeners = active.count();
         active.story.listeners(listeners);
-        active.start_following(record, now);
+        active.start_following(elsewhere, now);
         drop(active);
         Ok(Player { active: found })
     }

@@ -11,9 +11,9 @@ use super::attempt::Attempt;
 use super::instance::SocketInstance;
 use super::wire::{self, Refusal, StateMessage};
 use super::{Sockets, now};
-use crate::broadcast::{ListenerId, LivestreamError, LivestreamId, Role, UserId};
+use crate::broadcast::{ListenerId, LivestreamError, LivestreamId, Record, Role, UserId};
 use crate::directory::Freshness;
-use crate::relay::{Listener, SocketId, Started};
+use crate::relay::{Listener, SocketId};
 use crate::transport::{Emission, Emit, Mark, Outbox};
 
 const ROLE: Role = Role::Listener;
@@ -67,13 +67,9 @@ pub(super) async fn admit(attempt: Attempt<'_>) -> Result<(), Refusal> {
     let livestream = credentials.livestream.clone();
     let livestream = livestream.ok_or_else(|| Refusal::DoesNotExist(credentials.named.clone()))?;
     // A started livestream exists: its document is not read, and an outage of Firestore keeps no listener out.
-    let record = match attempt.step(relay.find_started(&livestream)).await? {
-        Some(Started::Here) => None,
-        Some(Started::Elsewhere(record)) => Some(record),
-        None => {
-            check_document(&attempt, &caller.user, &livestream).await?;
-            None
-        }
+    let elsewhere = match attempt.step(relay.find_started(&livestream)).await? {
+        Ok(elsewhere) => elsewhere,
+        Err(_) => check_document(&attempt, &caller.user, &livestream).await?,
     };
     let counted = sockets
         .0
@@ -93,7 +89,7 @@ pub(super) async fn admit(attempt: Attempt<'_>) -> Result<(), Refusal> {
         since: now(),
         outbox,
     });
-    let listener_id = match relay.join(&livestream, &listener, record.as_ref(), now()) {
+    let listener_id = match relay.join(&livestream, &listener, elsewhere.as_ref(), now()) {
         Ok(listener_id) => listener_id,
         Err(LivestreamError::Full) => return Err(Refusal::Full),
         Err(_) => return Err(Refusal::NotStarted(livestream)),
@@ -109,12 +105,12 @@ pub(super) async fn admit(attempt: Attempt<'_>) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Whether the document of a livestream that is not known to have started says so, for another node.
+/// The record to expect of a livestream that is not known to have started, if its document says that another node has it.
 async fn check_document(
     attempt: &Attempt<'_>,
     user: &UserId,
     livestream: &LivestreamId,
-) -> Result<(), Refusal> {
+) -> Result<Option<Record>, Refusal> {
     let sockets = attempt.sockets;
     let pending = if sockets.0.directory.is_cached(livestream) {
         None
@@ -126,14 +122,8 @@ async fn check_document(
         .look_up(livestream, Freshness::Cached, pending, |_| true)
         .await?;
     let entry = entry.ok_or_else(|| Refusal::DoesNotExist(livestream.to_string()))?;
-    let relay = &sockets.0.relay;
-    let on_another_node = entry.streamer_connected && !relay.clears_stale_flag(livestream);
-    // It may have started here meanwhile.
-    if on_another_node || relay.is_started(livestream) {
-        Ok(())
-    } else {
-        Err(Refusal::NotStarted(livestream.clone()))
-    }
+    let is_elsewhere = entry.streamer_connected && !sockets.0.relay.clears_stale_flag(livestream);
+    Ok(is_elsewhere.then(Record::expected))
 }
 
 /// Sends an outbox's messages through the library. It finds the socket each time: an outbox must not keep one.

@@ -2,7 +2,8 @@
 //!
 //! **Invariant**: those with outboxes and those with players together are at most `max_listeners`.
 
-use super::{ListenerId, Livestream, LivestreamError, Phase};
+use super::{ListenerId, Livestream, LivestreamError};
+use crate::broadcast::State;
 
 impl<L> Livestream<L> {
     /// Adds a listener. It gets [`Self::history`] first, then every later clip.
@@ -25,7 +26,7 @@ impl<L> Livestream<L> {
     }
 
     fn has_room(&self) -> Result<(), LivestreamError> {
-        if matches!(self.phase, Phase::Ended) {
+        if self.state == State::Ended {
             return Err(LivestreamError::Ended);
         }
         if self.listener_count() >= self.bounds.max_listeners {

@@ -2,13 +2,13 @@
 //!
 //! ```text
 //!            start                 lost                    expire
-//! Waiting ───────────▶ Live(epoch) ─────▶ Grace ─────────────────────▶ Ended
+//! Waiting ───────────▶ Live(epoch) ─────▶ Reconnecting ──────────────▶ Ended
 //!    │                  ▲   │ ▲ └──┘ start: a newer epoch    │           ▲
 //!    │                  │   │ └──────── start ───────────────┘           │
 //!    └── expire ────────┼───┴──────────── end ───────────────────────────┘
 //! ```
 //!
-//! In a cluster the streamer may be on another node: the phase is `Elsewhere` ([`Livestream::follow`],
+//! In a cluster the streamer may be on another node: the livestream is live without an epoch ([`Livestream::follow`],
 //! [`Livestream::yield_to_other`]).
 //!
 //! **Invariant**: at most one epoch is current at any time, and it is the newest: an older one can neither upload nor
@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::{Clip, History, UserId};
+use super::{Clip, History, Record, State, UserId};
 
 /// A fencing token: the right of one socket to be the livestream's streamer. A takeover raises it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,69 +43,6 @@ pub struct LivestreamLimits {
     pub history_bytes: usize,
     /// Listeners on this node.
     pub max_listeners: usize,
-}
-
-/// The state of a livestream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    /// No streamer has come yet.
-    Waiting,
-    /// On air.
-    Live,
-    /// In its grace period.
-    Reconnecting,
-    /// Over.
-    Ended,
-}
-
-impl State {
-    /// The name on the wire and in logs.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Waiting => "waiting",
-            Self::Live => "live",
-            Self::Reconnecting => "reconnecting",
-            Self::Ended => "ended",
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Phase {
-    Waiting {
-        until: Instant,
-    },
-    Live {
-        epoch: Epoch,
-    },
-    /// On air, with the streamer on another node.
-    Elsewhere,
-    Grace {
-        until: Instant,
-    },
-    Ended,
-}
-
-/// The state of a livestream in its record, over all nodes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum RemoteState {
-    /// There is no record.
-    Missing,
-    /// There is no record, but Redis may have just lost its memory, and the owner may write the record again.
-    Unsettled,
-    /// Its owner has a live streamer.
-    Live,
-    /// No streamer is connected: this is left of its grace period; zero until its end is recorded.
-    Grace(Duration),
-    /// It is over.
-    Ended,
-}
-
-impl RemoteState {
-    /// Whether it is on air or in its grace period.
-    pub fn is_started(self) -> bool {
-        matches!(self, Self::Live | Self::Grace(_))
-    }
 }
 
 /// The effect of a start.
@@ -137,6 +74,9 @@ pub enum LivestreamError {
     /// The livestream is over.
     #[error("the livestream has ended")]
     Ended,
+    /// No streamer has put it on air, as far as is known.
+    #[error("the livestream has not started")]
+    NotStarted,
     /// The number of listeners is at its limit.
     #[error("the number of listeners is at its limit")]
     Full,
@@ -145,7 +85,11 @@ pub enum LivestreamError {
 /// One livestream; `L` is a listener.
 #[derive(Debug)]
 pub struct Livestream<L> {
-    phase: Phase,
+    state: State,
+    /// The current epoch, while its streamer is here: it is live then.
+    epoch: Option<Epoch>,
+    /// The end by itself, while it is waiting or reconnecting.
+    deadline: Option<Instant>,
     bounds: LivestreamLimits,
     streamer: Option<UserId>,
     /// Whether it was ever on air: until then a streamer has nothing to return to.
@@ -161,9 +105,9 @@ impl<L> Livestream<L> {
     /// A livestream that waits for its streamer, for the length of a grace period.
     pub fn new(bounds: LivestreamLimits, now: Instant) -> Self {
         Self {
-            phase: Phase::Waiting {
-                until: now + bounds.grace,
-            },
+            state: State::Waiting,
+            epoch: None,
+            deadline: Some(now + bounds.grace),
             history: History::new(bounds.history_clips, bounds.history_bytes),
             bounds,
             streamer: None,
@@ -183,9 +127,7 @@ impl<L> Livestream<L> {
         now: Instant,
     ) -> Self {
         let mut livestream = Self::new(bounds, now);
-        livestream.phase = Phase::Grace {
-            until: now + livestream.bounds.grace,
-        };
+        livestream.await_streamer(now + livestream.bounds.grace);
         livestream.streamer = Some(streamer);
         livestream.aired = true;
         let clips: Vec<Bytes> = clips.into_iter().collect();
@@ -196,15 +138,27 @@ impl<L> Livestream<L> {
         livestream
     }
 
+    /// Enters a state without a streamer here and without a deadline.
+    fn enter(&mut self, state: State) {
+        (self.state, self.epoch, self.deadline) = (state, None, None);
+    }
+
+    fn await_streamer(&mut self, until: Instant) {
+        self.enter(State::Reconnecting);
+        self.deadline = Some(until);
+    }
+
     /// Makes the socket with this epoch the streamer, unless the current epoch is as new or newer.
     pub fn start(&mut self, user: UserId, epoch: Epoch) -> Result<Started, LivestreamError> {
-        let replaced = match self.phase {
-            Phase::Ended => return Err(LivestreamError::Ended),
-            Phase::Live { epoch: old } if epoch <= old => return Err(LivestreamError::StaleEpoch),
-            Phase::Live { epoch } => Some(epoch),
-            Phase::Waiting { .. } | Phase::Grace { .. } | Phase::Elsewhere => None,
-        };
-        self.phase = Phase::Live { epoch };
+        if self.state == State::Ended {
+            return Err(LivestreamError::Ended);
+        }
+        let replaced = self.epoch;
+        if replaced.is_some_and(|old| epoch <= old) {
+            return Err(LivestreamError::StaleEpoch);
+        }
+        self.enter(State::Live);
+        self.epoch = Some(epoch);
         self.streamer = Some(user);
         Ok(Started {
             replaced,
@@ -214,7 +168,7 @@ impl<L> Livestream<L> {
 
     /// Whether a newer epoch is current.
     pub fn is_superseded(&self, epoch: Epoch) -> bool {
-        matches!(self.phase, Phase::Live { epoch: newer } if newer > epoch)
+        self.epoch.is_some_and(|newer| newer > epoch)
     }
 
     /// Puts the livestream on air: from here on a loss starts the grace period. False if the epoch is stale.
@@ -255,11 +209,11 @@ impl<L> Livestream<L> {
             return Loss::Stale;
         }
         if !self.aired {
-            self.phase = Phase::Ended;
+            self.enter(State::Ended);
             return Loss::Ended;
         }
         let until = now + self.bounds.grace;
-        self.phase = Phase::Grace { until };
+        self.await_streamer(until);
         Loss::Grace(until)
     }
 
@@ -267,58 +221,54 @@ impl<L> Livestream<L> {
     pub fn end(&mut self, epoch: Epoch) -> bool {
         let current = self.is_current(epoch);
         if current {
-            self.phase = Phase::Ended;
+            self.enter(State::Ended);
         }
         current
     }
 
     /// Ends the livestream if its deadline has passed; true if it is over now.
     pub fn expire(&mut self, now: Instant) -> bool {
-        if self.deadline().is_some_and(|until| until <= now) {
-            self.phase = Phase::Ended;
+        if self.deadline.is_some_and(|until| until <= now) {
+            self.enter(State::Ended);
         }
-        matches!(self.phase, Phase::Ended)
+        self.state == State::Ended
     }
 
     /// The time at which the livestream ends by itself, if no streamer comes.
     pub fn deadline(&self) -> Option<Instant> {
-        match self.phase {
-            Phase::Waiting { until } | Phase::Grace { until } => Some(until),
-            Phase::Live { .. } | Phase::Elsewhere | Phase::Ended => None,
-        }
+        self.deadline
     }
 
     /// Applies the cluster's state, unless the streamer is here. True if the livestream is over now.
-    pub fn follow(&mut self, remote: RemoteState, now: Instant) -> bool {
+    pub fn follow(&mut self, record: &Record, now: Instant) -> bool {
         if self.is_live_here() {
             return false;
         }
-        self.phase = match (remote, self.phase) {
-            (RemoteState::Unsettled, phase)
-            | (_, phase @ (Phase::Live { .. } | Phase::Ended))
+        match (record.state, self.state) {
+            (Some(State::Waiting), _)
+            | (_, State::Ended)
             // A waiting livestream has not begun.
-            | (RemoteState::Ended | RemoteState::Missing, phase @ Phase::Waiting { .. }) => phase,
-            (RemoteState::Live, _) => Phase::Elsewhere,
-            (RemoteState::Grace(left), _) => Phase::Grace { until: now + left },
-            (RemoteState::Ended, _) => Phase::Ended,
-            (RemoteState::Missing, Phase::Grace { until }) if until <= now => Phase::Ended,
-            (RemoteState::Missing, phase @ Phase::Grace { .. }) => phase,
+            | (Some(State::Ended) | None, State::Waiting) => {}
+            (Some(State::Live), _) => self.enter(State::Live),
+            (Some(State::Reconnecting), _) => self.await_streamer(now + record.grace_left),
+            (Some(State::Ended), _) => self.enter(State::Ended),
+            (None, State::Reconnecting) => {
+                self.expire(now);
+            }
             // Without a record in the cluster the grace period starts now, as if the streamer had just been lost.
-            (RemoteState::Missing, Phase::Elsewhere) => Phase::Grace {
-                until: now + self.bounds.grace,
-            },
-        };
+            (None, State::Live) => self.await_streamer(now + self.bounds.grace),
+        }
         self.aired |= self.is_started();
-        if matches!(self.phase, Phase::Elsewhere) {
+        if self.state == State::Live {
             self.streamer = None;
         }
-        matches!(self.phase, Phase::Ended)
+        self.state == State::Ended
     }
 
     /// Accepts a clip from another node; none if the streamer is here, or the livestream is over.
     pub fn accept_remote_clip(&mut self, bytes: Bytes, now: Instant) -> Option<Arc<Clip>> {
-        let here = matches!(self.phase, Phase::Live { .. } | Phase::Ended);
-        (!here).then(|| {
+        let is_open = !self.is_live_here() && self.state != State::Ended;
+        is_open.then(|| {
             self.aired = true;
             self.stamp(bytes, now)
         })
@@ -326,9 +276,9 @@ impl<L> Livestream<L> {
 
     /// Another node owns the livestream: a streamer here is no longer current. False if there was none.
     pub fn yield_to_other(&mut self) -> bool {
-        let was_here = matches!(self.phase, Phase::Live { .. });
+        let was_here = self.is_live_here();
         if was_here {
-            self.phase = Phase::Elsewhere;
+            self.enter(State::Live);
             self.streamer = None;
         }
         was_here
@@ -336,9 +286,9 @@ impl<L> Livestream<L> {
 
     /// Ends, on this node only, a livestream without a listener or a streamer here. False if it has one.
     pub fn release(&mut self) -> bool {
-        let idle = self.listener_count() == 0 && !matches!(self.phase, Phase::Live { .. });
+        let idle = self.listener_count() == 0 && !self.is_live_here();
         if idle {
-            self.phase = Phase::Ended;
+            self.enter(State::Ended);
         }
         idle
     }
@@ -355,38 +305,27 @@ impl<L> Livestream<L> {
 
     /// Whether this epoch is the current one.
     pub fn is_current(&self, epoch: Epoch) -> bool {
-        matches!(self.phase, Phase::Live { epoch: current } if current == epoch)
+        self.epoch == Some(epoch)
     }
 
     /// The current epoch, while its streamer is here.
     pub fn epoch(&self) -> Option<Epoch> {
-        match self.phase {
-            Phase::Live { epoch } => Some(epoch),
-            _ => None,
-        }
+        self.epoch
     }
 
     /// Its state.
     pub fn state(&self) -> State {
-        match self.phase {
-            Phase::Waiting { .. } => State::Waiting,
-            Phase::Live { .. } | Phase::Elsewhere => State::Live,
-            Phase::Grace { .. } => State::Reconnecting,
-            Phase::Ended => State::Ended,
-        }
+        self.state
     }
 
     /// Whether it counts as started for a listener: on air, or in its grace period.
     pub fn is_started(&self) -> bool {
-        matches!(
-            self.phase,
-            Phase::Live { .. } | Phase::Elsewhere | Phase::Grace { .. }
-        )
+        self.state.is_started()
     }
 
     /// Whether its streamer is here.
     pub fn is_live_here(&self) -> bool {
-        matches!(self.phase, Phase::Live { .. })
+        self.epoch.is_some()
     }
 
     /// The sequence of the latest clip, to this node's knowledge; 0 before the first.

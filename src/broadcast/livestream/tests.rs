@@ -20,6 +20,17 @@ fn bounds() -> LivestreamLimits {
     }
 }
 
+fn record(state: Option<State>) -> Record {
+    Record {
+        epoch: 1,
+        state,
+        grace_left: GRACE / 2,
+        sequence: 0,
+        is_here: false,
+        is_restored: false,
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Start,
@@ -269,37 +280,40 @@ impl Pair {
 
     fn follow(&mut self, kind: u8) -> Result<(), TestCaseError> {
         let remote = match kind {
-            0 => RemoteState::Live,
-            1 => RemoteState::Grace(GRACE / 2),
-            2 => RemoteState::Ended,
-            3 => RemoteState::Missing,
-            _ => RemoteState::Unsettled,
+            0 => Some(State::Live),
+            1 => Some(State::Reconnecting),
+            2 => Some(State::Ended),
+            3 => None,
+            _ => Some(State::Waiting),
         };
         let waiting = self.livestream.state() == State::Waiting;
         if self.model.current.is_none() && !self.model.over {
             match remote {
-                RemoteState::Live => {
+                Some(State::Live) => {
                     (self.model.elsewhere, self.model.aired, self.model.deadline) =
                         (true, true, None);
                 }
-                RemoteState::Grace(left) => {
+                Some(State::Reconnecting) => {
                     (self.model.elsewhere, self.model.aired, self.model.deadline) =
-                        (false, true, Some(self.now + left));
+                        (false, true, Some(self.now + GRACE / 2));
                 }
-                RemoteState::Ended if !waiting => self.model.over = true,
-                RemoteState::Missing if self.model.elsewhere => {
+                Some(State::Ended) if !waiting => self.model.over = true,
+                None if self.model.elsewhere => {
                     (self.model.elsewhere, self.model.deadline) = (false, Some(self.now + GRACE));
                 }
-                RemoteState::Missing if !waiting => {
+                None if !waiting => {
                     self.model.over = self.model.deadline.is_some_and(|until| until <= self.now);
                 }
-                RemoteState::Ended | RemoteState::Missing | RemoteState::Unsettled => {}
+                Some(State::Ended | State::Waiting) | None => {}
             }
             // A livestream that is live, or in its grace period, has aired.
-            let live = remote.is_started();
+            let live = remote.is_some_and(State::is_started);
             self.model.aired |= !self.model.over && (!waiting || live);
         }
-        prop_assert_eq!(self.livestream.follow(remote, self.now), self.model.over);
+        prop_assert_eq!(
+            self.livestream.follow(&record(remote), self.now),
+            self.model.over
+        );
         Ok(())
     }
 
@@ -409,7 +423,7 @@ fn livestream_that_continues_elsewhere_has_no_streamer_here() {
         .expect("start");
     livestream.lost(Epoch(2), now);
     assert!(livestream.streamer_and_next_sequence().is_some());
-    livestream.follow(RemoteState::Live, now);
+    livestream.follow(&record(Some(State::Live)), now);
     assert!(livestream.streamer_and_next_sequence().is_none());
 }
 
@@ -417,7 +431,7 @@ fn livestream_that_continues_elsewhere_has_no_streamer_here() {
 fn loss_after_a_resumption_from_elsewhere_starts_grace() {
     let now = Instant::now();
     let mut livestream: Livestream<()> = Livestream::new(bounds(), now);
-    livestream.follow(RemoteState::Live, now);
+    livestream.follow(&record(Some(State::Live)), now);
     let started = livestream
         .start(UserId::new("ada"), Epoch(1))
         .expect("start");

@@ -1,13 +1,10 @@
 //! The answers of Redis, and the actions that follow.
 
-use super::{
-    AFFIRM, Action, Flag, Goodbye, MOST_REFUSALS, Ownership, Progress, Release, RemoteStatus,
-    Streamer,
-};
-use crate::broadcast::RemoteState;
+use super::{AFFIRM, Action, Flag, Goodbye, MOST_REFUSALS, Ownership, Progress, Release, Streamer};
+use crate::broadcast::{Record, State};
 
 impl Ownership {
-    pub(super) fn observed(&mut self, seen: RemoteStatus) -> Vec<Action> {
+    pub(super) fn observed(&mut self, seen: Record) -> Vec<Action> {
         match *self {
             Self::Following { flag, .. } => self.follow(seen, flag),
             Self::Claiming { .. } => self.claim(seen),
@@ -16,9 +13,9 @@ impl Ownership {
         }
     }
 
-    pub(super) fn follow(&mut self, seen: RemoteStatus, flag: Flag) -> Vec<Action> {
-        let is_ours = seen.state == RemoteState::Live
-            || matches!(seen.state, RemoteState::Grace(_)) && flag == Flag::Owed;
+    pub(super) fn follow(&mut self, seen: Record, flag: Flag) -> Vec<Action> {
+        let is_ours = seen.state == Some(State::Live)
+            || seen.state == Some(State::Reconnecting) && flag == Flag::Owed;
         if seen.is_here && is_ours {
             // A claim with a lost answer, for a streamer that is gone.
             *self = Self::Releasing {
@@ -33,21 +30,23 @@ impl Ownership {
         }
         let mut actions = vec![Action::Follow(seen)];
         let (sequence, flag) = match (seen.state, flag) {
-            (RemoteState::Unsettled, flag) => (self.sequence(), flag),
-            (RemoteState::Missing, Flag::Clear)
-            | (RemoteState::Ended, Flag::Clear | Flag::IfForgotten) => (0, Flag::Clear),
-            (RemoteState::Missing | RemoteState::Ended, _) => {
+            // The owner may write the record again.
+            (Some(State::Waiting), flag) => (self.sequence(), flag),
+            (None, Flag::Clear) | (Some(State::Ended), Flag::Clear | Flag::IfForgotten) => {
+                (0, Flag::Clear)
+            }
+            (None | Some(State::Ended), _) => {
                 actions.push(Action::WriteFlag(false));
                 (0, Flag::Clear)
             }
-            (RemoteState::Live | RemoteState::Grace(_), _) => (seen.sequence, Flag::IfForgotten),
+            (Some(State::Live | State::Reconnecting), _) => (seen.sequence, Flag::IfForgotten),
         };
         *self = Self::Following { sequence, flag };
         actions
     }
 
     /// Claims, unless another node has a live streamer that this one does not take over from.
-    pub(super) fn claim(&mut self, seen: RemoteStatus) -> Vec<Action> {
+    pub(super) fn claim(&mut self, seen: Record) -> Vec<Action> {
         let Self::Claiming {
             streamer,
             sequence,
@@ -62,7 +61,7 @@ impl Ownership {
         if *streamer != Streamer::Arriving && seen.is_elsewhere() {
             return self.give_way(seen);
         }
-        if *streamer != Streamer::Known && seen.state == RemoteState::Ended {
+        if *streamer != Streamer::Known && seen.state == Some(State::Ended) {
             (*sequence, *is_fresh) = (0, true);
         }
         vec![Action::Claim {
@@ -73,7 +72,7 @@ impl Ownership {
     }
 
     /// Claims for a streamer that is connected here.
-    pub(super) fn claim_again(&mut self, seen: RemoteStatus) -> Vec<Action> {
+    pub(super) fn claim_again(&mut self, seen: Record) -> Vec<Action> {
         *self = Self::Claiming {
             streamer: self.streamer(),
             last_epoch: self.last_epoch(),
@@ -93,15 +92,15 @@ impl Ownership {
     }
 
     /// Applies a record while a streamer is connected here.
-    pub(super) fn compare(&mut self, seen: RemoteStatus) -> Vec<Action> {
+    pub(super) fn compare(&mut self, seen: Record) -> Vec<Action> {
         let last_epoch = self.last_epoch();
-        if last_epoch != Some(seen.epoch) || seen.state != RemoteState::Live {
+        if last_epoch != Some(seen.epoch) || seen.state != Some(State::Live) {
             let is_lost = last_epoch.is_some_and(|epoch| seen.epoch < epoch);
             return match (is_lost, self.epoch(), self.streamer()) {
                 // Older than the epoch: a heartbeat writes it again.
                 (true, Some(_), _) => vec![self.renew()],
                 // An owner that has replaced this one writes it again first.
-                (true, None, Streamer::Known) if seen.state == RemoteState::Unsettled => Vec::new(),
+                (true, None, Streamer::Known) if seen.state == Some(State::Waiting) => Vec::new(),
                 _ => self.claim_again(seen),
             };
         }
@@ -140,7 +139,7 @@ impl Ownership {
     }
 
     /// Another node has a live streamer: its claim is later than any epoch of this node.
-    pub(super) fn give_way(&mut self, seen: RemoteStatus) -> Vec<Action> {
+    pub(super) fn give_way(&mut self, seen: Record) -> Vec<Action> {
         let (from, goodbye) = match (self.streamer(), self.last_epoch()) {
             (Streamer::Known, Some(epoch)) => {
                 let sequence = self.sequence();
@@ -201,7 +200,7 @@ impl Ownership {
         actions
     }
 
-    pub(super) fn refused(&mut self, seen: RemoteStatus) -> Vec<Action> {
+    pub(super) fn refused(&mut self, seen: Record) -> Vec<Action> {
         let Self::Claiming { refusals, .. } = self else {
             return Vec::new();
         };
@@ -223,7 +222,7 @@ impl Ownership {
         Vec::new()
     }
 
-    pub(super) fn not_published(&mut self, seen: RemoteStatus) -> Vec<Action> {
+    pub(super) fn not_published(&mut self, seen: Record) -> Vec<Action> {
         match self {
             Self::Owner { .. } => self.compare(seen),
             _ => Vec::new(),

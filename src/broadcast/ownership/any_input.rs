@@ -5,25 +5,26 @@ use proptest::prelude::*;
 use std::time::Duration;
 
 use super::*;
-use crate::broadcast::RemoteState;
+use crate::broadcast::{Record, State};
 
-fn states() -> impl Strategy<Value = RemoteState> {
+fn states() -> impl Strategy<Value = Option<State>> {
     prop::sample::select(vec![
-        RemoteState::Missing,
-        RemoteState::Unsettled,
-        RemoteState::Live,
-        RemoteState::Grace(Duration::ZERO),
-        RemoteState::Ended,
+        None,
+        Some(State::Waiting),
+        Some(State::Live),
+        Some(State::Reconnecting),
+        Some(State::Ended),
     ])
 }
 
-fn seen() -> impl Strategy<Value = RemoteStatus> {
+fn seen() -> impl Strategy<Value = Record> {
     (1..9_u64, states(), 0..5_u64, any::<bool>(), any::<bool>()).prop_map(
         |(epoch, state, sequence, is_here, is_restored)| {
-            let is_known = !matches!(state, RemoteState::Missing | RemoteState::Unsettled);
-            RemoteStatus {
+            let is_known = !matches!(state, None | Some(State::Waiting));
+            Record {
                 epoch: if is_known { epoch } else { 0 },
                 state,
+                grace_left: Duration::ZERO,
                 sequence,
                 is_here: is_here && is_known,
                 is_restored: is_restored && is_known,

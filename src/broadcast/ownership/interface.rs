@@ -1,28 +1,6 @@
 //! Inputs and actions of the ownership state machine.
 
-use crate::broadcast::RemoteState;
-
-/// A record, as a node read it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct RemoteStatus {
-    /// The newest epoch; 0 without a record.
-    pub epoch: u64,
-    /// Its state.
-    pub state: RemoteState,
-    /// The latest clip of the history in Redis.
-    pub sequence: u64,
-    /// Whether this node's process is the owner.
-    pub is_here: bool,
-    /// The record was missing, or older than the owner's epoch, and this heartbeat wrote it again.
-    pub is_restored: bool,
-}
-
-impl RemoteStatus {
-    /// Whether another node has a live streamer.
-    pub(super) fn is_elsewhere(&self) -> bool {
-        self.state == RemoteState::Live && !self.is_here
-    }
-}
+use crate::broadcast::Record;
 
 /// A node's position in a livestream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -69,7 +47,7 @@ pub enum Input {
     /// Redis has confirmed nothing for a whole lease.
     LeaseOver,
     /// Answer to [`Action::Heartbeat`].
-    Observed(RemoteStatus),
+    Observed(Record),
     /// Answer to [`Action::Claim`]: this node is the owner.
     Granted {
         /// The new epoch.
@@ -80,14 +58,14 @@ pub enum Input {
         is_resumed: bool,
     },
     /// Answer to [`Action::Claim`]: the record has changed, or the claim came too late.
-    Refused(RemoteStatus),
+    Refused(Record),
     /// Answer to [`Action::Publish`].
     Published {
         /// The sequence of the last clip.
         sequence: u64,
     },
     /// Answer to [`Action::Publish`], and to [`Action::Republish`] in any case: the record.
-    NotPublished(RemoteStatus),
+    NotPublished(Record),
     /// Answer to [`Action::Republish`].
     Republished,
     /// Answer to [`Action::Release`].
@@ -179,7 +157,7 @@ pub enum Action {
     /// Follows other owners from here; none: from the record's latest clip, for listeners here heard another streamer.
     FollowFrom(Option<Progress>),
     /// Applies the record.
-    Follow(RemoteStatus),
+    Follow(Record),
     /// Writes `streamerConnected`.
     WriteFlag(bool),
     /// Schedules a check by other nodes for the end of the grace period.

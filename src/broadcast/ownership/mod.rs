@@ -22,9 +22,7 @@
 mod answers;
 mod interface;
 
-pub use interface::{
-    Action, Flag, Goodbye, Input, Progress, Release, RemoteStatus, Renewal, Streamer,
-};
+pub use interface::{Action, Flag, Goodbye, Input, Progress, Release, Renewal, Streamer};
 
 /// See the module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -1,19 +1,22 @@
 //! One test for each transition.
 
-use super::*;
-use crate::broadcast::RemoteState;
+use std::time::Duration;
 
-const GRACE: RemoteState = RemoteState::Grace(std::time::Duration::ZERO);
-const NOBODY: RemoteStatus = RemoteStatus {
+use super::*;
+use crate::broadcast::{Record, State};
+
+const GRACE: Option<State> = Some(State::Reconnecting);
+const NOBODY: Record = Record {
     epoch: 0,
-    state: RemoteState::Missing,
+    state: None,
+    grace_left: Duration::ZERO,
     sequence: 0,
     is_here: false,
     is_restored: false,
 };
 
-fn record(epoch: u64, state: RemoteState, sequence: u64) -> RemoteStatus {
-    RemoteStatus {
+fn record(epoch: u64, state: Option<State>, sequence: u64) -> Record {
+    Record {
         epoch,
         state,
         sequence,
@@ -21,10 +24,10 @@ fn record(epoch: u64, state: RemoteState, sequence: u64) -> RemoteStatus {
     }
 }
 
-fn here(epoch: u64, sequence: u64) -> RemoteStatus {
-    RemoteStatus {
+fn here(epoch: u64, sequence: u64) -> Record {
+    Record {
         is_here: true,
-        ..record(epoch, RemoteState::Live, sequence)
+        ..record(epoch, Some(State::Live), sequence)
     }
 }
 
@@ -71,7 +74,7 @@ fn arrival_claims_with_the_epoch_it_saw() {
         sequence: 0,
         is_fresh: false,
     };
-    let seen = record(5, RemoteState::Live, 9);
+    let seen = record(5, Some(State::Live), 9);
     assert_eq!(ownership.apply(Input::Observed(seen)), [claim]);
     let actions = ownership.apply(granted(6, 9));
     assert!(actions.contains(&Action::Admit { is_confirmed: true }));
@@ -81,7 +84,7 @@ fn arrival_claims_with_the_epoch_it_saw() {
 #[test]
 fn arrival_that_lost_a_race_claims_again() {
     let mut ownership = after(&[Input::StreamerCame, Input::Observed(NOBODY)]);
-    let actions = ownership.apply(Input::Refused(record(4, RemoteState::Live, 0)));
+    let actions = ownership.apply(Input::Refused(record(4, Some(State::Live), 0)));
     assert!(matches!(actions[..], [Action::Claim { expected: 4, .. }]));
 }
 
@@ -89,7 +92,7 @@ fn arrival_that_lost_a_race_claims_again() {
 fn arrival_that_loses_every_race_is_unconfirmed() {
     let mut ownership = after(&[Input::StreamerCame, Input::Observed(NOBODY)]);
     let actions: Vec<Action> = (1..=u64::from(MOST_REFUSALS))
-        .flat_map(|epoch| ownership.apply(Input::Refused(record(epoch, RemoteState::Live, 0))))
+        .flat_map(|epoch| ownership.apply(Input::Refused(record(epoch, Some(State::Live), 0))))
         .collect();
     assert_eq!(
         actions.last(),
@@ -116,12 +119,7 @@ fn arrival_without_redis_is_admitted_unconfirmed() {
 
 #[test]
 fn unconfirmed_streamer_claims_a_livestream_without_owner() {
-    for state in [
-        RemoteState::Missing,
-        RemoteState::Unsettled,
-        GRACE,
-        RemoteState::Ended,
-    ] {
+    for state in [None, Some(State::Waiting), GRACE, Some(State::Ended)] {
         let mut ownership = unconfirmed();
         let actions = ownership.apply(Input::Observed(record(3, state, 0)));
         assert!(
@@ -134,7 +132,7 @@ fn unconfirmed_streamer_claims_a_livestream_without_owner() {
 #[test]
 fn unconfirmed_streamer_gives_way_to_a_live_one() {
     let mut ownership = unconfirmed();
-    let actions = ownership.apply(Input::Observed(record(3, RemoteState::Live, 5)));
+    let actions = ownership.apply(Input::Observed(record(3, Some(State::Live), 5)));
     assert!(actions.contains(&Action::Dismiss(Goodbye::ComeAgain)));
     assert!(actions.contains(&Action::RefuseClips));
     assert!(actions.contains(&Action::FollowFrom(None)));
@@ -145,7 +143,7 @@ fn unconfirmed_streamer_gives_way_to_a_live_one() {
 fn unconfirmed_streamer_that_lost_a_race_gives_way() {
     let mut ownership = unconfirmed();
     ownership.apply(Input::Observed(NOBODY));
-    let actions = ownership.apply(Input::Refused(record(3, RemoteState::Live, 0)));
+    let actions = ownership.apply(Input::Refused(record(3, Some(State::Live), 0)));
     assert!(actions.contains(&Action::Dismiss(Goodbye::ComeAgain)));
 }
 
@@ -161,7 +159,7 @@ fn departed_unconfirmed_streamer_owes_the_flag() {
     let mut ownership = unconfirmed();
     ownership.apply(Input::StreamerLost);
     assert!(ownership.is_busy());
-    let ended = record(3, RemoteState::Ended, 0);
+    let ended = record(3, Some(State::Ended), 0);
     let actions = ownership.apply(Input::Observed(ended));
     assert!(actions.contains(&Action::WriteFlag(false)));
     assert!(!ownership.is_busy());
@@ -171,7 +169,7 @@ fn departed_unconfirmed_streamer_owes_the_flag() {
 fn owed_flag_stays_while_others_stream() {
     let mut ownership = unconfirmed();
     ownership.apply(Input::StreamerLost);
-    let actions = ownership.apply(Input::Observed(record(3, RemoteState::Live, 0)));
+    let actions = ownership.apply(Input::Observed(record(3, Some(State::Live), 0)));
     assert!(!actions.contains(&Action::WriteFlag(false)));
     assert!(!ownership.is_busy());
 }
@@ -215,7 +213,7 @@ fn owner_renews_its_lease() {
 #[test]
 fn owner_republishes_clips_that_redis_lost() {
     let mut ownership = owner();
-    let restored = RemoteStatus {
+    let restored = Record {
         is_restored: true,
         ..here(7, 1)
     };
@@ -244,7 +242,7 @@ fn owner_finds_no_record_and_writes_it_again() {
 #[test]
 fn owner_is_dismissed_by_a_newer_live_owner() {
     let mut ownership = owner();
-    let actions = ownership.apply(Input::Observed(record(9, RemoteState::Live, 5)));
+    let actions = ownership.apply(Input::Observed(record(9, Some(State::Live), 5)));
     assert!(actions.contains(&Action::Dismiss(Goodbye::TakenOver)));
     let from = Progress {
         epoch: 7,
@@ -256,7 +254,7 @@ fn owner_is_dismissed_by_a_newer_live_owner() {
 
 #[test]
 fn owner_reclaims_a_livestream_others_left_or_ended() {
-    for state in [GRACE, RemoteState::Ended] {
+    for state in [GRACE, Some(State::Ended)] {
         for epoch in [7, 9] {
             let mut ownership = owner();
             let actions = ownership.apply(Input::Observed(record(epoch, state, 0)));
@@ -290,7 +288,7 @@ fn absent_owner_restores_no_record_at_once() {
     ownership.apply(Input::LeaseOver);
     let actions = ownership.apply(Input::HeartbeatDue);
     assert!(matches!(actions[..], [Action::Heartbeat(Some(renewal))] if !renewal.may_restore));
-    let unsettled = record(0, RemoteState::Unsettled, 0);
+    let unsettled = record(0, Some(State::Waiting), 0);
     assert_eq!(ownership.apply(Input::Observed(unsettled)), []);
     let actions = ownership.apply(Input::Observed(NOBODY));
     assert!(matches!(actions[..], [Action::Claim { expected: 0, .. }]));
@@ -300,7 +298,7 @@ fn absent_owner_restores_no_record_at_once() {
 fn streamer_that_was_replaced_while_away_is_dismissed() {
     let mut ownership = owner();
     ownership.apply(Input::LeaseOver);
-    let actions = ownership.apply(Input::Observed(record(9, RemoteState::Live, 5)));
+    let actions = ownership.apply(Input::Observed(record(9, Some(State::Live), 5)));
     assert!(actions.contains(&Action::Dismiss(Goodbye::TakenOver)));
 }
 
@@ -370,7 +368,7 @@ fn return_to_the_node_has_a_new_epoch() {
 fn forgotten_livestream_leaves_no_flag() {
     let mut ownership = Ownership::default();
     ownership.apply(Input::Observed(record(3, GRACE, 2)));
-    let unsettled = record(0, RemoteState::Unsettled, 0);
+    let unsettled = record(0, Some(State::Waiting), 0);
     let actions = ownership.apply(Input::Observed(unsettled));
     assert!(
         !actions.contains(&Action::WriteFlag(false)),
@@ -395,7 +393,7 @@ fn record_of_an_abandoned_claim_is_released() {
 fn lapsed_record_of_an_abandoned_claim_is_released() {
     let mut ownership = unconfirmed();
     ownership.apply(Input::StreamerLost);
-    let lapsed = RemoteStatus {
+    let lapsed = Record {
         state: GRACE,
         ..here(4, 0)
     };
@@ -432,7 +430,7 @@ fn flag_of_a_beginning_livestream_is_affirmed() {
 fn return_after_other_owners_catches_up_first() {
     let mut ownership = owner();
     ownership.apply(Input::StreamerCame);
-    ownership.apply(Input::Observed(record(9, RemoteState::Live, 5)));
+    ownership.apply(Input::Observed(record(9, Some(State::Live), 5)));
     let actions = ownership.apply(Input::Granted {
         epoch: 10,
         sequence: 5,

@@ -114,7 +114,9 @@ impl From<IdentityError> for Refusal {
 impl From<LivestreamError> for Refusal {
     fn from(error: LivestreamError) -> Self {
         match error {
-            LivestreamError::Ended | LivestreamError::StaleEpoch => Self::NotStarted,
+            LivestreamError::Ended | LivestreamError::NotStarted | LivestreamError::StaleEpoch => {
+                Self::NotStarted
+            }
             LivestreamError::Full => Self::LivestreamFull,
         }
     }

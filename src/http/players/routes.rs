@@ -24,7 +24,7 @@ use super::refusal::{MAX_AHEAD, Refusal};
 use super::stream::{Listening, Place};
 use crate::broadcast::{LivestreamId, UserId};
 use crate::media::{AacConfig, Codec, Segment};
-use crate::relay::{Player, Started};
+use crate::relay::Player;
 use crate::transport::{Connection, RequestConnection, client_address, counted_address};
 
 const PLAYLIST: &str = "application/vnd.apple.mpegurl";
@@ -150,14 +150,14 @@ impl Players {
     /// Counts a listener. In a cluster this node follows the livestream for it.
     async fn listen(&self, asked: &Asked<'_>) -> Result<(Arc<Livestream>, Player), Refusal> {
         let relay = &self.0.relay;
-        let started = if relay.is_started(&asked.id) {
-            Started::Here
+        let elsewhere = if relay.is_started(&asked.id) {
+            None
         } else {
             let _place = self.place_to_wait(asked.client)?;
-            let found = relay.find_started(&asked.id).await;
-            found.ok_or(Refusal::NotStarted)?
+            relay.find_started(&asked.id).await?
         };
-        let player = relay.add_player(&asked.id, &started, Instant::now().into_std())?;
+        let now = Instant::now().into_std();
+        let player = relay.add_player(&asked.id, elsewhere.as_ref(), now)?;
         Ok((self.find_or_create(&asked.id), player))
     }
 

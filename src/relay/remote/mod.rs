@@ -26,22 +26,14 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{Ending, Event, Fed, Relay, Replacement, fan_out, lock};
-use crate::broadcast::{ClipId, LivestreamId, RemoteState, State};
-use crate::cluster::{Cluster, Record, RemoteClip};
+use crate::broadcast::{ClipId, LivestreamError, LivestreamId, Record, State};
+use crate::cluster::{Cluster, RemoteClip};
 use crate::config::Config;
 use link::LinkBounds;
 use task::{LivestreamTask, PIECE};
 
 pub(crate) use link::Link;
 pub use link::{Ticket, Unpublished};
-
-/// A livestream that has started.
-pub enum Started {
-    /// To this node's own knowledge.
-    Here,
-    /// By its record.
-    Elsewhere(Record),
-}
 
 /// The links of all livestreams of this node, and the settings of their tasks.
 pub(super) struct Links {
@@ -155,16 +147,19 @@ impl Relay {
         true
     }
 
-    /// Whether a livestream has started, on any node; none also if Redis does not answer.
-    pub async fn find_started(&self, id: &LivestreamId) -> Option<Started> {
-        if !self.is_started(id)
-            && let Some(links) = &self.0.links
-            && let Ok(record) = links.cluster.look(id).await
-            && record.state.is_started()
-        {
-            return Some(Started::Elsewhere(record));
+    /// Finds a started livestream: none if this node knows it, otherwise its record in Redis. An error also if Redis
+    /// does not answer.
+    pub async fn find_started(&self, id: &LivestreamId) -> Result<Option<Record>, LivestreamError> {
+        if self.is_started(id) {
+            return Ok(None);
         }
-        self.is_started(id).then_some(Started::Here)
+        if let Some(links) = &self.0.links
+            && let Ok(record) = links.cluster.look(id).await
+            && record.is_started()
+        {
+            return Ok(Some(record));
+        }
+        Err(LivestreamError::NotStarted)
     }
 
     /// A livestream's state by its streamer on this node: live, in its grace period, or waiting for one.
@@ -243,10 +238,10 @@ impl Relay {
     }
 
     /// Applies a livestream's state over all nodes, unless its streamer is here.
-    fn follow(&self, id: &LivestreamId, remote: RemoteState, now: Instant) {
+    fn follow(&self, id: &LivestreamId, record: &Record, now: Instant) {
         let Some(found) = self.find(id) else { return };
         let mut active = lock(&found);
-        if active.livestream.follow(remote, now) {
+        if active.livestream.follow(record, now) {
             self.emit_ended(id, &mut active, Ending::Elsewhere, now);
             drop(active);
             self.forget(id, &found);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::*;
-use crate::broadcast::RemoteState;
+use crate::broadcast::{Record, State};
 
 /// The checks in the scripts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -45,7 +45,7 @@ pub(super) enum Phase {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Record {
+pub(super) struct Stored {
     pub(super) epoch: u64,
     pub(super) node: usize,
     pub(super) phase: Phase,
@@ -56,7 +56,7 @@ pub(super) struct Record {
 /// The memory of Redis; the clock behind the epochs survives a restart.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct Memory {
-    pub(super) record: Option<Record>,
+    pub(super) record: Option<Stored>,
     pub(super) history: Vec<Clip>,
     /// Whether a node will check the livestream when its time is over.
     pub(super) is_enrolled: bool,
@@ -72,27 +72,25 @@ impl Memory {
     }
 
     /// The record, as a node reads it.
-    pub(super) fn seen(&self, node: usize) -> RemoteStatus {
+    pub(super) fn seen(&self, node: usize) -> Record {
         let Some(record) = &self.record else {
-            return RemoteStatus {
+            return Record {
                 epoch: 0,
-                state: if self.is_unsettled {
-                    RemoteState::Unsettled
-                } else {
-                    RemoteState::Missing
-                },
+                state: self.is_unsettled.then_some(State::Waiting),
+                grace_left: Duration::ZERO,
                 sequence: 0,
                 is_here: false,
                 is_restored: false,
             };
         };
-        RemoteStatus {
+        Record {
             epoch: record.epoch,
-            state: match record.phase {
-                Phase::Live => RemoteState::Live,
-                Phase::Lapsed | Phase::Grace => RemoteState::Grace(Duration::ZERO),
-                Phase::Ended => RemoteState::Ended,
-            },
+            state: Some(match record.phase {
+                Phase::Live => State::Live,
+                Phase::Lapsed | Phase::Grace => State::Reconnecting,
+                Phase::Ended => State::Ended,
+            }),
+            grace_left: Duration::ZERO,
             sequence: record.sequence,
             is_here: record.node == node,
             is_restored: false,
@@ -108,7 +106,7 @@ impl Memory {
         {
             let epoch = self.record.as_ref().map_or(0, |record| record.epoch);
             if epoch < progress.epoch && may_restore {
-                self.record = Some(Record {
+                self.record = Some(Stored {
                     epoch: progress.epoch,
                     node,
                     phase: Phase::Live,
@@ -124,7 +122,7 @@ impl Memory {
             }
         }
         let seen = self.seen(node);
-        Input::Observed(RemoteStatus {
+        Input::Observed(Record {
             is_restored,
             ..seen
         })
@@ -141,7 +139,7 @@ impl Memory {
         if before.epoch != expected && fences.have(Fence::CompareAndSet) {
             return Input::Refused(before);
         }
-        let is_resumed = !is_fresh && before.state.is_started();
+        let is_resumed = !is_fresh && before.is_started();
         let sequence = match &self.record {
             Some(record) if is_resumed => sequence.max(record.sequence).max(record.known),
             _ => {
@@ -150,7 +148,7 @@ impl Memory {
             }
         };
         *clock += 1;
-        self.record = Some(Record {
+        self.record = Some(Stored {
             epoch: *clock,
             node,
             phase: Phase::Live,

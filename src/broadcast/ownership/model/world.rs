@@ -2,7 +2,7 @@
 
 use super::super::*;
 use super::redis::{Clip, Fence, Fences, Memory, Phase};
-use crate::broadcast::RemoteState;
+use crate::broadcast::State;
 
 /// The faults, each with a limited number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -310,7 +310,7 @@ impl World {
             return;
         }
         self.execute(at, action, fences);
-        let is_live = |record: &super::redis::Record| {
+        let is_live = |record: &super::redis::Stored| {
             record.phase == Phase::Live
                 && record.node != at
                 && self.nodes[record.node].streaming == Streaming::Live
@@ -417,9 +417,9 @@ impl World {
             Action::Enrol => self.memory.is_enrolled |= !node.is_cut,
             Action::Follow(seen) => {
                 // A follower schedules a check of a record whose time is over.
-                self.memory.is_enrolled |= matches!(seen.state, RemoteState::Grace(_));
-                let is_started = seen.state.is_started();
-                if !seen.is_here && is_started || seen.state == RemoteState::Ended {
+                self.memory.is_enrolled |= seen.state == Some(State::Reconnecting);
+                let is_started = seen.is_started();
+                if !seen.is_here && is_started || seen.state == Some(State::Ended) {
                     node.published.clear();
                 }
             }

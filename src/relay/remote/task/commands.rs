@@ -4,10 +4,10 @@ use tokio::time::Instant;
 
 use super::super::link::Unpublished;
 use super::{InFlight, LivestreamTask, Published, TO_BEGIN};
-use crate::broadcast::ownership::{Action, Goodbye, Input, RemoteStatus, Renewal};
-use crate::broadcast::{Position, RemoteState};
+use crate::broadcast::ownership::{Action, Goodbye, Input, Renewal};
+use crate::broadcast::{Position, Record, State};
 use crate::cluster::encode;
-use crate::cluster::records::{Claimed, Publication, Record};
+use crate::cluster::records::{Claimed, Publication};
 use crate::relay::{Replacement, now};
 
 /// The most bytes of clips in one publication, if it is more than one clip: a command has to be through in its timeout.
@@ -101,51 +101,37 @@ impl LivestreamTask {
         self.relay
             .count_elsewhere(&self.id, answer.remote_listeners);
         if renewal.is_some_and(|it| it.progress.epoch == record.epoch)
-            && record.state == RemoteState::Live
+            && record.state == Some(State::Live)
         {
             self.renewed = asked;
             self.subscribe(false).await;
         }
-        let seen = RemoteStatus {
-            is_restored: answer.is_restored,
-            ..self.seen(&record)
-        };
         self.record = Some(record);
-        Input::Observed(seen)
+        Input::Observed(self.seen(record))
     }
 
     /// The record as an input of ownership.
-    pub(super) fn seen(&mut self, record: &Record) -> RemoteStatus {
+    pub(super) fn seen(&mut self, record: Record) -> Record {
         // An epoch older than a known one: Redis was started from an old copy, and the owner writes the record again.
         let followed = self.follower.last().map(|(epoch, _)| epoch);
         let is_old = followed.max(self.ownership.last_epoch()) > Some(record.epoch);
-        let state = if is_old || record.state == RemoteState::Missing {
+        let state = if is_old || record.state.is_none() {
             self.missing()
         } else {
             self.missing_since = None;
             record.state
         };
-        RemoteStatus {
-            epoch: record.epoch,
-            state,
-            sequence: record.sequence,
-            is_here: record.node == self.cluster.records.node,
-            is_restored: false,
-        }
+        Record { state, ..record }
     }
 
     /// No record: an owner that has not yet detected Redis's loss of memory may write it again within a lease.
-    fn missing(&mut self) -> RemoteState {
+    fn missing(&mut self) -> Option<State> {
         let since = *self.missing_since.get_or_insert_with(Instant::now);
-        if since.elapsed() >= self.links.lease {
-            RemoteState::Missing
-        } else {
-            RemoteState::Unsettled
-        }
+        (since.elapsed() < self.links.lease).then_some(State::Waiting)
     }
 
     async fn claim(&mut self, sequence: u64, is_fresh: bool) -> Input {
-        let Some(seen) = self.record.clone() else {
+        let Some(seen) = self.record else {
             return Input::Unanswered;
         };
         let cluster = self.cluster.clone();
@@ -161,21 +147,21 @@ impl LivestreamTask {
             .records
             .claim(&self.keys, &seen, sequence, is_fresh)
             .await;
-        let (epoch, sequence, before) = match claimed {
+        let (epoch, sequence, before, replaced) = match claimed {
             Ok(Claimed::Granted {
                 epoch,
                 sequence,
                 before,
+                replaced,
                 clip_ids,
             }) => {
                 // Before the streamer is admitted, and before clips with an unknown result are given up.
                 self.relay.know_clips(&self.id, clip_ids);
-                (epoch, sequence, before)
+                (epoch, sequence, before, replaced)
             }
             Ok(Claimed::Refused(record)) => {
-                let seen = self.seen(&record);
                 self.record = Some(record);
-                return Input::Refused(seen);
+                return Input::Refused(self.seen(record));
             }
             Err(error) => {
                 tracing::debug!(livestream.id = %self.id, %error, "a claim got no answer");
@@ -186,15 +172,19 @@ impl LivestreamTask {
         if is_fresh {
             self.forget_published();
         }
-        let is_resumed = before.state.is_started() && !is_fresh;
+        let is_resumed = before.is_started() && !is_fresh;
         if is_resumed {
             // If the streamer leaves before it is admitted, the grace period begins all the same.
-            self.relay.follow(&self.id, RemoteState::Live, now());
+            let live = Record {
+                state: Some(State::Live),
+                ..before
+            };
+            self.relay.follow(&self.id, &live, now());
         }
-        if before.state == RemoteState::Live && before.node != cluster.records.node {
-            tracing::info!(livestream.id = %self.id, node = before.node, "taken over from another node");
+        if let Some(node) = replaced {
+            tracing::info!(livestream.id = %self.id, node, "taken over from another node");
             // A short cut: its next heartbeat says the same.
-            drop(cluster.records.notify(&before.node, self.id.as_str()).await);
+            drop(cluster.records.notify(&node, self.id.as_str()).await);
         }
         Input::Granted {
             epoch,
@@ -232,9 +222,8 @@ impl LivestreamTask {
             }
         };
         if record.epoch != epoch || record.sequence < last {
-            let seen = self.seen(&record);
             self.record = Some(record);
-            return Some(Input::NotPublished(seen));
+            return Some(Input::NotPublished(self.seen(record)));
         }
         self.renewed = asked;
         for clip in std::mem::take(&mut self.in_flight) {
@@ -337,9 +326,8 @@ impl LivestreamTask {
                     cluster.metrics.republished.inc();
                 }
                 Ok(record) => {
-                    let seen = self.seen(&record);
                     self.record = Some(record);
-                    return Input::NotPublished(seen);
+                    return Input::NotPublished(self.seen(record));
                 }
                 Err(_) => return Input::Unanswered,
             }

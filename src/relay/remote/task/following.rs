@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::LivestreamTask;
 use crate::broadcast::ownership::{Input, Ownership};
-use crate::broadcast::{Position, RemoteState, Verdict};
+use crate::broadcast::{Position, State, Verdict};
 use crate::cluster::{Message, RemoteClip, decode};
 use crate::relay::now;
 
@@ -18,17 +18,17 @@ pub(in super::super) const PIECE: usize = 4;
 impl LivestreamTask {
     /// Applies the latest record.
     pub(super) async fn follow(&mut self) {
-        let Some(record) = self.record.clone() else {
+        let Some(record) = self.record else {
             return;
         };
-        let seen = self.seen(&record);
-        let is_started = seen.state.is_started();
-        self.relay.follow(&self.id, seen.state, now());
+        let seen = self.seen(record);
+        let is_started = seen.is_started();
+        self.relay.follow(&self.id, &seen, now());
         let listeners = self.relay.listeners(&self.id);
-        if !seen.is_here && is_started || seen.state == RemoteState::Ended {
+        if !seen.is_here && is_started || seen.state == Some(State::Ended) {
             self.forget_published();
         }
-        if seen.state == RemoteState::Ended {
+        if seen.state == Some(State::Ended) {
             // The next livestream begins with its first clip, which must be delivered to its waiting listeners.
             self.follower.restart(None);
             self.heard_apart = false;
@@ -36,7 +36,7 @@ impl LivestreamTask {
                 self.link.joined_at(0);
             }
         }
-        if record.state == RemoteState::Grace(Duration::ZERO) {
+        if record.state == Some(State::Reconnecting) && record.grace_left.is_zero() {
             // Its time is over, and no node has ended it yet.
             drop(self.cluster.registry.enrol(&self.id, Duration::ZERO).await);
         }

@@ -19,8 +19,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::Links;
 use super::link::{Link, Request, Unpublished, Waiting};
 use crate::broadcast::ownership::{Input, Ownership};
-use crate::broadcast::{ClipId, Follower, LivestreamId, Position, State};
-use crate::cluster::records::{Keys, Record};
+use crate::broadcast::{ClipId, Follower, LivestreamId, Position, Record, State};
+use crate::cluster::records::Keys;
 use crate::cluster::{Cluster, Inbox};
 use crate::relay::{Relay, Replacement};
 
