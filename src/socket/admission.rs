@@ -15,56 +15,70 @@ use socketioxide::socket::{DisconnectReason, Socket};
 use super::Sockets;
 use super::attempt::Attempt;
 use super::outgoing::Callback;
-use super::users::Counted;
-use super::wire::{self, Ack};
+use super::wire::{self, Ack, Refusal};
 use crate::broadcast::{LivestreamId, Role};
 use crate::identity::{Caller, IdentityError, Passes, Return, TokenHash};
 use crate::transport::Occupancy;
 
-/// The admission of a streamer or a listener. A drop without [`Self::left`] counts as the loss of its transport.
+/// The admission of a streamer or a listener. After [`Self::enter`] a drop without [`Self::left`] counts as the loss of
+/// its transport.
 pub(super) struct Admission {
     sockets: Sockets,
     pub(super) role: Role,
     pub(super) livestream: LivestreamId,
     pub(super) caller: Caller,
-    /// Its client's right to return; none once it is gone. A lock: a client may send a fresh token at any time.
+    /// Its client's right to return, from its entry until it is gone. A lock: a client may send a fresh token at any time.
     back: Mutex<Option<Return>>,
     /// A streamer's latest token, for repeated checks of its account. A lock, as above.
     token: Mutex<Option<SecretString>>,
     /// One fresh token is checked at a time, so that a client cannot cause calls to Google without end.
     checking: AtomicBool,
-    _counted: Counted,
     /// Keeps its transport open.
     _occupancy: Occupancy,
 }
 
 impl Admission {
+    /// Counts the socket among those of its user. It is to enter, or to be dropped without an effect.
     pub(super) fn new(
-        attempt: Attempt<'_>,
+        attempt: &Attempt,
+        occupancy: Occupancy,
         livestream: LivestreamId,
         caller: Caller,
-        counted: Counted,
-    ) -> Self {
-        let sockets = attempt.sockets.clone();
-        let back = Return {
-            user: caller.user.clone(),
-            role: attempt.role,
-            livestream: livestream.clone(),
-            token: TokenHash::of(&attempt.credentials.token),
-        };
-        sockets.0.identity.enter(&back);
-        sockets.0.relay.remember_return(&back);
-        Self {
+        replaces: bool,
+    ) -> Result<Self, Refusal> {
+        let Attempt {
             sockets,
-            role: attempt.role,
+            role,
+            token,
+            ..
+        } = attempt;
+        let users = &sockets.0.users;
+        if !users.count(&caller.user, *role, &livestream, replaces) {
+            return Err(Refusal::TooMany);
+        }
+        Ok(Self {
+            sockets: sockets.clone(),
+            role: *role,
             livestream,
             caller,
-            back: Mutex::new(Some(back)),
-            token: Mutex::new(stored_token(attempt.role, &attempt.credentials.token)),
+            back: Mutex::new(None),
+            token: Mutex::new(stored_token(*role, token)),
             checking: AtomicBool::new(false),
-            _counted: counted,
-            _occupancy: attempt.occupancy,
-        }
+            _occupancy: occupancy,
+        })
+    }
+
+    /// The socket has joined its livestream: from now on its client may return with this token.
+    pub(super) fn enter(&self, token: &str) {
+        let back = Return {
+            user: self.caller.user.clone(),
+            role: self.role,
+            livestream: self.livestream.clone(),
+            token: TokenHash::of(token),
+        };
+        self.sockets.0.identity.enter(&back);
+        self.sockets.0.relay.remember_return(&back);
+        *self.back() = Some(back);
     }
 
     /// The streamer's latest token.
@@ -150,7 +164,7 @@ impl Admission {
             Ok(_) | Err(IdentityError::Invalid(_)) => Ack::error(wire::TOKEN_INVALID),
             Err(IdentityError::Expired) => Ack::error(wire::TOKEN_EXPIRED),
             Err(IdentityError::Unavailable | IdentityError::KeyUnknown) => {
-                Ack::error(&wire::Refusal::Unavailable.text())
+                Ack::error(&Refusal::Unavailable.text())
             }
         }
     }
@@ -159,6 +173,8 @@ impl Admission {
 impl Drop for Admission {
     fn drop(&mut self) {
         self.lost();
+        let users = &self.sockets.0.users;
+        users.uncount(&self.caller.user, self.role, &self.livestream);
     }
 }
 

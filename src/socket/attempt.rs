@@ -5,52 +5,108 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+use axum::http::HeaderMap;
 use serde::Deserialize;
 use socketioxide::extract::SocketRef;
+use socketioxide::socket::Sid;
 
+use super::Sockets;
 use super::instance::SocketInstance;
 use super::lookup_limits::PendingLookup;
 use super::wire::Refusal;
-use super::{HandshakeHeaders, Sockets};
 use crate::broadcast::{Epoch, LivestreamId, Role, UserId};
 use crate::directory::{Entry, Freshness};
 use crate::identity::{Caller, IdentityError};
-use crate::transport::{Occupancy, Session};
+use crate::transport::Session;
 
-/// The CONNECT payload, for clients that cannot send headers.
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Auth {
-    #[serde(default)]
-    id_token: Option<String>,
-    #[serde(default)]
-    livestream_id: Option<String>,
+/// What a client names, in the headers of its first request or in the CONNECT payload. The token is never logged.
+#[derive(Deserialize, Default, Clone)]
+pub(super) struct Credentials {
+    #[serde(default, rename = "idToken")]
+    token: Option<Box<str>>,
+    #[serde(default, rename = "livestreamId")]
+    livestream: Option<Box<str>>,
+    /// The client's address; none in a payload.
+    #[serde(skip)]
+    pub(super) address: Option<IpAddr>,
 }
 
-/// The token and the livestream that a socket names. The token is never logged.
-#[derive(Clone)]
-pub(super) struct Credentials {
+impl Credentials {
+    /// The part of a client's first request that is stored.
+    pub(super) fn of_request(address: IpAddr, headers: &HeaderMap) -> Self {
+        let header = |name: &str| {
+            let value = headers.get(name)?.as_bytes();
+            Some(String::from_utf8_lossy(value).into())
+        };
+        Self {
+            token: header("id-token"),
+            livestream: header("livestream-id"),
+            address: Some(address),
+        }
+    }
+
+    /// These, and where they are absent or empty those of the payload, for clients that cannot send headers.
+    fn or(self, payload: Self) -> Self {
+        let named = |value: Option<Box<str>>| value.filter(|value| !value.is_empty());
+        Self {
+            token: named(self.token).or(named(payload.token)),
+            livestream: named(self.livestream).or(named(payload.livestream)),
+            address: self.address,
+        }
+    }
+}
+
+/// A socket that is checked, once or, while it is refused for now, several times.
+pub(super) struct Attempt {
+    pub(super) sockets: Sockets,
+    pub(super) role: Role,
+    pub(super) socket: Sid,
+    pub(super) instance: SocketInstance,
+    pub(super) session: Arc<Session>,
     /// Its order among all sockets: of two streamers the later one stays.
     pub(super) epoch: Epoch,
     pub(super) token: Box<str>,
     pub(super) address: IpAddr,
     /// The livestream as it was named: possibly no valid id.
-    pub(super) named: String,
+    pub(super) named: Box<str>,
     /// None if the name is no valid id: there is no such livestream, and no call is made for it.
     pub(super) livestream: Option<LivestreamId>,
 }
 
-/// A socket during its check.
-pub(super) struct Attempt<'a> {
-    pub(super) sockets: &'a Sockets,
-    pub(super) role: Role,
-    pub(super) socket: &'a SocketRef,
-    pub(super) credentials: &'a Credentials,
-    pub(super) session: Arc<Session>,
-    pub(super) occupancy: Occupancy,
-}
+impl Attempt {
+    /// The attempt of a socket that names a token and a livestream.
+    pub(super) fn new(
+        sockets: &Sockets,
+        role: Role,
+        socket: &SocketRef,
+        payload: Option<Credentials>,
+    ) -> Result<Self, Refusal> {
+        let epoch = sockets.0.relay.next_epoch();
+        let headers = socket.req_parts().extensions.get::<Credentials>();
+        let Credentials {
+            token,
+            livestream,
+            address,
+        } = headers
+            .cloned()
+            .unwrap_or_default()
+            .or(payload.unwrap_or_default());
+        let token = token.ok_or(Refusal::NoToken)?;
+        let named = livestream.ok_or(Refusal::NoLivestream)?;
+        Ok(Self {
+            sockets: sockets.clone(),
+            role,
+            socket: socket.id,
+            instance: SocketInstance::of(socket),
+            session: sockets.session(socket),
+            epoch,
+            token,
+            address: address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            livestream: LivestreamId::new(&named),
+            named,
+        })
+    }
 
-impl Attempt<'_> {
     /// Awaits a step of the check; an error if the client is gone after it.
     pub(super) async fn step<T>(&self, step: impl Future<Output = T>) -> Result<T, Refusal> {
         let done = step.await;
@@ -70,12 +126,12 @@ impl Attempt<'_> {
 
     /// Checks the token.
     pub(super) async fn identify(&self) -> Result<(Caller, Option<PendingLookup>), Refusal> {
-        let Credentials {
+        let Self {
             token, livestream, ..
-        } = self.credentials;
+        } = self;
         let by_pass =
             self.sockets
-                .identify_by_pass(self.socket.id, self.role, token, livestream.as_ref());
+                .identify_by_pass(self.socket, self.role, token, livestream.as_ref());
         if let Some(caller) = self.step(by_pass).await?.map_err(Refusal::Pass)? {
             if let Some(livestream) = livestream {
                 self.check_bans(&caller.user, livestream)?;
@@ -113,28 +169,24 @@ impl Attempt<'_> {
         if !self.sockets.0.relay.is_banned(Some(user), livestream) {
             return Ok(());
         }
-        SocketInstance::of(self.socket).belongs_to(user);
+        self.instance.belongs_to(user);
         Err(Refusal::Banned)
     }
 
     fn verified(&self, caller: Caller) -> Caller {
-        SocketInstance::of(self.socket).belongs_to(&caller.user);
+        self.instance.belongs_to(&caller.user);
         caller
     }
 
     fn token_refused(&self, error: IdentityError) -> Refusal {
         match error {
             IdentityError::Invalid(reason) => {
-                tracing::debug!(role = self.role.as_str(), livestream.id = self.credentials.named, %reason, "token refused");
+                tracing::debug!(role = self.role.as_str(), livestream.id = self.named, %reason, "token refused");
                 Refusal::TokenInvalid
             }
             IdentityError::Expired => Refusal::TokenExpired,
             IdentityError::Unavailable => Refusal::Unavailable,
-            IdentityError::KeyUnknown => self
-                .sockets
-                .0
-                .lookup_limits
-                .unknown_key(self.credentials.address),
+            IdentityError::KeyUnknown => self.sockets.0.lookup_limits.unknown_key(self.address),
         }
     }
 
@@ -143,7 +195,7 @@ impl Attempt<'_> {
         match self.role {
             Role::Streamer => {
                 let limits = &self.sockets.0.lookup_limits;
-                limits.begin(user, self.credentials.address).map(Some)
+                limits.begin(user, self.address).map(Some)
             }
             Role::Listener => Ok(None),
         }
@@ -155,7 +207,7 @@ impl Attempt<'_> {
         if !relay.is_clustered() {
             return Err(Refusal::TokenExpired);
         }
-        let returning = identity.returning(&self.credentials.token, self.role, livestream);
+        let returning = identity.returning(&self.token, self.role, livestream);
         let (to, caller) = self.step(returning).await?.ok_or(Refusal::TokenExpired)?;
         match self.step(relay.may_return(&to)).await? {
             Ok(true) => Ok(caller),
@@ -183,30 +235,4 @@ impl Attempt<'_> {
         let found = self.step(std::future::ready(found)).await?;
         found.map_err(|_| Refusal::Unavailable)
     }
-}
-
-/// The token and the livestream that a socket names, in headers or, where they are absent, in the CONNECT payload.
-pub(super) fn credentials(
-    sockets: &Sockets,
-    socket: &SocketRef,
-    auth: Option<Auth>,
-) -> Result<Credentials, Refusal> {
-    let epoch = sockets.0.relay.next_epoch();
-    let auth = auth.unwrap_or_default();
-    let headers = socket.req_parts().extensions.get::<HandshakeHeaders>();
-    let named = |value: Option<&Box<str>>, given: Option<String>| {
-        let given = given.filter(|value| !value.is_empty()).map(String::into);
-        value.cloned().or(given)
-    };
-    let token = headers.and_then(|headers| headers.token.as_ref());
-    let token = named(token, auth.id_token).ok_or(Refusal::NoToken)?;
-    let livestream = headers.and_then(|headers| headers.livestream.as_ref());
-    let livestream = named(livestream, auth.livestream_id).ok_or(Refusal::NoLivestream)?;
-    Ok(Credentials {
-        epoch,
-        token,
-        address: headers.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |headers| headers.address),
-        livestream: LivestreamId::new(&livestream),
-        named: livestream.into(),
-    })
 }

@@ -10,7 +10,8 @@ use axum::response::{IntoResponse, Response};
 use ipnet::IpNet;
 use socketioxide::service::SocketIoService;
 
-use super::{HandshakeHeaders, Sockets, now};
+use super::attempt::Credentials;
+use super::{Sockets, now};
 use crate::transport::{Client, Greeting, RequestConnection, Session, TooMany, client_address};
 
 /// The inner router is empty: it answers other requests with 404.
@@ -101,7 +102,7 @@ impl Caller {
         session: &Arc<Session>,
         extensions: &mut Extensions,
     ) {
-        extensions.insert(HandshakeHeaders::new(self.address, headers));
+        extensions.insert(Credentials::of_request(self.address, headers));
         extensions.insert(session.clone());
     }
 }
@@ -113,18 +114,4 @@ pub(super) fn too_many(why: TooMany) -> Response {
         TooMany::FromAddress | TooMany::OnConnection => StatusCode::TOO_MANY_REQUESTS,
     };
     (status, format!("Try again later: {why}.\n")).into_response()
-}
-
-impl HandshakeHeaders {
-    fn new(address: IpAddr, headers: &HeaderMap) -> Self {
-        let header = |name: &str| {
-            let value = headers.get(name)?.as_bytes();
-            (!value.is_empty()).then(|| String::from_utf8_lossy(value).into())
-        };
-        Self {
-            address,
-            token: header("id-token"),
-            livestream: header("livestream-id"),
-        }
-    }
 }

@@ -10,21 +10,13 @@ use socketioxide::SocketIo;
 use socketioxide::extract::{SocketRef, TryData};
 use socketioxide::handler::ConnectHandler;
 
-use super::attempt::{Attempt, Auth, Credentials, credentials};
+use super::attempt::{Attempt, Credentials};
 use super::instance::SocketInstance;
 use super::parting::DISCONNECT_DELAY;
 use super::wire::{self, Refusal};
 use super::{Sockets, listener, streamer};
 use crate::broadcast::Role;
-use crate::transport::{Greeting, Session};
-
-/// A refused socket.
-#[derive(Clone)]
-struct RefusedSocket {
-    refusal: Refusal,
-    /// None if it names no token or no livestream.
-    credentials: Option<Credentials>,
-}
+use crate::transport::{Greeting, Unread};
 
 /// The delay until the next check of a socket that is refused for now; it doubles each time.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -34,27 +26,11 @@ const LAST_RETRY: Duration = Duration::from_secs(15);
 /// microseconds; until it ends, the library ignores a CONNECT right behind a DISCONNECT.
 const SETTLING: Duration = Duration::from_millis(2);
 
-/// While it exists, the client is not read.
-struct Settling(Arc<Session>);
-
-impl Settling {
-    fn new(session: Arc<Session>) -> Arc<Self> {
-        session.activity.pressure.hold();
-        Arc::new(Self(session))
-    }
-}
-
-impl Drop for Settling {
-    fn drop(&mut self) {
-        self.0.activity.pressure.release();
-    }
-}
-
 /// Registers both namespaces. The check is a middleware, so that it ends before the answer to CONNECT.
 pub(super) fn register(sockets: &Sockets, io: &SocketIo, greeting: &Greeting) {
     let connect = |role: Role| {
         let (checker, greeter) = (sockets.clone(), sockets.clone());
-        let middleware = move |socket: SocketRef, TryData(auth): TryData<Auth>| {
+        let middleware = move |socket: SocketRef, TryData(payload): TryData<Credentials>| {
             let sockets = checker.clone();
             async move {
                 socket.extensions.insert(SocketInstance::default());
@@ -62,45 +38,28 @@ pub(super) fn register(sockets: &Sockets, io: &SocketIo, greeting: &Greeting) {
                     Role::Streamer => streamer::register(&sockets, &socket),
                     Role::Listener => listener::register(&sockets, &socket),
                 }
-                let refused = match credentials(&sockets, &socket, auth.ok()) {
-                    Ok(credentials) => {
-                        let admitted = admit(&sockets, role, &socket, &credentials).await;
-                        let credentials = Some(credentials);
-                        admitted.err().map(|refusal| RefusedSocket {
-                            refusal,
-                            credentials,
-                        })
-                    }
-                    Err(refusal) => {
-                        let credentials = None;
-                        Some(RefusedSocket {
-                            refusal,
-                            credentials,
-                        })
-                    }
-                };
-                if let Some(refused) = refused {
+                if let Err(refusal) = check(&sockets, role, &socket, payload.ok()).await {
                     // Counted here, since a socket that is gone does not reach the handler.
-                    sockets.count_refusal(role, &refused.refusal);
-                    socket.extensions.insert(refused);
+                    sockets.count_refusal(role, &refusal);
+                    socket.extensions.insert(refusal);
                 }
-                socket
-                    .extensions
-                    .insert(Settling::new(sockets.session(&socket)));
+                let unread = Arc::new(sockets.session(&socket).stop_reading());
+                socket.extensions.insert(unread);
                 // Never an error: that would be CONNECT_ERROR, which the shipped app does not handle.
                 Ok::<(), std::convert::Infallible>(())
             }
         };
         let handler = move |socket: SocketRef| {
             // This part runs before the library takes the next packet.
-            let settling = socket.extensions.remove::<Arc<Settling>>();
-            match socket.extensions.remove::<RefusedSocket>() {
-                Some(refused) => greeter.refuse(role, &socket, refused),
+            let unread = socket.extensions.remove::<Arc<Unread>>();
+            let attempt = socket.extensions.remove::<Arc<Attempt>>();
+            match socket.extensions.remove::<Refusal>() {
+                Some(refusal) => greeter.refuse(role, &socket, &refusal, attempt),
                 None => greet(&greeter, role, &socket),
             }
             async move {
                 tokio::time::sleep(SETTLING).await;
-                drop(settling);
+                drop(unread);
             }
         };
         handler.with(middleware)
@@ -115,32 +74,33 @@ pub(super) fn register(sockets: &Sockets, io: &SocketIo, greeting: &Greeting) {
     io.ns(wire::LISTENER, connect(Role::Listener));
 }
 
-/// Checks a socket, and admits it.
-async fn admit(
+/// Checks a new socket. A refused one keeps its attempt for the handler.
+async fn check(
     sockets: &Sockets,
     role: Role,
     socket: &SocketRef,
-    credentials: &Credentials,
+    payload: Option<Credentials>,
 ) -> Result<(), Refusal> {
-    let timer = sockets.0.metrics.check.start_timer();
-    // Found before the check: the attempt occupies the transport.
-    let session = sockets.session(socket);
-    let attempt = Attempt {
-        sockets,
-        role,
-        socket,
-        credentials,
-        occupancy: session.occupy(role),
-        session: session.clone(),
-    };
-    let admitted = match role {
-        Role::Streamer => streamer::admit(attempt).await,
-        Role::Listener => listener::admit(attempt).await,
+    let attempt = Arc::new(Attempt::new(sockets, role, socket, payload)?);
+    let admitted = admit(&attempt, socket).await;
+    if admitted.is_err() {
+        socket.extensions.insert(attempt);
+    }
+    admitted
+}
+
+/// Checks a socket, and admits it.
+async fn admit(attempt: &Attempt, socket: &SocketRef) -> Result<(), Refusal> {
+    let timer = attempt.sockets.0.metrics.check.start_timer();
+    let occupancy = attempt.session.occupy(attempt.role);
+    let admitted = match attempt.role {
+        Role::Streamer => streamer::admit(attempt, socket, occupancy).await,
+        Role::Listener => listener::admit(attempt, socket, occupancy).await,
     };
     timer.observe_duration();
     if admitted.is_ok() {
         // Counted as joined for the life of the socket.
-        socket.extensions.insert(Arc::new(session.join()));
+        socket.extensions.insert(Arc::new(attempt.session.join()));
     }
     admitted
 }
@@ -170,22 +130,26 @@ fn greet(sockets: &Sockets, role: Role, socket: &SocketRef) {
 }
 
 impl Sockets {
-    /// Sends a socket the reason of its refusal, and disconnects it.
-    fn refuse(&self, role: Role, socket: &SocketRef, refused: RefusedSocket) {
-        let RefusedSocket {
-            refusal,
-            credentials,
-        } = refused;
-        if refusal == Refusal::Gone {
+    /// Sends a socket the reason of its refusal, and disconnects it. One that names no token or no livestream has no
+    /// attempt.
+    fn refuse(
+        &self,
+        role: Role,
+        socket: &SocketRef,
+        refusal: &Refusal,
+        attempt: Option<Arc<Attempt>>,
+    ) {
+        if *refusal == Refusal::Gone {
             return;
         }
         let session = self.session(socket);
-        self.log_refusal(role, socket, &refusal, credentials.as_ref());
+        let named = attempt.as_ref().map(|attempt| &*attempt.named);
+        self.log_refusal(role, socket, refusal, named);
         self.emit(socket, wire::ERROR, &refusal.text());
         let refusals = session.refused();
-        match credentials {
-            Some(credentials) if refusal.is_temporary() => {
-                self.admit_later(role, socket, credentials);
+        match attempt {
+            Some(attempt) if refusal.is_temporary() => {
+                tokio::spawn(admit_later(attempt));
             }
             _ if refusals >= self.0.max_refusals && !session.is_occupied() => {
                 // Also if the socket is gone: a client must not evade this by an early departure.
@@ -197,43 +161,34 @@ impl Sockets {
             _ => self.disconnect_after_delay(role, socket.id.into()),
         }
     }
+}
 
-    /// Closes the transport, or, while it carries another socket, checks this one again.
-    fn admit_later(&self, role: Role, socket: &SocketRef, credentials: Credentials) {
-        let (sockets, id) = (self.clone(), socket.id.into());
-        let session = self.session(socket);
-        let instance = SocketInstance::of(socket);
-        tokio::spawn(async move {
-            tokio::time::sleep(DISCONNECT_DELAY).await;
-            let mut wait = FIRST_RETRY;
-            while session.is_occupied() && !session.is_closed() {
-                tokio::time::sleep(wait).await;
-                wait = (wait * 2).min(LAST_RETRY);
-                let Some(socket) = sockets.find_on(role, id, &instance) else {
-                    return;
-                };
-                match admit(&sockets, role, &socket, &credentials).await {
-                    Ok(()) if socket.connected() => {
-                        return greet(&sockets, role, &socket);
-                    }
-                    // It left meanwhile, perhaps before its disconnect handler was registered: releases its state.
-                    Ok(()) => return socket.extensions.clear(),
-                    Err(refusal) if refusal.is_temporary() => {}
-                    Err(refusal) => {
-                        sockets.count_refusal(role, &refusal);
-                        let credentials = Some(credentials);
-                        return sockets.refuse(
-                            role,
-                            &socket,
-                            RefusedSocket {
-                                refusal,
-                                credentials,
-                            },
-                        );
-                    }
-                }
+/// Closes the transport, or, while it carries another socket, checks this one again.
+async fn admit_later(attempt: Arc<Attempt>) {
+    let Attempt {
+        sockets,
+        role,
+        session,
+        ..
+    } = &*attempt;
+    tokio::time::sleep(DISCONNECT_DELAY).await;
+    let mut wait = FIRST_RETRY;
+    while session.is_occupied() && !session.is_closed() {
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(LAST_RETRY);
+        let Some(socket) = sockets.find_on(*role, attempt.socket.into(), &attempt.instance) else {
+            return;
+        };
+        match admit(&attempt, &socket).await {
+            Ok(()) if socket.connected() => return greet(sockets, *role, &socket),
+            // It left meanwhile, perhaps before its disconnect handler was registered: releases its state.
+            Ok(()) => return socket.extensions.clear(),
+            Err(refusal) if refusal.is_temporary() => {}
+            Err(refusal) => {
+                sockets.count_refusal(*role, &refusal);
+                return sockets.refuse(*role, &socket, &refusal, Some(attempt.clone()));
             }
-            session.close();
-        });
+        }
     }
+    session.close();
 }

@@ -14,7 +14,7 @@ use super::{Sockets, now};
 use crate::broadcast::{ListenerId, LivestreamError, LivestreamId, Record, Role, UserId};
 use crate::directory::Freshness;
 use crate::relay::{Listener, SocketId};
-use crate::transport::{Emission, Emit, Mark, Outbox};
+use crate::transport::{Emission, Emit, Mark, Occupancy, Outbox};
 
 const ROLE: Role = Role::Listener;
 
@@ -55,27 +55,22 @@ pub(super) fn register(sockets: &Sockets, socket: &SocketRef) {
 }
 
 /// Checks a listener, and adds it to the livestream.
-pub(super) async fn admit(attempt: Attempt<'_>) -> Result<(), Refusal> {
-    let Attempt {
-        sockets,
-        socket,
-        credentials,
-        ..
-    } = attempt;
+pub(super) async fn admit(
+    attempt: &Attempt,
+    socket: &SocketRef,
+    occupancy: Occupancy,
+) -> Result<(), Refusal> {
+    let sockets = &attempt.sockets;
     let relay = &sockets.0.relay;
     let (caller, _) = attempt.identify().await?;
-    let livestream = credentials.livestream.clone();
-    let livestream = livestream.ok_or_else(|| Refusal::DoesNotExist(credentials.named.clone()))?;
+    let livestream = attempt.livestream.clone();
+    let livestream = livestream.ok_or_else(|| Refusal::DoesNotExist(attempt.named.to_string()))?;
     // A started livestream exists: its document is not read, and an outage of Firestore keeps no listener out.
     let elsewhere = match attempt.step(relay.find_started(&livestream)).await? {
         Ok(elsewhere) => elsewhere,
-        Err(_) => check_document(&attempt, &caller.user, &livestream).await?,
+        Err(_) => check_document(attempt, &caller.user, &livestream).await?,
     };
-    let counted = sockets
-        .0
-        .users
-        .count(&caller.user, ROLE, &livestream, false);
-    let counted = counted.ok_or(Refusal::TooMany)?;
+    let admission = Admission::new(attempt, occupancy, livestream, caller, false)?;
     let emit = emit(sockets, socket.id.into());
     let outbox = Outbox::new(
         sockets.0.connections.shared.clone(),
@@ -85,38 +80,40 @@ pub(super) async fn admit(attempt: Attempt<'_>) -> Result<(), Refusal> {
     );
     let listener = Arc::new(Listener {
         socket: socket.id.into(),
-        user: caller.user.clone(),
+        user: admission.caller.user.clone(),
         since: now(),
         outbox,
     });
-    let listener_id = match relay.join(&livestream, &listener, elsewhere.as_ref(), now()) {
+    let livestream = &admission.livestream;
+    let listener_id = match relay.join(livestream, &listener, elsewhere.as_ref(), now()) {
         Ok(listener_id) => listener_id,
         Err(LivestreamError::Full) => return Err(Refusal::Full),
-        Err(_) => return Err(Refusal::NotStarted(livestream)),
+        Err(_) => return Err(Refusal::NotStarted(livestream.clone())),
     };
+    admission.enter(&attempt.token);
     let listener = ListenerSocket {
         sockets: sockets.clone(),
         listener_id,
         listener,
-        admission: Arc::new(Admission::new(attempt, livestream, caller, counted)),
+        admission: Arc::new(admission),
     };
     socket.extensions.insert(Arc::new(listener));
     admission::watch(sockets, socket, gone);
     Ok(())
 }
 
-/// The record to expect of a livestream that is not known to have started, if its document says that another node has it.
+/// The record to expect of a livestream that is not known to have started: if its document says so, another node has it.
 async fn check_document(
-    attempt: &Attempt<'_>,
+    attempt: &Attempt,
     user: &UserId,
     livestream: &LivestreamId,
 ) -> Result<Option<Record>, Refusal> {
-    let sockets = attempt.sockets;
+    let sockets = &attempt.sockets;
     let pending = if sockets.0.directory.is_cached(livestream) {
         None
     } else {
         let limits = &sockets.0.lookup_limits;
-        Some(limits.begin(user, attempt.credentials.address)?)
+        Some(limits.begin(user, attempt.address)?)
     };
     let entry = attempt
         .look_up(livestream, Freshness::Cached, pending, |_| true)

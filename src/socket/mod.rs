@@ -49,6 +49,7 @@ use crate::transport::{
     Connections, Greeting, HeartbeatTimes, NEVER, Session, SessionLimits, Sessions, WebSocketIo,
 };
 
+use self::attempt::Credentials;
 use self::parting::RefusalLog;
 use self::users::Users;
 
@@ -177,12 +178,11 @@ impl Sockets {
 
     /// The client's address, for the log, where that is configured.
     fn address(&self, socket: &SocketRef) -> Option<tracing::field::DisplayValue<IpAddr>> {
-        let found = socket
-            .req_parts()
-            .extensions
-            .get::<HandshakeHeaders>()
-            .filter(|_| self.0.log_addresses);
-        found.map(|headers| tracing::field::display(headers.address))
+        let headers = socket.req_parts().extensions.get::<Credentials>();
+        let address = headers.and_then(|headers| headers.address);
+        address
+            .filter(|_| self.0.log_addresses)
+            .map(tracing::field::display)
     }
 
     /// A client's socket is gone: counts bad input that made the library close it.
@@ -271,17 +271,6 @@ fn slowest_message(config: &Config) -> Duration {
     let bytes = u64::try_from(config.upload.max_message_bytes()).unwrap_or(u64::MAX);
     let at_minimum = Duration::from_secs(bytes / u64::from(server.min_bytes_per_second.max(1)));
     at_minimum + server.ping_interval + server.ping_timeout
-}
-
-/// The stored part of a client's first request. The token is never logged.
-#[derive(Clone)]
-struct HandshakeHeaders {
-    /// The client's address.
-    address: IpAddr,
-    /// The header `id-token`, unless it is empty.
-    token: Option<Box<str>>,
-    /// The header `livestream-id`, unless it is empty.
-    livestream: Option<Box<str>>,
 }
 
 fn now() -> Instant {

@@ -20,7 +20,6 @@ use socketioxide::extract::SocketRef;
 use tokio::time::Instant;
 
 use super::Sockets;
-use super::attempt::Credentials;
 use super::ids::sid;
 use super::instance::SocketInstance;
 use super::wire::{self, Refusal};
@@ -102,15 +101,14 @@ impl Sockets {
         role: Role,
         socket: &SocketRef,
         refusal: &Refusal,
-        credentials: Option<&Credentials>,
+        named: Option<&str>,
     ) {
         /// Characters of the livestream's name, which is the client's choice.
         const MOST: usize = 128;
         let Some(unlogged) = self.0.refusal_log.take(role) else {
             return;
         };
-        let named =
-            credentials.map(|credentials| credentials.named.chars().take(MOST).collect::<String>());
+        let named = named.map(|named| named.chars().take(MOST).collect::<String>());
         let instance = SocketInstance::of(socket);
         tracing::info!(
             role = role.as_str(),

@@ -18,6 +18,7 @@ use crate::broadcast::{Epoch, Role};
 use crate::directory::{Entry, Freshness};
 use crate::limits::whole_millis;
 use crate::relay::{NotStarted, Upload, UploadError, Uploaded};
+use crate::transport::Occupancy;
 
 const ROLE: Role = Role::Streamer;
 
@@ -82,19 +83,15 @@ pub(super) fn register(sockets: &Sockets, socket: &SocketRef) {
 }
 
 /// Checks a streamer, and makes it the livestream's streamer.
-pub(super) async fn admit(attempt: Attempt<'_>) -> Result<(), Refusal> {
-    let Attempt {
-        sockets,
-        socket,
-        credentials,
-        ..
-    } = attempt;
+pub(super) async fn admit(
+    attempt: &Attempt,
+    socket: &SocketRef,
+    occupancy: Occupancy,
+) -> Result<(), Refusal> {
+    let Attempt { sockets, epoch, .. } = attempt;
     let relay = &sockets.0.relay;
     let (caller, pending) = attempt.identify().await?;
-    let livestream = credentials
-        .livestream
-        .clone()
-        .ok_or(Refusal::NotTheArtist)?;
+    let livestream = attempt.livestream.clone().ok_or(Refusal::NotTheArtist)?;
     let theirs = |entry: &Entry| entry.artist == caller.user;
     let entry = attempt
         .look_up(&livestream, Freshness::Fresh, pending, theirs)
@@ -103,37 +100,30 @@ pub(super) async fn admit(attempt: Attempt<'_>) -> Result<(), Refusal> {
         return Err(Refusal::NotTheArtist);
     }
     let replaces = relay.is_streamed_by(&livestream, &caller.user);
-    let counted = sockets
-        .0
-        .users
-        .count(&caller.user, ROLE, &livestream, replaces);
-    let counted = counted.ok_or(Refusal::TooMany)?;
+    let admission = Admission::new(attempt, occupancy, livestream, caller, replaces)?;
+    let Admission {
+        livestream, caller, ..
+    } = &admission;
     // Before `acquire`, which would be in vain.
-    if relay.is_superseded(&livestream, credentials.epoch) {
-        return Err(Refusal::TakenOver(livestream));
+    if relay.is_superseded(livestream, *epoch) {
+        return Err(Refusal::TakenOver(livestream.clone()));
     }
-    if !attempt.step(relay.acquire(&livestream, now())).await? {
+    if !attempt.step(relay.acquire(livestream, now())).await? {
         return Err(Refusal::Full);
     }
-    let start = relay.start(
-        &livestream,
-        &caller.user,
-        socket.id.into(),
-        credentials.epoch,
-        now(),
-    );
+    let start = relay.start(livestream, &caller.user, socket.id.into(), *epoch, now());
     start.map_err(|error| match error {
         NotStarted::Full => Refusal::Full,
         NotStarted::Superseded => Refusal::TakenOver(livestream.clone()),
     })?;
+    admission.enter(&attempt.token);
     let session = attempt.session.clone();
     session.activity.pressure.set_limit(sockets.0.answers);
     let pending_acks = PendingAcks::new(sockets, socket.id.into(), session, &caller.user);
-    let epoch = credentials.epoch;
     let streamer = StreamerSocket {
         sockets: sockets.clone(),
-        epoch,
-        admission: Arc::new(Admission::new(attempt, livestream, caller, counted)),
+        epoch: *epoch,
+        admission: Arc::new(admission),
         pending_acks,
     };
     socket.extensions.insert(Arc::new(streamer));
@@ -147,26 +137,15 @@ pub(super) fn greet(sockets: &Sockets, socket: &SocketRef) {
         return;
     };
     sockets.log_admission(socket, &streamer.admission);
-    if sockets
-        .0
-        .relay
-        .air(&streamer.admission.livestream, streamer.epoch)
-    {
-        let text = wire::connected(
-            &streamer.admission.caller.user,
-            ROLE,
-            &streamer.admission.livestream,
-        );
+    let (relay, livestream) = (&sockets.0.relay, &streamer.admission.livestream);
+    if relay.air(livestream, streamer.epoch) {
+        let text = wire::connected(&streamer.admission.caller.user, ROLE, livestream);
         sockets.emit(socket, wire::SUCCESS, &text);
-        let (state, listeners) = sockets.0.relay.state(&streamer.admission.livestream);
+        let (state, listeners) = relay.state(livestream);
         sockets.emit(socket, wire::STATE, &StateMessage::new(state, listeners));
     } else {
         // Taken over between its check and now, when it could not be notified.
-        sockets.dismiss(
-            ROLE,
-            socket.id.into(),
-            &wire::taken_over(&streamer.admission.livestream),
-        );
+        sockets.dismiss(ROLE, socket.id.into(), &wire::taken_over(livestream));
     }
 }
 

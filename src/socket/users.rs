@@ -4,18 +4,14 @@
 //! socket is not in memory.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use prometheus::IntGaugeVec;
 
 use crate::broadcast::{LivestreamId, Role, UserId};
 
-/// Cheap to clone.
-#[derive(Clone)]
-pub(super) struct Users(Arc<Inner>);
-
-struct Inner {
+/// See the module.
+pub(super) struct Users {
     max: u32,
     /// Users with a socket, by role; a user counts once in each livestream.
     gauge: IntGaugeVec,
@@ -23,70 +19,62 @@ struct Inner {
     sockets: Mutex<HashMap<Key, u32>>,
 }
 
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(PartialEq, Eq, Hash)]
 struct Key {
     user: UserId,
     role: Role,
     livestream: LivestreamId,
 }
 
-/// A counted socket.
-pub(super) struct Counted {
-    users: Users,
-    key: Key,
+impl Key {
+    fn new(user: &UserId, role: Role, livestream: &LivestreamId) -> Self {
+        Self {
+            user: user.clone(),
+            role,
+            livestream: livestream.clone(),
+        }
+    }
 }
 
 impl Users {
     pub(super) fn new(max: u32, gauge: IntGaugeVec) -> Self {
-        let sockets = Mutex::default();
-        Self(Arc::new(Inner {
+        Self {
             max,
             gauge,
-            sockets,
-        }))
+            sockets: Mutex::default(),
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, u32>> {
-        self.0.sockets.lock()
-    }
-
-    /// Counts a socket; none if its user is at the limit. A socket that replaces another of the same user is always
-    /// counted: the other is disconnected.
+    /// Counts a socket until [`Self::uncount`]; false if its user is at the limit. A socket that replaces another of the
+    /// same user is always counted: the other is disconnected.
     pub(super) fn count(
         &self,
         user: &UserId,
         role: Role,
         livestream: &LivestreamId,
         replaces: bool,
-    ) -> Option<Counted> {
-        let key = Key {
-            user: user.clone(),
-            role,
-            livestream: livestream.clone(),
-        };
-        let mut sockets = self.lock();
-        let count = sockets.entry(key.clone()).or_default();
-        if *count >= self.0.max && !replaces {
-            return None;
+    ) -> bool {
+        let mut sockets = self.sockets.lock();
+        let count = sockets.entry(Key::new(user, role, livestream)).or_default();
+        if *count >= self.max && !replaces {
+            return false;
         }
         *count += 1;
         if *count == 1 {
-            self.0.gauge.with_label_values(&[role.as_str()]).inc();
+            self.gauge.with_label_values(&[role.as_str()]).inc();
         }
-        let users = self.clone();
-        Some(Counted { users, key })
+        true
     }
-}
 
-impl Drop for Counted {
-    fn drop(&mut self) {
-        let mut sockets = self.users.lock();
-        if let Some(count) = sockets.get_mut(&self.key) {
+    /// Ends one [`Self::count`].
+    pub(super) fn uncount(&self, user: &UserId, role: Role, livestream: &LivestreamId) {
+        let key = Key::new(user, role, livestream);
+        let mut sockets = self.sockets.lock();
+        if let Some(count) = sockets.get_mut(&key) {
             *count -= 1;
             if *count == 0 {
-                sockets.remove(&self.key);
-                let gauge = &self.users.0.gauge;
-                gauge.with_label_values(&[self.key.role.as_str()]).dec();
+                sockets.remove(&key);
+                self.gauge.with_label_values(&[role.as_str()]).dec();
             }
         }
     }
@@ -104,15 +92,22 @@ mod tests {
         let [here, elsewhere] =
             ["here", "elsewhere"].map(|id| LivestreamId::new(id).expect("an id"));
         let count = |user, role, livestream| users.count(user, role, livestream, false);
-        let first = count(&ada, Role::Listener, &here).expect("the first");
-        let _second = count(&ada, Role::Listener, &here).expect("the second");
-        assert!(count(&ada, Role::Listener, &here).is_none());
-        assert!(count(&ada, Role::Listener, &elsewhere).is_some());
-        assert!(count(&ada, Role::Streamer, &here).is_some());
-        assert!(count(&bob, Role::Listener, &here).is_some());
-        let third = users.count(&ada, Role::Listener, &here, true);
-        drop((first, third));
-        assert!(count(&ada, Role::Listener, &here).is_some());
-        assert_eq!(users.lock().len(), 1);
+        assert!(count(&ada, Role::Listener, &here));
+        assert!(count(&ada, Role::Listener, &here));
+        assert!(!count(&ada, Role::Listener, &here));
+        assert!(count(&ada, Role::Listener, &elsewhere));
+        assert!(count(&ada, Role::Streamer, &here));
+        assert!(count(&bob, Role::Listener, &here));
+        assert!(users.count(&ada, Role::Listener, &here, true));
+        for _ in 0..2 {
+            users.uncount(&ada, Role::Listener, &here);
+        }
+        assert!(count(&ada, Role::Listener, &here));
+        for _ in 0..2 {
+            users.uncount(&ada, Role::Listener, &here);
+        }
+        users.uncount(&ada, Role::Listener, &elsewhere);
+        users.uncount(&ada, Role::Streamer, &here);
+        assert_eq!(users.sockets.lock().len(), 1, "bob's");
     }
 }

@@ -92,12 +92,12 @@ impl Backpressure {
     }
 
     /// Stops reading until [`Self::release`].
-    pub fn hold(&self) {
+    pub(super) fn hold(&self) {
         self.lock().pauses += 1;
     }
 
     /// Ends one [`Self::hold`].
-    pub fn release(&self) {
+    pub(super) fn release(&self) {
         let mut state = self.lock();
         state.pauses = state.pauses.saturating_sub(1);
         state.wake();

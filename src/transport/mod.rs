@@ -56,7 +56,7 @@ pub use probe::prove;
 pub use queue::{QueueBounds, SLICES, SendQueue};
 pub use registry::{Evict, SessionLimits};
 pub use sent::Sent;
-pub use session::{Member, Occupancy, Posting, Session, Turn};
+pub use session::{Member, Occupancy, Posting, Session, Turn, Unread};
 pub use sessions::{Client, Sessions};
 pub use shared::{ConnectionLimits, Shared, TooMany};
 pub use socket_options::{SocketOptions, bind};

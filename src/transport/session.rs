@@ -65,6 +65,15 @@ impl Drop for Occupancy {
     }
 }
 
+/// While it exists, the client is not read.
+pub struct Unread(Arc<Session>);
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        self.0.activity.pressure.release();
+    }
+}
+
 struct Membership {
     /// Number of joined namespaces.
     joined: usize,
@@ -293,6 +302,12 @@ impl Session {
         }
         let session = self.clone();
         Occupancy { session, role }
+    }
+
+    /// Stops reading from the client for a while.
+    pub fn stop_reading(self: &Arc<Self>) -> Unread {
+        self.activity.pressure.hold();
+        Unread(self.clone())
     }
 
     /// Whether a socket is admitted or being checked.
