@@ -204,16 +204,18 @@ impl Event {
             },
             Self::StreamerLost { .. } => Some("streamer_lost"),
             Self::StateChanged { .. } | Self::Dismissed { .. } => None,
-            Self::LivestreamEnded { ending, totals, .. } => totals.map(|_| match ending {
-                Ending::Ended => "ended",
-                Ending::Expired => "expired",
-                Ending::Abandoned => "abandoned",
-                Ending::Elsewhere => "ended_elsewhere",
-                Ending::Deleted => "deleted",
-                Ending::Disowned => "disowned",
-                Ending::Operator => "ended_by_operator",
-                Ending::Banned => "banned",
-            }),
+            Self::LivestreamEnded { ending, totals, .. } => match ending {
+                // Its streamer came, and it was never on air.
+                Ending::Abandoned => Some("abandoned"),
+                _ if totals.is_none() => None,
+                Ending::Ended => Some("ended"),
+                Ending::Expired => Some("expired"),
+                Ending::Elsewhere => Some("ended_elsewhere"),
+                Ending::Deleted => Some("deleted"),
+                Ending::Disowned => Some("disowned"),
+                Ending::Operator => Some("ended_by_operator"),
+                Ending::Banned => Some("banned"),
+            },
         }
     }
 
@@ -253,6 +255,11 @@ impl Event {
                     "livestream {}", label.replace('_', " ")
                 );
             }
+            Self::LivestreamEnded {
+                livestream,
+                ending: Ending::Abandoned,
+                ..
+            } => tracing::info!(livestream.id = %livestream, "livestream {label}"),
             Self::StreamerReplaced { .. }
             | Self::Dismissed { .. }
             | Self::StateChanged { .. }

@@ -23,8 +23,8 @@ mod streaming;
 mod uploads;
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime};
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
@@ -67,6 +67,8 @@ pub struct Listener {
     pub since: Instant,
     /// The queue of its clips.
     pub outbox: Outbox,
+    /// The `error` for its client, once an operator or a ban has dismissed it.
+    pub dismissal: OnceLock<Arc<str>>,
 }
 
 /// The relay; cheap to clone.
@@ -88,6 +90,7 @@ struct Inner {
     livestreams: Mutex<HashMap<LivestreamId, Arc<Mutex<ActiveLivestream>>>>,
     next_epoch: AtomicU64,
     next_listener_id: AtomicU64,
+    // Set once, by the task that sends them to Redis.
     returns: returns::ReturnNotices,
     unpublished_ends: Arc<Semaphore>,
     subscribers: Subscribers,
@@ -102,6 +105,8 @@ struct ActiveLivestream {
     streamer: Option<StreamerId>,
     /// When the streamer was admitted.
     streamer_since: Instant,
+    /// The `error` for the streamer's client, once an operator or a ban has dismissed it.
+    dismissal: Option<Arc<str>>,
     story: Story,
     clip_ids: ClipIds<uploads::Outcome>,
     // In a cluster: the link to the other nodes, and the number of listeners there.
@@ -139,7 +144,7 @@ impl Relay {
             livestreams: Mutex::default(),
             next_epoch: AtomicU64::new(1),
             next_listener_id: AtomicU64::new(1),
-            returns: returns::ReturnNotices::new(),
+            returns: OnceLock::new(),
             unpublished_ends: Arc::new(Semaphore::new(passes::MOST)),
             subscribers: Subscribers::default(),
             feed: RwLock::default(),
@@ -365,6 +370,7 @@ impl ActiveLivestream {
             livestream,
             streamer: None,
             streamer_since: now,
+            dismissal: None,
             story: Story::default(),
             clip_ids: ClipIds::default(),
             link: None,

@@ -158,13 +158,13 @@ impl Relay {
     /// Disconnects the streamer for good, with this text. The livestream waits for it, as after a loss.
     pub fn dismiss_streamer(&self, id: &LivestreamId, text: &str) -> Result<UserId, NoEffect> {
         let found = self.find(id).ok_or(NoEffect::Unknown)?;
-        let active = lock(&found);
+        let mut active = lock(&found);
         let user = active.livestream.streamer_and_next_sequence();
         let user = user.map(|(user, _)| user.clone());
         let (Some(streamer), Some(user)) = (active.streamer, user) else {
             return Err(NoEffect::NoStreamer);
         };
-        self.dismiss(id, Role::Streamer, streamer.socket, text);
+        self.dismiss(id, &mut active, Role::Streamer, streamer.socket, text);
         Ok(user)
     }
 
@@ -201,10 +201,10 @@ impl Relay {
     ) -> Vec<UserId> {
         let mut users = Vec::new();
         for (id, found) in self.all() {
-            let active = lock(&found);
+            let mut active = lock(&found);
             for socket in active.sockets(now) {
                 if let Some(text) = text(&id, &socket) {
-                    self.dismiss(&id, socket.role, socket.socket, &text);
+                    self.dismiss(&id, &mut active, socket.role, socket.socket, &text);
                     users.push(socket.user);
                 }
             }
@@ -212,12 +212,30 @@ impl Relay {
         users
     }
 
-    fn dismiss(&self, livestream: &LivestreamId, role: Role, socket: SocketId, text: &str) {
+    fn dismiss(
+        &self,
+        livestream: &LivestreamId,
+        active: &mut ActiveLivestream,
+        role: Role,
+        socket: SocketId,
+        text: &str,
+    ) {
+        let text: Arc<str> = text.into();
+        // Before the event: a socket that is not greeted yet misses that, and finds this.
+        match role {
+            Role::Streamer => active.dismissal = Some(text.clone()),
+            Role::Listener => {
+                let mut listeners = active.livestream.listeners();
+                if let Some(listener) = listeners.find(|listener| listener.socket == socket) {
+                    listener.dismissal.get_or_init(|| text.clone());
+                }
+            }
+        }
         self.emit(Event::Dismissed {
             livestream: livestream.clone(),
             role,
             socket,
-            text: text.into(),
+            text,
         });
     }
 }

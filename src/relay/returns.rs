@@ -4,10 +4,10 @@
 //! with the next round; three rounds fit into the return window.
 
 use std::collections::HashMap;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
-use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::Relay;
@@ -25,20 +25,8 @@ pub(super) enum ReturnNotice {
     Forget(Return),
 }
 
-/// The notices that are not sent yet.
-pub(super) struct ReturnNotices {
-    queue: mpsc::Sender<ReturnNotice>,
-    // Taken once, by the task that sends them.
-    queued: Mutex<Option<mpsc::Receiver<ReturnNotice>>>,
-}
-
-impl ReturnNotices {
-    pub(super) fn new() -> Self {
-        let (queue, queued) = mpsc::channel(QUEUE);
-        let queued = Mutex::new(Some(queued));
-        Self { queue, queued }
-    }
-}
+/// The queue to the task that sends the notices, once that runs.
+pub(super) type ReturnNotices = OnceLock<mpsc::Sender<ReturnNotice>>;
 
 impl Relay {
     /// Whether this node is part of a cluster.
@@ -65,18 +53,25 @@ impl Relay {
     }
 
     fn notify(&self, notice: ReturnNotice) {
+        let Some(queue) = self.0.returns.get() else {
+            return;
+        };
         // Full while Redis is slow: the next round publishes present clients, and rights of the others expire.
-        if self.is_clustered() && self.0.returns.queue.try_send(notice).is_err() {
+        if queue.try_send(notice).is_err() {
             tracing::debug!("queue to Redis is full: a right to return is not published now");
         }
     }
 
     /// Sends the notices to Redis until the process ends; returns at once without a cluster.
     pub async fn tell_returns(self, identity: Identity, window: Duration) {
-        let queued = self.0.returns.queued.lock().take();
-        let (Some(mut queued), Some(links)) = (queued, &self.0.links) else {
+        let Some(links) = &self.0.links else {
             return;
         };
+        let (queue, mut queued) = mpsc::channel(QUEUE);
+        if self.0.returns.set(queue).is_err() {
+            tracing::error!("rights to return are sent by another task already");
+            return;
+        }
         let cluster = &links.cluster;
         let mut round = tokio::time::interval((window / 3).max(Duration::from_millis(100)));
         round.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -2,6 +2,7 @@
 //!
 //! **Invariant**: of two streamers of a livestream the one that asked last stays, in any order of their checks' ends.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -91,6 +92,7 @@ impl Relay {
                 .replace(streamer)
                 .filter(|_| started.replaced.is_some());
             active.streamer_since = now;
+            active.dismissal = None;
             active.story.begin(now);
             let arrival = match (replaced, started.resumed) {
                 (Some(_), _) => Arrival::TookOver,
@@ -112,6 +114,15 @@ impl Relay {
             });
             return Ok(());
         }
+    }
+
+    /// The `error` for the streamer of this epoch, if an operator or a ban has dismissed it: an event alone does not reach
+    /// a client that is not connected yet.
+    pub fn dismissal(&self, id: &LivestreamId, epoch: Epoch) -> Option<Arc<str>> {
+        let found = self.find(id)?;
+        let active = lock(&found);
+        let is_current = active.livestream.is_current(epoch);
+        active.dismissal.clone().filter(|_| is_current)
     }
 
     /// Puts the livestream on air, once its streamer is connected. False if another socket took over meanwhile.

@@ -56,6 +56,45 @@ impl World {
 }
 
 #[test]
+fn kick_before_the_greeting_is_remembered() {
+    let world = World::new();
+    let ada = UserId::new("ada");
+    let (first, second) = (world.relay.next_epoch(), world.relay.next_epoch());
+    let starts = |epoch| {
+        let started = world
+            .relay
+            .start(&world.id, &ada, SocketId(1), epoch, world.now);
+        assert_eq!(started, Ok(()));
+    };
+    starts(first);
+    assert_eq!(world.relay.dismissal(&world.id, first), None);
+    let kicked = world.relay.dismiss_streamer(&world.id, "Kicked.");
+    assert_eq!(kicked, Ok(ada.clone()));
+    let text = world.relay.dismissal(&world.id, first);
+    assert_eq!(text.as_deref(), Some("Kicked."));
+    starts(second);
+    assert_eq!(
+        world.relay.dismissal(&world.id, second),
+        None,
+        "another socket"
+    );
+}
+
+#[test]
+fn streamer_that_never_airs_is_counted_as_abandoned() {
+    let world = World::new();
+    let epoch = world.relay.next_epoch();
+    let ada = UserId::new("ada");
+    let started = world
+        .relay
+        .start(&world.id, &ada, SocketId(1), epoch, world.now);
+    assert_eq!(started, Ok(()));
+    world.relay.lost(&world.id, epoch, world.now);
+    let events = &world.relay.0.metrics.livestream_events;
+    assert_eq!(events.with_label_values(&["abandoned"]).get(), 1);
+}
+
+#[test]
 fn takeover_names_the_replaced_socket_first() {
     let mut world = World::new();
     let old = world.streams();

@@ -1,6 +1,6 @@
 //! A listener's socket: its admission, and the way of its clips.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use socketioxide::TransportType;
 use socketioxide::extract::SocketRef;
@@ -83,6 +83,7 @@ pub(super) async fn admit(
         user: admission.caller.user.clone(),
         since: now(),
         outbox,
+        dismissal: OnceLock::new(),
     });
     let livestream = &admission.livestream;
     let listener_id = match relay.join(livestream, &listener, elsewhere.as_ref(), now()) {
@@ -146,6 +147,10 @@ pub(super) fn greet(sockets: &Sockets, socket: &SocketRef) {
         return;
     };
     sockets.log_admission(socket, &listener.admission);
+    // Dismissed between the check and now, when it could not be notified.
+    if let Some(text) = listener.listener.dismissal.get() {
+        return sockets.dismiss(ROLE, socket.id.into(), text);
+    }
     let text = wire::connected(
         &listener.admission.caller.user,
         ROLE,

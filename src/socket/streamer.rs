@@ -138,6 +138,10 @@ pub(super) fn greet(sockets: &Sockets, socket: &SocketRef) {
     };
     sockets.log_admission(socket, &streamer.admission);
     let (relay, livestream) = (&sockets.0.relay, &streamer.admission.livestream);
+    // Dismissed between its check and now, when it could not be notified.
+    if let Some(text) = relay.dismissal(livestream, streamer.epoch) {
+        return sockets.dismiss(ROLE, socket.id.into(), &text);
+    }
     if relay.air(livestream, streamer.epoch) {
         let text = wire::connected(&streamer.admission.caller.user, ROLE, livestream);
         sockets.emit(socket, wire::SUCCESS, &text);
