@@ -15,23 +15,25 @@ use criterion::{BatchSize, Criterion};
 
 use crate::clip;
 
-fn show(now: Instant) -> Livestream<()> {
+fn started(now: Instant) -> Livestream<()> {
     let bounds = LivestreamLimits {
         grace: Duration::from_secs(30),
         history_clips: 1,
         history_bytes: 8 << 20,
         max_listeners: usize::MAX,
     };
-    let mut show = Livestream::new(bounds, now);
-    show.start(UserId::new("host"), Epoch(1)).expect("it waits");
-    show
+    let mut livestream = Livestream::new(bounds, now);
+    livestream
+        .start(UserId::new("ada"), Epoch(1))
+        .expect("it waits");
+    livestream
 }
 
 /// A clip is stamped; a listener takes its place among a thousand, and leaves it.
 pub(crate) fn livestream(criterion: &mut Criterion) {
     let now = Instant::now();
     let bytes = Bytes::from(vec![7; 80_000]);
-    let mut live = show(now);
+    let mut live = started(now);
     criterion.bench_function("livestream: upload", |bench| {
         bench.iter(|| live.upload(Epoch(1), bytes.clone(), now).expect("live"));
     });
@@ -63,7 +65,7 @@ pub(crate) fn token(criterion: &mut Criterion) {
     let signer = Signer::new("bench").expect("a key pair");
     let identity = Identity::local(&signer, &IdentityConfig::default()).expect("its keys");
     let token = signer.mint(&UserId::new("host"), Duration::from_hours(1));
-    let livestream = LivestreamId::new("show").expect("an id");
+    let livestream = LivestreamId::new("one").expect("an id");
     criterion.bench_function("identity: check", |bench| {
         bench.iter(|| {
             runtime.block_on(async {

@@ -180,7 +180,7 @@ impl Demo {
              \x20 id-token (streamer): {streamer}\n\
              \x20 id-token (listener): {guest}\n\n\
              Tokens for other users and livestreams:\n\
-             \x20 curl -s{insecure} {site}/demo/token --json '{{\"user\":\"ada\",\"livestream\":\"adas-show\"}}'\n\n\
+             \x20 curl -s{insecure} {site}/demo/token --json '{{\"user\":\"ada\",\"livestream\":\"adas-livestream\"}}'\n\n\
              Health: http://{}/readyz   Metrics: http://{}/metrics",
             shown(health),
             shown(health),

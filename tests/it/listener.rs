@@ -60,7 +60,7 @@ async fn late_joiner_gets_the_history_at_once() {
 }
 
 /// Joins while clips are being sent; what is heard must be one run of numbers without a gap.
-async fn joins_in_mid_show(way: Way, listeners: usize) {
+async fn joins_in_the_middle(way: Way, listeners: usize) {
     let app = TestApp::with_config(|config| {
         way.configure(config);
         config.upload.clips_burst = 10_000;
@@ -110,22 +110,22 @@ async fn joins_in_mid_show(way: Way, listeners: usize) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn join_on_a_web_socket_leaves_no_gap() {
-    joins_in_mid_show(Way::WebSocket, 200).await;
+    joins_in_the_middle(Way::WebSocket, 200).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn join_without_shared_writes_leaves_no_gap() {
-    joins_in_mid_show(Way::Copied, 100).await;
+    joins_in_the_middle(Way::Copied, 100).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn join_by_polling_leaves_no_gap() {
-    joins_in_mid_show(Way::Polling, 60).await;
+    joins_in_the_middle(Way::Polling, 60).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn upgrade_to_a_web_socket_leaves_no_gap() {
-    joins_in_mid_show(Way::Upgraded, 60).await;
+    joins_in_the_middle(Way::Upgraded, 60).await;
 }
 
 #[tokio::test]

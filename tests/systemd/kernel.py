@@ -60,7 +60,7 @@ with subtest("an operator's address filter holds: on the service where it listen
     machine.succeed("curl --fail --silent --max-time 10 http://127.0.0.1:8080/")
     machine.fail("curl --fail --silent --max-time 5 http://192.168.1.1:8080/")
 
-with subtest("a power cut in mid-show: up again by itself, and no flag without a host"):
+with subtest("a power cut in the middle of a livestream: up again by itself, and no flag without a streamer"):
     fresh()
     show()
     until(it_is_on_air)

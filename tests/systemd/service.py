@@ -130,7 +130,7 @@ with subtest("a stopped journald stops nobody, and says later how many lines it 
 
     until(the_journal_says_what_it_lacks)
 
-with subtest("a restart in mid-show refuses no connection and ends no show"):
+with subtest("a restart in the middle of a livestream refuses no connection and ends none"):
     fresh()
     show(listeners=2)
     machine.succeed(
@@ -172,7 +172,7 @@ with subtest("the latest clip outlives a restart: who joins before the next one 
     until(the_late_listener_hears_a_clip, timeout=5)
     assert clips("late")[0] == clips("quiet", "upload")[-1], (clips("late"), clips("quiet", "upload"))
 
-with subtest("kill -9 in mid-show: restarted by itself, everybody back, the flag true to life"):
+with subtest("kill -9 in the middle of a livestream: restarted by itself, everybody back, the flag true to life"):
     fresh()
     show()
     pid = property_of("MainPID")

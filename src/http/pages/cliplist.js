@@ -56,7 +56,7 @@ export class ClipList {
     const parts = [`${counted(sent, "clip")} delivered`];
     if (refused > 0) parts.push(`${refused} refused`);
     if (lost > 0) parts.push(`${lost} given up`);
-    say(this.#words, sent + refused + lost === 0 ? "Each clip of your show, and what became of it, appears here." : `${parts.join(", ")}.`);
+    say(this.#words, sent + refused + lost === 0 ? "Each clip of your livestream, and what became of it, appears here." : `${parts.join(", ")}.`);
   }
 }
 

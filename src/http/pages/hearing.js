@@ -4,11 +4,11 @@
  * clock, in milliseconds.
  */
 
-/** How long no clip may come from a host who is on air before it is said. */
+/** How long no clip may come from a streamer who is on air before it is said. */
 const LATE_MS = 1_000;
 
 /**
- * @typedef {"live" | "paused" | "undecodable" | "quiet"} Verdict `quiet`: the host is on air, and no sound is in hand
+ * @typedef {"live" | "paused" | "undecodable" | "quiet"} Verdict `quiet`: the streamer is on air, and no sound is in hand
  */
 
 export class Hearing {

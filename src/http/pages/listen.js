@@ -1,5 +1,5 @@
 // @ts-check
-/** The listening page: one button, and what the show is doing, in words. */
+/** The listening page: one button, and what the livestream is doing, in words. */
 
 import { Hearing } from "./hearing.js";
 import { readLink } from "./link.js";
@@ -8,9 +8,9 @@ import { Player } from "./player.js";
 import { Connection, endpoint } from "/pages/client/connection.js";
 import { element, say } from "./ui.js";
 import { drawWaves } from "./waves.js";
-import { keepAwake, describeShow } from "./lockscreen.js";
+import { keepAwake, describeLivestream } from "./lockscreen.js";
 
-/** How often a show that is not there is asked for again: at first, at most, and when it has been asked for `often` times. */
+/** How often a livestream that is not there is asked for again: at first, at most, and when it has been asked for `often` times. */
 const ASK_AGAIN_MS = { first: 1_000, most: 5_000, patient: 15_000, often: 120 };
 /** From how much needless delay on the listener is offered to jump, and up to which the offer stays. */
 const JUMP_SECONDS = { from: 1, to: 0.5 };
@@ -20,26 +20,26 @@ const JUMP_SECONDS = { from: 1, to: 0.5 };
 /** @type {Record<State, {badge: string, state: string, detail: string}>} */
 const WORDS = {
   idle: { badge: "Off", state: "Press play to listen", detail: "The sound starts as soon as you do." },
-  connecting: { badge: "Joining", state: "Finding the show", detail: "One moment." },
-  waiting: { badge: "Waiting", state: "Waiting for the host", detail: "The show has not begun. Leave this page open: the sound starts by itself." },
+  connecting: { badge: "Joining", state: "Finding the livestream", detail: "One moment." },
+  waiting: { badge: "Waiting", state: "Waiting for the streamer", detail: "The livestream has not begun. Leave this page open: the sound starts by itself." },
   live: { badge: "Live", state: "You are listening live", detail: "" },
   paused: { badge: "Paused", state: "The sound is paused", detail: "The browser or a call has paused it. Press play to go on, live." },
-  undecodable: { badge: "No sound", state: "This browser cannot play the show", detail: "Its sound arrives in a form that cannot be decoded here. Try another browser." },
-  quiet: { badge: "No sound", state: "Waiting for the sound", detail: "The host is on air, and no sound comes from them just now." },
-  away: { badge: "On hold", state: "The host is coming back", detail: "Their connection was lost. Stay: the sound returns by itself." },
+  undecodable: { badge: "No sound", state: "This browser cannot play the livestream", detail: "Its sound arrives in a form that cannot be decoded here. Try another browser." },
+  quiet: { badge: "No sound", state: "Waiting for the sound", detail: "The streamer is on air, and no sound comes from them just now." },
+  away: { badge: "On hold", state: "The streamer is coming back", detail: "Their connection was lost. Stay: the sound returns by itself." },
   reconnecting: { badge: "Joining", state: "Reconnecting", detail: "Your connection was lost. The sound returns by itself." },
-  ended: { badge: "Ended", state: "The show has ended", detail: "Thank you for listening. If the host comes back, so does the sound." },
+  ended: { badge: "Ended", state: "The livestream has ended", detail: "Thank you for listening. If the streamer comes back, so does the sound." },
   refused: { badge: "Off", state: "You cannot listen here", detail: "" },
 };
 
 const LINK_OVER = "Thank you for listening. This link has ended with the livestream: ask the streamer for a new one.";
-const COMING = "The host is on air. Here comes the sound.";
+const COMING = "The streamer is on air. Here comes the sound.";
 
 const link = readLink("listen");
 const page = document.body;
 const title = element("title", HTMLElement);
-/** The show's name: the title of its document, which the server has written, or else its id. */
-const showName = (title.dataset.known !== undefined && title.textContent) || link.livestream;
+/** The livestream's name: the title of its document, which the server has written, or else its id. */
+const livestreamName = (title.dataset.known !== undefined && title.textContent) || link.livestream;
 const artist = document.getElementById("artist")?.textContent ?? "";
 const cover = /** @type {HTMLImageElement | null} */ (document.getElementById("cover"));
 const playButton = element("play", HTMLButtonElement);
@@ -81,8 +81,8 @@ function show(next, detail = WORDS[next].detail) {
   say(element("badge", HTMLElement), WORDS[next].badge);
   const on = next !== "idle" && next !== "refused" && next !== "paused";
   playButton.setAttribute("aria-label", on ? "Stop" : "Play");
-  document.title = `${next === "live" ? "● " : ""}${showName || "Listen"} · Castaway`;
-  describeShow({ title: showName, words: [artist, WORDS[next].state].filter(Boolean).join(" · "), cover: cover?.src, playing: on, play, stop });
+  document.title = `${next === "live" ? "● " : ""}${livestreamName || "Listen"} · Castaway`;
+  describeLivestream({ title: livestreamName, words: [artist, WORDS[next].state].filter(Boolean).join(" · "), cover: cover?.src, playing: on, play, stop });
 }
 
 async function play() {
@@ -142,7 +142,7 @@ function take(name, value) {
   }
 }
 
-/** How the show is going, as the server tells. @param {{state?: string, listeners?: number}} told */
+/** How the livestream is going, as the server tells. @param {{state?: string, listeners?: number}} told */
 function follow(told) {
   listeners(told.listeners ?? null);
   const back = told.state === "live" && hostAway;
@@ -159,7 +159,7 @@ function follow(told) {
   }
 }
 
-/** The server has ended it: the show is over, or has not begun, or we are not let in. */
+/** The server has ended it: the livestream is over, or has not begun, or we are not let in. */
 function left() {
   connection = null;
   admitted = false;
@@ -169,7 +169,7 @@ function left() {
     if (state === "ended" && /pass has ended/.test(refusal)) return show("ended", LINK_OVER);
     return show("refused", refusal);
   }
-  if (!refusal) wasLive = false; // the show's own end
+  if (!refusal) wasLive = false; // the livestream's own end
   const meanwhile = refusal ? (wasLive ? "away" : state === "ended" ? "ended" : "waiting") : "ended";
   if (meanwhile === "away" && asked > 30) wasLive = false;
   returning = true;
@@ -192,7 +192,7 @@ function placed() {
   tellDelay();
 }
 
-/** The host is on air: what is said next depends on the sound. */
+/** The streamer is on air: what is said next depends on the sound. */
 function begin() {
   if ((player?.inHand ?? 0) === 0) show("connecting", COMING);
   hear();
@@ -275,7 +275,7 @@ document.addEventListener("visibilitychange", () => {
   if (!document.hidden && connection && context?.state !== "running") void context?.resume();
 });
 
-say(title, showName || "Listen");
+say(title, livestreamName || "Listen");
 cover?.addEventListener("error", () => cover.remove());
 if (cover?.complete && cover.naturalWidth === 0) cover.remove();
 drawWaves(element("waves", HTMLCanvasElement), level);

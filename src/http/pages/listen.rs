@@ -142,7 +142,7 @@ fn heading(about: &About) -> String {
         let description = escaped(about.description());
         let _ = write!(
             heading,
-            "\n      <details id=\"description\"><summary>About the show</summary><p>{description}</p></details>"
+            "\n      <details id=\"description\"><summary>About the livestream</summary><p>{description}</p></details>"
         );
     }
     heading

@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * The show on the lock screen. Browsers show a page there, and let it sound behind a lock, while a media element plays; the
+ * The livestream on the lock screen. Browsers show a page there, and let it sound behind a lock, while a media element plays; the
  * sound itself comes from the audio graph, so a silent loop plays beside it.
  */
 
@@ -42,15 +42,15 @@ export function keepAwake(on) {
 }
 
 /**
- * @param {object} show
- * @param {string} show.title
- * @param {string} show.words
- * @param {string} [show.cover] a picture's address
- * @param {boolean} show.playing
- * @param {() => void} show.play
- * @param {() => void} show.stop
+ * @param {object} livestream
+ * @param {string} livestream.title
+ * @param {string} livestream.words
+ * @param {string} [livestream.cover] a picture's address
+ * @param {boolean} livestream.playing
+ * @param {() => void} livestream.play
+ * @param {() => void} livestream.stop
  */
-export function describeShow({ title, words, cover, playing, play, stop }) {
+export function describeLivestream({ title, words, cover, playing, play, stop }) {
   const session = navigator.mediaSession;
   if (!session) return;
   session.metadata = new MediaMetadata({

@@ -32,7 +32,7 @@ export const WORDS = {
   muted: { badge: "Muted", state: "You are muted", detail: "Silence is sent. Press Mute again to be heard." },
   system: { badge: "Silent", state: "Nobody hears you", detail: "The system has muted the microphone. Unmute it there." },
   "file-broken": { badge: "Silent", state: "Nobody hears you", detail: "The file cannot be played any further. Choose another." },
-  "file-ended": { badge: "Silent", state: "The file has ended", detail: "Silence is sent. Play it again, choose another, or end the show." },
+  "file-ended": { badge: "Silent", state: "The file has ended", detail: "Silence is sent. Play it again, choose another, or end the livestream." },
   "file-paused": { badge: "Silent", state: "The file is paused", detail: "Silence is sent. Press play on the file to go on." },
   stuck: { badge: "Silent", state: "Nobody hears you", detail: "No sound leaves this page. Reload it to go on." },
   unanswered: { badge: "Waiting", state: "The server does not answer", detail: "Go on speaking: it is kept, and sent as soon as it can be." },

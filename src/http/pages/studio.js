@@ -18,10 +18,10 @@ import { clock, counted, element, say } from "./ui.js";
 const WORDS = {
   off: { badge: "Off air", state: "Off air", detail: "Nobody hears you yet.", button: "Go live" },
   connecting: { badge: "Joining", state: "Going live", detail: "Asking the server for the air.", button: "Cancel" },
-  live: { ...SOUND.starting, button: "End the show" },
-  reconnecting: { badge: "Offline", state: "Connection lost", detail: "Go on speaking: it is kept, and sent when the network is back.", button: "End the show" },
-  ending: { badge: "On air", state: "Ending the show", detail: "The last words are on their way.", button: "End the show" },
-  ended: { badge: "Off air", state: "The show is over", detail: "Well done.", button: "Go live again" },
+  live: { ...SOUND.starting, button: "End the livestream" },
+  reconnecting: { badge: "Offline", state: "Connection lost", detail: "Go on speaking: it is kept, and sent when the network is back.", button: "End the livestream" },
+  ending: { badge: "On air", state: "Ending the livestream", detail: "The last words are on their way.", button: "End the livestream" },
+  ended: { badge: "Off air", state: "The livestream is over", detail: "Well done.", button: "Go live again" },
   refused: { badge: "Off air", state: "You are off air", detail: "", button: "Go live again" },
 };
 
@@ -70,7 +70,7 @@ let state = "off";
 let connection = null;
 /** @type {WakeLockSentinel | null} */
 let awake = null;
-/** Done when the show before is put away. */
+/** Done when the livestream before is put away. */
 let resting = Promise.resolve();
 /** When this livestream went on air, in milliseconds since 1970. */
 let since = 0;
@@ -98,7 +98,7 @@ function show(next, detail = WORDS[next].detail) {
   tellSound();
 }
 
-/** Says what becomes of the sound: nothing else may claim that the show is heard. */
+/** Says what becomes of the sound: nothing else may claim that the livestream is heard. */
 function tellSound() {
   if (!air || (state !== "live" && state !== "reconnecting")) return;
   const connected = state === "live";
@@ -169,7 +169,7 @@ async function listDevices() {
   device.value = known.some((it) => it.deviceId === wish) ? wish : "";
 }
 
-/** @param {boolean} [again] after a reload in mid-show: the air comes first, the sound when it can be had */
+/** @param {boolean} [again] after a reload in the middle of a livestream: the air comes first, the sound when it can be had */
 async function goLive(again = false) {
   busy(true);
   await resting;
@@ -183,7 +183,7 @@ async function goLive(again = false) {
   connect();
 }
 
-/** Reloaded in mid-show: the server keeps the livestream for a while, so the show goes on with the same choices. */
+/** Reloaded in the middle of a livestream: the server keeps it for a while, so it goes on with the same choices. */
 function takeUpAgain() {
   const { source: kind, length: seconds, clean: cleaned, device: microphone } = resumption;
   element("source-file", HTMLInputElement).checked = kind === "file";
@@ -252,7 +252,7 @@ function left() {
   if (refusal && shownToken !== link.token) return connect(); // a fresh one came while the old one was refused
   resting = rest();
   refuse("");
-  show("refused", refusal || "The server has ended the show.");
+  show("refused", refusal || "The server has ended the livestream.");
 }
 
 /** Before the air was given there is nothing to end; afterwards one tap must not end it for everybody. */
@@ -264,7 +264,7 @@ function askToEnd() {
   show("off");
 }
 
-async function endShow() {
+async function endLivestream() {
   endDialog.close();
   if (state !== "live" && state !== "reconnecting") return; // it has ended while the question was asked
   resumption.forget();
@@ -279,7 +279,7 @@ async function endShow() {
   await (resting = rest());
   const parts = [`${clock((Date.now() - since) / 1000)} on air.`];
   if (unsent > 0) parts.push(`The last ${counted(unsent, "clip")} could not be sent.`);
-  if (!told) parts.push("The server could not be told: it ends the show by itself soon.");
+  if (!told) parts.push("The server could not be told: it ends the livestream by itself soon.");
   show("ended", unsent === 0 && told ? `Well done: ${parts.join(" ")}` : parts.join(" "));
 }
 
@@ -319,7 +319,7 @@ setInterval(() => {
 liveButton.addEventListener("click", () => {
   if (liveButton.getAttribute("aria-disabled") !== "true") void (onAir() ? askToEnd() : goLive());
 });
-element("end-yes", HTMLButtonElement).addEventListener("click", () => void endShow());
+element("end-yes", HTMLButtonElement).addEventListener("click", () => void endLivestream());
 element("end-no", HTMLButtonElement).addEventListener("click", () => endDialog.close());
 for (const gesture of ["pointerdown", "keydown"]) addEventListener(gesture, () => void source.resume());
 testButton.addEventListener("click", () => void openSource());

@@ -9,12 +9,12 @@ use super::*;
 use crate::broadcast::{LivestreamId, UserId};
 use crate::directory::About;
 
-/// The pages, beside the documents `show`, with a cover, and `plain`, which says nothing.
+/// The pages, beside the documents `talk`, with a cover, and `plain`, which says nothing.
 fn pages(config: &Config) -> Router {
     let directory = Directory::memory([]);
     let said = [
         (
-            "show",
+            "talk",
             ["Tea & talk", "Hot", "Ada", "https://pictures.example/a.png"],
         ),
         ("plain", [""; 4]),
@@ -57,7 +57,7 @@ fn header<'a>(response: &'a Response, name: &str) -> &'a str {
 
 #[tokio::test]
 async fn all_pages_are_html() {
-    for path in ["/", "/studio", "/listen", "/listen/show"] {
+    for path in ["/", "/studio", "/listen", "/listen/talk"] {
         let response = ask("GET", path, None).await;
         assert_eq!(response.status(), StatusCode::OK, "{path}");
         assert_eq!(header(&response, "content-type"), HTML, "{path}");
@@ -178,7 +178,7 @@ async fn other_paths_and_methods_are_refused() {
 
 #[tokio::test]
 async fn listening_page_says_what_is_played() {
-    let response = ask("GET", "/listen/show", None).await;
+    let response = ask("GET", "/listen/talk", None).await;
     let policy = header(&response, "content-security-policy");
     assert_eq!(policy, format!("{} https://pictures.example", own_policy()));
     for (name, value) in POLICY {
@@ -196,7 +196,7 @@ async fn listening_page_says_what_is_played() {
     ] {
         assert!(html.contains(part), "{part}: {html}");
     }
-    let again = ask("GET", "/listen/show", Some(&tag)).await;
+    let again = ask("GET", "/listen/talk", Some(&tag)).await;
     assert_eq!(again.status(), StatusCode::NOT_MODIFIED);
 }
 
@@ -249,7 +249,7 @@ async fn only_the_listening_page_may_be_framed() {
         ("/", "'none'"),
         ("/studio", "'none'"),
         ("/listen", "https://a.example https://b.example"),
-        ("/listen/show", "https://a.example https://b.example"),
+        ("/listen/talk", "https://a.example https://b.example"),
     ] {
         let request = Request::get(path).body(Body::empty()).expect("a request");
         let response = pages.clone().oneshot(request).await.expect("an answer");

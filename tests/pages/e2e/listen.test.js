@@ -121,7 +121,7 @@ for (const [kind, ...how] of [
     for (let more = 3, smooth = false; !smooth; more--) {
       await listen();
       await isIn(listener, "waiting", "ended");
-      const show = await stream(row);
+      const livestream = await stream(row);
       try {
         await hears(listener, 32);
         const silence = await longestSilence();
@@ -131,7 +131,7 @@ for (const [kind, ...how] of [
         assert.ok(silence < 5, `${silence} ms of silence, ${late} clips late`);
         assert.deepEqual(breaks(await heardRungs(listener)), []);
       } finally {
-        await show.end();
+        await livestream.end();
       }
     }
   });
@@ -139,7 +139,7 @@ for (const [kind, ...how] of [
 
 test("a page whose sound the browser pauses says so, and goes on live", async () => {
   await listen();
-  const show = await stream(clips("wav"));
+  const livestream = await stream(clips("wav"));
   await isIn(listener, "live");
   await hears(listener, 8);
   await listener.evaluate("contexts[0].suspend()");
@@ -152,15 +152,15 @@ test("a page whose sound the browser pauses says so, and goes on live", async ()
   await hears(listener, 8, from);
   const behind = Number.parseFloat(await listener.locator("#behind").innerText());
   assert.ok(behind < 4, `${behind} s behind`);
-  await show.end();
+  await livestream.end();
 });
 
 test("a listener who is behind live is offered to jump, and is live at once", async () => {
   await listen();
-  const show = await stream(clips("wav"));
+  const livestream = await stream(clips("wav"));
   await isIn(listener, "live");
   assert.ok(await listener.locator("#jump").isHidden());
-  await show.burst(12);
+  await livestream.burst(12);
   await listener.waitForSelector("#jump:not([hidden])");
   await picture(listener, "listen-behind");
   await listener.waitForFunction(() => Number.parseFloat(document.getElementById("behind")?.textContent ?? "") > 8);
@@ -172,24 +172,24 @@ test("a listener who is behind live is offered to jump, and is live at once", as
   // One place where it jumped, and no clip is left out after it.
   assert.ok(breaks((await heardRungs(listener)).slice(from)).length <= 1);
   assert.equal(await listener.getAttribute("body", "data-lost"), null);
-  await show.end();
+  await livestream.end();
 });
 
-test("a show that cannot be decoded is not said to be heard", async () => {
+test("a livestream that cannot be decoded is not said to be heard", async () => {
   await listen();
-  const show = await stream([Buffer.from("no sound at all, whatever the browser")]);
+  const livestream = await stream([Buffer.from("no sound at all, whatever the browser")]);
   await isIn(listener, "undecodable");
   await picture(listener, "listen-undecodable");
-  await show.end();
+  await livestream.end();
 });
 
-test("a host whose clips stay away is told", async () => {
+test("a streamer whose clips stay away is told", async () => {
   await listen();
-  const show = await stream([ladderWav()], 600);
+  const livestream = await stream([ladderWav()], 600);
   await isIn(listener, "live");
   await isIn(listener, "quiet");
   await picture(listener, "listen-quiet");
-  await show.end();
+  await livestream.end();
 });
 
 test("an hour in two megabytes is never decoded", async () => {
@@ -197,8 +197,8 @@ test("an hour in two megabytes is never decoded", async () => {
   // As large as a clip may be.
   assert.ok(bomb.length > 1_500_000 && bomb.length < 2_000_000, `${bomb.length}`);
   await listen();
-  const show = await stream([bomb]);
+  const livestream = await stream([bomb]);
   await isIn(listener, "undecodable");
   assert.equal(await listener.evaluate("decoded"), 0);
-  await show.end();
+  await livestream.end();
 });

@@ -1,5 +1,5 @@
 // @ts-check
-/** What each page is before and beside a show: reachable by everyone, and careful with its token. */
+/** What each page is before and beside a livestream: reachable by everyone, and careful with its token. */
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
@@ -10,7 +10,7 @@ import jsQR from "jsqr";
 import { PNG } from "pngjs";
 
 import { encodedTone, joined } from "../unit/tones.js";
-import { Server, endShow, isIn, openBrowser, openPage, picture } from "./stage.js";
+import { Server, endLivestream, isIn, openBrowser, openPage, picture } from "./stage.js";
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const PHONE = { width: 390, height: 844 };
@@ -109,7 +109,7 @@ for (const [size, viewport] of Object.entries({ phone: PHONE, small: SMALL, desk
   }
 }
 
-test("the states of a show are accessible too", async () => {
+test("the states of a livestream are accessible too", async () => {
   const studio = await openPage(browser, { viewport: PHONE, colorScheme: "dark", reducedMotion: "reduce" });
   const listener = await openPage(browser, { viewport: PHONE, reducedMotion: "reduce" });
   await studio.goto(server.studio);
@@ -123,7 +123,7 @@ test("the states of a show are accessible too", async () => {
   assert.deepEqual([await faults(studio), await faults(listener)], [[], []]);
   await picture(studio, "studio-live-phone-dark");
   await picture(listener, "listen-live-phone-light");
-  await endShow(studio);
+  await endLivestream(studio);
   await isIn(listener, "ended");
   await isIn(studio, "ended");
   assert.deepEqual([await faults(studio), await faults(listener)], [[], []]);
@@ -169,7 +169,7 @@ test("who is muted is told so, and sends silence", async () => {
   await studio.waitForFunction(() => Number(document.getElementById("meter")?.getAttribute("aria-valuenow")) === -60);
   await studio.click("#mute");
   await studio.waitForFunction(() => /level|quiet/.test(document.getElementById("meter-words")?.textContent ?? ""));
-  await endShow(studio);
+  await endLivestream(studio);
   await isIn(studio, "ended");
   await studio.context().close();
 });
@@ -233,7 +233,7 @@ test("where there is no microphone, that is said, and a file is sent instead", a
   await isIn(studio, "live");
   await studio.waitForFunction(() => Number(document.getElementById("sent")?.textContent) >= 3);
   assert.match(await studio.locator("#meter-words").innerText(), /level|quiet/);
-  await endShow(studio);
+  await endLivestream(studio);
   await isIn(studio, "ended");
   assert.deepEqual(studio.complaints, []);
   await studio.context().close();
@@ -288,7 +288,7 @@ test("the studio's link admits a listener without a token, until the livestream 
   assert.ok(!listener.url().includes("pass"), listener.url());
   await listener.click("#play");
   await isIn(listener, "live");
-  await endShow(studio);
+  await endLivestream(studio);
   await isIn(listener, "ended");
   await isIn(studio, "ended");
   assert.equal(await studio.inputValue("#share"), "");
@@ -302,7 +302,7 @@ test("the studio's link admits a listener without a token, until the livestream 
   await isIn(listener, "refused");
   assert.match(await listener.locator("#detail").innerText(), /has ended, ask the streamer for a new link/);
   await picture(listener, "listen-pass-ended");
-  await endShow(studio);
+  await endLivestream(studio);
   await isIn(studio, "ended");
   assert.deepEqual([studio.complaints, listener.complaints], [[], []]);
   await studio.context().close();
@@ -311,13 +311,13 @@ test("the studio's link admits a listener without a token, until the livestream 
 
 test("the listening page says what is played, also once a link of old is reloaded", async () => {
   const about = { title: "Tea & <i>talk</i>", artistName: "Ada", description: "Hot. ".repeat(150), coverUrl: "https://127.0.0.1:9/cover.png" };
-  const body = JSON.stringify({ user: "ada", livestream: "adas show", about });
+  const body = JSON.stringify({ user: "ada", livestream: "adas livestream", about });
   const answer = await fetch(address("/demo/token"), { method: "POST", headers: { "content-type": "application/json" }, body });
   const { token } = await answer.json();
   const page = await openPage(browser, { viewport: PHONE, reducedMotion: "reduce" });
-  await page.goto(address(`/listen#${new URLSearchParams({ livestream: "adas show", token })}`));
+  await page.goto(address(`/listen#${new URLSearchParams({ livestream: "adas livestream", token })}`));
   await page.waitForURL("**/listen/adas%20show");
-  assert.equal(await page.locator("#title").innerText(), "adas show");
+  assert.equal(await page.locator("#title").innerText(), "adas livestream");
   await page.reload();
   assert.equal(await page.locator("#title").innerText(), about.title);
   assert.equal(await page.locator("#artist").innerText(), "Ada");

@@ -250,8 +250,8 @@ export async function isIn(page, ...states) {
   await page.waitForSelector(states.map((state) => `body[data-state="${state}"]`).join(), { timeout: 30_000 });
 }
 
-/** Ends the show, as the studio asks for it. @param {Page} studio */
-export async function endShow(studio) {
+/** Ends the livestream, as the studio asks for it. @param {Page} studio */
+export async function endLivestream(studio) {
   await studio.click("#live");
   await studio.click("#end-yes");
 }

@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
 import { encoded, ladderWav } from "./ladder.js";
-import { Network, Server, endShow, isIn, openBrowser, openPage, picture, sounds } from "./stage.js";
+import { Network, Server, endLivestream, isIn, openBrowser, openPage, picture, sounds } from "./stage.js";
 
 const PHONE = { width: 390, height: 664 };
 
@@ -140,7 +140,7 @@ test("a file that has ended is told, and can be played again", async () => {
   await sounds(studio, "heard");
 });
 
-test("a show that begins while its file is being opened is heard", async () => {
+test("a livestream that begins while its file is being opened is heard", async () => {
   await open();
   await studio.click("#source label:nth-of-type(2)");
   const wav = ladderWav(10).toString("base64");
@@ -178,13 +178,13 @@ test("a file that cannot be decoded disables going live", async () => {
   assert.ok(await studio.locator("#refusal").isHidden());
 });
 
-test("the microphone is open only before and during the show", async () => {
+test("the microphone is open only before and during the livestream", async () => {
   await goLive();
   assert.equal(await openTracks(), 1);
   await studio.click("#live");
   await studio.click("#end-no");
   assert.equal(await studio.getAttribute("body", "data-state"), "live");
-  await endShow(studio);
+  await endLivestream(studio);
   await isIn(studio, "ended");
   assert.equal(await openTracks(), 0);
 });
@@ -203,7 +203,7 @@ test("the microphone is closed after a takeover and a refusal", async () => {
   assert.equal(await closedTracks(), 1);
 });
 
-test("a studio reloaded in mid-show takes it up again", async () => {
+test("a studio reloaded in the middle of a livestream takes it up again", async () => {
   await goLive();
   await studio.waitForFunction(() => Number(document.getElementById("sent")?.textContent) >= 3);
   studio.on("dialog", (dialog) => void dialog.accept());
@@ -212,7 +212,7 @@ test("a studio reloaded in mid-show takes it up again", async () => {
   await studio.click("h1"); // the browser may want a gesture before it records again
   await sounds(studio, "heard");
   assert.match(await text("elapsed"), /0:(0[3-9]|[1-5]\d)/);
-  await endShow(studio);
+  await endLivestream(studio);
   await isIn(studio, "ended");
   await studio.reload();
   await studio.waitForTimeout(500);
@@ -247,7 +247,7 @@ test("an end that the server cannot be told of is not called done", async () => 
   await goLive();
   network.cut();
   await isIn(studio, "reconnecting");
-  await endShow(studio);
+  await endLivestream(studio);
   await isIn(studio, "ended");
   assert.match(await text("detail"), /could not be told/);
   network.mend();
@@ -295,7 +295,7 @@ test("a phone's browser lends its microphone to a demo with TLS of its own", asy
     await studio.locator("#clean").uncheck();
     await studio.click("#live");
     await sounds(studio, "heard");
-    await endShow(studio);
+    await endLivestream(studio);
     await isIn(studio, "ended");
     assert.deepEqual(studio.complaints, []);
   } finally {

@@ -1,11 +1,11 @@
 // @ts-check
-/** One livestream, from its beginning to its end, as a host and their listeners live it. The tests go on from each other. */
+/** One livestream, from its beginning to its end, as a streamer and the listeners live it. The tests go on from each other. */
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
 import { ROUND_SECONDS, breaks, ladderM4a, ladderWav } from "./ladder.js";
-import { Network, Server, endShow, fallsSilent, heardRungs, hears, isIn, openBrowser, openPage, picture, tap, tapped } from "./stage.js";
+import { Network, Server, endLivestream, fallsSilent, heardRungs, hears, isIn, openBrowser, openPage, picture, tap, tapped } from "./stage.js";
 
 /** @type {Server} */ let server;
 /** @type {Network} */ let network;
@@ -38,10 +38,10 @@ after(async () => {
   await server?.stop();
 });
 
-test("a listener who is early waits, and hears the show when it begins", async () => {
+test("a listener who is early waits, and hears the livestream when it begins", async () => {
   first = await listener();
   await isIn(first, "waiting");
-  assert.match(await text(first, "state"), /Waiting for the host/);
+  assert.match(await text(first, "state"), /Waiting for the streamer/);
   await studio.goto(network.through(server.studio));
   await studio.locator("#clean").uncheck(); // a tone is no voice
   await studio.click("#live");
@@ -50,7 +50,7 @@ test("a listener who is early waits, and hears the show when it begins", async (
   await isIn(first, "live");
 });
 
-test("a listener who joins in mid-show hears it within moments", async () => {
+test("a listener who joins in the middle of a livestream hears it within moments", async () => {
   late = await listener();
   const pressed = Date.now();
   await hears(late, 1);
@@ -87,7 +87,7 @@ test("a clip that is dropped on its way is noticed by these tests", async () => 
   await unlucky.context().close();
 });
 
-test("the lock screen shows the show, and its buttons stop it and start it again", async () => {
+test("the lock screen shows the livestream, and its buttons stop it and start it again", async () => {
   const pocket = await openPage(browser, tapped);
   await tap(pocket);
   await pocket.addInitScript(() => {
@@ -127,7 +127,7 @@ test("the streamer's network goes and comes back within the grace: nothing that 
   network.cut();
   await isIn(studio, "reconnecting");
   await isIn(first, "away");
-  assert.match(await text(first, "state"), /host is coming back/);
+  assert.match(await text(first, "state"), /streamer is coming back/);
   await picture(studio, "studio-reconnecting");
   await picture(first, "listen-away");
   await studio.waitForTimeout(4_000);
@@ -138,7 +138,7 @@ test("the streamer's network goes and comes back within the grace: nothing that 
   for (const page of [first, late]) assert.deepEqual(breaks(await heardRungs(page)), []);
 });
 
-test("the server is restarted in mid-show, and the sound returns", async () => {
+test("the server is restarted in the middle of a livestream, and the sound returns", async () => {
   await server.stop();
   await isIn(first, "reconnecting", "away", "ended");
   await picture(first, "listen-reconnecting");
@@ -157,7 +157,7 @@ test("the server is restarted in mid-show, and the sound returns", async () => {
   }
 });
 
-test("a second studio takes the show over, and the first one is told", async () => {
+test("a second studio takes the livestream over, and the first one is told", async () => {
   const other = await openPage(browser);
   await other.goto(server.studio);
   await other.locator("#clean").uncheck();
@@ -168,12 +168,12 @@ test("a second studio takes the show over, and the first one is told", async () 
   await picture(studio, "studio-taken-over");
   const from = (await heardRungs(first)).length;
   await hears(first, 8, from);
-  await endShow(other);
+  await endLivestream(other);
   await isIn(other, "ended");
   assert.deepEqual(other.complaints, []);
 });
 
-test("the end of the show is told to who listens", async () => {
+test("the end of the livestream is told to who listens", async () => {
   for (const page of [first, late]) {
     await isIn(page, "ended");
     assert.match(await text(page, "state"), /has ended/);
@@ -182,7 +182,7 @@ test("the end of the show is told to who listens", async () => {
 });
 
 for (const [format, make] of Object.entries({ wav: ladderWav, "m4a, as the app records": ladderM4a })) {
-  test(`a show by another client, in clips that stand for themselves (${format}), is heard in its order`, async () => {
+  test(`a livestream by another client, in clips that stand for themselves (${format}), is heard in its order`, async () => {
     await fallsSilent(first);
     const other = await openPage(browser);
     await other.goto(new URL("/", server.studio).href);
