@@ -14,7 +14,8 @@ import scale
 from rig.cluster import Cluster
 from rig.nodes import Node
 from rig.redis import Redis, Sharded
-from rig.waiting import until
+
+from harness.waiting import until
 
 USER = "bench"
 HEAD = 16
@@ -40,10 +41,10 @@ class Peer:
         self.task = None
 
     @classmethod
-    async def join(cls, session, node, role, token, show):
+    async def join(cls, session, node, role, token, livestream):
         url = f"{node.url}/socket.io/?EIO=4&transport=websocket"
         peer = cls(await session.ws_connect(url, max_msg_size=0, autoping=False), role)
-        await peer.socket.send_str(f"40/{role}," + json.dumps({"idToken": token, "livestreamId": show}))
+        await peer.socket.send_str(f"40/{role}," + json.dumps({"idToken": token, "livestreamId": livestream}))
         success = asyncio.get_running_loop().create_future()
         peer.task = asyncio.create_task(peer._read(success))
         await asyncio.wait_for(success, 20)
@@ -95,12 +96,12 @@ class Bench:
         redis = sum(times.pop(name) for name in list(times) if name.startswith("redis"))
         return times | {"redis": redis}
 
-    async def show(self, name):
+    async def livestream(self, name):
         await self.cluster.google.livestream(name, USER)
         return name
 
-    async def peer(self, node, role, show):
-        peer = await Peer.join(self.session, node, role, self.token, show)
+    async def peer(self, node, role, livestream):
+        peer = await Peer.join(self.session, node, role, self.token, livestream)
         self.peers.append(peer)
         return peer
 
@@ -168,18 +169,18 @@ async def alone(bench):
 async def clips(bench, here, wanting, how):
     """Microseconds that each process spends on a clip, beyond what it spends anyhow."""
     count, pace, size = how
-    show = await bench.show(f"interest-{here.name}-{len(wanting)}")
-    host = await bench.peer(here, "streamer", show)
-    listeners = [await bench.peer(node, "listener", show) for node in wanting]
+    livestream = await bench.livestream(f"interest-{here.name}-{len(wanting)}")
+    streamer = await bench.peer(here, "streamer", livestream)
+    listeners = [await bench.peer(node, "listener", livestream) for node in wanting]
     for number in range(WARM_UP):
-        await host.upload(number, size)
+        await streamer.upload(number, size)
     heard = lambda: [len(it.arrived) for it in listeners]  # noqa: E731
     async with bench.measured() as idle:
         await asyncio.sleep(3)
     before = heard()
     async with bench.measured() as spent:
         began = time.monotonic()
-        await steadily(count, pace, lambda number: host.upload(WARM_UP + number, size))
+        await steadily(count, pace, lambda number: streamer.upload(WARM_UP + number, size))
         said = lambda: f"all is heard: {before} before, {heard()} of {count}"  # noqa: E731
         await until(lambda: all(now >= then + count for now, then in zip(heard(), before)), said, 30)
         took = time.monotonic() - began
@@ -188,7 +189,7 @@ async def clips(bench, here, wanting, how):
 
 
 async def many(bench, arguments):
-    """Cost grows with what a node wants, not with how many shows there are."""
+    """Cost grows with what a node wants, not with how many livestreams there are."""
     size, every, seconds = 4_000, 5, arguments.seconds
     here, wants, rests, *_ = bench.cluster.nodes
     table(
@@ -204,23 +205,28 @@ async def many(bench, arguments):
             "to the other",
         ],
     )
-    for shows in (10, arguments.shows):
-        hosts = []
-        for first in range(0, shows, 50):
-            names = [await bench.show(f"many-{shows}-{number}") for number in range(first, min(first + 50, shows))]
-            hosts += await asyncio.gather(*(bench.peer(here, "streamer", name) for name in names))
-        listeners = [await bench.peer(wants, "listener", f"many-{shows}-{number}") for number in range(10)]
+    for livestreams in (10, arguments.livestreams):
+        streamers = []
+        for first in range(0, livestreams, 50):
+            names = [
+                await bench.livestream(f"many-{livestreams}-{number}")
+                for number in range(first, min(first + 50, livestreams))
+            ]
+            streamers += await asyncio.gather(*(bench.peer(here, "streamer", name) for name in names))
+        listeners = [await bench.peer(wants, "listener", f"many-{livestreams}-{number}") for number in range(10)]
         came = [await node.metric("castaway_cluster_clips_received_total") for node in (wants, rests)]
         await asyncio.sleep(3)
         async with bench.measured() as spent:
             began = time.monotonic()
-            count = shows * seconds // every
-            await steadily(count, every / shows, lambda number: hosts[number % shows].upload(number, size))
+            count = livestreams * seconds // every
+            await steadily(
+                count, every / livestreams, lambda number: streamers[number % livestreams].upload(number, size)
+            )
             took = time.monotonic() - began
         each = [f"{spent[name] / took / 1e6:.1f}" for name in (here.name, wants.name, rests.name, "redis")]
         await until(lambda: sum(len(it.arrived) for it in listeners) >= 10 * seconds // every, "all is heard", 30)
         now = [await node.metric("castaway_cluster_clips_received_total") for node in (wants, rests)]
-        row([shows, *each, *(f"{after - before:.0f} of {count}" for before, after in zip(came, now))])
+        row([livestreams, *each, *(f"{after - before:.0f} of {count}" for before, after in zip(came, now))])
         await bench.clear()
 
 
@@ -232,12 +238,12 @@ async def hop(bench, arguments):
     """How much later a listener on another node hears a clip."""
     count, pace, size = arguments.clips // 2, 0.02, 32_000
     here, there, *_ = bench.cluster.nodes
-    show = await bench.show("hop")
-    host = await bench.peer(here, "streamer", show)
-    near, far = await bench.peer(here, "listener", show), await bench.peer(there, "listener", show)
-    await host.upload(0, size)
+    livestream = await bench.livestream("hop")
+    streamer = await bench.peer(here, "streamer", livestream)
+    near, far = await bench.peer(here, "listener", livestream), await bench.peer(there, "listener", livestream)
+    await streamer.upload(0, size)
     await until(lambda: near.arrived and far.arrived, "the first is heard")
-    await steadily(count, pace, lambda number: host.upload(1 + number, size))
+    await steadily(count, pace, lambda number: streamer.upload(1 + number, size))
     await until(lambda: len(near.arrived) > count and len(far.arrived) > count, "all is heard", 30)
     title = f"From upload to listener, ms: {count} clips of {size} bytes, {1 / pace:.0f} a second."
     table(title, "listener", "p50", "p99", "worst")
@@ -262,7 +268,7 @@ async def main():
     arguments = parser.parse_args()
     if arguments.scale:
         return await scale.measure(arguments.scale)
-    arguments.clips, arguments.shows, arguments.seconds = (500, 200, 5) if arguments.quick else (2000, 1000, 15)
+    arguments.clips, arguments.livestreams, arguments.seconds = (500, 200, 5) if arguments.quick else (2000, 1000, 15)
     redis = Sharded() if arguments.sharded else Redis()
     cluster = None
     try:

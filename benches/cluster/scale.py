@@ -13,7 +13,8 @@ import time
 
 from rig.cluster import Cluster
 from rig.redis import Redis
-from rig.waiting import until
+
+from harness.waiting import until
 
 USER = "bench"
 AT_ONCE, ATTEMPTS = 50, 5

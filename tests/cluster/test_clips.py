@@ -5,8 +5,9 @@ import time
 
 from rig.cluster import all_hear
 from rig.nodes import HEARTBEAT
-from rig.people import SERVER, Host, Listener
-from rig.waiting import throughout, until
+from rig.people import SERVER, Listener, Streamer
+
+from harness.waiting import throughout, until
 
 # No link is lost here: a client that waits for a busy machine's CPU keeps its connection.
 ENVIRONMENT = {"CASTAWAY_SERVER__PING_TIMEOUT": "5s"}
@@ -15,30 +16,30 @@ CLIPS = 60
 
 
 async def test_every_clip_reaches_the_listeners_of_all_nodes_once_in_order_byte_for_byte(cluster):
-    show = await cluster.show()
-    host = await cluster.host(show, cluster.nodes[0])
-    listeners = await cluster.listeners(show, each=2)
+    livestream = await cluster.livestream()
+    streamer = await cluster.streamer(livestream, cluster.nodes[0])
+    listeners = await cluster.listeners(livestream, each=2)
     for number in range(CLIPS):
-        host.say(SIZES[number % len(SIZES)])
-    await asyncio.gather(host.answered(CLIPS), all_hear(listeners, CLIPS))
-    assert list(host.acked) == list(range(1, CLIPS + 1)), "each is acknowledged, in order"
-    first = host.acked[1].sequence
-    assert [answer.sequence for answer in host.acked.values()] == list(range(first, first + CLIPS))
+        streamer.say(SIZES[number % len(SIZES)])
+    await asyncio.gather(streamer.answered(CLIPS), all_hear(listeners, CLIPS))
+    assert list(streamer.acked) == list(range(1, CLIPS + 1)), "each is acknowledged, in order"
+    first = streamer.acked[1].sequence
+    assert [answer.sequence for answer in streamer.acked.values()] == list(range(first, first + CLIPS))
     for listener in listeners:
         assert listener.numbers() == list(range(1, CLIPS + 1)), listener.node.name
-    show.check()
+    livestream.check()
 
 
 async def test_burst_after_a_takeover_is_heard_on_other_nodes(cluster):
-    livestream = await cluster.show()
-    first = await cluster.host(livestream, cluster.nodes[0])
+    livestream = await cluster.livestream()
+    first = await cluster.streamer(livestream, cluster.nodes[0])
     listener = await cluster.listener(livestream, cluster.nodes[1])
     listener.notices = lambda *_: None
     assert (await first.visits[0].upload(b"the first"))["ok"]
     await until(lambda: listener.said("audio"), "the first clip is heard")
     # Uploads that wait for the admission are published at once, and are more than the history holds.
     await cluster.google.trouble("read", "slow", ms=500, times=1)
-    second = Host(cluster.google, livestream, livestream.user, [cluster.nodes[0]])
+    second = Streamer(cluster.google, livestream, livestream.user, [cluster.nodes[0]])
     cluster.people.append(second)
     admission = asyncio.create_task(second.come())
     await until(lambda: second.visits and second.visits[0].socket.connected, "it is connected")
@@ -51,22 +52,22 @@ async def test_burst_after_a_takeover_is_heard_on_other_nodes(cluster):
 
 
 async def test_an_empty_clip_is_refused_everywhere(cluster):
-    show = await cluster.show()
-    host = await cluster.host(show, cluster.nodes[0])
-    far = await cluster.listener(show, cluster.nodes[1])
+    livestream = await cluster.livestream()
+    streamer = await cluster.streamer(livestream, cluster.nodes[0])
+    far = await cluster.listener(livestream, cluster.nodes[1])
     far.notices = lambda *_: None
-    assert await host.visits[0].upload(b"") == {"ok": False, "error": "Upload must be a single binary clip."}
-    assert (await host.visits[0].upload(b"a clip"))["ok"]
+    assert await streamer.visits[0].upload(b"") == {"ok": False, "error": "Upload must be a single binary clip."}
+    assert (await streamer.visits[0].upload(b"a clip"))["ok"]
     await until(lambda: far.said("audio") == [b"a clip"], "the next clip is heard")
 
 
 async def test_an_ack_counts_the_listeners_of_all_nodes(cluster):
-    show = await cluster.show()
-    host = await cluster.host(show, cluster.nodes[1])
-    listeners = await cluster.listeners(show, each=2)
+    livestream = await cluster.livestream()
+    streamer = await cluster.streamer(livestream, cluster.nodes[1])
+    listeners = await cluster.listeners(livestream, each=2)
 
     async def counts(expected):
-        return (await host.say_and_wait()).listeners == expected
+        return (await streamer.say_and_wait()).listeners == expected
 
     await until(lambda: counts(6), "six listeners are counted")
     await listeners[0].leave()
@@ -75,9 +76,9 @@ async def test_an_ack_counts_the_listeners_of_all_nodes(cluster):
 
 
 async def test_everybody_is_told_the_state_with_the_listeners_of_all_nodes(cluster):
-    show = await cluster.show()
-    host = await cluster.host(show, cluster.nodes[0])
-    people = [host, *await cluster.listeners(show, each=2)]
+    livestream = await cluster.livestream()
+    streamer = await cluster.streamer(livestream, cluster.nodes[0])
+    people = [streamer, *await cluster.listeners(livestream, each=2)]
     for person in people:
         await until(lambda: person.said("state"), "a state is said at once", 1)
         assert set(person.states()) <= {"live"}
@@ -85,118 +86,118 @@ async def test_everybody_is_told_the_state_with_the_listeners_of_all_nodes(clust
 
 
 async def test_a_late_joiner_on_any_node_hears_the_latest_clip_at_once(cluster):
-    show = await cluster.show()
-    host = await cluster.host(show, cluster.nodes[0])
+    livestream = await cluster.livestream()
+    streamer = await cluster.streamer(livestream, cluster.nodes[0])
     for _ in range(3):
-        await host.say_and_wait(40_000)
+        await streamer.say_and_wait(40_000)
     for node in cluster.nodes:
-        late = await cluster.listener(show, node)
+        late = await cluster.listener(livestream, node)
         await late.hears_number(3, seconds=1)
         assert late.numbers() == [3]
-    show.check()
+    livestream.check()
 
 
 async def test_a_late_joiner_misses_nothing_while_clips_come(cluster):
-    show = await cluster.show()
-    host = await cluster.host(show, cluster.nodes[0])
-    await host.say_and_wait()
+    livestream = await cluster.livestream()
+    streamer = await cluster.streamer(livestream, cluster.nodes[0])
+    await streamer.say_and_wait()
 
     async def talk():
         for _ in range(80):
-            await host.say_and_wait()
+            await streamer.say_and_wait()
 
     talking = asyncio.create_task(talk())
     late = []
     while not talking.done():
-        late.append(await cluster.listener(show, cluster.nodes[1 + len(late) % 2]))
+        late.append(await cluster.listener(livestream, cluster.nodes[1 + len(late) % 2]))
     await talking
     await all_hear(late, 81)
     for listener in late:
         heard = listener.numbers()
         assert heard == list(range(heard[0], 82)), heard
-    show.check()
+    livestream.check()
 
 
-async def test_shows_on_different_nodes_never_mix(cluster):
-    shows = [await cluster.show() for _ in cluster.nodes]
-    hosts = [await cluster.host(show, node) for show, node in zip(shows, cluster.nodes)]
-    listeners = [await cluster.listeners(show) for show in shows]
+async def test_livestreams_on_different_nodes_never_mix(cluster):
+    livestreams = [await cluster.livestream() for _ in cluster.nodes]
+    streamers = [await cluster.streamer(livestream, node) for livestream, node in zip(livestreams, cluster.nodes)]
+    listeners = [await cluster.listeners(livestream) for livestream in livestreams]
     for _ in range(20):
-        for host in hosts:
-            host.say()
-    for show, host, group in zip(shows, hosts, listeners):
-        await host.answered(20)
-        # A listener fails by itself when it hears what is not of its show.
+        for streamer in streamers:
+            streamer.say()
+    for livestream, streamer, group in zip(livestreams, streamers, listeners):
+        await streamer.answered(20)
+        # A listener fails by itself when it hears what is not of its livestream.
         await all_hear(group, 20)
-        show.check()
+        livestream.check()
 
 
 async def test_a_node_where_nobody_listens_takes_no_part(cluster):
     here, there, elsewhere = cluster.nodes
-    show = await cluster.show()
-    host = await cluster.host(show, here)
-    await cluster.listener(show, there)
-    await host.say_and_wait()
+    livestream = await cluster.livestream()
+    streamer = await cluster.streamer(livestream, here)
+    await cluster.listener(livestream, there)
+    await streamer.say_and_wait()
     before = await elsewhere.metric("castaway_cluster_clips_received_total")
-    with_one = await cluster.redis.subscribers(show.id)
+    with_one = await cluster.redis.subscribers(livestream.id)
     for _ in range(10):
-        await host.say_and_wait()
+        await streamer.say_and_wait()
     assert await elsewhere.metric("castaway_cluster_clips_received_total") == before
-    late = await cluster.listener(show, elsewhere)
+    late = await cluster.listener(livestream, elsewhere)
     await late.hears_number(11)
-    number = (await host.say_and_wait()).stamp.number
+    number = (await streamer.say_and_wait()).stamp.number
     await late.hears_number(number)
     assert await elsewhere.metric("castaway_cluster_clips_received_total") >= before + 1
 
     async def more():
-        return sum((await cluster.redis.subscribers(show.id)).values()) == sum(with_one.values()) + 1
+        return sum((await cluster.redis.subscribers(livestream.id)).values()) == sum(with_one.values()) + 1
 
     async def as_before():
-        return await cluster.redis.subscribers(show.id) == with_one
+        return await cluster.redis.subscribers(livestream.id) == with_one
 
     await until(more, "one more node is subscribed")
     await late.leave()
     await until(as_before, "it lets go after a while", 10)
-    await host.say_and_wait()
-    show.check()
+    await streamer.say_and_wait()
+    livestream.check()
 
 
-async def test_a_host_who_leaves_ends_the_livestream_everywhere_at_once(cluster):
-    show = await cluster.show()
-    host = await cluster.host(show, cluster.nodes[0])
-    listeners = await cluster.listeners(show)
-    await host.say_and_wait()
-    await cluster.flagged(show, True)
+async def test_a_streamer_who_leaves_ends_the_livestream_everywhere_at_once(cluster):
+    livestream = await cluster.livestream()
+    streamer = await cluster.streamer(livestream, cluster.nodes[0])
+    listeners = await cluster.listeners(livestream)
+    await streamer.say_and_wait()
+    await cluster.flagged(livestream, True)
     began = time.monotonic()
-    await host.leave()
+    await streamer.leave()
     for listener in listeners:
         await until(listener.told.is_set, f"{listener} at {listener.node.name} is told that it is over", 3)
     assert time.monotonic() - began < 1 + HEARTBEAT * 2
     assert all("ended" in listener.states() for listener in listeners)
-    await cluster.flagged(show, False)
+    await cluster.flagged(livestream, False)
     for node in cluster.nodes:
-        late = Listener(cluster.google, show, "late", [node])
+        late = Listener(cluster.google, livestream, "late", [node])
         cluster.people.append(late)
         late.task = asyncio.create_task(late._live())
         await until(late.told.is_set, "a late listener is refused")
-        assert late.said("error") == [f"Livestream {show.id} has not started."]
+        assert late.said("error") == [f"Livestream {livestream.id} has not started."]
 
 
 async def test_a_livestream_begins_again_on_another_node_with_nothing_of_the_one_before(cluster):
-    show = await cluster.show()
-    host = await cluster.host(show, cluster.nodes[0])
-    (listener,) = await cluster.listeners(show, cluster.nodes[1])
-    await host.say_and_wait()
+    livestream = await cluster.livestream()
+    streamer = await cluster.streamer(livestream, cluster.nodes[0])
+    (listener,) = await cluster.listeners(livestream, cluster.nodes[1])
+    await streamer.say_and_wait()
     await listener.hears_number(1)
-    await host.leave()
+    await streamer.leave()
     await until(listener.told.is_set, "it is over")
-    again = await cluster.host(show, cluster.nodes[2])
+    again = await cluster.streamer(livestream, cluster.nodes[2])
     again.numbers = iter(range(100, 200))
-    listeners = await cluster.listeners(show)
+    listeners = await cluster.listeners(livestream)
     await again.say_and_wait()
     await all_hear(listeners, 100)
     assert all(listener.numbers() == [100] for listener in listeners)
-    await cluster.flagged(show, True)
+    await cluster.flagged(livestream, True)
 
 
 async def test_a_metric_counts_the_nodes(cluster):
@@ -209,12 +210,12 @@ async def _is(node, name, value):
 
 
 async def test_the_listeners_of_a_livestream_are_not_disturbed_while_nothing_happens(cluster):
-    show = await cluster.show()
-    host = await cluster.host(show, cluster.nodes[0])
-    listeners = await cluster.listeners(show)
-    await host.say_and_wait()
+    livestream = await cluster.livestream()
+    streamer = await cluster.streamer(livestream, cluster.nodes[0])
+    listeners = await cluster.listeners(livestream)
+    await streamer.say_and_wait()
     await all_hear(listeners, 1)
-    quiet = [host, *listeners]
+    quiet = [streamer, *listeners]
     # Longer than a lease lasts.
     await throughout(lambda: all(len(person.visits) == 1 for person in quiet), "everybody stays", 5)
     assert all(listener.numbers() == [1] for listener in listeners), "a look at Redis repeats no clip"

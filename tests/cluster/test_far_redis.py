@@ -33,40 +33,40 @@ async def cluster():
         await redis.stop()
 
 
-async def talk(host):
+async def talk(streamer):
     for _ in range(CLIPS):
-        host.say()
+        streamer.say()
         await asyncio.sleep(PACE)
-    await host.answered(CLIPS)
+    await streamer.answered(CLIPS)
 
 
 async def test_a_listener_misses_nothing_from_its_success_on(cluster):
     for _ in range(10):
-        show = await cluster.show()
-        host = await cluster.host(show, cluster.nodes[0])
-        talking = asyncio.create_task(talk(host))
-        listener = await cluster.listener(show, cluster.nodes[1])
+        livestream = await cluster.livestream()
+        streamer = await cluster.streamer(livestream, cluster.nodes[0])
+        talking = asyncio.create_task(talk(streamer))
+        listener = await cluster.listener(livestream, cluster.nodes[1])
         await talking
         await all_hear([listener], CLIPS)
-        show.check()
+        livestream.check()
 
 
-async def test_a_host_there_is_heard_everywhere_in_order(cluster):
-    show = await cluster.show()
-    host = await cluster.host(show, cluster.nodes[1])
-    listeners = await cluster.listeners(show)
-    await talk(host)
+async def test_a_streamer_there_is_heard_everywhere_in_order(cluster):
+    livestream = await cluster.livestream()
+    streamer = await cluster.streamer(livestream, cluster.nodes[1])
+    listeners = await cluster.listeners(livestream)
+    await talk(streamer)
     await all_hear(listeners, CLIPS)
-    show.check()
+    livestream.check()
 
 
 async def test_a_takeover_from_there_is_told_in_time(cluster):
-    show = await cluster.show()
-    old = await cluster.host(show, cluster.nodes[1])
-    listeners = await cluster.listeners(show)
+    livestream = await cluster.livestream()
+    old = await cluster.streamer(livestream, cluster.nodes[1])
+    listeners = await cluster.listeners(livestream)
     await old.say_and_wait()
-    new = await cluster.host(show, cluster.nodes[2])
+    new = await cluster.streamer(livestream, cluster.nodes[2])
     new.numbers = iter(range(100, 200))
     await asyncio.wait_for(old.told.wait(), 3)
     await all_hear(listeners, (await new.say_and_wait()).stamp.number)
-    show.check()
+    livestream.check()

@@ -1,75 +1,75 @@
-"""streamerConnected is right in the end, and a start that leads to nothing ends no show."""
+"""streamerConnected is right in the end, and a start that leads to nothing ends no livestream."""
 
 import asyncio
 
 from rig.cluster import all_hear
-from rig.waiting import until
 
 from harness.raw import raw
+from harness.waiting import until
 
 
-async def test_a_host_that_is_gone_before_it_is_greeted_elsewhere_ends_nothing(cluster):
+async def test_a_streamer_that_is_gone_before_it_is_greeted_elsewhere_ends_nothing(cluster):
     here, there, _ = cluster.nodes
-    show = await cluster.show()
-    host = await cluster.host(show, here)
-    listeners = await cluster.listeners(show, here)
-    await host.say_and_wait()
+    livestream = await cluster.livestream()
+    streamer = await cluster.streamer(livestream, here)
+    listeners = await cluster.listeners(livestream, here)
+    await streamer.say_and_wait()
     await all_hear(listeners, 1)
-    token = await cluster.google.token(show.user)
+    token = await cluster.google.token(livestream.user)
     async with raw(there.url) as socket:
         # It goes while Redis is slow to grant it the livestream.
         cluster.redis.freeze()
-        await socket.connect("streamer", token, show.id)
+        await socket.connect("streamer", token, livestream.id)
         await asyncio.sleep(0.2)
         socket.abort()
         await asyncio.sleep(0.1)
         cluster.redis.thaw()
     await asyncio.sleep(1)
-    if not host.is_in():
-        host = await cluster.host(show, here)
-        host.numbers = iter(range(10, 20))
-    last = await host.say_and_wait()
+    if not streamer.is_in():
+        streamer = await cluster.streamer(livestream, here)
+        streamer.numbers = iter(range(10, 20))
+    last = await streamer.say_and_wait()
     await all_hear(listeners, last.stamp.number)
     assert all(not it.told.is_set() and len(it.visits) == 1 for it in listeners)
-    await cluster.flagged(show, True)
+    await cluster.flagged(livestream, True)
 
 
 async def test_a_livestream_that_came_and_went_without_redis_leaves_no_flag(cluster):
-    show = await cluster.show()
+    livestream = await cluster.livestream()
     cluster.redis.kill()
     for node in cluster.nodes:
         await until(node.degraded, f"{node.name} says that it is degraded", 6)
-    host = await cluster.host(show, cluster.nodes[0])
-    await cluster.flagged(show, True)
-    await host.leave()
+    streamer = await cluster.streamer(livestream, cluster.nodes[0])
+    await cluster.flagged(livestream, True)
+    await streamer.leave()
     # Longer than a livestream is kept that nobody uses.
     await asyncio.sleep(4)
     await cluster.redis.heal()
-    await cluster.flagged(show, False, 15)
+    await cluster.flagged(livestream, False, 15)
 
 
 async def test_an_end_that_is_said_to_slow_redis_is_written_down(cluster):
-    show = await cluster.show()
-    host = await cluster.host(show, cluster.nodes[0])
-    await host.say_and_wait()
-    await cluster.flagged(show, True)
+    livestream = await cluster.livestream()
+    streamer = await cluster.streamer(livestream, cluster.nodes[0])
+    await streamer.say_and_wait()
+    await cluster.flagged(livestream, True)
     cluster.redis.freeze()
-    await host.leave()
+    await streamer.leave()
     await asyncio.sleep(0.8)
     cluster.redis.thaw()
-    await cluster.flagged(show, False, 12)
+    await cluster.flagged(livestream, False, 12)
 
 
 async def test_redis_that_forgets_a_livestream_in_its_grace_leaves_no_flag(cluster):
-    show = await cluster.show()
-    host = await cluster.host(show, cluster.nodes[0])
-    listeners = await cluster.listeners(show, *cluster.nodes[1:])
-    await host.say_and_wait()
-    await cluster.flagged(show, True)
-    await host.close()
+    livestream = await cluster.livestream()
+    streamer = await cluster.streamer(livestream, cluster.nodes[0])
+    listeners = await cluster.listeners(livestream, *cluster.nodes[1:])
+    await streamer.say_and_wait()
+    await cluster.flagged(livestream, True)
+    await streamer.close()
     await asyncio.sleep(1)
     cluster.redis.kill()
     await cluster.redis.heal()
     for listener in listeners:
         await until(listener.told.is_set, "it is told that it is over", 20)
-    await cluster.flagged(show, False, 12)
+    await cluster.flagged(livestream, False, 12)

@@ -3,16 +3,16 @@
 import asyncio
 
 from rig.nodes import GRACE, LEASE
-from rig.waiting import until
 
 from harness.raw import raw
+from harness.waiting import until
 
 PROMISE = LEASE + GRACE + 5
 
 
 async def test_flag_of_a_livestream_that_redis_never_knew_is_cleared(cluster):
     dies, *_ = cluster.nodes
-    livestream = await cluster.show()
+    livestream = await cluster.livestream()
     token = await cluster.google.token(livestream.user)
     cluster.redis.freeze()
     async with raw(dies.url) as socket:
@@ -26,8 +26,8 @@ async def test_flag_of_a_livestream_that_redis_never_knew_is_cleared(cluster):
 
 async def test_flag_is_cleared_though_the_node_that_clears_it_dies(cluster):
     streams, clears, survives = cluster.nodes
-    livestream = await cluster.show()
-    streamer = await cluster.host(livestream, streams)
+    livestream = await cluster.livestream()
+    streamer = await cluster.streamer(livestream, streams)
     await streamer.say_and_wait()
     await cluster.flagged(livestream, True)
     await survives.kill()

@@ -34,8 +34,8 @@ async def far_cluster():
 @pytest.mark.parametrize("size", [2_000, 40_000])
 async def test_flush_is_acknowledged_within_the_lease(far_cluster, size):
     here, there = far_cluster.nodes
-    livestream = await far_cluster.show()
-    streamer = await far_cluster.host(livestream, here)
+    livestream = await far_cluster.livestream()
+    streamer = await far_cluster.streamer(livestream, here)
     listener = await far_cluster.listener(livestream, there)
     await streamer.say_and_wait()
     began = time.monotonic()

@@ -7,7 +7,7 @@ from rig.history import Acked, Cut, Heard, Joined, Left, LetIn, Restored, Sent, 
 
 
 def good(seed=0):
-    """A livestream as it should be: two sessions of its host, three listeners on three nodes, one of whom comes back."""
+    """A livestream as it should be: two sessions of its streamer, three listeners on three nodes, one of whom comes back."""
     dice = random.Random(seed)
     events, now, sequence = [], 0.0, 0
     nodes = {"ada": ("a", 1), "bob": ("b", 1), "cleo": ("c", 1)}
@@ -88,7 +88,7 @@ def test_two_owners_at_once_are_refused():
     assert refused(events, "two owners")
 
 
-def test_a_clip_of_no_host_is_refused():
+def test_a_clip_of_no_streamer_is_refused():
     events = good()
     now = max(event.at for event in events) + 1
     assert refused([*events, Heard(now, "ada", 1, 9, 0)], "never sent")
@@ -149,7 +149,7 @@ def test_who_joined_before_its_node_was_cut_off_is_due_all():
 
 
 def alone():
-    """b is cut off, and lets the host in, who spoke at a before; both have a listener."""
+    """b is cut off, and lets the streamer in, who spoke at a before; both have a listener."""
     return [
         *(Joined(0, who, 1, who) for who in ("a", "b")),
         *(LetIn(0, 1, "a"), Cut(1, "b"), Sent(2, 1, 0), Heard(2, "a", 1, 1, 0), Acked(2, 1, 0, 7)),
@@ -159,14 +159,14 @@ def alone():
     ]
 
 
-def test_host_of_a_node_cut_off_is_promised_all_listeners():
+def test_streamer_of_a_node_cut_off_is_promised_all_listeners():
     events = alone()
     assert violations(events) == []
     for missing in (Heard(4, "b", 1, 2, 0), Heard(6, "a", 1, 2, 0)):
         assert refused([event for event in events if event != missing], "lost")
 
 
-def test_who_heard_such_a_host_may_have_missed_what_others_said_until_it_was_settled():
+def test_who_heard_such_a_streamer_may_have_missed_what_others_said_until_it_was_settled():
     between = [LetIn(6, 3, "a"), Sent(7, 3, 0), Heard(7, "a", 1, 3, 0), Acked(7, 3, 0, 8)]
     after = [Sent(20, 3, 1), Heard(20, "a", 1, 3, 1), Heard(20, "b", 1, 3, 1), Acked(20, 3, 1, 9)]
     events = [event for event in alone() if event.at < 6] + between + after
@@ -180,7 +180,7 @@ def test_once_that_is_settled_it_is_promised_everybody_again():
     assert refused([*alone(), Sent(21, 2, 2), Heard(21, "a", 1, 2, 2), Acked(21, 2, 2, 10)], "lost")
 
 
-def test_what_was_said_elsewhere_meanwhile_is_due_where_no_such_host_was_heard():
+def test_what_was_said_elsewhere_meanwhile_is_due_where_no_such_streamer_was_heard():
     events = [*alone(), Joined(0, "other", 1, "b")]
     assert refused(events, "lost")
 

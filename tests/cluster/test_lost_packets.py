@@ -10,10 +10,10 @@ import pytest
 import pytest_asyncio
 from rig.network import Network, inside, why_not
 from rig.nodes import Node
-from rig.waiting import until
 
 from harness.client import Client
 from harness.google import Google
+from harness.waiting import until
 
 ENVIRONMENT = {
     "CASTAWAY_SERVER__TCP_USER_TIMEOUT": "4s",
@@ -55,7 +55,7 @@ class Wires:
 
         await until(ready, "the node is ready")
 
-    async def client(self, role, user, show, machine=None):
+    async def client(self, role, user, livestream, machine=None):
         """Joined, over a connection that begins on this machine."""
         client = Client(role)
         if machine:
@@ -63,7 +63,7 @@ class Wires:
             client.socket.eio.http = aiohttp.ClientSession(connector=connector)
         client.socket.reconnection = False
         self.clients.append(client)
-        headers = {"id-token": await self.google.token(user), "livestream-id": show}
+        headers = {"id-token": await self.google.token(user), "livestream-id": livestream}
         await client.connect(self.node.url, ["websocket"], headers)
         await client.next("success")
         return client
@@ -76,9 +76,9 @@ class Wires:
         await ask(idle)
         return idle
 
-    async def show(self):
-        await self.google.livestream("show", "host")
-        return await self.client("streamer", "host", "show")
+    async def livestream(self):
+        await self.google.livestream("livestream", "streamer")
+        return await self.client("streamer", "streamer", "livestream")
 
     async def closed(self, reason=""):
         """How many connections were closed, for this reason or for any."""
@@ -137,8 +137,8 @@ async def wires(request):
 
 async def test_packets_lost_for_less_than_the_timeout_close_nothing(wires):
     machine = wires.far[0]
-    streamer = await wires.show()
-    listener = await wires.client("listener", "guest", "show", machine)
+    streamer = await wires.livestream()
+    listener = await wires.client("listener", "guest", "livestream", machine)
     machine.cut("clients")
     assert (await streamer.upload(b"a clip that is lost at first"))["ok"]
     await until(lambda: wires.lost(machine, "on") >= 2, "the kernel has sent it again, for nothing")
@@ -152,9 +152,9 @@ async def test_packets_lost_for_less_than_the_timeout_close_nothing(wires):
 
 async def test_packets_lost_for_longer_than_the_timeout_close_one_connection(wires):
     lost, fine = wires.far
-    streamer = await wires.show()
-    await wires.client("listener", "guest", "show", lost)
-    stays = await wires.client("listener", "stays", "show", fine)
+    streamer = await wires.livestream()
+    await wires.client("listener", "guest", "livestream", lost)
+    stays = await wires.client("listener", "stays", "livestream", fine)
     lost.cut("clients")
     assert (await streamer.upload(b"a clip"))["ok"]
 
@@ -171,8 +171,8 @@ async def test_packets_lost_for_longer_than_the_timeout_close_one_connection(wir
 @pytest.mark.timeout(150)
 async def test_lost_probes_close_an_idle_connection_only_after_the_fifth(wires):
     returns, stays_away = wires.far
-    streamer = await wires.show()
-    listener = await wires.client("listener", "guest", "show", returns)
+    streamer = await wires.livestream()
+    listener = await wires.client("listener", "guest", "livestream", returns)
     idle, _gone = await wires.request(returns), await wires.request(stays_away)
     await wires.quiet(returns, listener)
     for machine in wires.far:

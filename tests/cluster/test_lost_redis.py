@@ -5,7 +5,8 @@ import asyncio
 import pytest
 from rig.cluster import all_hear
 from rig.nodes import LEASE
-from rig.waiting import until
+
+from harness.waiting import until
 
 UNAVAILABLE = "Service is temporarily unavailable, try again."
 
@@ -23,149 +24,149 @@ async def everywhere_in_touch(cluster):
 
 
 async def test_while_redis_is_away_local_listeners_go_on_and_the_nodes_say_so(cluster):
-    show = await cluster.show()
-    host = await cluster.host(show, *cluster.nodes[:1])
-    near, far = await cluster.listeners(show, *cluster.nodes[:2])
-    await host.say_and_wait()
+    livestream = await cluster.livestream()
+    streamer = await cluster.streamer(livestream, *cluster.nodes[:1])
+    near, far = await cluster.listeners(livestream, *cluster.nodes[:2])
+    await streamer.say_and_wait()
     cluster.redis.kill()
     for _ in range(5):
-        await near.hears_number(host.say(), 1)
+        await near.hears_number(streamer.say(), 1)
     await everywhere_degraded(cluster)
     for node in cluster.nodes:
         assert (await node.server.get("/healthz"))[0] == 200
     assert len(near.visits) == len(far.visits) == 1
     await cluster.redis.heal()
     await everywhere_in_touch(cluster)
-    await all_hear([near, far], (await host.say_and_wait()).stamp.number)
+    await all_hear([near, far], (await streamer.say_and_wait()).stamp.number)
 
 
 async def test_redis_that_is_back_within_the_lease_is_noticed_by_no_client(cluster):
-    show = await cluster.show()
-    host = await cluster.host(show, cluster.nodes[0])
-    listeners = await cluster.listeners(show)
+    livestream = await cluster.livestream()
+    streamer = await cluster.streamer(livestream, cluster.nodes[0])
+    listeners = await cluster.listeners(livestream)
     for _ in range(3):
-        await host.say_and_wait()
+        await streamer.say_and_wait()
     await all_hear(listeners, 3)
     cluster.redis.freeze()
     for _ in range(8):
-        host.say(20_000)
+        streamer.say(20_000)
     await listeners[0].hears_number(11, 1)
     cluster.redis.thaw()
-    await host.answered(11)
+    await streamer.answered(11)
     await all_hear(listeners, 11)
-    for person in [host, *listeners]:
+    for person in [streamer, *listeners]:
         assert len(person.visits) == 1
     for listener in listeners:
         assert listener.numbers() == list(range(1, 12)), listener.node.name
-    show.check()
+    livestream.check()
 
 
 async def test_redis_that_is_back_empty_within_the_lease_gets_the_clips_of_meanwhile_in_order(cluster):
-    show = await cluster.show()
-    host = await cluster.host(show, cluster.nodes[0], cluster.nodes[1])
-    listeners = await cluster.listeners(show)
+    livestream = await cluster.livestream()
+    streamer = await cluster.streamer(livestream, cluster.nodes[0], cluster.nodes[1])
+    listeners = await cluster.listeners(livestream)
     for _ in range(3):
-        await host.say_and_wait()
+        await streamer.say_and_wait()
     await all_hear(listeners, 3)
-    await cluster.flagged(show, True)
+    await cluster.flagged(livestream, True)
     cluster.redis.kill()
     for _ in range(8):
-        host.say(20_000)
+        streamer.say(20_000)
     await listeners[0].hears_number(11, 1)
     await cluster.redis.heal()
-    await host.answered(11, 15)
-    last = await host.say_and_wait()
+    await streamer.answered(11, 15)
+    last = await streamer.say_and_wait()
     await all_hear(listeners, last.stamp.number)
     await everywhere_in_touch(cluster)
-    assert [answer.sequence for answer in host.acked.values()] == sorted({it.sequence for it in host.acked.values()})
-    show.check()
-    assert await cluster.flag(show)
+    assert [answer.sequence for answer in streamer.acked.values()] == sorted({it.sequence for it in streamer.acked.values()})
+    livestream.check()
+    assert await cluster.flag(livestream)
     await cluster.held_once()
 
 
-async def test_host_without_redis_for_longer_than_the_lease_stays(cluster):
-    show = await cluster.show()
-    host = await cluster.host(show, cluster.nodes[0])
-    listeners = await cluster.listeners(show)
-    await host.say_and_wait()
+async def test_streamer_without_redis_for_longer_than_the_lease_stays(cluster):
+    livestream = await cluster.livestream()
+    streamer = await cluster.streamer(livestream, cluster.nodes[0])
+    listeners = await cluster.listeners(livestream)
+    await streamer.say_and_wait()
     await all_hear(listeners, 1)
     cluster.redis.kill()
-    number = host.say()
+    number = streamer.say()
     await listeners[0].hears_number(number, 1)
-    await until(lambda: host.refusals, "its clip is refused at last", LEASE + 3)
-    assert host.refusals[0]["ok"] is False and host.refusals[0]["error"] == UNAVAILABLE
-    await until(lambda: UNAVAILABLE in host.said("error"), "it is told")
+    await until(lambda: streamer.refusals, "its clip is refused at last", LEASE + 3)
+    assert streamer.refusals[0]["ok"] is False and streamer.refusals[0]["error"] == UNAVAILABLE
+    await until(lambda: UNAVAILABLE in streamer.said("error"), "it is told")
     for node in cluster.nodes:
         await until(node.cut_off, f"{node.name} is not ready", LEASE)
     await cluster.redis.heal()
     await everywhere_in_touch(cluster)
-    await host.answered(number, 15)
-    said = await host.say_and_wait(seconds=10)
+    await streamer.answered(number, 15)
+    said = await streamer.say_and_wait(seconds=10)
     await all_hear(listeners, said.stamp.number)
     await cluster.held_once()
-    assert len(host.visits) == 1 and all(len(it.visits) == 1 for it in listeners)
-    await cluster.flagged(show, True)
+    assert len(streamer.visits) == 1 and all(len(it.visits) == 1 for it in listeners)
+    await cluster.flagged(livestream, True)
 
 
-async def test_of_two_hosts_let_in_without_redis_one_stays(cluster):
+async def test_of_two_streamers_let_in_without_redis_one_stays(cluster):
     here, there, elsewhere = cluster.nodes
-    show = await cluster.show()
+    livestream = await cluster.livestream()
     cluster.redis.kill()
     await everywhere_degraded(cluster)
-    first = await cluster.host(show, here)
-    second = await cluster.host(show, there)
+    first = await cluster.streamer(livestream, here)
+    second = await cluster.streamer(livestream, there)
     second.numbers = iter(range(100, 200))
     second.say()
-    near_first, near_second = await cluster.listener(show, here), await cluster.listener(show, there)
+    near_first, near_second = await cluster.listener(livestream, here), await cluster.listener(livestream, there)
     await cluster.redis.heal()
     await everywhere_in_touch(cluster)
-    hosts = (first, second)
-    await until(lambda: sum(host.told.is_set() for host in hosts) == 1, "one of them is told", 15)
-    (winner,) = [host for host in hosts if not host.told.is_set()]
-    (loser,) = [host for host in hosts if host.told.is_set()]
-    assert f"Livestream {show.id} was taken over by another connection." in loser.said("error")
-    third = await cluster.listener(show, elsewhere)
+    streamers = (first, second)
+    await until(lambda: sum(streamer.told.is_set() for streamer in streamers) == 1, "one of them is told", 15)
+    (winner,) = [streamer for streamer in streamers if not streamer.told.is_set()]
+    (loser,) = [streamer for streamer in streamers if streamer.told.is_set()]
+    assert f"Livestream {livestream.id} was taken over by another connection." in loser.said("error")
+    third = await cluster.listener(livestream, elsewhere)
     last = await winner.say_and_wait(seconds=15)
     await all_hear([near_first, near_second, third], last.stamp.number)
     await cluster.held_once()
     assert not winner.told.is_set()
-    await cluster.flagged(show, True)
-    show.check_order()
+    await cluster.flagged(livestream, True)
+    livestream.check_order()
 
 
-async def test_host_that_came_without_redis_is_heard_everywhere_later(cluster):
-    show = await cluster.show()
+async def test_streamer_that_came_without_redis_is_heard_everywhere_later(cluster):
+    livestream = await cluster.livestream()
     cluster.redis.kill()
     await everywhere_degraded(cluster)
-    host = await cluster.host(show, cluster.nodes[2])
-    near = await cluster.listener(show, cluster.nodes[2])
-    number = host.say()
+    streamer = await cluster.streamer(livestream, cluster.nodes[2])
+    near = await cluster.listener(livestream, cluster.nodes[2])
+    number = streamer.say()
     await near.hears_number(number, 2)
-    assert number not in host.acked, "other nodes cannot have it"
-    await cluster.flagged(show, True)
+    assert number not in streamer.acked, "other nodes cannot have it"
+    await cluster.flagged(livestream, True)
     await cluster.redis.heal()
     await everywhere_in_touch(cluster)
-    far = await cluster.listeners(show, *cluster.nodes[:2])
-    await all_hear([near, *far], (await host.say_and_wait()).stamp.number)
-    await host.answered(number, 10)
-    assert len(host.visits) == 1
+    far = await cluster.listeners(livestream, *cluster.nodes[:2])
+    await all_hear([near, *far], (await streamer.say_and_wait()).stamp.number)
+    await streamer.answered(number, 10)
+    assert len(streamer.visits) == 1
 
 
 async def test_redis_that_comes_and_goes_leaves_one_owner_and_no_listener_behind(cluster):
-    show = await cluster.show()
-    host = await cluster.host(show, *cluster.nodes)
-    listeners = await cluster.listeners(show)
+    livestream = await cluster.livestream()
+    streamer = await cluster.streamer(livestream, *cluster.nodes)
+    listeners = await cluster.listeners(livestream)
     for _ in range(3):
-        await host.say_and_wait()
+        await streamer.say_and_wait()
         cluster.redis.kill()
-        host.say()
+        streamer.say()
         await cluster.redis.heal()
-        await host.say_and_wait(seconds=15)
+        await streamer.say_and_wait(seconds=15)
     await everywhere_in_touch(cluster)
-    await all_hear(listeners, (await host.say_and_wait()).stamp.number)
+    await all_hear(listeners, (await streamer.say_and_wait()).stamp.number)
     await cluster.held_once()
     assert all(not listener.told.is_set() and len(listener.visits) == 1 for listener in listeners)
-    show.check_order()
+    livestream.check_order()
 
 
 async def test_a_node_that_starts_without_redis_starts_and_finds_it_later(cluster):
@@ -177,36 +178,36 @@ async def test_a_node_that_starts_without_redis_starts_and_finds_it_later(cluste
     await cluster.redis.heal()
     await late.settled(10)
     await everywhere_in_touch(cluster)
-    show = await cluster.show()
-    host = await cluster.host(show, cluster.nodes[0])
-    group = await cluster.listeners(show)
-    await asyncio.gather(all_hear(group, 1), host.say_and_wait())
+    livestream = await cluster.livestream()
+    streamer = await cluster.streamer(livestream, cluster.nodes[0])
+    group = await cluster.listeners(livestream)
+    await asyncio.gather(all_hear(group, 1), streamer.say_and_wait())
 
 
-async def test_shows_of_the_shards_that_are_left_go_on(cluster):
+async def test_livestreams_of_the_shards_that_are_left_go_on(cluster):
     processes = cluster.redis.processes
     if len(processes) == 1:
         pytest.skip("this Redis has no shards")
     here, there, _ = cluster.nodes
     by_shard = {}
     while len(by_shard) < len(processes):
-        show = await cluster.show()
-        host = await cluster.host(show, here)
-        (far,) = await cluster.listeners(show, there)
-        shard = [show.id in " ".join(await one.ask("KEYS", "*owner")) for one in processes].index(True)
+        livestream = await cluster.livestream()
+        streamer = await cluster.streamer(livestream, here)
+        (far,) = await cluster.listeners(livestream, there)
+        shard = [livestream.id in " ".join(await one.ask("KEYS", "*owner")) for one in processes].index(True)
         if shard in by_shard:
-            await host.leave()
+            await streamer.leave()
         else:
-            by_shard[shard] = host, far
+            by_shard[shard] = streamer, far
     lost, *left = range(len(processes))
     processes[lost].kill()
     for _ in range(10):
         for shard in left:
-            host, far = by_shard[shard]
-            await far.hears_number((await host.say_and_wait(seconds=3)).stamp.number, 3)
-            assert len(host.visits) == len(far.visits) == 1
+            streamer, far = by_shard[shard]
+            await far.hears_number((await streamer.say_and_wait(seconds=3)).stamp.number, 3)
+            assert len(streamer.visits) == len(far.visits) == 1
     await cluster.redis.heal()
     await everywhere_in_touch(cluster)
-    for shard, (host, far) in by_shard.items():
-        await far.hears_number((await host.say_and_wait(seconds=15)).stamp.number, 15)
-        assert not host.told.is_set() and not far.told.is_set(), shard
+    for shard, (streamer, far) in by_shard.items():
+        await far.hears_number((await streamer.say_and_wait(seconds=15)).stamp.number, 15)
+        assert not streamer.told.is_set() and not far.told.is_set(), shard

@@ -1,4 +1,4 @@
-"""Redis that starts from an old copy of its memory, or is a replica all at once, harms no show."""
+"""Redis that starts from an old copy of its memory, or is a replica all at once, harms no livestream."""
 
 import asyncio
 
@@ -6,7 +6,8 @@ import pytest
 import pytest_asyncio
 from rig.cluster import all_hear
 from rig.redis import Sharded
-from rig.waiting import until
+
+from harness.waiting import until
 
 
 @pytest_asyncio.fixture
@@ -30,29 +31,29 @@ async def start_from_the_copy(cluster):
 
 
 async def test_clips_that_come_after_are_heard_everywhere(cluster, redis_with_copies):
-    show = await cluster.show()
-    host = await cluster.host(show, cluster.nodes[0])
-    listeners = await cluster.listeners(show)
-    await host.say_and_wait()
+    livestream = await cluster.livestream()
+    streamer = await cluster.streamer(livestream, cluster.nodes[0])
+    listeners = await cluster.listeners(livestream)
+    await streamer.say_and_wait()
     await save(redis_with_copies)
     for _ in range(5):
-        await host.say_and_wait()
+        await streamer.say_and_wait()
     await all_hear(listeners, 6)
     await start_from_the_copy(cluster)
     for _ in range(2):
-        await host.say_and_wait()
+        await streamer.say_and_wait()
     await all_hear(listeners, 8)
-    assert len(host.visits) == 1 and all(len(it.visits) == 1 for it in listeners)
-    show.check()
+    assert len(streamer.visits) == 1 and all(len(it.visits) == 1 for it in listeners)
+    livestream.check()
 
 
 async def test_who_took_over_since_stays_the_streamer(cluster, redis_with_copies):
-    show = await cluster.show()
-    first = await cluster.host(show, cluster.nodes[0])
-    listeners = await cluster.listeners(show)
+    livestream = await cluster.livestream()
+    first = await cluster.streamer(livestream, cluster.nodes[0])
+    listeners = await cluster.listeners(livestream)
     await first.say_and_wait()
     await save(redis_with_copies)
-    second = await cluster.host(show, cluster.nodes[1])
+    second = await cluster.streamer(livestream, cluster.nodes[1])
     second.numbers = iter(range(100, 200))
     await until(first.told.is_set, "the first is told")
     await second.say_and_wait()
@@ -64,8 +65,8 @@ async def test_who_took_over_since_stays_the_streamer(cluster, redis_with_copies
     assert not second.told.is_set() and len(second.visits) == 1
     assert all(len(it.visits) == 1 and not it.told.is_set() for it in listeners)
     await asyncio.sleep(4)
-    await cluster.flagged(show, True)
-    show.check()
+    await cluster.flagged(livestream, True)
+    livestream.check()
 
 
 async def test_a_replica_is_no_redis(cluster):

@@ -1,5 +1,5 @@
 """Links are cut and restored at random, and what everybody saw is checked: nobody hears a clip twice, out of order, or
-from two owners at once; and what the host was told is safe reaches everybody who could hear it."""
+from two owners at once; and what the streamer was told is safe reaches everybody who could hear it."""
 
 import asyncio
 import os
@@ -13,7 +13,8 @@ from rig.history import Cut, Restored
 from rig.network import Network, why_not
 from rig.nodes import LEASE
 from rig.redis import Redis
-from rig.waiting import until
+
+from harness.waiting import until
 
 SECONDS = 30
 PACE = 0.1
@@ -55,7 +56,7 @@ async def scattered(request):
     network.make()
     machines, last = network.machines[:3], network.machines[3]
     address = last.address["redis"]
-    redis = Redis(host=address, bind=address, within=last.within)
+    redis = Redis(streamer=address, bind=address, within=last.within)
     cluster = None
     try:
         await redis.start()
@@ -75,14 +76,14 @@ async def scattered(request):
 class Chaos:
     """Cuts and restores links as its dice say, and writes it into the livestream's history."""
 
-    def __init__(self, cluster, show, seed):
-        self.cluster, self.show, self.dice = cluster, show, random.Random(seed)
+    def __init__(self, cluster, livestream, seed):
+        self.cluster, self.livestream, self.dice = cluster, livestream, random.Random(seed)
         self.cut = set()
         self.began = time.monotonic()
 
     def change(self):
         node = self.dice.randrange(3)
-        # A client's way is cut less often: a host spends its time on coming back.
+        # A client's way is cut less often: a streamer spends its time on coming back.
         side = self.dice.choices(("redis", "clients"), (3, 1))[0]
         if (node, side) in self.cut:
             self._restore(node, side)
@@ -94,7 +95,7 @@ class Chaos:
         self.cluster.machines[node].cut(side)
         self.cut.add((node, side))
         if side == "redis":
-            self.show.history.append(Cut(time.monotonic(), name))
+            self.livestream.history.append(Cut(time.monotonic(), name))
         print(f"{time.monotonic() - self.began:6.2f}  {name} | {side}")
 
     def _restore(self, node, side):
@@ -102,7 +103,7 @@ class Chaos:
         self.cluster.machines[node].restore(side)
         self.cut.discard((node, side))
         if side == "redis":
-            self.show.history.append(Restored(time.monotonic(), name))
+            self.livestream.history.append(Restored(time.monotonic(), name))
         print(f"{time.monotonic() - self.began:6.2f}  {name} - {side}")
 
     def restore_all(self):
@@ -110,9 +111,9 @@ class Chaos:
             self._restore(node, side)
 
 
-async def talk(host, until_when):
+async def talk(streamer, until_when):
     while time.monotonic() < until_when:
-        host.say(1_000)
+        streamer.say(1_000)
         await asyncio.sleep(PACE)
 
 
@@ -126,89 +127,89 @@ def seeds():
 async def test_history_is_good_after_random_cuts(scattered, seed):
     cluster = scattered
     print(f"CASTAWAY_SEED={seed}")
-    show = await cluster.show()
-    host = await cluster.host(show, *cluster.nodes)
-    listeners = await cluster.listeners(show, each=2)
-    wanderers = [await cluster.listener(show, *cluster.nodes[turn:], *cluster.nodes[:turn]) for turn in range(3)]
-    chaos = Chaos(cluster, show, seed)
+    livestream = await cluster.livestream()
+    streamer = await cluster.streamer(livestream, *cluster.nodes)
+    listeners = await cluster.listeners(livestream, each=2)
+    wanderers = [await cluster.listener(livestream, *cluster.nodes[turn:], *cluster.nodes[:turn]) for turn in range(3)]
+    chaos = Chaos(cluster, livestream, seed)
     end = time.monotonic() + SECONDS
-    talking = asyncio.create_task(talk(host, end))
+    talking = asyncio.create_task(talk(streamer, end))
     while (now := time.monotonic()) < end:
         await asyncio.sleep(min(chaos.dice.uniform(*CALM), end - now))
         chaos.change()
     chaos.restore_all()
     await talking
-    await until(lambda: not host.outbox, lambda: f"all is acknowledged but {list(host.outbox)}", 30)
+    await until(lambda: not streamer.outbox, lambda: f"all is acknowledged but {list(streamer.outbox)}", 30)
     everybody = [*listeners, *wanderers]
     out = lambda: [f"{it} at {it.node.name}, heard {it.names()[-4:]}" for it in everybody if not it.is_in()]  # noqa: E731
     await until(lambda: not out(), lambda: f"everybody is let in again but {out()}", 15)
     await asyncio.gather(*(node.settled() for node in cluster.nodes))
-    last = await host.say_and_wait(seconds=15)
+    last = await streamer.say_and_wait(seconds=15)
     await all_hear(everybody, last.stamp.number, 15)
-    print(f"{len(host.visits)} sessions, {len(host.acked)} clips, {sum(len(it.heard) for it in everybody)} heard")
-    show.check()
+    print(f"{len(streamer.visits)} sessions, {len(streamer.acked)} clips, {sum(len(it.heard) for it in everybody)} heard")
+    livestream.check()
     await cluster.held_once()
-    await cluster.flagged(show, True)
+    await cluster.flagged(livestream, True)
 
 
-async def test_node_cut_off_keeps_its_host_and_is_not_ready(scattered):
+async def test_node_cut_off_keeps_its_streamer_and_is_not_ready(scattered):
     cluster = scattered
-    show = await cluster.show()
+    livestream = await cluster.livestream()
     here, there, elsewhere = cluster.nodes
-    host = await cluster.host(show, here)
-    listeners = await cluster.listeners(show)
-    await host.say_and_wait()
+    streamer = await cluster.streamer(livestream, here)
+    listeners = await cluster.listeners(livestream)
+    await streamer.say_and_wait()
     await all_hear(listeners, 1)
     cluster.machines[0].cut("redis")
-    show.history.append(Cut(time.monotonic(), here.name))
-    number = host.say()
-    await until(lambda: host.refusals, "its clip is refused at last", LEASE + 4)
+    livestream.history.append(Cut(time.monotonic(), here.name))
+    number = streamer.say()
+    await until(lambda: streamer.refusals, "its clip is refused at last", LEASE + 4)
     await until(here.cut_off, "the node that is cut off is not ready")
-    assert number in listeners[0].numbers() and number not in host.acked
+    assert number in listeners[0].numbers() and number not in streamer.acked
     assert await there.ready() == (200, "ready\n")
     cluster.machines[0].restore("redis")
-    show.history.append(Restored(time.monotonic(), here.name))
-    await host.answered(number, 20)
-    await all_hear(listeners, (await host.say_and_wait()).stamp.number, 15)
-    assert len(host.visits) == 1 and all(len(it.visits) == 1 for it in listeners)
+    livestream.history.append(Restored(time.monotonic(), here.name))
+    await streamer.answered(number, 20)
+    await all_hear(listeners, (await streamer.say_and_wait()).stamp.number, 15)
+    assert len(streamer.visits) == 1 and all(len(it.visits) == 1 for it in listeners)
     await cluster.held_once()
-    show.check()
+    livestream.check()
 
 
-async def test_host_that_moves_off_a_node_cut_off_is_the_owner(scattered):
+async def test_streamer_that_moves_off_a_node_cut_off_is_the_owner(scattered):
     cluster = scattered
-    show = await cluster.show()
+    livestream = await cluster.livestream()
     here, there, _ = cluster.nodes
-    old = await cluster.host(show, here)
-    listeners = await cluster.listeners(show)
+    old = await cluster.streamer(livestream, here)
+    listeners = await cluster.listeners(livestream)
     last = await old.say_and_wait()
     await all_hear(listeners, 1)
     cluster.machines[0].cut("redis")
-    show.history.append(Cut(time.monotonic(), here.name))
+    livestream.history.append(Cut(time.monotonic(), here.name))
     await until(here.cut_off, "the node that is cut off is not ready", LEASE + 4)
-    new = await cluster.host(show, there)
+    new = await cluster.streamer(livestream, there)
     new.numbers = iter(range(100, 200))
     first = await new.say_and_wait()
     assert first.sequence > last.sequence
     cluster.machines[0].restore("redis")
-    show.history.append(Restored(time.monotonic(), here.name))
+    livestream.history.append(Restored(time.monotonic(), here.name))
     await until(old.told.is_set, "the old connection is told", 15)
     await all_hear(listeners, (await new.say_and_wait()).stamp.number, 15)
     assert not new.told.is_set() and len(new.visits) == 1
     await cluster.held_once()
-    show.check()
+    livestream.check()
 
 
 async def test_a_clip_that_was_missed_while_cut_off_is_made_up_in_order(scattered):
     cluster = scattered
-    show = await cluster.show()
+    livestream = await cluster.livestream()
     here, there, _ = cluster.nodes
-    host = await cluster.host(show, here)
-    listeners = await cluster.listeners(show, each=2)
-    await host.say_and_wait()
+    streamer = await cluster.streamer(livestream, here)
+    listeners = await cluster.listeners(livestream, each=2)
+    await streamer.say_and_wait()
     cluster.machines[1].cut("redis")
     for _ in range(10):
-        await host.say_and_wait()
+        await streamer.say_and_wait()
     await until(there.degraded, "the node that is cut off says so")
     # Else a connection that outlived the cut would be sent all of it by the kernel.
     await cluster.redis.forget_connections_of(cluster.machines[1].address["redis"])
@@ -218,4 +219,4 @@ async def test_a_clip_that_was_missed_while_cut_off_is_made_up_in_order(scattere
     assert all(listener.numbers() == list(range(1, 12)) for listener in listeners)
     assert await there.metric("castaway_cluster_clips_fetched_total") > fetched
     assert all(len(listener.visits) == 1 for listener in listeners)
-    show.check()
+    livestream.check()

@@ -3,9 +3,8 @@
 import json
 import subprocess
 
-from rig.waiting import until
-
 from harness.raw import raw
+from harness.waiting import until
 
 KEY = subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519"], check=True, capture_output=True, text=True).stdout
 ENVIRONMENT = {"CASTAWAY_LISTENER__PASSES": "streamers", "CASTAWAY_PASSES__KEY": KEY.replace("\n", "\\n")}
@@ -22,7 +21,7 @@ async def verdict(node, given, livestream):
 
 async def test_pass_admits_on_all_nodes_until_the_livestream_ends(cluster):
     here, *others = cluster.nodes
-    livestream = await cluster.show()
+    livestream = await cluster.livestream()
     token = await cluster.google.token(livestream.user)
     async with raw(here.url) as streamer:
         await streamer.join("streamer", token, livestream.id)

@@ -3,7 +3,8 @@
 import time
 
 from rig.cluster import all_hear
-from rig.waiting import until
+
+from harness.waiting import until
 
 MIB = 1 << 20
 QUEUE = 4 * MIB
@@ -15,19 +16,19 @@ CLIPS, SIZE = 120, MIB // 2
 
 async def test_what_waits_for_redis_that_hangs_is_bounded_and_counted(cluster):
     here, there, _ = cluster.nodes
-    show = await cluster.show()
-    host = await cluster.host(show, here)
-    near, far = await cluster.listeners(show, here, there)
+    livestream = await cluster.livestream()
+    streamer = await cluster.streamer(livestream, here)
+    near, far = await cluster.listeners(livestream, here, there)
     # Memory that any traffic of this size takes for good.
     for _ in range(8):
-        await host.say_and_wait(SIZE)
+        await streamer.say_and_wait(SIZE)
     await all_hear([near, far], 8)
     before = here.memory()
     dropped = await here.metric("castaway_cluster_clips_dropped_total", 'reason="queue_full"')
     cluster.redis.freeze()
     for _ in range(CLIPS):
         # Far less than the lease, for which a publication waits.
-        await near.hears_number(host.say(SIZE))
+        await near.hears_number(streamer.say(SIZE))
     grown = here.memory() - before
     assert grown < QUEUE + 24 * MIB, f"{grown / MIB:.0f} MiB for {CLIPS * SIZE / MIB:.0f} MiB of clips"
 
@@ -35,23 +36,23 @@ async def test_what_waits_for_redis_that_hangs_is_bounded_and_counted(cluster):
         return await here.metric("castaway_cluster_clips_dropped_total", 'reason="queue_full"') > dropped
 
     await until(counted, "what was dropped is counted")
-    # What did not fit the queue was refused, so its host says it again, and it is heard again.
+    # What did not fit the queue was refused, so its streamer says it again, and it is heard again.
     assert list(dict.fromkeys(near.numbers())) == list(range(1, 9 + CLIPS))
     cluster.redis.thaw()
-    last = await host.say_and_wait(seconds=20)
+    last = await streamer.say_and_wait(seconds=20)
     await all_hear([near, far], last.stamp.number, 20)
     assert len(near.visits) == len(far.visits) == 1
-    show.check_order()
+    livestream.check_order()
 
 
 async def test_a_listener_comes_and_goes_though_redis_hangs(cluster):
     here, _, _ = cluster.nodes
-    show = await cluster.show()
-    host = await cluster.host(show, here)
-    await host.say_and_wait()
+    livestream = await cluster.livestream()
+    streamer = await cluster.streamer(livestream, here)
+    await streamer.say_and_wait()
     cluster.redis.freeze()
     began = time.monotonic()
-    late = await cluster.listener(show, here)
+    late = await cluster.listener(livestream, here)
     await late.hears_number(1, 1)
     assert time.monotonic() - began < 2
     await late.leave()

@@ -3,7 +3,8 @@
 import pytest_asyncio
 from rig.cluster import Cluster, all_hear
 from rig.redis import ESCAPED, PASSWORD, Redis, Tls
-from rig.waiting import throughout, until
+
+from harness.waiting import throughout, until
 
 
 @pytest_asyncio.fixture(scope="module")
@@ -23,13 +24,13 @@ async def test_a_livestream_is_heard_on_all_nodes_over_tls_and_no_secret_is_prin
     trust = {"SSL_CERT_FILE": str(secured.tls.authority), "CASTAWAY_LOG__LEVEL": "trace"}
     cluster = await Cluster.start(secured, trust)
     try:
-        show = await cluster.show()
-        host = await cluster.host(show, cluster.nodes[0])
-        listeners = await cluster.listeners(show)
+        livestream = await cluster.livestream()
+        streamer = await cluster.streamer(livestream, cluster.nodes[0])
+        listeners = await cluster.listeners(livestream)
         for _ in range(10):
-            last = await host.say_and_wait(50_000)
+            last = await streamer.say_and_wait(50_000)
         await all_hear(listeners, last.stamp.number)
-        show.check()
+        livestream.check()
         secured.kill()
         await until(cluster.nodes[0].degraded, "it is degraded")
         await secured.heal()

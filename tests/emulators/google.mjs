@@ -1,29 +1,20 @@
 // Google's emulators as processes of ours, and the few of their calls that the suite needs.
 
-import { spawn } from "node:child_process";
 import { createServer } from "node:net";
-import { closeSync, mkdirSync, openSync, writeFileSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+
+import { Child } from "../clients/js/harness/children.js";
+import { eventually } from "../clients/js/harness/server.js";
 
 export const PROJECT = "demo-castaway";
 
-export async function freePort() {
+async function freePort() {
   const server = createServer();
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
   const { port } = server.address();
   await new Promise((resolve) => server.close(resolve));
   return port;
-}
-
-/** Waits until `attempt` returns something, and says what was waited for if it never does. */
-export async function eventually(what, attempt, limit = 10_000) {
-  const end = Date.now() + limit;
-  for (;;) {
-    const result = await attempt();
-    if (result) return result;
-    if (Date.now() > end) throw new Error(`it never came about: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
 }
 
 async function answers(url) {
@@ -34,34 +25,12 @@ async function answers(url) {
   }
 }
 
-/** Starts a process whose output goes to a file; its `stop` ends it and waits. */
-export function start(command, args, { log, ...options }) {
-  const out = openSync(log, "a");
-  const child = spawn(command, args, { stdio: ["ignore", out, out], ...options });
-  closeSync(out);
-  const ended = new Promise((resolve) => child.on("exit", (code, signal) => resolve({ code, signal })));
-  child.on("error", (error) => console.error(`${command}: ${error.message}`));
-  return {
-    ended,
-    signal: (signal) => child.kill(signal),
-    async stop(signal = "SIGTERM") {
-      child.kill(signal);
-      const timer = setTimeout(() => child.kill("SIGKILL"), 15_000);
-      const how = await ended;
-      clearTimeout(timer);
-      return how;
-    },
-  };
-}
-
-export async function startFirestore(directory, jar) {
+export async function startFirestore(jar) {
   const port = await freePort();
   const main = "com.google.cloud.datastore.emulator.firestore.CloudFirestore";
-  const process = start("java", ["-cp", jar, main, "--host=127.0.0.1", `--port=${port}`], {
-    log: join(directory, "firestore.log"),
-  });
-  await eventually("the Firestore emulator answers", () => answers(`http://127.0.0.1:${port}/`), 60_000);
-  return { host: `127.0.0.1:${port}`, process };
+  const child = new Child("java", ["-cp", jar, main, "--host=127.0.0.1", `--port=${port}`], {});
+  await eventually(() => answers(`http://127.0.0.1:${port}/`), "the Firestore emulator answers", 60_000);
+  return { host: `127.0.0.1:${port}`, child };
 }
 
 export async function startAuth(directory, tools) {
@@ -74,13 +43,11 @@ export async function startAuth(directory, tools) {
     JSON.stringify({ emulators: { auth: at(port), hub: at(hub), logging: at(logging), ui: { enabled: false } } }),
   );
   const firebase = join(tools, "node_modules/firebase-tools/lib/bin/firebase.js");
-  const process = start("node", [firebase, "emulators:start", "--only", "auth", "--project", PROJECT], {
-    log: join(directory, "auth.log"),
-    cwd: directory,
-    env: { ...globalThis.process.env, HOME: home, XDG_CONFIG_HOME: home, CI: "1" },
-  });
-  await eventually("the Auth emulator answers", () => answers(`http://127.0.0.1:${port}/`), 120_000);
-  return { host: `127.0.0.1:${port}`, process };
+  const environment = { HOME: home, XDG_CONFIG_HOME: home, CI: "1" };
+  const emulator = [firebase, "emulators:start", "--only", "auth", "--project", PROJECT];
+  const child = new Child("node", emulator, environment, directory);
+  await eventually(() => answers(`http://127.0.0.1:${port}/`), "the Auth emulator answers", 120_000);
+  return { host: `127.0.0.1:${port}`, child };
 }
 
 const ADMINISTRATOR = { authorization: "Bearer owner" };
@@ -146,9 +113,7 @@ export class Livestreams {
   }
 
   async says(id, connected) {
-    await eventually(
-      `${id} says streamerConnected: ${connected}`,
-      async () => (await this.get(id))?.streamerConnected === connected,
-    );
+    const says = async () => (await this.get(id))?.streamerConnected === connected;
+    await eventually(says, `${id} says streamerConnected: ${connected}`, 10_000);
   }
 }

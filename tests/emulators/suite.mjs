@@ -2,61 +2,64 @@
 
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
-import { mkdtempSync, mkdirSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, mkdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { Client } from "./client.mjs";
-import { Livestreams, PROJECT, Users, eventually, freePort, start, startAuth, startFirestore } from "./google.mjs";
+import { Client } from "../clients/js/harness/client.js";
+import { Server } from "../clients/js/harness/server.js";
+import { Livestreams, PROJECT, Users, startAuth, startFirestore } from "./google.mjs";
 
-const [binary] = process.argv.slice(2);
 const directory = mkdtempSync(join(tmpdir(), "castaway-emulators-"));
 const running = [];
+const clients = [];
 
-const firestore = await startFirestore(directory, process.env.FIRESTORE_EMULATOR_JAR).then(kept);
+const firestore = await startFirestore(process.env.FIRESTORE_EMULATOR_JAR).then(kept);
 const auth = await startAuth(directory, process.env.FIREBASE_TOOLS).then(kept);
 const users = new Users(auth.host);
 const livestreams = new Livestreams(firestore.host);
-const port = await freePort();
-const healthPort = await freePort();
-const base = `http://127.0.0.1:${port}`;
+/** What a daemon needs to find the emulators. */
+const google = {
+  environment: {
+    PROJECT_ID: PROJECT,
+    IDENTITY_SERVER_API_KEY: "any",
+    FIRESTORE_EMULATOR_HOST: firestore.host,
+    FIREBASE_AUTH_EMULATOR_HOST: auth.host,
+  },
+};
 let daemon;
+let log = "";
 
 function kept(emulator) {
-  running.push(emulator.process);
+  running.push(emulator.child);
   return emulator;
 }
 
 async function startDaemon() {
   const state = join(directory, "state");
   mkdirSync(state, { recursive: true });
-  daemon = start(binary, ["serve"], {
-    log: join(directory, "daemon.log"),
-    cwd: directory,
-    env: {
-      PATH: process.env.PATH,
-      PROJECT_ID: PROJECT,
-      IDENTITY_SERVER_API_KEY: "any",
-      FIRESTORE_EMULATOR_HOST: firestore.host,
-      FIREBASE_AUTH_EMULATOR_HOST: auth.host,
-      STATE_DIRECTORY: state,
-      CASTAWAY_SERVER__LISTEN: `127.0.0.1:${port}`,
-      CASTAWAY_SERVER__HEALTH_LISTEN: `127.0.0.1:${healthPort}`,
-      CASTAWAY_LIVESTREAM__GRACE: "2s",
-      CASTAWAY_GOOGLE__CACHE_TTL: "100ms",
-      CASTAWAY_LOG__FORMAT: "plain",
-    },
-  });
-  await eventually("the daemon answers", async () => {
-    try {
-      return (await fetch(`http://127.0.0.1:${healthPort}/`)).ok;
-    } catch {
-      return false;
-    }
-  }, 20_000);
+  const environment = { CASTAWAY_LIVESTREAM__GRACE: "2s", CASTAWAY_GOOGLE__CACHE_TTL: "100ms" };
+  daemon = await Server.start(google, environment, state);
 }
 
-const connect = (role, token, livestream) => new Client(base, role, { token, livestream });
+async function stopDaemon(signal) {
+  const how = await daemon.stop(signal);
+  log += daemon.log;
+  return how;
+}
+
+/** A client as the shipped app's library: WebSocket only, identity in two headers. It does not come back by itself. */
+function connect(role, token, livestream) {
+  const client = new Client(daemon.url, role, { token, livestream, reconnection: false });
+  clients.push(client);
+  return client;
+}
+
+/** Goes without a word. */
+function vanish(client) {
+  client.socket.io.engine.transport.ws.terminate();
+}
+
 let count = 0;
 
 /** A new livestream and its artist. */
@@ -80,7 +83,6 @@ async function refused(client, text) {
   await client.next("connect");
   assert.equal(await client.next("error"), text);
   await client.next("disconnect");
-  client.vanish();
 }
 
 /** An unsigned token that differs from `token` in its claims. */
@@ -98,14 +100,13 @@ const tests = {
     assert.equal(await listener.next("success"), `User ${fan.id} connected as listener to livestream ${id}.`);
     for (const bytes of [1, 4096, 300_000]) {
       const clip = randomBytes(bytes);
-      streamer.upload(clip);
+      streamer.emit("upload", clip);
       assert.equal(await streamer.next("success"), `Packet received from user ${artist.id}`);
       assert.deepEqual(await listener.next("audio"), clip);
     }
     streamer.leave();
     await listener.next("disconnect");
     await livestreams.says(id, false);
-    listener.vanish();
   },
 
   async "the streamer is told its name and its livestream, and the document keeps its other fields"() {
@@ -160,7 +161,7 @@ const tests = {
   async "a document that is deleted while it is live is not created again"() {
     const { artist, id, streamer } = await live();
     await livestreams.delete(id);
-    streamer.upload(randomBytes(100));
+    streamer.emit("upload", randomBytes(100));
     assert.equal(await streamer.next("success"), `Packet received from user ${artist.id}`);
     streamer.leave();
     // What another livestream shows in Firestore was written after this one's end.
@@ -175,16 +176,15 @@ const tests = {
     const fan = await users.signUp();
     const listener = connect("listener", fan.token, id);
     await listener.next("success");
-    streamer.vanish();
+    vanish(streamer);
     const again = connect("streamer", artist.token, id);
     await again.next("success");
     const clip = randomBytes(1000);
-    again.upload(clip);
+    again.emit("upload", clip);
     assert.deepEqual(await listener.next("audio"), clip);
-    again.vanish();
+    vanish(again);
     await listener.next("disconnect", 10_000);
     await livestreams.says(id, false);
-    listener.vanish();
   },
 
   async "a running livestream goes on while Firestore hangs, and ends as intended"() {
@@ -192,10 +192,10 @@ const tests = {
     const next = await makeLivestream();
     const listener = connect("listener", artist.token, id);
     await listener.next("success");
-    firestore.process.signal("SIGSTOP");
+    firestore.child.process.kill("SIGSTOP");
     try {
       const clip = randomBytes(1000);
-      streamer.upload(clip);
+      streamer.emit("upload", clip);
       assert.deepEqual(await listener.next("audio"), clip);
       streamer.leave();
       await listener.next("disconnect");
@@ -203,24 +203,23 @@ const tests = {
       const late = connect("streamer", next.artist.token, next.id);
       await late.next("connect");
       assert.equal(await late.next("error", 6_000), "Service is temporarily unavailable, try again.");
-      await late.next("closed");
+      await late.next("disconnect");
     } finally {
-      firestore.process.signal("SIGCONT");
+      firestore.child.process.kill("SIGCONT");
     }
     await livestreams.says(id, false);
     const again = connect("streamer", next.artist.token, next.id);
     await again.next("success", 10_000);
     again.leave();
     await livestreams.says(next.id, false);
-    listener.vanish();
   },
 
   async "after kill -9 the next start clears what was left connected"() {
-    const { artist, id, streamer } = await live();
+    const { artist, id } = await live();
     const ended = await live();
     ended.streamer.leave();
     await livestreams.says(ended.id, false);
-    await daemon.stop("SIGKILL");
+    await stopDaemon("SIGKILL");
     assert.equal((await livestreams.get(id)).streamerConnected, true);
     await startDaemon();
     await livestreams.says(id, false);
@@ -229,25 +228,23 @@ const tests = {
     await livestreams.says(id, true);
     again.leave();
     await livestreams.says(id, false);
-    streamer.vanish();
   },
 
   async "a stop clears what is connected, though a document is gone"() {
     // More than there are calls at once: they share some.
     const [gone, ...all] = await Promise.all(Array.from({ length: 40 }, live));
     await livestreams.delete(gone.id);
-    const { code } = await daemon.stop("SIGTERM");
+    const { code } = await stopDaemon("SIGTERM");
     assert.equal(code, 0);
     for (const { id } of all) assert.equal((await livestreams.get(id)).streamerConnected, false, id);
     assert.equal(await livestreams.get(gone.id), undefined);
-    for (const { streamer } of [gone, ...all]) streamer.vanish();
     await startDaemon();
   },
 
   async "no token is in the log"() {
-    const log = readFileSync(join(directory, "daemon.log"), "utf8");
-    assert.match(log, /UNSIGNED TOKENS ARE ACCEPTED/);
-    assert.doesNotMatch(log, /eyJ/);
+    const all = log + daemon.log;
+    assert.match(all, /UNSIGNED TOKENS ARE ACCEPTED/);
+    assert.doesNotMatch(all, /eyJ/);
   },
 };
 
@@ -257,6 +254,7 @@ try {
   for (const [name, test] of Object.entries(tests)) {
     try {
       await test();
+      for (const client of clients.splice(0)) client.close();
       passed += 1;
       console.log(`ok - ${name}`);
     } catch (error) {
@@ -268,9 +266,10 @@ try {
   failed += 1;
   console.log(`not ok - the suite starts\n  ${error.stack}`);
 } finally {
-  await Promise.all([daemon, ...running].map((it) => it?.stop()));
+  await daemon?.stop();
+  await Promise.all(running.map((it) => it.stop("SIGKILL")));
 }
-if (failed > 0) console.log(`logs are in ${directory}`);
-else rmSync(directory, { recursive: true });
+if (failed > 0) console.log([...running.map((it) => it.output), log, daemon?.log].join("\n"));
+rmSync(directory, { recursive: true });
 console.log(`${passed} passed, ${failed} failed, 0 skipped`);
 process.exit(failed > 0 ? 1 : 0);

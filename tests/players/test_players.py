@@ -15,7 +15,8 @@ import sound
 from players import PLAYERS, Playing, ffmpeg
 
 from harness.client import Client
-from harness.server import Server, eventually
+from harness.server import Server
+from harness.waiting import until
 
 ENVIRONMENT = {
     "CASTAWAY_PLAYERS__ACCESS": "public",
@@ -36,15 +37,15 @@ async def daemon(google):
 
 async def on_air(google, server):
     """A livestream with its streamer."""
-    show = SimpleNamespace(id=f"show-{os.getpid()}-{next(names)}", user="host")
-    await google.livestream(show.id, show.user)
-    show.streamer = await streamer(google, server, show)
-    return show
+    livestream = SimpleNamespace(id=f"livestream-{os.getpid()}-{next(names)}", user="streamer")
+    await google.livestream(livestream.id, livestream.user)
+    livestream.streamer = await streamer(google, server, livestream)
+    return livestream
 
 
-async def streamer(google, server, show):
+async def streamer(google, server, livestream):
     client = Client("streamer")
-    headers = {"id-token": await google.token(show.user), "livestream-id": show.id}
+    headers = {"id-token": await google.token(livestream.user), "livestream-id": livestream.id}
     await client.connect(server.url, ["websocket"], headers)
     await client.next("success")
     return client
@@ -64,37 +65,37 @@ async def listens(server, count, seconds=8):
     async def counted():
         return await server.metric("castaway_player_listeners") >= count
 
-    await eventually(counted, f"{count} players listen", seconds)
+    await until(counted, f"{count} players listen", seconds)
 
 
 async def ended(google, server, clips):
     """A livestream that is over, with all its clips."""
-    show = await on_air(google, server)
-    await uploads(show.streamer, clips)
-    await show.streamer.leave()
+    livestream = await on_air(google, server)
+    await uploads(livestream.streamer, clips)
+    await livestream.streamer.leave()
 
     async def is_over():
-        status, text = await get(server, f"{show.id}/live.m3u8")
+        status, text = await get(server, f"{livestream.id}/live.m3u8")
         return status == 200 and b"#EXT-X-ENDLIST" in text
 
-    await eventually(is_over, "the playlist ends")
-    return show
+    await until(is_over, "the playlist ends")
+    return livestream
 
 
 @pytest.mark.parametrize("kind", list(sound.ENCODERS))
 async def test_stream_has_every_byte_of_the_clips(google, daemon, clips, kind, place):
     files, stream, expected = clips[kind]
-    show = await on_air(google, daemon)
-    await uploads(show.streamer, files[:1])
-    url = f"{daemon.url}/livestreams/{show.id}/live"
+    livestream = await on_air(google, daemon)
+    await uploads(livestream.streamer, files[:1])
+    url = f"{daemon.url}/livestreams/{livestream.id}/live"
     heard = place / "heard"
     curl = Playing(["curl", "--silent", "--fail", "--no-buffer", "--output", heard, url])
     decoder = Playing(ffmpeg(url, place / "decoded"))
     await listens(daemon, 2)
     for clip in files[1:]:
-        await uploads(show.streamer, [clip])
+        await uploads(livestream.streamer, [clip])
         await asyncio.sleep(0.1)
-    await show.streamer.leave()
+    await livestream.streamer.leave()
     for player in (curl, decoder):
         assert await player.ends() == ""
     assert heard.read_bytes() == stream
@@ -105,13 +106,13 @@ async def test_stream_has_every_byte_of_the_clips(google, daemon, clips, kind, p
 @pytest.mark.parametrize("player", list(PLAYERS))
 async def test_player_hears_the_live_stream(google, daemon, clips, kind, player, place):
     files, _, expected = clips[kind]
-    show = await on_air(google, daemon)
-    await uploads(show.streamer, files[:2])
+    livestream = await on_air(google, daemon)
+    await uploads(livestream.streamer, files[:2])
     heard = place / "heard"
-    playing = Playing(PLAYERS[player](f"{daemon.url}/livestreams/{show.id}/live", heard))
+    playing = Playing(PLAYERS[player](f"{daemon.url}/livestreams/{livestream.id}/live", heard))
     await listens(daemon, 1)
-    await uploads(show.streamer, files[2:])
-    await show.streamer.leave()
+    await uploads(livestream.streamer, files[2:])
+    await livestream.streamer.leave()
     said = await playing.ends()
     assert heard.exists() and not (wrong := sound.same_sound(heard.read_bytes(), expected, 2400)), f"{wrong}; {said}"
 
@@ -120,25 +121,31 @@ async def test_player_hears_the_live_stream(google, daemon, clips, kind, player,
 @pytest.mark.parametrize("player", list(PLAYERS))
 async def test_player_hears_every_segment(google, daemon, clips, kind, player, place):
     files, _, expected = clips[kind]
-    show = await ended(google, daemon, files)
+    livestream = await ended(google, daemon, files)
     heard = place / "heard"
-    said = await Playing(PLAYERS[player](f"{daemon.url}/livestreams/{show.id}/index.m3u8", heard)).ends()
+    said = await Playing(PLAYERS[player](f"{daemon.url}/livestreams/{livestream.id}/index.m3u8", heard)).ends()
     assert heard.exists() and not (wrong := sound.same_sound(heard.read_bytes(), expected, 2400)), f"{wrong}; {said}"
 
 
 @pytest.mark.parametrize("kind", list(sound.ENCODERS))
 async def test_segments_are_every_sample_of_the_clips(google, daemon, clips, kind):
     files, _, expected = clips[kind]
-    show = await ended(google, daemon, files)
-    url = f"{daemon.url}/livestreams/{show.id}/live.m3u8"
+    livestream = await ended(google, daemon, files)
+    url = f"{daemon.url}/livestreams/{livestream.id}/live.m3u8"
     assert await asyncio.to_thread(sound.run, "ffmpeg", "-v", "error", "-i", url, *sound.RAW, "pipe:1") == expected
 
 
 @pytest.mark.parametrize("kind", ["m4a", "aac"])
 async def test_times_of_packets_are_continuous(google, daemon, clips, kind):
     files, _, expected = clips[kind]
-    show = await ended(google, daemon, files)
-    asked = ["-show_entries", "packet=pts_time", "-of", "csv=p=0", f"{daemon.url}/livestreams/{show.id}/live.m3u8"]
+    livestream = await ended(google, daemon, files)
+    asked = [
+        "-show_entries",
+        "packet=pts_time",
+        "-of",
+        "csv=p=0",
+        f"{daemon.url}/livestreams/{livestream.id}/live.m3u8",
+    ]
     times = await asyncio.to_thread(sound.run, "ffprobe", "-v", "error", *asked)
     times = [float(time.strip(",")) for time in times.decode().split()]
     assert len(times) == len(expected) // 2 // 1024
@@ -147,11 +154,11 @@ async def test_times_of_packets_are_continuous(google, daemon, clips, kind):
 
 async def test_times_of_mp3_segments_are_continuous(google, daemon, clips):
     files, stream, _ = clips["mp3"]
-    show = await ended(google, daemon, files)
-    _, text = await get(daemon, f"{show.id}/live.m3u8")
+    livestream = await ended(google, daemon, files)
+    _, text = await get(daemon, f"{livestream.id}/live.m3u8")
     tag, at, audio = b"com.apple.streaming.transportStreamTimestamp\0", 0, b""
     for segment in m3u8.loads(text.decode()).segments:
-        _, body = await get(daemon, f"{show.id}/{segment.uri}")
+        _, body = await get(daemon, f"{livestream.id}/{segment.uri}")
         start = body.index(tag) + len(tag)
         assert int.from_bytes(body[start : start + 8]) == at * 90_000 // 44_100
         audio += body[start + 8 :]
@@ -162,39 +169,39 @@ async def test_times_of_mp3_segments_are_continuous(google, daemon, clips):
 @pytest.mark.parametrize("kind", ["m4a", "mp3"])
 async def test_playlists_pass_a_strict_parser(google, daemon, clips, kind):
     files, _, _ = clips[kind]
-    show = await ended(google, daemon, files)
-    _, text = await get(daemon, f"{show.id}/index.m3u8")
+    livestream = await ended(google, daemon, files)
+    _, text = await get(daemon, f"{livestream.id}/index.m3u8")
     index = m3u8.loads(text.decode(), custom_tags_parser=None)
     assert [stream.uri for stream in index.playlists] == ["live.m3u8"]
     stream = index.playlists[0].stream_info
     assert stream.codecs == ("mp4a.40.34" if kind == "mp3" else "mp4a.40.2")
-    _, text = await get(daemon, f"{show.id}/live.m3u8")
+    _, text = await get(daemon, f"{livestream.id}/live.m3u8")
     parsed = m3u8.parse(text.decode(), strict=True)
     assert parsed["is_endlist"] and parsed["media_sequence"] == 1
     assert parsed["server_control"]["can_block_reload"] == "YES"
     durations = [segment["duration"] for segment in parsed["segments"]]
     assert len(durations) == len(files) and all(duration < parsed["targetduration"] + 0.5 for duration in durations)
     for segment in parsed["segments"]:
-        status, body = await get(daemon, f"{show.id}/{segment['uri']}")
+        status, body = await get(daemon, f"{livestream.id}/{segment['uri']}")
         assert status == 200 and len(body) * 8 / segment["duration"] <= stream.bandwidth
 
 
 async def test_grace_period_is_not_heard(google, daemon, clips, place):
     files, stream, expected = clips["m4a"]
-    show = await on_air(google, daemon)
-    await uploads(show.streamer, files[:2])
-    url = f"{daemon.url}/livestreams/{show.id}"
+    livestream = await on_air(google, daemon)
+    await uploads(livestream.streamer, files[:2])
+    url = f"{daemon.url}/livestreams/{livestream.id}"
     streams = [Playing(["curl", "--silent", "--fail", "--output", place / "stream", f"{url}/live"])]
     streams.append(Playing(ffmpeg(f"{url}/index.m3u8", place / "hls", "-live_start_index", "0")))
     await listens(daemon, 2)
     # The network of the streamer is gone for a while.
-    show.streamer.socket.reconnection = False
-    await show.streamer.socket.eio.ws.close()
-    await eventually(lambda: is_lost(daemon), "the streamer is lost")
-    assert b"ENDLIST" not in (await get(daemon, f"{show.id}/live.m3u8"))[1]
-    show.streamer = await streamer(google, daemon, show)
-    await uploads(show.streamer, files[2:])
-    await show.streamer.leave()
+    livestream.streamer.socket.reconnection = False
+    await livestream.streamer.socket.eio.ws.close()
+    await until(lambda: is_lost(daemon), "the streamer is lost")
+    assert b"ENDLIST" not in (await get(daemon, f"{livestream.id}/live.m3u8"))[1]
+    livestream.streamer = await streamer(google, daemon, livestream)
+    await uploads(livestream.streamer, files[2:])
+    await livestream.streamer.leave()
     for player in streams:
         assert "rror" not in await player.ends(), "a player complains"
     assert (place / "stream").read_bytes() == stream
@@ -214,27 +221,27 @@ async def test_any_node_answers(google, clips, place):
         async def have_redis():
             return sum([await node.metric("castaway_redis_up") for node in nodes]) == 2
 
-        await eventually(have_redis, "both nodes have Redis")
-        show = await on_air(google, nodes[0])
+        await until(have_redis, "both nodes have Redis")
+        livestream = await on_air(google, nodes[0])
         # The other node knows nothing of the livestream until it is asked.
-        url = f"{nodes[1].url}/livestreams/{show.id}"
+        url = f"{nodes[1].url}/livestreams/{livestream.id}"
         players.append(Playing(["curl", "--silent", "--fail", "--output", place / "stream", f"{url}/live"]))
         await listens(nodes[1], 1)
 
         async def is_counted():
-            return any(name == "state" and it["listeners"] == 1 for name, it in show.streamer.journal)
+            return any(name == "state" and it["listeners"] == 1 for name, it in livestream.streamer.journal)
 
-        await eventually(is_counted, "the streamer learns of the listener")
-        await uploads(show.streamer, files)
+        await until(is_counted, "the streamer learns of the listener")
+        await uploads(livestream.streamer, files)
 
         async def has_segments():
-            return b"-5.m4s" in (await get(nodes[1], f"{show.id}/live.m3u8"))[1]
+            return b"-5.m4s" in (await get(nodes[1], f"{livestream.id}/live.m3u8"))[1]
 
-        await eventually(has_segments, "the playlist has every clip")
-        await show.streamer.leave()
+        await until(has_segments, "the playlist has every clip")
+        await livestream.streamer.leave()
         assert await players[0].ends() == ""
         assert (place / "stream").read_bytes() == stream
-        assert b"#EXT-X-ENDLIST" in (await get(nodes[1], f"{show.id}/live.m3u8"))[1]
+        assert b"#EXT-X-ENDLIST" in (await get(nodes[1], f"{livestream.id}/live.m3u8"))[1]
     finally:
         for node in nodes:
             await node.stop(signal.SIGKILL)

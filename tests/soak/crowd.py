@@ -23,8 +23,8 @@ TIMEOUT = 10
 class Roaming:
     """What streamers and listeners have in common; before a `Person` of the cluster suite."""
 
-    def __init__(self, world, show, name, user, transports, dice):
-        super().__init__(world.google, show, name, ())
+    def __init__(self, world, livestream, name, user, transports, dice):
+        super().__init__(world.google, livestream, name, ())
         self.world, self.account, self.transports, self.dice = world, user, transports, dice
         self.journal = deque(maxlen=30)
         self.away, self.finished = 0, False
@@ -35,7 +35,7 @@ class Roaming:
 
     async def _live(self):
         token = await self.google.token(self.account)
-        self.headers = {"id-token": token, "livestream-id": self.show.id}
+        self.headers = {"id-token": token, "livestream-id": self.livestream.id}
         while not self.finished:
             visit = Visit(self, await self.world.link())
             self.visits = [it for it in self.visits if not it.gone.is_set()] + [visit]
@@ -213,7 +213,7 @@ class Listener(Roaming, people.Listener):
             self.note(Left(time.monotonic(), self.user, visit.number))
 
     def is_told(self, visit, error):
-        if error == f"Livestream {self.show.id} has not started.":
+        if error == f"Livestream {self.livestream.id} has not started.":
             self.note(NotStarted(time.monotonic(), visit.asked, self.user))
         else:
             super().is_told(visit, error)
@@ -236,7 +236,7 @@ class Companion(people.Listener):
     """A listener on its streamer's session: one transport, two namespaces."""
 
     def __init__(self, streamer):
-        super().__init__(streamer.google, streamer.show, f"{streamer.user} as a listener", ())
+        super().__init__(streamer.google, streamer.livestream, f"{streamer.user} as a listener", ())
         self.streamer, self.journal, self.heard = streamer, deque(maxlen=30), deque(maxlen=5)
         self.sittings, self.sitting = 0, None
 
@@ -257,7 +257,7 @@ class Companion(people.Listener):
     def hears(self, sitting, name, value):
         sitting.answered |= name in ("error", "success")
         if name == "error":
-            if value == f"Livestream {self.show.id} has not started.":
+            if value == f"Livestream {self.livestream.id} has not started.":
                 self.history.append(NotStarted(time.monotonic(), sitting.asked, self.user))
             else:
                 self.history.append(Told(time.monotonic(), self.user, value))
@@ -291,7 +291,7 @@ class Companion(people.Listener):
             self.history.append(Unanswered(time.monotonic(), self.user, "a CONNECT on its streamer's session"))
 
 
-class Streamer(Roaming, people.Host):
+class Streamer(Roaming, people.Streamer):
     """One account on several devices; what is not acknowledged is uploaded again."""
 
     def __init__(self, *arguments):
@@ -342,7 +342,7 @@ class Streamer(Roaming, people.Host):
         self.note(Refused(time.monotonic(), *stamp.place, answer.get("error", str(answer))))
 
     def is_told(self, visit, error):
-        replaced = error == f"Livestream {self.show.id} was taken over by another connection."
+        replaced = error == f"Livestream {self.livestream.id} was taken over by another connection."
         if not replaced or visit is self.visits[-1]:
             super().is_told(visit, error)
 

@@ -10,9 +10,10 @@ import time
 
 from gauges import held, more
 from idlers import still_open
-from rig.waiting import until
 from verdict import violations
 from world import CONNECTIONS, World
+
+from harness.waiting import until
 
 SEED = int(os.environ["CASTAWAY_SEED"])
 SECONDS = float(os.environ.get("CASTAWAY_SOAK_SECONDS", 70))
@@ -52,11 +53,13 @@ class Results:
         if len(wrong) > SHOWN:
             print(f"    … {len(wrong)} in all")
 
-    def judge(self, name, shows, late):
+    def judge(self, name, livestreams, late):
         """What the histories of a round say."""
-        lines = [(show.id, line) for show in shows for line in violations(show.history, late)]
+        lines = [(livestream.id, line) for livestream in livestreams for line in violations(livestream.history, late)]
         for kinds, promise in PROMISES.items():
-            self.say(f"{name}: {promise}", [f"{show} {line}" for show, line in lines if line.startswith(kinds)])
+            self.say(
+                f"{name}: {promise}", [f"{livestream} {line}" for livestream, line in lines if line.startswith(kinds)]
+            )
         known = tuple(kind for kinds in PROMISES for kind in kinds)
         assert all(line.startswith(known) for _, line in lines), lines
 
@@ -106,20 +109,20 @@ async def slots(world):
 
 async def round_and_rest(world, results, name, seconds, before=None):
     """One round with its promises; gives what the daemon holds after it."""
-    calm, shows, idle = await world.round(name, seconds, STREAMERS, LISTENERS)
+    calm, livestreams, idle = await world.round(name, seconds, STREAMERS, LISTENERS)
     late, world.late = world.late, 0
     results.say(f"{name}: everybody is back and hears the last clip once all links are whole", calm)
-    results.judge(name, shows, late)
+    results.judge(name, livestreams, late)
     results.say(f"{name}: every byte that came was right, and nothing came that must not", world.wrong)
     world.wrong.clear()
     after = await at_rest(world, before)
     results.say(f"{name}: unused connections were ended by the daemon", still_open(idle))
     for one in idle:
         one.close()
-    documents = [(show.id, await world.google.document(show.id)) for show in shows]
-    flags = [show for show, document in documents if document["streamerConnected"]]
+    documents = [(livestream.id, await world.google.document(livestream.id)) for livestream in livestreams]
+    flags = [livestream for livestream, document in documents if document["streamerConnected"]]
     results.say(f"{name}: no flag is true when nobody streams", flags)
-    kinds = [type(event).__name__ for show in shows for event in show.history]
+    kinds = [type(event).__name__ for livestream in livestreams for event in livestream.history]
     counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in COUNTED)
     print(f"{name}: {counts}; this side was {late:.2f} s late at most; {after}", flush=True)
     return after

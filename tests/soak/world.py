@@ -12,11 +12,11 @@ import schedule
 from crowd import Listener, Streamer
 from idlers import idlers
 from links import Link
-from rig.cluster import Show
-from rig.waiting import until
+from rig.cluster import Livestream
 
 from harness.google import Google
 from harness.server import Server
+from harness.waiting import until
 
 GRACE, PING, PONG, STALL = 8, 2, 3, 4
 LIBRARIES = ("/engineio/", "/socketio/", "/aiohttp/")
@@ -80,49 +80,54 @@ class World:
         self.links.append(link)
         return link
 
-    async def round(self, name, seconds, streamers, listeners):
+    async def round(self, name, seconds, streamer_count, listener_count):
         """People come, live through their schedule, and leave; gives what went wrong at its end."""
         dice = random.Random(self.dice.random())
-        people = {"streamer": streamers, "listener": listeners}
+        people = {"streamer": streamer_count, "listener": listener_count}
         plan = schedule.steps(dice, seconds, people)
-        shows = [await self._show(f"{name}-{number}") for number in range(streamers)]
+        livestreams = [await self._livestream(f"{name}-{number}") for number in range(streamer_count)]
         transports = itertools.cycle((["websocket"], ["polling", "websocket"], ["polling"]))
-        hosts = [Streamer(self, it, it.user, it.user, next(transports), self._dice(dice)) for it in shows]
-        guests = [self._guest(dice, name, number, shows) for number in range(listeners)]
-        talks = [schedule.clips(dice, seconds) for _ in hosts]
-        print(f"{name}: {seconds} s, {streamers} streamers, {listeners} listeners, {len(plan)} actions", flush=True)
+        streamers = [Streamer(self, it, it.user, it.user, next(transports), self._dice(dice)) for it in livestreams]
+        guests = [self._guest(dice, name, number, livestreams) for number in range(listener_count)]
+        talks = [schedule.clips(dice, seconds) for _ in streamers]
+        print(
+            f"{name}: {seconds} s, {streamer_count} streamers, {listener_count} listeners, {len(plan)} actions",
+            flush=True,
+        )
         idle = await idlers(self)
-        for person in (*hosts, *guests):
+        for person in (*streamers, *guests):
             person.come()
         began = time.monotonic()
-        talking = [asyncio.create_task(self._talk(host, began, talk)) for host, talk in zip(hosts, talks)]
-        await self._live(plan, began, {"streamer": hosts, "listener": guests})
+        talking = [asyncio.create_task(self._talk(streamer, began, talk)) for streamer, talk in zip(streamers, talks)]
+        await self._live(plan, began, {"streamer": streamers, "listener": guests})
         await asyncio.gather(*talking)
         await asyncio.sleep(max(0, began + seconds - time.monotonic()))
-        found = await self._calm(hosts, guests)
-        await self._leave(dice, hosts, guests)
-        self.wrong += [line for person in (*hosts, *guests, *(it.companion for it in hosts)) for line in person.wrong]
-        self.histories += [show.history for show in shows]
-        return found, shows, idle
+        found = await self._calm(streamers, guests)
+        await self._leave(dice, streamers, guests)
+        self.wrong += [
+            line for person in (*streamers, *guests, *(it.companion for it in streamers)) for line in person.wrong
+        ]
+        self.histories += [livestream.history for livestream in livestreams]
+        return found, livestreams, idle
 
     def _dice(self, dice):
         return random.Random(dice.random())
 
-    async def _show(self, name):
-        show = Show(name)
-        await self.google.livestream(show.id, show.user)
-        return show
+    async def _livestream(self, name):
+        livestream = Livestream(name)
+        await self.google.livestream(livestream.id, livestream.user)
+        return livestream
 
-    def _guest(self, dice, name, number, shows):
-        show, transports = dice.choice(shows), dice.choice(schedule.TRANSPORTS)
+    def _guest(self, dice, name, number, livestreams):
+        livestream, transports = dice.choice(livestreams), dice.choice(schedule.TRANSPORTS)
         # Some have two devices.
         account = f"{name}-guest-{number - number % 20 if number % 20 == 1 else number}"
-        return Listener(self, show, f"{name}-guest-{number}", account, transports, self._dice(dice))
+        return Listener(self, livestream, f"{name}-guest-{number}", account, transports, self._dice(dice))
 
-    async def _talk(self, host, began, talk):
+    async def _talk(self, streamer, began, talk):
         for at, size in talk:
             await asyncio.sleep(max(0, began + at - time.monotonic()))
-            host.say(size)
+            streamer.say(size)
 
     async def _live(self, plan, began, people):
         doing = []
@@ -138,10 +143,10 @@ class World:
             if failed:
                 self.wrong.append(repr(failed))
 
-    async def _calm(self, hosts, guests):
+    async def _calm(self, streamers, guests):
         """All links are whole again: everybody comes in, and hears a last clip."""
         found = []
-        for person in (*hosts, *guests):
+        for person in (*streamers, *guests):
             person.away = 0
             for visit in person.visits:
                 visit.link.heal()
@@ -153,22 +158,22 @@ class World:
                 late = [person for person in people if not holds(person)]
                 found.extend(f"{it} over {it.transports}: not {what} in {seconds} s" for it in late)
 
-        await wait(hosts, lambda host: host.is_in(), "on air", GRACE + PING + PONG + 15)
+        await wait(streamers, lambda streamer: streamer.is_in(), "on air", GRACE + PING + PONG + 15)
         await wait(guests, lambda guest: guest.is_in(), "let in", 15)
-        lasts = {host.show.id: host.say(2_000) for host in hosts}
-        await wait(hosts, lambda host: not host.outbox, "all acknowledged", 10)
+        lasts = {streamer.livestream.id: streamer.say(2_000) for streamer in streamers}
+        await wait(streamers, lambda streamer: not streamer.outbox, "all acknowledged", 10)
 
         def heard(guest):
-            return any(it.number == lasts[guest.show.id] for it in guest.heard)
+            return any(it.number == lasts[guest.livestream.id] for it in guest.heard)
 
         await wait(guests, heard, "told the last clip", 10)
-        for host in hosts:
-            document = await self.google.document(host.show.id)
+        for streamer in streamers:
+            document = await self.google.document(streamer.livestream.id)
             if document["streamerConnected"] is not True:
-                found.append(f"{host}: on air, and the flag is false")
+                found.append(f"{streamer}: on air, and the flag is false")
         return found
 
-    async def _leave(self, dice, hosts, guests):
+    async def _leave(self, dice, streamers, guests):
         """Half say so, the links of the others are held; then the streamers end their livestreams."""
         going = []
         for guest in guests:
@@ -176,7 +181,7 @@ class World:
                 guest.hold(0)
             going.append(guest.go())
         await asyncio.gather(*going)
-        await asyncio.gather(*(host.go() for host in hosts))
+        await asyncio.gather(*(streamer.go() for streamer in streamers))
 
     def let_go(self):
         """What was held until now, so that the daemon had to notice by itself."""

@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from harness.raw import ENDPOINT, http, raw
-from harness.server import eventually
+from harness.waiting import until
 from harness.world import clip, number_of
 
 ENVIRONMENT = {
@@ -269,6 +269,6 @@ async def test_stalled_listener_is_closed_and_harms_nobody(world, bystanders):
         answer = await bystanders.streamer.upload(clip(1, 200_000))
         return answer["ok"] and answer["listeners"] == count
 
-    await eventually(lambda: listeners(3), "the stalled listener is one of three")
-    await eventually(lambda: listeners(2), "the stalled listener is closed", 15)
+    await until(lambda: listeners(3), "the stalled listener is one of three")
+    await until(lambda: listeners(2), "the stalled listener is closed", 15)
     writer.transport.abort()

@@ -9,9 +9,9 @@ HEAD = re.compile(rb"clip of (\S+) session (\d+) index (\d+) number (\d+) bytes 
 
 
 class Stamp(NamedTuple):
-    """The host's session, the place in it, and the number of what was said, which is the same when it is said again."""
+    """The streamer's session, the place in it, and the number of what was said, which is the same when it is said again."""
 
-    show: str
+    livestream: str
     session: int
     index: int
     number: int
@@ -29,7 +29,7 @@ class Stamp(NamedTuple):
 @functools.lru_cache(maxsize=64)
 def made(stamp):
     """The bytes that a stamp stands for."""
-    head = b"clip of %s session %d index %d number %d bytes %d\n" % (stamp.show.encode(), *stamp[1:])
+    head = b"clip of %s session %d index %d number %d bytes %d\n" % (stamp.livestream.encode(), *stamp[1:])
     dice = random.Random(str(stamp))
     return head + dice.randbytes(max(0, stamp.size - len(head)))
 

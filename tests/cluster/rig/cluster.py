@@ -5,20 +5,20 @@ import itertools
 import os
 
 from harness.google import Google
+from harness.waiting import until
 
 from .history import violations
 from .nodes import Node
-from .people import Host, Listener
-from .waiting import until
+from .people import Listener, Streamer
 
 COUNT = itertools.count(1)
 
 
-class Show:
+class Livestream:
     """One livestream, with all that happened in it."""
 
     def __init__(self, name):
-        self.id, self.user = f"show-{name}", f"host-{name}"
+        self.id, self.user = f"livestream-{name}", f"streamer-{name}"
         self.history = []
         self.sessions = itertools.count(1)
 
@@ -61,43 +61,43 @@ class Cluster:
         await asyncio.gather(*(node.start() for node in self.nodes if not node.alive))
         await asyncio.gather(*(node.settled() for node in self.nodes))
 
-    async def show(self):
-        show = Show(f"{os.getpid()}-{next(COUNT)}")
-        await self.google.livestream(show.id, show.user)
-        return show
+    async def livestream(self):
+        livestream = Livestream(f"{os.getpid()}-{next(COUNT)}")
+        await self.google.livestream(livestream.id, livestream.user)
+        return livestream
 
-    async def host(self, show, *nodes, seconds=8):
-        """The livestream's host, let in at the first of these nodes."""
-        return await self._come(Host(self.google, show, show.user, nodes), seconds)
+    async def streamer(self, livestream, *nodes, seconds=8):
+        """The livestream's streamer, let in at the first of these nodes."""
+        return await self._come(Streamer(self.google, livestream, livestream.user, nodes), seconds)
 
-    async def contender(self, show, *nodes):
-        """The livestream's host at the first of these nodes, while others come to others."""
-        host = Host(self.google, show, show.user, nodes)
-        self.people.append(host)
-        return await host.contend()
+    async def contender(self, livestream, *nodes):
+        """The livestream's streamer at the first of these nodes, while others come to others."""
+        streamer = Streamer(self.google, livestream, livestream.user, nodes)
+        self.people.append(streamer)
+        return await streamer.contend()
 
-    async def listener(self, show, *nodes, seconds=8):
+    async def listener(self, livestream, *nodes, seconds=8):
         """A new listener, let in at the first of these nodes."""
-        return await self._come(Listener(self.google, show, f"guest-{next(COUNT)}", nodes), seconds)
+        return await self._come(Listener(self.google, livestream, f"guest-{next(COUNT)}", nodes), seconds)
 
     async def _come(self, person, seconds):
         self.people.append(person)
         return await person.come(seconds)
 
-    async def listeners(self, show, *nodes, each=1):
+    async def listeners(self, livestream, *nodes, each=1):
         """New listeners at each of these nodes."""
         nodes = nodes or self.nodes
-        return await asyncio.gather(*(self.listener(show, node) for node in nodes for _ in range(each)))
+        return await asyncio.gather(*(self.listener(livestream, node) for node in nodes for _ in range(each)))
 
-    async def flag(self, show):
+    async def flag(self, livestream):
         """What Firestore says."""
-        return (await self.google.document(show.id))["streamerConnected"]
+        return (await self.google.document(livestream.id))["streamerConnected"]
 
-    async def flagged(self, show, value, seconds=8):
+    async def flagged(self, livestream, value, seconds=8):
         async def holds():
-            return await self.flag(show) is value
+            return await self.flag(livestream) is value
 
-        await until(holds, f"streamerConnected of {show.id} is {value}", seconds)
+        await until(holds, f"streamerConnected of {livestream.id} is {value}", seconds)
 
     async def held_once(self):
         """Waits until the nodes say that they hold one livestream in all."""

@@ -1,11 +1,11 @@
 """What was seen of one livestream, event by event, and whether a cluster that keeps its promises could have done it.
 
-Pure: no clock, no network. A clip is named by the host's session (each connection that was let in is one more) and its
+Pure: no clock, no network. A clip is named by the streamer's session (each connection that was let in is one more) and its
 place in that session; a listener's sitting is one connection of it. `violations` gives one line for each broken promise,
 none for a good history.
 
-A node that is cut off lets a host in *unconfirmed*: it cannot know whether others have one. Nothing is acknowledged until it
-is confirmed. A listener who heard such a host is not handed afterwards what was said elsewhere until then, for order comes
+A node that is cut off lets a streamer in *unconfirmed*: it cannot know whether others have one. Nothing is acknowledged until it
+is confirmed. A listener who heard such a streamer is not handed afterwards what was said elsewhere until then, for order comes
 first.
 """
 
@@ -18,7 +18,7 @@ SETTLING = 5
 
 @dataclass(frozen=True)
 class LetIn:
-    """The host's session began at `node`."""
+    """The streamer's session began at `node`."""
 
     at: float
     session: int
@@ -27,7 +27,7 @@ class LetIn:
 
 @dataclass(frozen=True)
 class Sent:
-    """The host put a clip on the wire."""
+    """The streamer put a clip on the wire."""
 
     at: float
     session: int
@@ -36,7 +36,7 @@ class Sent:
 
 @dataclass(frozen=True)
 class Acked:
-    """The host was told `ok: true`."""
+    """The streamer was told `ok: true`."""
 
     at: float
     session: int
@@ -92,7 +92,7 @@ class Restored:
 
 
 def violations(events):
-    """One line for each promise that this history breaks; the events in any order, of a livestream that its host never ended."""
+    """One line for each promise that this history breaks; the events in any order, of a livestream that its streamer never ended."""
     events = sorted(events, key=lambda event: event.at)
     return [*heard_wrongly(events), *_ended(events), *_lost(events), *sequences(events)]
 
@@ -102,7 +102,7 @@ def _of(events, kind):
 
 
 def heard_wrongly(events):
-    """Twice, out of order, of a host that was replaced, or never said."""
+    """Twice, out of order, of a streamer that was replaced, or never said."""
     sent = {(event.session, event.index): event.at for event in _of(events, Sent)}
     sittings = defaultdict(list)
     for event in _of(events, Heard):
@@ -143,7 +143,7 @@ def _lost(events):
         me = (stay.listener, stay.sitting)
         if me in left or stay.node in away:
             continue
-        # Hosts that this listener heard of a node, its own, that could not know of others.
+        # Streamers that this listener heard of a node, its own, that could not know of others.
         mine = {session for *who, session, _ in heard if tuple(who) == me and alone.get(session, ("", 0))[0] == stay.node}
         settled = max((alone[session][1] for session in mine), default=since)
         for ack in _of(events, Acked):

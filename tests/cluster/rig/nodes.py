@@ -9,8 +9,7 @@ from pathlib import Path
 import aiohttp
 
 from harness.server import Server
-
-from .waiting import until
+from harness.waiting import until
 
 TIMES = {
     "CASTAWAY_CLUSTER__LEASE": "4s",

@@ -1,4 +1,4 @@
-"""Hosts and listeners that behave as the shipped app behind a load balancer: a transport that goes under them brings
+"""Streamers and listeners that behave as the shipped app behind a load balancer: a transport that goes under them brings
 them back, to another node if theirs is gone; a DISCONNECT of the server is the end."""
 
 import asyncio
@@ -10,10 +10,10 @@ from types import SimpleNamespace
 import socketio
 
 from harness.client import Client
+from harness.waiting import until
 
 from .clips import Stamp, stamp_of
 from .history import Acked, Heard, Joined, Left, LetIn, Sent
-from .waiting import until
 
 SERVER = "server disconnect"
 TIMEOUT = 3
@@ -41,10 +41,10 @@ class Person:
 
     role = ""
 
-    def __init__(self, google, show, user, nodes):
-        self.google, self.show, self.user = google, show, user
+    def __init__(self, google, livestream, user, nodes):
+        self.google, self.livestream, self.user = google, livestream, user
         self.nodes = list(nodes)
-        self.visits, self.journal, self.history = [], [], show.history
+        self.visits, self.journal, self.history = [], [], livestream.history
         self.wrong = []
         """What must not come at all: an exception in a handler would only be logged."""
         self.told = asyncio.Event()
@@ -70,7 +70,7 @@ class Person:
 
     async def _live(self):
         token = await self.google.token(self.user)
-        headers = {"id-token": token, "livestream-id": self.show.id}
+        headers = {"id-token": token, "livestream-id": self.livestream.id}
         for node in itertools.cycle(self.nodes):
             if node.server is None:
                 await asyncio.sleep(0.01)
@@ -148,7 +148,7 @@ class Person:
         assert not self.wrong, self.wrong
 
 
-class Host(Person):
+class Streamer(Person):
     """Keeps what was not acknowledged, and says it again when it was refused or is back."""
 
     role = "streamer"
@@ -165,7 +165,7 @@ class Host(Person):
         self.tasks = set()
 
     def arrives(self, visit):
-        visit.session, visit.index = self.show.next_session(), 0
+        visit.session, visit.index = self.livestream.next_session(), 0
 
     def enters(self, visit):
         self.history.append(LetIn(time.monotonic(), visit.session, visit.node.name))
@@ -181,7 +181,7 @@ class Host(Person):
         return number
 
     def _send(self, visit, number):
-        stamp = Stamp(self.show.id, visit.session, visit.index, number, self.outbox[number])
+        stamp = Stamp(self.livestream.id, visit.session, visit.index, number, self.outbox[number])
         visit.index += 1
         self.history.append(Sent(time.monotonic(), *stamp.place))
         self._keep(self._upload(visit, stamp))
@@ -250,7 +250,7 @@ class Listener(Person):
     def notices(self, visit, name, value):
         if name == "audio":
             stamp = stamp_of(value)
-            assert stamp.show == self.show.id, f"{self} heard another show's {stamp}"
+            assert stamp.livestream == self.livestream.id, f"{self} heard another livestream's {stamp}"
             self.history.append(Heard(time.monotonic(), self.user, visit.number, *stamp.place))
             self.heard.append(stamp)
             visit.stamps.append(stamp)

@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from .waiting import until
+from harness.waiting import until
 
 USER = "castaway"
 PASSWORD = "p@ss/w:rd?#1"
@@ -160,12 +160,12 @@ class Redis:
 
     channels, counts = "CHANNELS", "NUMSUB"
 
-    async def subscribers(self, show):
+    async def subscribers(self, livestream):
         """How many connections are subscribed to each channel that is about this livestream."""
         found = {}
         for one in self.processes:
             for channel in await one.ask("PUBSUB", self.channels):
-                if show in channel:
+                if livestream in channel:
                     _, count = await one.ask("PUBSUB", self.counts, channel)
                     found[channel] = found.get(channel, 0) + int(count)
         return found

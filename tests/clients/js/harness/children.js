@@ -8,9 +8,10 @@ process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));
 
 export class Child {
   /** Starts `program` with nothing of this environment but what a daemon needs, and `env`. */
-  constructor(program, args, env) {
+  constructor(program, args, env, cwd = undefined) {
     this.output = "";
     this.process = spawn(program, args, {
+      cwd,
       env: { PATH: process.env.PATH, HOME: process.env.HOME, ...env },
       stdio: ["pipe", "pipe", "pipe"],
     });

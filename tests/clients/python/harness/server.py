@@ -1,10 +1,8 @@
 """The daemon as a process, on free ports, with the short times that tests want."""
 
-import asyncio
 import shutil
 import signal
 import tempfile
-import time
 
 import aiohttp
 
@@ -60,12 +58,3 @@ class Server:
         if not self.keep:
             shutil.rmtree(self.state, ignore_errors=True)
         return code
-
-
-async def eventually(holds, what, seconds=8):
-    """Asks again until `holds` is true."""
-    end = time.monotonic() + seconds
-    while not (answer := await holds()):
-        assert time.monotonic() < end, f"not in {seconds} s: {what}"
-        await asyncio.sleep(0.02)
-    return answer

@@ -9,7 +9,8 @@ from types import SimpleNamespace
 from .client import Client
 from .cluster import REDIS, NewCluster
 from .programs import program
-from .server import Server, eventually
+from .server import Server
+from .waiting import until
 from .wire import Wire
 
 SPEECH = Path(program("CASTAWAY_AUDIO")).read_bytes()
@@ -93,7 +94,7 @@ class World:
             return any(name == "state" and it["listeners"] == listeners for name, it in livestream.streamer.journal)
 
         if REDIS:
-            await eventually(told, "the listeners are counted")
+            await until(told, "the listeners are counted")
 
     async def wire(self, server=None):
         wire = await Wire.to((server or self.server).url)
@@ -112,7 +113,7 @@ class World:
         async def holds():
             return ((await self.google.document(livestream)) or {}).get("streamerConnected") is connected
 
-        await eventually(holds, f"streamerConnected of {livestream} is {connected}", seconds)
+        await until(holds, f"streamerConnected of {livestream} is {connected}", seconds)
 
     async def explain(self):
         """Prints what every client heard, and what every daemon counted and logged."""
