@@ -18,7 +18,7 @@
 //!
 //! **The path of a join**: `socket::entry` upgrades the request and gives our own IO ([`transport::WebSocketIo`]) to
 //! the Socket.IO library → the namespace's middleware (`socket::handshake`) checks the token ([`identity::Identity`])
-//! and the livestream ([`relay::Relay::is_started`], or [`directory::Directory`]) → [`relay::Relay::join`] puts the
+//! and the livestream ([`relay::Relay::find_started`], or [`directory::Directory`]) → [`relay::Relay::join`] puts the
 //! latest clip into a shut outbox → CONNECT, `success`, and the outbox opens.
 //!
 //! **The path of a clip to other nodes** of a cluster: [`relay::Relay::upload`] also queues it in the livestream's

@@ -134,7 +134,7 @@ impl Admission {
             return Ack::error(wire::BANNED);
         }
         if self.checking.swap(true, Ordering::SeqCst) {
-            return Ack::error("Another token is being checked.");
+            return Ack::error(wire::TOKEN_BUSY);
         }
         if self.role == Role::Listener && Passes::is_pass(&token) {
             let checked = self.sockets.check_pass(&token, &self.livestream).await;

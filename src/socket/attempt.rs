@@ -13,7 +13,7 @@ use socketioxide::socket::Sid;
 use super::Sockets;
 use super::instance::SocketInstance;
 use super::lookup_limits::PendingLookup;
-use super::wire::Refusal;
+use super::wire::{self, Refusal};
 use crate::broadcast::{Epoch, LivestreamId, Role, UserId};
 use crate::directory::{Entry, Freshness};
 use crate::identity::{Caller, IdentityError};
@@ -39,8 +39,8 @@ impl Credentials {
             Some(String::from_utf8_lossy(value).into())
         };
         Self {
-            token: header("id-token"),
-            livestream: header("livestream-id"),
+            token: header(wire::TOKEN_HEADER),
+            livestream: header(wire::LIVESTREAM_HEADER),
             address: Some(address),
         }
     }

@@ -28,6 +28,11 @@ pub(super) const TOKEN: &str = "token";
 /// The wish for a listening pass, from a streamer.
 pub(super) const INVITE: &str = "invite";
 
+/// The header of a request with the client's token.
+pub(super) const TOKEN_HEADER: &str = "id-token";
+/// The header of a request with the livestream's id.
+pub(super) const LIVESTREAM_HEADER: &str = "livestream-id";
+
 pub(super) fn namespace(role: Role) -> &'static str {
     match role {
         Role::Streamer => STREAMER,
@@ -50,6 +55,7 @@ pub(super) const NOT_A_CLIP: &str = "Upload must be a single binary clip.";
 pub(super) const BAD_UPLOAD_OPTIONS: &str = "Upload options must have an id of 1 to 64 characters, and may have capturedAt in milliseconds.";
 pub(super) const TOKEN_INVALID: &str = "Id token is invalid.";
 pub(super) const TOKEN_EXPIRED: &str = "Id token has expired.";
+pub(super) const TOKEN_BUSY: &str = "Another token is being checked.";
 pub(super) const BANNED: &str = crate::relay::BANNED;
 pub(super) const NOT_ON_AIR: &str = "This connection is not the streamer of the livestream.";
 
