@@ -81,7 +81,7 @@ fn frames_that_hold_only_silence_are_left_out() {
 }
 
 #[test]
-fn fragmented_mp4_states_time_and_place_of_each_frame() {
+fn fragmented_mp4_places_each_frame_in_time() {
     let audio = audio(M4A);
     let mut timeline = Timeline::default();
     timeline.place(1, audio.clone(), NOW);

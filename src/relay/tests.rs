@@ -115,7 +115,7 @@ fn takeover_names_the_replaced_socket_first() {
 }
 
 #[test]
-fn state_waits_for_its_delivery_and_is_the_latest() {
+fn state_is_the_latest_after_its_delivery() {
     let mut world = World::new();
     let streamer = world.streams();
     world.event();

@@ -218,7 +218,7 @@ fn failed_lines_are_counted_and_reported_once() {
 }
 
 #[test]
-fn flush_waits_for_lines_and_gives_up_in_time() {
+fn flush_waits_for_lines_up_to_its_timeout() {
     let (step, write) = stepped();
     let (queue, ..) = queue(1 << 12, write);
     queue.push(b"first".to_vec());

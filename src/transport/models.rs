@@ -130,7 +130,7 @@ fn upgrade_of_a_session_reaches_its_poll() {
 }
 
 #[test]
-fn sessions_make_room_for_each_other_and_are_counted() {
+fn sessions_that_make_room_are_counted() {
     check(|| {
         let sessions = sessions(1);
         let address = Some([127, 0, 0, 1].into());
@@ -194,7 +194,7 @@ fn reader_ends(end: fn(&Arc<Connection>)) {
 }
 
 #[test]
-fn reader_of_a_web_socket_is_woken_by_its_end() {
+fn web_socket_reader_is_woken_by_its_end() {
     check(|| reader_ends(|it| it.close(Closing::Normal)));
     check(|| reader_ends(|it| it.abort()));
     check(|| reader_ends(|it| it.has_ended()));
@@ -312,7 +312,7 @@ impl Listener {
 const CLIPS: u8 = 7;
 
 #[test]
-fn clips_of_a_polled_outbox_are_heard_without_a_timer() {
+fn polled_outbox_is_heard_without_a_timer() {
     check(|| {
         let (listener, over) = (Listener::joins(), Arc::<Notify>::default());
         let streaming = task({

@@ -102,7 +102,7 @@ async fn late_clip_is_not_published_twice() {
 }
 
 #[tokio::test]
-async fn clip_that_other_nodes_lack_is_only_published_again() {
+async fn clip_unknown_to_other_nodes_is_published_again() {
     let world = World::new();
     let first = world.uploads("a");
     let waiting = world.link.take(usize::MAX).expect("the first");

@@ -14,7 +14,7 @@ async fn ban(app: &TestApp, subject: &str) {
 }
 
 #[tokio::test]
-async fn banned_streamer_is_off_the_air_and_stays_out() {
+async fn banned_streamer_leaves_the_air_for_good() {
     let app = start().await;
     let mut streamer = Client::streamer(&app, Way::WebSocket, "show").await;
     let mut listener = Client::listener(&app, Way::WebSocket, "bob", "show").await;

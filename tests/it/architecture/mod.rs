@@ -9,7 +9,7 @@ mod words;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use source::{files, root};
+use source::{below, files, root};
 
 /// Every room and its floor; a file without a room of its own stands here by its name.
 const FLOORS: [(&str, u8); 25] = [
@@ -42,6 +42,8 @@ const FLOORS: [(&str, u8); 25] = [
 
 /// The longest file, in lines.
 const LONGEST: usize = 450;
+/// The longest name of a test, in words.
+const MOST_WORDS: usize = 8;
 
 fn floor(room: &str) -> u8 {
     let known = FLOORS.iter().find(|(name, _)| *name == room);
@@ -146,4 +148,33 @@ fn files_are_short_enough_to_read() {
             file.path.display()
         );
     }
+}
+
+/// The names of the tests in a file.
+fn tests_in(text: &str) -> Vec<&str> {
+    let is_mark = |line: &str| line.starts_with("#[test]") || line.starts_with("#[tokio::test");
+    let mut lines = text.lines().map(str::trim);
+    let mut names = Vec::new();
+    while lines.any(is_mark) {
+        let header = lines.find_map(|line| Some(line.split_once("fn ")?.1.split_once('(')?.0));
+        names.extend(header);
+    }
+    names
+}
+
+#[test]
+fn names_of_tests_are_short() {
+    let mut paths = Vec::new();
+    below(&root(), &mut paths);
+    below(&root().with_file_name("tests").join("it"), &mut paths);
+    let mut long = Vec::new();
+    for path in paths {
+        let text = fs::read_to_string(&path).expect("a source file");
+        let mut names = tests_in(&text);
+        names.retain(|name| name.split('_').count() > MOST_WORDS);
+        long.extend(names.into_iter().map(str::to_owned));
+    }
+    assert!(long.is_empty(), "more than {MOST_WORDS} words: {long:?}");
+    let text = "fn help() {}\n#[test]\nfn one() {}\n#[tokio::test]\nasync fn two() {}";
+    assert_eq!(tests_in(text), ["one", "two"]);
 }

@@ -58,7 +58,8 @@ pub(crate) fn files() -> Vec<File> {
     files
 }
 
-fn below(directory: &Path, found: &mut Vec<PathBuf>) {
+/// The Rust files below a directory.
+pub(crate) fn below(directory: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(directory).expect("a directory") {
         let path = entry.expect("an entry").path();
         if path.is_dir() {

@@ -151,7 +151,7 @@ async fn whole(answer: Response<Body>) -> (u16, HeaderMap, Bytes) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn stream_starts_with_the_burst_and_ends_with_the_livestream() {
+async fn stream_lasts_from_burst_to_end_of_livestream() {
     let world = world(|config| config.players.burst_clips = 2);
     (1..=3).for_each(|_| world.clip(M4A));
     let answer = world.get("live", &[]).await;
@@ -392,7 +392,7 @@ async fn stop_breaks_off_streams_and_ends_no_livestream() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn clip_without_room_in_the_queue_is_a_discontinuity() {
+async fn clip_that_finds_no_room_is_a_discontinuity() {
     let world = world(|config| config.players.queue_bytes = 4 << 10);
     world.clip(M4A);
     // The task is busy: the queue has room for two clips of less than two KiB.
