@@ -48,7 +48,7 @@ const LIBRARIES: &[(&str, Place)] = &[
     ("rcgen", In(&["demo"])),
     ("redis", In(&["cluster"])),
     ("reqwest", In(&["ctl", "google", "identity"])),
-    ("rustix", In(&["cluster", "http", "telemetry", "transport"])),
+    ("rustix", In(&["cluster", "http", "telemetry"])),
     ("socket2", In(&["transport"])),
     ("tokio_rustls", In(&["demo"])),
     // `transport` is the I/O below the web server and the Socket.IO library: it accepts for the one what the other serves.
