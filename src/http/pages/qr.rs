@@ -1,6 +1,6 @@
 //! The QR code of the listening link, for a guest's phone or a poster.
 //!
-//! **Invariant**: it is made for whoever asks and of what they send, within [`MAX_TEXT`]; nothing is kept or logged.
+//! **Invariant**: it is made for everybody who asks, of what they send, within [`MAX_TEXT`]; nothing is kept or logged.
 
 use axum::body::{Body, to_bytes};
 use axum::http::header::CONTENT_TYPE;

@@ -44,6 +44,7 @@ const LIBRARIES: &[(&str, Place)] = &[
     ("jsonwebtoken", In(&["google", "identity"])),
     ("moka", In(&["directory", "http"])),
     ("mp4_atom", In(&["media"])),
+    ("qrcode", In(&["http"])),
     ("rand", In(&["cluster", "directory", "transport"])),
     ("rcgen", In(&["demo"])),
     ("redis", In(&["cluster"])),

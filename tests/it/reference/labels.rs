@@ -74,7 +74,7 @@ const LABELS: [Label; 10] = [
     Label {
         metric: "castaway_livestreams",
         name: "state",
-        named_by: ("broadcast/livestream/mod.rs", "State", "as_str"),
+        named_by: ("broadcast/state.rs", "State", "as_str"),
         also: &[],
         // The relay forgets it.
         never: &["ended"],
