@@ -13,7 +13,8 @@ async function withState(scene) {
   try {
     await scene(state);
   } finally {
-    rmSync(state, { recursive: true, force: true });
+    // The world stops its daemons later: they may write meanwhile.
+    rmSync(state, { recursive: true, force: true, maxRetries: 10 });
   }
 }
 

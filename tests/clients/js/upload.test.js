@@ -9,7 +9,8 @@ import { clip, onEveryTransport, speech } from "./harness/world.js";
 const NO_CLIP = "Upload must be a single binary clip.";
 const MANY = 200;
 
-onEveryTransport("an upload", settings.bursts, (world) => {
+// Calls to Google are counted, so the sweep over what is on air makes none meanwhile.
+onEveryTransport("an upload", { ...settings.bursts, CASTAWAY_LIVESTREAM__RECHECK_INTERVAL: "1h" }, (world) => {
   const received = (livestream) => `Packet received from user ${livestream.user}`;
 
   test("real audio reaches every listener byte for byte", async () => {
