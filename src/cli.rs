@@ -59,7 +59,7 @@ pub enum Command {
         #[command(flatten)]
         config: ConfigFile,
     },
-    /// Operate a running daemon: list and end livestreams, kick and ban.
+    /// Operate a running daemon: list and end livestreams, kick, ban and drain.
     ///
     /// Exit codes: 0 done, 1 refused, 2 wrong arguments, 3 no answer, 4 no such livestream, socket or ban.
     Ctl(Ctl),

@@ -1,4 +1,4 @@
-//! Periodic work: pings sessions, expires livestreams, announces changes, checks connections, forgets full upload
+//! Periodic work: pings sessions, expires livestreams, announces changes, drains, checks connections, forgets full upload
 //! credit, and notes the live livestreams for the next process.
 //!
 //! **Invariant**: it runs from the first client to the stop. If it ends earlier, the daemon fails.
@@ -89,6 +89,7 @@ impl Housekeeping {
         self.flush_waiting();
         self.relay.expire(now);
         self.relay.announce(now);
+        self.relay.send_away(now);
     }
 
     fn flush_waiting(&self) {

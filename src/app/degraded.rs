@@ -7,14 +7,17 @@ use crate::cluster::Cluster;
 use crate::directory::Directory;
 use crate::google::{Access, Health};
 use crate::http::health::Readiness;
+use crate::relay::Relay;
 
 /// Whether the daemon may be sent clients.
 pub(super) fn readiness(
-    google: Option<Access>,
-    directory: Directory,
-    cluster: Option<Arc<Cluster>>,
+    google: Option<&Access>,
+    directory: &Directory,
+    cluster: Option<&Arc<Cluster>>,
+    relay: &Relay,
 ) -> Readiness {
-    Readiness::new(reasons(google, directory, cluster.clone()), unfit(cluster))
+    let reasons = reasons(google.cloned(), directory.clone(), cluster.cloned());
+    Readiness::new(reasons, unfit(cluster.cloned(), relay.clone()))
 }
 
 /// The failures of a daemon that still serves clients.
@@ -41,8 +44,14 @@ fn reasons(
 }
 
 /// The reason for which another node serves new clients better.
-fn unfit(cluster: Option<Arc<Cluster>>) -> impl Fn() -> Option<String> + Send + Sync + 'static {
+fn unfit(
+    cluster: Option<Arc<Cluster>>,
+    relay: Relay,
+) -> impl Fn() -> Option<String> + Send + Sync + 'static {
     move || {
+        if relay.is_draining() {
+            return Some("an operator drains this node".into());
+        }
         cluster
             .as_ref()
             .filter(|cluster| cluster.is_cut_off())
@@ -62,6 +71,9 @@ impl Running {
             count(livestreams, "livestream"),
             count(listeners, "listener")
         );
+        if self.parts.relay.is_draining() {
+            status.push_str("; draining");
+        }
         for reason in self.parts.readiness.degraded() {
             status.push_str("; ");
             status.push_str(&reason);

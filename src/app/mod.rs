@@ -8,14 +8,13 @@ mod left_behind;
 mod limits;
 mod operator;
 mod places;
+mod running;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::bans::Bans;
@@ -230,9 +229,15 @@ impl App {
             feed,
             operator,
         };
-        let readiness = degraded::readiness(google.clone(), directory.clone(), cluster.clone());
+        let readiness = degraded::readiness(google.as_ref(), &directory, cluster.as_ref(), &relay);
         let parts = Parts {
-            api: Api::new(&config, relay.clone(), readiness.clone(), metrics.clone()),
+            api: Api::new(
+                &config,
+                relay.clone(),
+                readiness.clone(),
+                cluster.clone(),
+                metrics.clone(),
+            ),
             readiness,
             config,
             handover: Handover::default(),
@@ -358,6 +363,8 @@ impl Parts {
                 .for_each(|id| self.directory.clear(id)),
             Some(cluster) => {
                 self.relay.join_cluster();
+                self.relay.share_bans();
+                tokio::spawn(self.api.clone().answer_peers());
                 tokio::spawn(left_behind::clear(cluster.clone(), self.directory.clone()));
                 let window = self.config.identity.return_window;
                 tokio::spawn(
@@ -371,78 +378,6 @@ impl Parts {
             tracing::warn!(
                 error,
                 "the signing keys cannot be fetched yet; clients are asked to retry until they can"
-            );
-        }
-    }
-}
-
-impl Running {
-    /// Whether the daemon may be sent clients.
-    pub fn readiness(&self) -> &Readiness {
-        &self.parts.readiness
-    }
-
-    /// The daemon's metrics.
-    pub fn metrics(&self) -> &Metrics {
-        &self.parts.metrics
-    }
-
-    /// How long a stop may take.
-    pub fn shutdown_timeout(&self) -> Duration {
-        self.parts.config.server.shutdown_timeout
-    }
-
-    /// Resolves with the name of a server task that ended too early.
-    pub async fn failed(&mut self) -> String {
-        self.failure.recv().await.unwrap_or_default()
-    }
-
-    /// Applies the settings that can change while the daemon runs: quotas and credentials.
-    pub fn reload(&self, new: Preflight) {
-        let Preflight {
-            config,
-            credentials,
-            api_key,
-            ..
-        } = new;
-        self.parts.relay.set_quota(&config.upload);
-        self.parts.api.set_tokens(config.api.token.as_ref());
-        if let Some(access) = &self.parts.google {
-            access.reload(credentials, &config.google);
-            self.parts.identity.reload(access, &config, api_key);
-        }
-    }
-
-    /// Stops in order, by `deadline`: refuses new clients and clips, clears flags, hands live livestreams over to the
-    /// next process, delivers accepted clips, and closes every transport so that clients reconnect by themselves.
-    pub async fn stop(self, deadline: Instant) {
-        self.parts.readiness.stopping();
-        self.parts.stopping.cancel();
-        self.parts.relay.stop();
-        if let Some(players) = &self.parts.players {
-            players.close();
-        }
-        let left = deadline.saturating_duration_since(Instant::now());
-        let others = self.parts.relay.leave_cluster(left / 4).await;
-        if others > 0 {
-            tracing::info!(
-                nodes = others,
-                "the other nodes take over the livestreams of this one"
-            );
-        } else {
-            self.parts.relay.clear_flags();
-        }
-        self.parts
-            .handover
-            .leave(&self.parts.relay, &self.parts.identity);
-        let left = deadline.saturating_duration_since(Instant::now());
-        self.parts.sockets.close_all(left / 4).await;
-        let left = deadline.saturating_duration_since(Instant::now());
-        let unwritten = self.parts.directory.settle(left).await;
-        if unwritten > 0 {
-            tracing::error!(
-                livestreams = unwritten,
-                "streamerConnected could not be cleared in time; the next start clears it"
             );
         }
     }

@@ -44,6 +44,8 @@ pub(crate) struct Metrics {
     pub(crate) commands: Histogram,
     /// Failed commands, by reason.
     pub(crate) failures: IntCounterVec,
+    /// Requests to other nodes, by outcome.
+    pub(crate) peer_requests: IntCounterVec,
 }
 
 impl Metrics {
@@ -107,7 +109,18 @@ impl Metrics {
                 ),
                 &["reason"],
             )?,
+            peer_requests: IntCounterVec::new(
+                opts(
+                    "cluster_peer_requests_total",
+                    "Requests of the operator's API to other nodes, by outcome.",
+                ),
+                &["outcome"],
+            )?,
         };
+        preset(
+            &metrics.peer_requests,
+            &[&["ok", "redis_away", "silent", "busy"]],
+        );
         preset(&metrics.dropped, &[DROPS]);
         preset(&metrics.failures, &[&["away", "refused"]]);
         for role in ["owner", "follower"] {
@@ -125,6 +138,7 @@ impl Metrics {
         registry.register(Box::new(metrics.leases_lost.clone()))?;
         registry.register(Box::new(metrics.commands.clone()))?;
         registry.register(Box::new(metrics.failures.clone()))?;
+        registry.register(Box::new(metrics.peer_requests.clone()))?;
         Ok(metrics)
     }
 

@@ -17,10 +17,12 @@ macro_rules! script {
     };
 }
 
+pub(crate) mod bans;
 mod client;
 mod frame;
 pub(crate) mod metrics;
 mod node_registry;
+mod peers;
 pub(crate) mod records;
 mod returns;
 
@@ -32,6 +34,7 @@ use secrecy::ExposeSecret as _;
 
 use crate::broadcast::{LivestreamId, Record, UserId};
 use crate::config::{Config, ConfigError};
+use bans::SharedBans;
 use client::Redis;
 use metrics::Metrics;
 use node_registry::NodeRegistry;
@@ -41,6 +44,7 @@ use returns::Returns;
 pub(crate) use client::{CommandError, Inbox};
 pub(crate) use frame::encode;
 pub use frame::{Message, RemoteClip, decode};
+pub use peers::{PeerError, PeerReply, PeerRequest, Peers};
 pub use returns::ReturnKey;
 
 /// Redis is not available now.
@@ -52,6 +56,9 @@ pub struct Away;
 pub struct Cluster {
     pub(crate) records: Records,
     pub(crate) registry: NodeRegistry,
+    pub(crate) bans: SharedBans,
+    /// Requests to other nodes.
+    pub peers: Arc<Peers>,
     pub(crate) metrics: Metrics,
     returns: Returns,
     /// Prefix of the keys with the ends of livestreams.
@@ -81,6 +88,8 @@ impl Cluster {
         let redis = Arc::new(redis);
         Ok(Some(Self {
             registry: NodeRegistry::new(redis.clone(), &config.cluster),
+            bans: SharedBans::new(redis.clone(), &config.cluster.prefix),
+            peers: Arc::new(Peers::new(redis.clone(), &node, config, metrics.clone())),
             returns: Returns::new(redis.clone(), config),
             ends: format!("{}:passes-ended:", config.cluster.prefix),
             records: Records::new(redis, node, config),

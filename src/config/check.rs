@@ -113,8 +113,9 @@ impl Config {
 
     #[rustfmt::skip]
     fn durations(&self) -> Vec<Range<Duration>> {
-        let Self { server, livestream, listener, passes, identity, google, http, players, cluster, .. } = self;
+        let Self { server, livestream, listener, passes, identity, google, http, players, cluster, api, .. } = self;
         vec![
+            ("api.peer_timeout", api.peer_timeout, MILLISECOND, HOUR),
             ("server.ping_interval", server.ping_interval, MILLISECOND, HOUR),
             ("server.ping_timeout", server.ping_timeout, MILLISECOND, HOUR),
             ("server.connect_timeout", server.connect_timeout, MILLISECOND, HOUR),
@@ -124,6 +125,7 @@ impl Config {
             ("server.tcp_user_timeout", server.tcp_user_timeout, SECOND, HOUR * 9),
             // The kernel takes whole seconds, at most 32767 of them.
             ("server.tcp_keepalive_time", server.tcp_keepalive_time, SECOND, HOUR * 9),
+            ("server.drain_time", server.drain_time, Duration::ZERO, DAY),
             ("server.shutdown_timeout", server.shutdown_timeout, MILLISECOND, HOUR),
             ("livestream.grace", livestream.grace, Duration::ZERO, DAY),
             ("livestream.recheck_interval", livestream.recheck_interval, SECOND, HOUR),

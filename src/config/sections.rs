@@ -287,6 +287,9 @@ pub struct Api {
     pub max_failures_per_minute: u32,
     /// The most bans.
     pub max_bans: usize,
+    /// How long another node may take to answer a request; then the answer says that it is missing.
+    #[serde(with = "humantime_serde")]
+    pub peer_timeout: Duration,
 }
 
 impl Default for Api {
@@ -295,6 +298,7 @@ impl Default for Api {
             token: None,
             max_failures_per_minute: 10,
             max_bans: 10_000,
+            peer_timeout: Duration::from_secs(2),
         }
     }
 }

@@ -41,6 +41,9 @@ pub struct Server {
     /// How long an HTTP connection may be idle before the kernel probes it; five lost probes, 10 s apart, close it.
     #[serde(with = "humantime_serde")]
     pub tcp_keepalive_time: Duration,
+    /// The time over which a drain sends the clients away.
+    #[serde(with = "humantime_serde")]
+    pub drain_time: Duration,
     /// How long an orderly stop may take.
     #[serde(with = "humantime_serde")]
     pub shutdown_timeout: Duration,
@@ -88,6 +91,7 @@ impl Default for Server {
             request_timeout: Duration::from_secs(30),
             tcp_user_timeout: Duration::from_secs(15),
             tcp_keepalive_time: Duration::from_mins(1),
+            drain_time: Duration::from_mins(1),
             shutdown_timeout: Duration::from_secs(10),
             send_buffer_bytes: 128 << 10,
             max_connections: 20_000,

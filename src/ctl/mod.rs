@@ -16,8 +16,11 @@ use reqwest::header::AUTHORIZATION;
 use reqwest::{Client, Method, Response, StatusCode, Url};
 use serde_json::{Value, json};
 
-/// The socket of the daemon as systemd runs it.
-const SOCKET: &str = "/run/castaway-media-server/api.sock";
+/// The sockets of the daemon as systemd runs it: the group's, or else root's.
+const SOCKETS: [&str; 2] = [
+    "/run/castaway-media-server-admin.sock",
+    "/run/castaway-media-server/api.sock",
+];
 /// How long a request may take.
 const TIMEOUT: Duration = Duration::from_secs(15);
 /// Exit codes, beside clap's own 2.
@@ -28,9 +31,9 @@ const NOT_FOUND: u8 = 4;
 /// What to do, and where.
 #[derive(Debug, Args)]
 pub struct Ctl {
-    /// The socket of the daemon on this machine.
-    #[arg(long, global = true, value_name = "PATH", default_value = SOCKET, conflicts_with = "url")]
-    socket: PathBuf,
+    /// The socket of the daemon on this machine, if not systemd's: root and the group `castaway-admin` may use that.
+    #[arg(long, global = true, value_name = "PATH", conflicts_with = "url")]
+    socket: Option<PathBuf>,
     /// The health port of a daemon on another machine, such as `http://10.0.0.1:8080`; needs `--token-file`.
     #[arg(long, global = true, value_name = "URL")]
     url: Option<Url>,
@@ -110,9 +113,18 @@ enum Act {
     /// List the bans.
     Bans,
     /// List the nodes.
-    ///
-    /// In a cluster: the node that answers in detail, the others by name.
     Nodes,
+    /// Send the clients of a node to others; again: see what is left.
+    ///
+    /// The node is not ready from now on and admits nobody. Its clients leave over `server.drain_time`, streamers last.
+    Drain {
+        /// The node, if it is not the one that is asked.
+        #[arg(long, value_name = "NAME")]
+        node: Option<String>,
+        /// Admit clients again.
+        #[arg(long)]
+        undo: bool,
+    },
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -231,6 +243,13 @@ impl Act {
             }
             Self::Bans => Request::new(Method::GET, &["bans"], table::bans),
             Self::Nodes => Request::new(Method::GET, &["nodes"], table::nodes),
+            Self::Drain { node, undo } => {
+                let method = if *undo { Method::DELETE } else { Method::POST };
+                Request {
+                    query: node.iter().map(|node| ("node", node.clone())).collect(),
+                    ..Request::new(method, &["drain"], table::drain)
+                }
+            }
         }
     }
 }
@@ -265,7 +284,22 @@ impl Ctl {
             (request.show)(&body)
         };
         io::stdout().write_all(shown.as_bytes())?;
+        if status == StatusCode::ACCEPTED {
+            writeln!(
+                io::stderr(),
+                "castaway-media-server: Redis does not answer: so far this holds on one node"
+            )?;
+        }
         Ok(ExitCode::SUCCESS)
+    }
+
+    fn socket(&self) -> PathBuf {
+        let mut sockets = SOCKETS.iter().map(PathBuf::from);
+        let named = self.socket.clone();
+        named.unwrap_or_else(|| {
+            let found = sockets.find(|path| path.exists());
+            found.unwrap_or_else(|| PathBuf::from(SOCKETS[0]))
+        })
     }
 
     async fn send(&self, request: &Request) -> anyhow::Result<anyhow::Result<Response>> {
@@ -275,7 +309,7 @@ impl Ctl {
         } else {
             // Nothing is encrypted there, so no authority is needed.
             let builder = builder.tls_certs_only([]);
-            let client = builder.unix_socket(self.socket.as_path()).build()?;
+            let client = builder.unix_socket(self.socket()).build()?;
             (client, Url::parse("http://localhost")?)
         };
         if !matches!(url.scheme(), "http" | "https") {

@@ -42,10 +42,11 @@ fn table(rows: &Value, columns: &[(&str, &str)]) -> String {
     text
 }
 
-const LIVESTREAM: [(&str, &str); 8] = [
+const LIVESTREAM: [(&str, &str); 9] = [
     ("LIVESTREAM", "id"),
     ("STATE", "state"),
     ("STREAMER", "streamer"),
+    ("NODE", "node"),
     ("SINCE", "since"),
     ("LISTENERS", "listeners"),
     ("CLIPS", "clips"),
@@ -60,25 +61,52 @@ pub(super) fn livestreams(answer: &Value) -> String {
     if total > shown as u64 {
         writeln!(text, "{shown} of {total}: see --offset and --limit").ok();
     }
+    text.push_str(&unanswered(answer));
     text
 }
 
 pub(super) fn details(answer: &Value) -> String {
     let mut text = String::new();
     let fields = answer.as_object().into_iter().flatten();
-    for (field, value) in fields.filter(|(field, _)| *field != "sockets") {
+    let is_field = |field: &str| !["sockets", "unanswered"].contains(&field);
+    for (field, value) in fields.filter(|(field, _)| is_field(field)) {
         writeln!(text, "{:17} {}", field.replace('_', " "), cell(value)).ok();
     }
     let columns = [
         ("SOCKET", "id"),
         ("ROLE", "role"),
         ("USER", "user"),
+        ("NODE", "node"),
         ("TRANSPORT", "transport"),
         ("SINCE", "since"),
         ("DROPPED", "clips_dropped"),
         ("LAG MS", "lag_ms"),
     ];
-    format!("{text}\n{}", table(&answer["sockets"], &columns))
+    let sockets = table(&answer["sockets"], &columns);
+    format!("{text}\n{sockets}{}", unanswered(answer))
+}
+
+/// The nodes that are missing in an answer.
+fn unanswered(answer: &Value) -> String {
+    let nodes = answer["unanswered"].as_array().into_iter().flatten();
+    let nodes: Vec<String> = nodes.map(cell).collect();
+    if nodes.is_empty() {
+        return String::new();
+    }
+    format!("no answer from: {}\n", nodes.join(", "))
+}
+
+pub(super) fn drain(answer: &Value) -> String {
+    let (node, field) = (cell(&answer["node"]), |name| cell(&answer[name]));
+    if answer["draining"] == false {
+        return format!("{node} admits clients\n");
+    }
+    format!(
+        "{node} drains: {} streamers and {} listeners are left, for {} s\n",
+        field("streamers"),
+        field("listeners"),
+        field("seconds_left")
+    )
 }
 
 pub(super) fn kicked(answer: &Value) -> String {
@@ -115,6 +143,7 @@ pub(super) fn nodes(answer: &Value) -> String {
         ("ANSWERS", "answers"),
         ("VERSION", "version"),
         ("READY", "ready"),
+        ("DRAINING", "draining"),
         ("LIVESTREAMS", "livestreams"),
         ("LISTENERS", "listeners"),
     ];
@@ -137,6 +166,13 @@ mod tests {
                         user        a-long-id  -      noise\n\
                         livestream  x�[31m     -\n";
         assert_eq!(bans(&answer), expected);
+    }
+
+    #[test]
+    fn missing_nodes_are_named() {
+        let answer = json!({ "livestreams": [], "total": 0, "unanswered": ["b-1", "c-2"] });
+        assert!(livestreams(&answer).ends_with("no answer from: b-1, c-2\n"));
+        assert!(details(&answer).ends_with("no answer from: b-1, c-2\n"));
     }
 
     #[test]

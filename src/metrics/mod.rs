@@ -79,6 +79,10 @@ pub struct Metrics {
     pub lookups_refused: IntCounterVec,
     /// Tokens with a still unknown key, by answer.
     pub unknown_keys: IntCounterVec,
+    /// 1 while the node drains.
+    pub draining: IntGauge,
+    /// Sockets that a drain sent away, by role.
+    pub sent_away: IntCounterVec,
     /// Bans that hold, by kind.
     pub bans: IntGaugeVec,
     /// Requests to the operator's API, by outcome.
@@ -292,6 +296,13 @@ impl Metrics {
                 "unknown_keys_total",
                 "Tokens whose signing key was not known yet, by answer: temporary or invalid.",
                 &["answer"],
+            )?,
+            draining: gauge(registry, "draining", "1 while the node drains, else 0.")?,
+            sent_away: counters(
+                registry,
+                "sockets_sent_away_total",
+                "Sockets that a drain sent to other nodes, by role.",
+                &["role"],
             )?,
             bans: gauges(
                 registry,

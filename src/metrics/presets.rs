@@ -20,6 +20,7 @@ const REFUSALS: &[&str] = &[
     "does_not_exist",
     "not_started",
     "unavailable",
+    "draining",
     "full",
     "user_limit",
     "taken_over",
@@ -85,6 +86,7 @@ impl Metrics {
         preset(&self.livestream_events, &[EVENTS]);
         preset(&self.accepted, &[ROLES]);
         preset(&self.refusals, &[ROLES, REFUSALS]);
+        preset(&self.sent_away, &[ROLES]);
         preset(&self.messages_unsent, &[MESSAGES]);
         preset(&self.uploads_refused, &[UPLOADS]);
         preset(&self.bad_input, &[BAD_INPUT]);

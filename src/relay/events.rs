@@ -118,6 +118,13 @@ pub enum Event {
         /// The `error` for its client.
         text: Arc<str>,
     },
+    /// The node drains: these clients shall connect again, to another node. Of no livestream alone.
+    SentAway {
+        /// The sockets.
+        sockets: Vec<SocketId>,
+        /// Without waiting for what is queued for them.
+        at_once: bool,
+    },
     /// The streamer's transport is lost: the grace period runs.
     StreamerLost {
         /// The livestream.
@@ -203,7 +210,7 @@ impl Event {
                 Replacement::Elsewhere | Replacement::Undecided => Some("taken_over"),
             },
             Self::StreamerLost { .. } => Some("streamer_lost"),
-            Self::StateChanged { .. } | Self::Dismissed { .. } => None,
+            Self::StateChanged { .. } | Self::Dismissed { .. } | Self::SentAway { .. } => None,
             Self::LivestreamEnded { ending, totals, .. } => match ending {
                 // Its streamer came, and it was never on air.
                 Ending::Abandoned => Some("abandoned"),
@@ -262,6 +269,7 @@ impl Event {
             } => tracing::info!(livestream.id = %livestream, "livestream {label}"),
             Self::StreamerReplaced { .. }
             | Self::Dismissed { .. }
+            | Self::SentAway { .. }
             | Self::StateChanged { .. }
             | Self::LivestreamEnded { totals: None, .. } => {}
         }

@@ -7,6 +7,8 @@
 //! `streamerConnected` becomes true when a livestream goes on air and false when it ends, in that order.
 
 mod announcements;
+mod bans;
+mod drain;
 mod events;
 mod fan_out;
 mod feed;
@@ -46,6 +48,8 @@ use feed::Feed;
 use remote::{Link, Links};
 use story::Story;
 
+pub use bans::BanChanged;
+pub use drain::Remaining;
 pub use events::{Ending, Event, Replacement, SocketId, StreamerId};
 pub use feed::Fed;
 pub use operator::{BANNED, NoEffect, Overview, SocketOverview};
@@ -94,6 +98,8 @@ struct Inner {
     returns: returns::ReturnNotices,
     unpublished_ends: Arc<Semaphore>,
     subscribers: Subscribers,
+    // Written by an operator, read at each join.
+    drain: RwLock<Option<drain::Drain>>,
     // Set before the first client, if there are players; a read lock is held to queue one clip.
     feed: RwLock<Option<Feed>>,
     /// Set once, before a stop: from then on no clip is accepted and no flag becomes true.
@@ -147,6 +153,7 @@ impl Relay {
             returns: OnceLock::new(),
             unpublished_ends: Arc::new(Semaphore::new(passes::MOST)),
             subscribers: Subscribers::default(),
+            drain: RwLock::default(),
             feed: RwLock::default(),
             stopping: AtomicBool::new(false),
         }))
@@ -357,9 +364,9 @@ impl Relay {
         *self.0.quota.write() = UploadQuota::new(upload);
     }
 
-    /// Forgets streamers whose credit is full again, and bans that are over.
+    /// Forgets streamers whose credit is full again, and counts the bans that hold.
     pub fn reclaim(&self) {
-        self.0.bans.sweep(SystemTime::now());
+        self.0.bans.count(SystemTime::now());
         self.0.quota.read().reclaim();
     }
 }

@@ -11,7 +11,6 @@ use super::events::{Ending, Event};
 use super::{ActiveLivestream, Relay, SocketId, lock};
 use crate::bans::Bans;
 use crate::broadcast::{LivestreamId, Role, State, UserId};
-use crate::cluster::Away;
 
 /// The `error` for a banned client.
 pub const BANNED: &str = "Banned by the operator of this service.";
@@ -25,14 +24,14 @@ pub struct Overview {
     pub state: State,
     /// Its streamer, if that was last on this node.
     pub streamer: Option<UserId>,
+    /// Whether the streamer is on this node now.
+    pub has_streamer: bool,
     /// The time since its first streamer or clip; none before.
     pub lasted: Option<Duration>,
     /// The sequence of its latest clip, to this node's knowledge.
     pub sequence: u64,
     /// Listeners on all nodes.
     pub listeners: usize,
-    /// Listeners on this node.
-    pub listeners_here: usize,
     /// Clips relayed.
     pub clips: u64,
     /// Their bytes.
@@ -67,14 +66,15 @@ pub struct SocketOverview {
 /// Reasons why an act has no effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NoEffect {
-    /// The livestream is not on this node.
-    #[error("no such livestream on this node")]
+    /// No node that answers has the livestream.
+    #[error("no such livestream")]
     Unknown,
-    /// Its streamer is on another node, or there is none.
-    #[error(
-        "the livestream has no streamer on this node; in a cluster, ask the node with its streamer"
-    )]
+    /// No node that answers has its streamer.
+    #[error("the livestream has no streamer now: it ends by itself after the grace period")]
     NoStreamer,
+    /// No node that answers has the socket.
+    #[error("no such socket")]
+    NoSocket,
 }
 
 impl Relay {
@@ -94,11 +94,11 @@ impl Relay {
         Some(&links.cluster.records.node)
     }
 
-    /// The names of the cluster's live nodes; none without a cluster, or while this node stops.
-    pub async fn nodes(&self) -> Result<Vec<String>, Away> {
+    /// The names of the cluster's live nodes, or of the latest known ones while Redis is away; none without a cluster.
+    pub async fn nodes(&self) -> Vec<String> {
         match &self.0.links {
             Some(links) => links.nodes().await,
-            None => Ok(Vec::new()),
+            None => Vec::new(),
         }
     }
 
@@ -250,10 +250,10 @@ impl ActiveLivestream {
             livestream,
             state: self.livestream.state(),
             streamer: streamer.map(|(user, _)| user.clone()),
+            has_streamer: self.streamer.is_some(),
             lasted: self.story.lasted(now),
             sequence: self.livestream.latest_sequence(),
             listeners: self.count(),
-            listeners_here: self.livestream.listeners().len(),
             clips: totals.clips,
             bytes_in: totals.bytes,
             bytes_out: self.story.bytes_out(),
@@ -262,7 +262,7 @@ impl ActiveLivestream {
         }
     }
 
-    fn sockets(&self, now: Instant) -> Vec<SocketOverview> {
+    pub(super) fn sockets(&self, now: Instant) -> Vec<SocketOverview> {
         let user = self.livestream.streamer_and_next_sequence();
         let streamer = self.streamer.zip(user).map(|(streamer, (user, _))| {
             let lasted = now.saturating_duration_since(self.streamer_since);

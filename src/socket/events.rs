@@ -35,6 +35,11 @@ impl Sockets {
             Event::Dismissed {
                 role, socket, text, ..
             } => self.dismiss(*role, *socket, text),
+            Event::SentAway { sockets, at_once } => {
+                for socket in sockets {
+                    self.send_away(*socket, *at_once);
+                }
+            }
             Event::StreamerReplaced {
                 livestream,
                 streamer,

@@ -91,6 +91,9 @@ async fn check(
 
 /// Checks a socket, and admits it.
 async fn admit(attempt: &Attempt, socket: &SocketRef) -> Result<(), Refusal> {
+    if attempt.sockets.0.relay.is_draining() {
+        return Err(Refusal::Draining);
+    }
     let timer = attempt.sockets.0.metrics.check.start_timer();
     let occupancy = attempt.session.occupy(attempt.role);
     let admitted = match attempt.role {

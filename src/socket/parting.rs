@@ -3,7 +3,7 @@
 //! | reason | the client gets | the client's library |
 //! |---|---|---|
 //! | for good: refused, taken over, livestream ended | `error` if there is a text, DISCONNECT | does nothing more |
-//! | for now: the service is unavailable, or full | `error`, the end of the transport | connects again by itself |
+//! | for now: the service is unavailable, full, or drains | `error`, the end of the transport | connects again by itself |
 //! | for now, with another socket on the transport, admitted or in check | `error`, later `success` | is connected |
 //!
 //! The libraries put both namespaces of a page on one transport, and never connect again after a DISCONNECT. So in the
@@ -47,6 +47,17 @@ impl Sockets {
         let session = sid(socket).and_then(|id| self.0.sessions.find(id.as_str()));
         if let Some(session) = session {
             session.close();
+        }
+    }
+
+    /// Closes the transport under the socket as a stop does, once its queued messages are written: its client connects
+    /// again by itself.
+    pub(super) fn send_away(&self, socket: SocketId, at_once: bool) {
+        let session = sid(socket).and_then(|id| self.0.sessions.find(id.as_str()));
+        match session {
+            Some(session) if at_once => session.abort(),
+            Some(session) => session.finish(),
+            None => {}
         }
     }
 

@@ -126,6 +126,8 @@ pub(super) enum Refusal {
     NotStarted(LivestreamId),
     /// The client should try again.
     Unavailable,
+    /// The client should try again, at another node.
+    Draining,
     /// The number of listeners or livestreams is at its limit; the client should try again.
     Full,
     /// The number of the user's sockets is at its limit; the client should try again.
@@ -149,7 +151,9 @@ impl Refusal {
             Self::NotTheArtist => "User is not authorized to livestream in this room.".into(),
             Self::DoesNotExist(id) => format!("Livestream {id} does not exist."),
             Self::NotStarted(id) => format!("Livestream {id} has not started."),
-            Self::Unavailable => "Service is temporarily unavailable, try again.".into(),
+            Self::Unavailable | Self::Draining => {
+                "Service is temporarily unavailable, try again.".into()
+            }
             Self::Full => "Server is full, try again later.".into(),
             Self::TooMany => "Too many connections of this user, try again later.".into(),
             Self::TakenOver(id) => taken_over(id),
@@ -171,6 +175,7 @@ impl Refusal {
             Self::DoesNotExist(_) => "does_not_exist",
             Self::NotStarted(_) => "not_started",
             Self::Unavailable => "unavailable",
+            Self::Draining => "draining",
             Self::Full => "full",
             Self::TooMany => "user_limit",
             Self::TakenOver(_) => "taken_over",
@@ -180,7 +185,10 @@ impl Refusal {
 
     /// Whether the client should be admitted later: see [`super::handshake`].
     pub(super) fn is_temporary(&self) -> bool {
-        matches!(self, Self::Unavailable | Self::Full | Self::TooMany)
+        matches!(
+            self,
+            Self::Unavailable | Self::Draining | Self::Full | Self::TooMany
+        )
     }
 }
 

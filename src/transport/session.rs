@@ -326,6 +326,22 @@ impl Session {
         self.polled.load(Ordering::SeqCst) + connection.map_or(0, |it| it.binaries())
     }
 
+    /// Closes its transport after the queued bytes of a WebSocket are written: the client reconnects by itself.
+    pub fn finish(&self) {
+        match self.connection() {
+            Some(connection) => connection.finish_if_upgraded(),
+            None => self.close(),
+        }
+    }
+
+    /// Ends its transport, also one that takes too long to be finished.
+    pub fn abort(&self) {
+        match self.connection() {
+            Some(connection) => connection.abort(),
+            None => self.close(),
+        }
+    }
+
     /// Closes its transport: the client reconnects by itself. Bytes queued for a WebSocket are lost.
     pub fn close(&self) {
         self.close_saying(Closing::Policy("the session was closed, connect again"));

@@ -30,16 +30,32 @@ const MINUTE: Duration = Duration::from_mins(1);
 pub(super) enum Operator {
     /// The name of a token.
     Token(String),
-    /// The user of the socket's peer.
-    Uid(Option<u32>),
+    /// The user and the process of the socket's peer, as this process's namespaces show them.
+    Uid(Option<(u32, Option<i32>)>),
+    /// An operator of another node, which asks this one.
+    Peer {
+        /// Who asks there.
+        operator: String,
+        /// The other node.
+        node: String,
+    },
+}
+
+impl Operator {
+    /// Whether another node asks.
+    pub(super) fn is_peer(&self) -> bool {
+        matches!(self, Self::Peer { .. })
+    }
 }
 
 impl fmt::Display for Operator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Token(name) => write!(f, "token {name}"),
-            Self::Uid(Some(uid)) => write!(f, "uid {uid}"),
+            Self::Uid(Some((uid, Some(pid)))) => write!(f, "uid {uid}, pid {pid}"),
+            Self::Uid(Some((uid, None))) => write!(f, "uid {uid}"),
             Self::Uid(None) => f.write_str("unknown uid"),
+            Self::Peer { operator, node } => write!(f, "{operator} on {node}"),
         }
     }
 }

@@ -10,11 +10,12 @@ use humantime_serde::re::humantime::{format_rfc3339_seconds, parse_rfc3339_weak}
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::Api;
 use super::auth::Operator;
 use super::problem::Problem;
-use super::{Api, now};
 use crate::bans::{Ban, BanError, MAX_REASON, Subject, millis};
 use crate::broadcast::LivestreamId;
+use crate::relay::BanChanged;
 
 /// The longest id of a user, in characters: Firebase's own limit.
 const MAX_USER: usize = 128;
@@ -93,13 +94,31 @@ impl NewBan {
     }
 }
 
-/// Changes the bans outside the runtime's threads: it writes to a disk. It is done to its end also if the client leaves.
-async fn change(
-    change: impl FnOnce() -> Result<bool, BanError> + Send + 'static,
-) -> Result<bool, Problem> {
-    let changed = tokio::task::spawn_blocking(change).await;
-    let failed = |_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the change has failed");
-    Ok(changed.map_err(failed)??)
+impl Api {
+    /// Changes a ban, and writes the line in the log. It is done to its end also if the client leaves.
+    async fn change(
+        &self,
+        operator: Operator,
+        subject: Subject,
+        ban: Option<Ban>,
+    ) -> Result<Option<BanChanged>, Problem> {
+        let relay = self.relay.clone();
+        let changed = tokio::spawn(async move {
+            let view = ban.clone().map(|ban| BanView::new(&subject, ban));
+            let (kind, id) = (subject.kind(), subject.id().to_owned());
+            let changed = relay.change_ban(subject, ban, SystemTime::now()).await?;
+            match view {
+                _ if changed.is_none() => {}
+                Some(BanView { until, reason, .. }) => {
+                    tracing::info!(operator = %operator, kind, id, until, reason, "operator: banned");
+                }
+                None => tracing::info!(operator = %operator, kind, id, "operator: ban removed"),
+            }
+            Ok::<_, BanError>(changed)
+        });
+        let failed = |_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the change has failed");
+        Ok(changed.await.map_err(failed)??)
+    }
 }
 
 /// Lists the bans.
@@ -132,6 +151,7 @@ pub(super) async fn show(
 #[utoipa::path(put, path = "/api/v1/bans/{kind}/{id}", tag = "bans", request_body = NewBan,
     params(("kind" = String, Path, description = "`user` or `livestream`"), ("id" = String, Path, description = "Its id")),
     responses((status = 200, body = BanView, description = "Changed"), (status = 201, body = BanView, description = "Banned"),
+        (status = 202, body = BanView, description = "Banned on this node, and on the others as soon as Redis answers"),
         (status = 400, body = Problem, content_type = "application/problem+json"),
         (status = 404, body = Problem, content_type = "application/problem+json"),
         (status = 409, body = Problem, content_type = "application/problem+json", description = "There are `api.max_bans`"),
@@ -142,23 +162,15 @@ pub(super) async fn put(
     Path((kind, id)): Path<(String, String)>,
     body: Result<Json<NewBan>, JsonRejection>,
 ) -> Result<(StatusCode, Json<BanView>), Problem> {
-    let clock = SystemTime::now();
     let subject = subject(&kind, id)?;
     let Json(body) = body?;
-    let ban = body.checked(clock)?;
+    let ban = body.checked(SystemTime::now())?;
     let view = BanView::new(&subject, ban.clone());
-    let (relay, shown) = (api.relay.clone(), BanView::new(&subject, ban.clone()));
-    let is_new = change(move || {
-        let is_new = relay.bans().put(subject, ban, clock)?;
-        relay.enforce_bans(now());
-        tracing::info!(operator = %operator, kind, id = shown.id, until = shown.until, reason = shown.reason, "operator: banned");
-        Ok(is_new)
-    })
-    .await?;
-    let status = if is_new {
-        StatusCode::CREATED
-    } else {
-        StatusCode::OK
+    let changed = api.change(operator, subject, Some(ban)).await?;
+    let status = match changed {
+        Some(changed) if !changed.is_everywhere => StatusCode::ACCEPTED,
+        Some(changed) if changed.was_banned => StatusCode::OK,
+        _ => StatusCode::CREATED,
     };
     Ok((status, Json(view)))
 }
@@ -166,7 +178,9 @@ pub(super) async fn put(
 /// Removes a ban.
 #[utoipa::path(delete, path = "/api/v1/bans/{kind}/{id}", tag = "bans",
     params(("kind" = String, Path, description = "`user` or `livestream`"), ("id" = String, Path, description = "Its id")),
-    responses((status = 204, description = "Removed"), (status = 400, body = Problem, content_type = "application/problem+json"),
+    responses((status = 204, description = "Removed"),
+        (status = 202, description = "Removed on this node, and on the others as soon as Redis answers"),
+        (status = 400, body = Problem, content_type = "application/problem+json"),
         (status = 404, body = Problem, content_type = "application/problem+json"),
         (status = 507, body = Problem, content_type = "application/problem+json", description = "That cannot be written")))]
 pub(super) async fn remove(
@@ -175,17 +189,9 @@ pub(super) async fn remove(
     Path((kind, id)): Path<(String, String)>,
 ) -> Result<StatusCode, Problem> {
     let subject = subject(&kind, id)?;
-    let id = subject.id().to_owned();
-    let bans = api.relay.bans().clone();
-    let removed = change(move || {
-        let removed = bans.remove(&subject, SystemTime::now())?;
-        if removed {
-            tracing::info!(operator = %operator, kind, id, "operator: ban removed");
-        }
-        Ok(removed)
-    });
-    if !removed.await? {
-        return Err(Problem::not_found("there is no such ban"));
+    match api.change(operator, subject, None).await? {
+        None => Err(Problem::not_found("there is no such ban")),
+        Some(changed) if changed.is_everywhere => Ok(StatusCode::NO_CONTENT),
+        Some(_) => Ok(StatusCode::ACCEPTED),
     }
-    Ok(StatusCode::NO_CONTENT)
 }

@@ -1,4 +1,4 @@
-//! Livestreams and their sockets: list, show, end, kick.
+//! Livestreams and their sockets: list, show.
 
 #![expect(
     unused_qualifications,
@@ -6,12 +6,14 @@
 )]
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::{Duration, SystemTime};
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Extension, Path, Query, State};
-use axum::http::StatusCode;
+use axum::http::{Method, Uri};
 use humantime_serde::re::humantime::format_rfc3339_seconds;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -19,14 +21,11 @@ use utoipa::{IntoParams, ToSchema};
 use super::auth::Operator;
 use super::problem::Problem;
 use super::{Api, now};
-use crate::broadcast::LivestreamId;
-use crate::relay::{Overview, SocketId, SocketOverview};
+use crate::broadcast::{LivestreamId, Role};
+use crate::relay::{NoEffect, Overview, SocketOverview};
 
 /// The most livestreams in one answer.
 const MOST: usize = 1_000;
-/// The longest text for a client, in bytes.
-const MAX_TEXT: usize = 500;
-const DEFAULT_TEXT: &str = "Disconnected by the operator of this service.";
 
 #[derive(Debug, Clone, Copy, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -58,49 +57,27 @@ pub(super) struct Page {
     limit: Option<usize>,
 }
 
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct Farewell {
-    /// The `error` that the client is shown, at most 500 bytes.
-    text: Option<String>,
-}
-
-impl Farewell {
-    fn text(self) -> Result<String, Problem> {
-        let text = self.text.unwrap_or_else(|| DEFAULT_TEXT.to_owned());
-        if text.is_empty() || text.len() > MAX_TEXT || text.chars().any(char::is_control) {
-            return Err(Problem::bad_request(format!(
-                "text must have 1 to {MAX_TEXT} bytes and no control characters"
-            )));
-        }
-        Ok(text)
-    }
-}
-
-/// A livestream on this node.
-#[derive(Debug, Serialize, ToSchema)]
+/// A livestream, over all nodes that answer.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(super) struct Livestream {
     id: String,
     /// `waiting`: listeners, and no streamer yet; `live`; `reconnecting`: in the grace period.
-    state: &'static str,
-    /// The user who streams; none if the streamer was never on this node.
+    state: String,
+    /// The user who streams, or streamed last; none if no node that answers knows it.
     streamer: Option<String>,
-    /// The node that answers.
-    node: String,
+    /// The node with the streamer; none while there is no streamer.
+    node: Option<String>,
     /// When the first streamer or clip came, RFC 3339.
     since: Option<String>,
     /// The sequence of the latest clip; 0 before the first.
     sequence: u64,
     /// Listeners on all nodes.
     listeners: usize,
-    /// Listeners on this node.
-    listeners_here: usize,
     /// Clips relayed.
     clips: u64,
     /// Their bytes.
     bytes_in: u64,
-    /// Bytes of clips for listeners on this node, dropped ones included.
+    /// Bytes of clips for listeners, dropped ones included.
     bytes_out: u64,
     /// Clips that slow listeners lost.
     clips_dropped: u64,
@@ -109,46 +86,47 @@ pub(super) struct Livestream {
 }
 
 /// A page of livestreams.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[expect(clippy::struct_field_names, reason = "a field of the answer")]
 pub(super) struct Livestreams {
     /// The page.
     livestreams: Vec<Livestream>,
-    /// The number of all livestreams on this node.
+    /// The number of all livestreams.
     total: usize,
+    /// Nodes that did not answer in time: their livestreams, listeners and bytes are missing.
+    unanswered: Vec<String>,
 }
 
 /// A livestream with its sockets.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(super) struct Details {
     #[serde(flatten)]
     livestream: Livestream,
-    /// Its sockets on this node, the streamer's first.
+    /// Its sockets, the streamer's first.
     sockets: Vec<Socket>,
+    /// Nodes that did not answer in time: their sockets are missing.
+    unanswered: Vec<String>,
 }
 
 /// A socket.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(super) struct Socket {
     /// A client in both roles has the same id twice.
     id: String,
     /// `streamer` or `listener`.
-    role: &'static str,
+    role: String,
     user: String,
+    /// The node that it is on.
+    node: String,
     /// A listener's transport: `websocket` or `polling`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    transport: Option<&'static str>,
+    transport: Option<String>,
     /// When it was admitted, RFC 3339.
     since: String,
     /// A listener's clips that were dropped.
     clips_dropped: u64,
     /// How long a listener's oldest clip has waited, in milliseconds.
     lag_ms: u64,
-}
-
-/// The users whose sockets were disconnected.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Kicked {
-    users: Vec<String>,
 }
 
 fn ago(duration: Duration) -> String {
@@ -160,13 +138,12 @@ impl Livestream {
     fn new(found: Overview, api: &Api) -> Self {
         Self {
             id: found.livestream.to_string(),
-            state: found.state.as_str(),
+            state: found.state.as_str().to_owned(),
             streamer: found.streamer.map(|user| user.to_string()),
-            node: api.node.clone(),
+            node: found.has_streamer.then(|| api.node.clone()),
             since: found.lasted.map(ago),
             sequence: found.sequence,
             listeners: found.listeners,
-            listeners_here: found.listeners_here,
             clips: found.clips,
             bytes_in: found.bytes_in,
             bytes_out: found.bytes_out,
@@ -174,16 +151,33 @@ impl Livestream {
             bytes_per_second: found.bytes_per_second,
         }
     }
+
+    /// Adds what another node says of it. What only the node with the streamer knows is taken from there.
+    fn merge(&mut self, mut other: Self) {
+        let rank = |it: &Self| (it.node.is_some(), it.streamer.is_some());
+        if rank(&other) > rank(self) {
+            std::mem::swap(self, &mut other);
+        }
+        self.since = self.since.take().into_iter().chain(other.since).min();
+        self.sequence = self.sequence.max(other.sequence);
+        self.listeners = self.listeners.max(other.listeners);
+        self.clips = self.clips.max(other.clips);
+        self.bytes_in = self.bytes_in.max(other.bytes_in);
+        self.bytes_out = self.bytes_out.saturating_add(other.bytes_out);
+        self.clips_dropped = self.clips_dropped.saturating_add(other.clips_dropped);
+        self.bytes_per_second = self.bytes_per_second.max(other.bytes_per_second);
+    }
 }
 
-impl From<SocketOverview> for Socket {
-    fn from(found: SocketOverview) -> Self {
+impl Socket {
+    fn new(found: &SocketOverview, api: &Api) -> Self {
         let transport = |web_socket: bool| if web_socket { "websocket" } else { "polling" };
         Self {
             id: found.socket.to_string(),
-            role: found.role.as_str(),
+            role: found.role.as_str().to_owned(),
             user: found.user.to_string(),
-            transport: found.is_on_web_socket.map(transport),
+            node: api.node.clone(),
+            transport: found.is_on_web_socket.map(transport).map(str::to_owned),
             since: ago(found.lasted),
             clips_dropped: found.clips_dropped,
             lag_ms: u64::try_from(found.lag.as_millis()).unwrap_or(u64::MAX),
@@ -191,15 +185,17 @@ impl From<SocketOverview> for Socket {
     }
 }
 
-fn livestream_id(id: &str) -> Result<LivestreamId, Problem> {
+pub(super) fn livestream_id(id: &str) -> Result<LivestreamId, Problem> {
     LivestreamId::new(id).ok_or_else(|| Problem::not_found("no livestream can have this id"))
 }
 
-/// Lists the livestreams on this node.
+/// Lists the livestreams of all nodes.
 #[utoipa::path(get, path = "/api/v1/livestreams", params(Page), tag = "livestreams",
     responses((status = 200, body = Livestreams), (status = 400, body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn list(
     State(api): State<Api>,
+    Extension(operator): Extension<Operator>,
+    uri: Uri,
     page: Result<Query<Page>, QueryRejection>,
 ) -> Result<Json<Livestreams>, Problem> {
     let Query(page) = page?;
@@ -207,91 +203,73 @@ pub(super) async fn list(
     if limit == 0 || limit > MOST {
         return Err(Problem::bad_request(format!("limit must be 1 to {MOST}")));
     }
-    let mut found = api.relay.overviews(now());
-    found.sort_by(|left, right| left.livestream.cmp(&right.livestream));
+    let own = api.relay.overviews(now()).into_iter();
+    let own: Vec<Livestream> = own.map(|found| Livestream::new(found, &api)).collect();
+    if operator.is_peer() {
+        // All of them: which ones are on the page, the node that asks finds out.
+        return Ok(Json(Livestreams {
+            total: own.len(),
+            livestreams: own,
+            unanswered: Vec::new(),
+        }));
+    }
+    let mut others = api.ask_others(&operator, &Method::GET, &uri).await;
+    let found = others.found::<Livestreams>().into_iter();
+    let mut merged: BTreeMap<String, Livestream> = BTreeMap::new();
+    for livestream in own.into_iter().chain(found.flat_map(|it| it.livestreams)) {
+        match merged.entry(livestream.id.clone()) {
+            Entry::Vacant(entry) => drop(entry.insert(livestream)),
+            Entry::Occupied(mut entry) => entry.get_mut().merge(livestream),
+        }
+    }
+    let mut all: Vec<Livestream> = merged.into_values().collect();
     match page.sort {
         Sort::Id => {}
-        Sort::Listeners => found.sort_by_key(|it| Reverse(it.listeners)),
-        Sort::BytesPerSecond => found.sort_by_key(|it| Reverse(it.bytes_per_second)),
-        Sort::Since => found.sort_by_key(|it| Reverse(it.lasted)),
+        Sort::Listeners => all.sort_by_key(|it| Reverse(it.listeners)),
+        Sort::BytesPerSecond => all.sort_by_key(|it| Reverse(it.bytes_per_second)),
+        // Those that have not begun come last.
+        Sort::Since => all.sort_by_key(|it| (it.since.is_none(), it.since.clone())),
     }
-    let total = found.len();
-    let page = found.into_iter().skip(page.offset).take(limit);
-    let livestreams = page.map(|found| Livestream::new(found, &api)).collect();
-    Ok(Json(Livestreams { livestreams, total }))
-}
-
-/// Shows a livestream with its sockets on this node.
-#[utoipa::path(get, path = "/api/v1/livestreams/{id}", params(("id" = String, Path, description = "The livestream")), tag = "livestreams",
-    responses((status = 200, body = Details), (status = 404, body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn show(
-    State(api): State<Api>,
-    Path(id): Path<String>,
-) -> Result<Json<Details>, Problem> {
-    let found = api.relay.overview(&livestream_id(&id)?, now());
-    let (livestream, sockets) = found.ok_or(crate::relay::NoEffect::Unknown)?;
-    Ok(Json(Details {
-        livestream: Livestream::new(livestream, &api),
-        sockets: sockets.into_iter().map(Socket::from).collect(),
+    Ok(Json(Livestreams {
+        total: all.len(),
+        livestreams: all.into_iter().skip(page.offset).take(limit).collect(),
+        unanswered: others.unanswered,
     }))
 }
 
-/// Ends a livestream for everybody: its clients get `state: ended` and a DISCONNECT. Its document stays.
-#[utoipa::path(post, path = "/api/v1/livestreams/{id}/end", params(("id" = String, Path, description = "The livestream")), tag = "livestreams",
-    responses((status = 204, description = "It is over"), (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 409, body = Problem, content_type = "application/problem+json", description = "Its streamer is on another node")))]
-pub(super) async fn end(
+/// Shows a livestream with its sockets on all nodes.
+#[utoipa::path(get, path = "/api/v1/livestreams/{id}", params(("id" = String, Path, description = "The livestream")), tag = "livestreams",
+    responses((status = 200, body = Details), (status = 404, body = Problem, content_type = "application/problem+json"),
+        (status = 503, body = Problem, content_type = "application/problem+json", description = "Another node does not answer")))]
+pub(super) async fn show(
     State(api): State<Api>,
     Extension(operator): Extension<Operator>,
+    uri: Uri,
     Path(id): Path<String>,
-) -> Result<StatusCode, Problem> {
-    let livestream = livestream_id(&id)?;
-    api.relay.end_for_operator(&livestream, now())?;
-    tracing::info!(operator = %operator, livestream.id = %livestream, "operator: livestream ended");
-    Ok(StatusCode::NO_CONTENT)
-}
-
-/// Disconnects the streamer for good. The livestream waits for it for the grace period: end it, or ban the user, if it must
-/// not come back.
-#[utoipa::path(delete, path = "/api/v1/livestreams/{id}/streamer", params(("id" = String, Path, description = "The livestream"), Farewell), tag = "livestreams",
-    responses((status = 200, body = Kicked), (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 409, body = Problem, content_type = "application/problem+json", description = "It has no streamer on this node")))]
-pub(super) async fn kick_streamer(
-    State(api): State<Api>,
-    Extension(operator): Extension<Operator>,
-    Path(id): Path<String>,
-    farewell: Result<Query<Farewell>, QueryRejection>,
-) -> Result<Json<Kicked>, Problem> {
-    let Query(farewell) = farewell?;
-    let (livestream, text) = (livestream_id(&id)?, farewell.text()?);
-    let user = api.relay.dismiss_streamer(&livestream, &text)?;
-    tracing::info!(operator = %operator, livestream.id = %livestream, user.id = %user, text, "operator: streamer kicked");
-    let users = vec![user.to_string()];
-    Ok(Json(Kicked { users }))
-}
-
-/// Disconnects a socket on this node for good, in both roles.
-#[utoipa::path(delete, path = "/api/v1/sockets/{id}", params(("id" = String, Path, description = "The socket"), Farewell), tag = "livestreams",
-    responses((status = 200, body = Kicked), (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 404, body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn kick_socket(
-    State(api): State<Api>,
-    Extension(operator): Extension<Operator>,
-    Path(id): Path<String>,
-    farewell: Result<Query<Farewell>, QueryRejection>,
-) -> Result<Json<Kicked>, Problem> {
-    let Query(farewell) = farewell?;
-    let text = farewell.text()?;
-    let socket = SocketId::from_text(&id);
-    let users = socket.map(|socket| api.relay.dismiss_socket(socket, &text, now()));
-    let users = users.unwrap_or_default();
-    if users.is_empty() {
-        return Err(Problem::not_found("no such socket on this node"));
-    }
-    for user in &users {
-        tracing::info!(operator = %operator, socket.id = id, user.id = %user, text, "operator: socket kicked");
-    }
-    let users = users.iter().map(ToString::to_string).collect();
-    Ok(Json(Kicked { users }))
+) -> Result<Json<Details>, Problem> {
+    let own = api.relay.overview(&livestream_id(&id)?, now());
+    let own = own.map(|(livestream, sockets)| Details {
+        livestream: Livestream::new(livestream, &api),
+        sockets: sockets
+            .into_iter()
+            .map(|it| Socket::new(&it, &api))
+            .collect(),
+        unanswered: Vec::new(),
+    });
+    let mut others = api.ask_others(&operator, &Method::GET, &uri).await;
+    let found = own.into_iter().chain(others.found());
+    let merged = found.reduce(|mut one, other: Details| {
+        one.livestream.merge(other.livestream);
+        one.sockets.extend(other.sockets);
+        one
+    });
+    let Some(mut merged) = merged else {
+        others.outcome(NoEffect::Unknown)?;
+        return Err(NoEffect::Unknown.into());
+    };
+    merged
+        .sockets
+        .sort_by_key(|socket| socket.role != Role::Streamer.as_str());
+    merged.unanswered = others.unanswered;
+    Ok(Json(merged))
 }

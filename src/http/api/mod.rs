@@ -1,12 +1,15 @@
-//! The operator's API: on the health port with a token, and on a Unix socket for root.
+//! The operator's API: on the health port with a token, and on a Unix socket for root and the group `castaway-admin`.
 //!
 //! **Invariant**: every request is authenticated, or answered 401; every error is a problem document; every act has a line
 //! in the log that says who did it.
 
+mod acts;
 mod auth;
 mod bans;
+mod drain;
 mod livestreams;
 mod nodes;
+mod peers;
 mod problem;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -29,6 +32,7 @@ use utoipa::OpenApi;
 use self::auth::{Operator, Tokens};
 use self::problem::Problem;
 use super::health::Readiness;
+use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::relay::Relay;
@@ -44,19 +48,28 @@ const MAX_BODY: usize = 16 << 10;
 pub struct Api {
     relay: Relay,
     readiness: Readiness,
+    /// None without one.
+    cluster: Option<Arc<Cluster>>,
     tokens: Arc<Tokens>,
     node: String,
     timeout: Duration,
+    drain_time: Duration,
     metrics: Metrics,
 }
 
 /// The peer of a connection on the Unix socket.
 #[derive(Clone)]
-pub struct Peer(Option<u32>);
+pub struct Peer(Option<(u32, Option<i32>)>);
 
 impl Connected<IncomingStream<'_, UnixListener>> for Peer {
     fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        Self(stream.io().peer_cred().ok().map(|peer| peer.uid()))
+        Self(
+            stream
+                .io()
+                .peer_cred()
+                .ok()
+                .map(|peer| (peer.uid(), peer.pid())),
+        )
     }
 }
 
@@ -64,26 +77,34 @@ impl Connected<IncomingStream<'_, UnixListener>> for Peer {
 #[openapi(
     info(
         title = "Castaway media server",
-        description = "The operator's API: see docs/api.md. Each node of a cluster answers for itself."
+        description = "The operator's API: see docs/api.md. Any node of a cluster answers for all."
     ),
     paths(
         livestreams::list,
         livestreams::show,
-        livestreams::end,
-        livestreams::kick_streamer,
-        livestreams::kick_socket,
+        acts::end,
+        acts::kick_streamer,
+        acts::kick_socket,
         bans::list,
         bans::show,
         bans::put,
         bans::remove,
         nodes::list,
+        drain::begin,
+        drain::undo,
     )
 )]
 struct Description;
 
 impl Api {
     /// The API of this node.
-    pub fn new(config: &Config, relay: Relay, readiness: Readiness, metrics: Metrics) -> Self {
+    pub fn new(
+        config: &Config,
+        relay: Relay,
+        readiness: Readiness,
+        cluster: Option<Arc<Cluster>>,
+        metrics: Metrics,
+    ) -> Self {
         let host = || {
             rustix::system::uname()
                 .nodename()
@@ -94,11 +115,13 @@ impl Api {
         Self {
             relay,
             readiness,
+            cluster,
             tokens: Arc::new(Tokens::new(&config.api)),
             node: node
                 .or_else(|| config.cluster.node.clone())
                 .unwrap_or_else(host),
             timeout: config.server.request_timeout,
+            drain_time: config.server.drain_time,
             metrics,
         }
     }
@@ -110,23 +133,28 @@ impl Api {
 
     /// The routes, below `/api/v1`.
     pub fn router(&self) -> Router {
+        let check = middleware::from_fn_with_state(self.clone(), authenticated);
+        // Nested, so that the check is for these paths alone.
+        Router::new().nest("/api", self.routes().layer(check))
+    }
+
+    /// The routes, without the check and the prefix `/api`: also for the other nodes.
+    fn routes(&self) -> Router {
         let description = Description::openapi();
         let description = move || std::future::ready(Json(description.clone()));
-        let routes = Router::new()
+        Router::new()
             .route("/v1/livestreams", get(livestreams::list))
             .route("/v1/livestreams/{id}", get(livestreams::show))
-            .route("/v1/livestreams/{id}/end", post(livestreams::end))
-            .route(
-                "/v1/livestreams/{id}/streamer",
-                delete(livestreams::kick_streamer),
-            )
-            .route("/v1/sockets/{id}", delete(livestreams::kick_socket))
+            .route("/v1/livestreams/{id}/end", post(acts::end))
+            .route("/v1/livestreams/{id}/streamer", delete(acts::kick_streamer))
+            .route("/v1/sockets/{id}", delete(acts::kick_socket))
             .route("/v1/bans", get(bans::list))
             .route(
                 "/v1/bans/{kind}/{id}",
                 get(bans::show).put(bans::put).delete(bans::remove),
             )
             .route("/v1/nodes", get(nodes::list))
+            .route("/v1/drain", post(drain::begin).delete(drain::undo))
             .route("/v1/openapi.json", get(description))
             .fallback(unknown)
             .method_not_allowed_fallback(wrong_method)
@@ -135,10 +163,7 @@ impl Api {
                 StatusCode::REQUEST_TIMEOUT,
                 self.timeout,
             ))
-            .layer(middleware::from_fn_with_state(self.clone(), authenticated))
-            .with_state(self.clone());
-        // Nested, so that the check is for these paths alone.
-        Router::new().nest("/api", routes)
+            .with_state(self.clone())
     }
 }
 

@@ -1,32 +1,34 @@
-//! The nodes: this one in detail, the others by name.
+//! The nodes.
 
 use axum::Json;
-use axum::extract::State;
-use axum::http::StatusCode;
-use serde::Serialize;
+use axum::extract::{Extension, State};
+use axum::http::{Method, Uri};
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Api;
-use super::problem::Problem;
+use super::auth::Operator;
 
 /// All live nodes.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(super) struct Nodes {
     /// By name.
     nodes: Vec<Node>,
 }
 
-/// A node. The node that answers knows only the names of the others.
-#[derive(Debug, Default, Serialize, ToSchema)]
+/// A node. Of one that does not answer only the name is known.
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 pub(super) struct Node {
     /// In a cluster, the name in the node registry.
     name: String,
-    /// Whether it is the node that answers.
+    /// Whether it answered in time.
     answers: bool,
     /// The version of the daemon.
-    version: Option<&'static str>,
+    version: Option<String>,
     /// Whether it may be sent clients: `/readyz` answers 200.
     ready: Option<bool>,
+    /// Whether it drains: its clients leave, and nobody is admitted.
+    draining: Option<bool>,
     /// Its failures, as in `/readyz`.
     degraded: Option<Vec<String>>,
     /// Livestreams on this node.
@@ -35,43 +37,33 @@ pub(super) struct Node {
     listeners: Option<usize>,
 }
 
-/// Lists the nodes: alone, or in a cluster the live ones of the node registry.
-#[utoipa::path(get, path = "/api/v1/nodes", tag = "nodes",
-    responses((status = 200, body = Nodes),
-        (status = 503, body = Problem, content_type = "application/problem+json", description = "Redis does not answer")))]
-pub(super) async fn list(State(api): State<Api>) -> Result<Json<Nodes>, Problem> {
-    let this = api.node.clone();
-    let mut names = api.relay.nodes().await.map_err(|_| {
-        Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "Redis, which knows the other nodes, does not answer: ask again, or see /readyz",
-        )
-    })?;
-    if !names.contains(&this) {
-        names.push(this.clone());
-    }
-    names.sort();
-    let node = |name: String| {
-        if name == this {
-            return api.describe(name);
-        }
-        Node {
-            name,
-            ..Node::default()
-        }
-    };
-    let nodes = names.into_iter().map(node).collect();
-    Ok(Json(Nodes { nodes }))
+/// Lists the nodes: alone, or in a cluster the live ones of the node registry; while Redis does not answer, the latest known.
+#[utoipa::path(get, path = "/api/v1/nodes", tag = "nodes", responses((status = 200, body = Nodes)))]
+pub(super) async fn list(
+    State(api): State<Api>,
+    Extension(operator): Extension<Operator>,
+    uri: Uri,
+) -> Json<Nodes> {
+    let mut others = api.ask_others(&operator, &Method::GET, &uri).await;
+    let mut nodes = vec![api.describe()];
+    nodes.extend(others.found::<Nodes>().into_iter().flat_map(|it| it.nodes));
+    nodes.extend(others.unanswered.into_iter().map(|name| Node {
+        name,
+        ..Node::default()
+    }));
+    nodes.sort_by(|left, right| left.name.cmp(&right.name));
+    Json(Nodes { nodes })
 }
 
 impl Api {
-    fn describe(&self, name: String) -> Node {
+    fn describe(&self) -> Node {
         let (livestreams, listeners) = self.relay.count();
         Node {
-            name,
+            name: self.node.clone(),
             answers: true,
-            version: Some(env!("CARGO_PKG_VERSION")),
+            version: Some(env!("CARGO_PKG_VERSION").to_owned()),
             ready: Some(self.readiness.is_ready()),
+            draining: Some(self.relay.is_draining()),
             degraded: Some(self.readiness.degraded()),
             livestreams: Some(livestreams),
             listeners: Some(listeners),

@@ -74,7 +74,7 @@ impl IntoResponse for Problem {
 impl From<NoEffect> for Problem {
     fn from(error: NoEffect) -> Self {
         let status = match error {
-            NoEffect::Unknown => StatusCode::NOT_FOUND,
+            NoEffect::Unknown | NoEffect::NoSocket => StatusCode::NOT_FOUND,
             NoEffect::NoStreamer => StatusCode::CONFLICT,
         };
         Self::new(status, error.to_string())

@@ -37,6 +37,7 @@ impl Players {
         asked: &Asked<'_>,
         is_new: bool,
     ) -> Result<Option<UserId>, Refusal> {
+        self.check_drain(is_new)?;
         self.check_bans(asked, None)?;
         let takes_pass = match self.0.config.access {
             PlayerAccess::Public => return Ok(None),
@@ -65,6 +66,15 @@ impl Players {
                 }
                 Ok(Some(user))
             }
+        }
+    }
+
+    /// While the node drains nobody starts to listen, and after its time nobody listens.
+    fn check_drain(&self, is_new: bool) -> Result<(), Refusal> {
+        let now = tokio::time::Instant::now().into_std();
+        match self.0.relay.drained(now) {
+            Some(passed) if is_new || passed >= 1.0 => Err(Refusal::Draining),
+            _ => Ok(()),
         }
     }
 

@@ -91,6 +91,7 @@ impl PlayerMetrics {
                 "token_expired",
                 "unavailable",
                 "banned",
+                "draining",
                 "not_started",
                 "not_playable",
                 "no_segment",

@@ -35,6 +35,8 @@ pub(super) enum Refusal {
     TokenExpired,
     #[error("the ID token cannot be checked now: try again")]
     Unavailable,
+    #[error("this server drains: try another")]
+    Draining,
     #[error("banned by the operator of this service")]
     Banned,
     #[error("there is no such livestream on air")]
@@ -69,6 +71,7 @@ impl Refusal {
             Self::TokenInvalid => (StatusCode::UNAUTHORIZED, "token_invalid"),
             Self::TokenExpired => (StatusCode::UNAUTHORIZED, "token_expired"),
             Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            Self::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
             Self::Banned => (StatusCode::FORBIDDEN, "banned"),
             Self::NotStarted => (StatusCode::NOT_FOUND, "not_started"),
             Self::NotPlayable(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_playable"),

@@ -183,7 +183,8 @@ impl Players {
             _player: player,
             _counted: counted,
             connection: asked.client.connection.clone(),
-            bans: self.0.relay.bans().clone(),
+            relay: self.0.relay.clone(),
+            turn: rand::random(),
             user,
             id: asked.id.clone(),
         };

@@ -8,7 +8,6 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -19,10 +18,9 @@ use tokio::sync::watch;
 use super::count::Counted;
 use super::icy::Icy;
 use super::livestream::Livestream;
-use crate::bans::Bans;
 use crate::broadcast::{LivestreamId, UserId};
 use crate::media::Codec;
-use crate::relay::Player;
+use crate::relay::{Player, Relay};
 use crate::transport::Connection;
 
 pub(super) struct Listening {
@@ -45,7 +43,9 @@ pub(super) struct Place {
     pub(super) _counted: Counted,
     /// None in tests without a network.
     pub(super) connection: Option<Arc<Connection>>,
-    pub(super) bans: Bans,
+    pub(super) relay: Relay,
+    /// The share of a drain's time after which it must go, 0 to 1.
+    pub(super) turn: f64,
     /// None if everybody may listen.
     pub(super) user: Option<UserId>,
     pub(super) id: LivestreamId,
@@ -53,8 +53,13 @@ pub(super) struct Place {
 
 impl Place {
     fn is_banned(&self) -> bool {
-        let now = SystemTime::now();
-        self.bans.find(self.user.as_ref(), &self.id, now).is_some()
+        self.relay.is_banned(self.user.as_ref(), &self.id)
+    }
+
+    fn is_sent_away(&self) -> bool {
+        let now = tokio::time::Instant::now().into_std();
+        let drained = self.relay.drained(now);
+        drained.is_some_and(|passed| passed >= self.turn)
     }
 
     fn waits(&self) {
@@ -143,6 +148,10 @@ impl Listening {
             self.changes.mark_unchanged();
             match self.take() {
                 Next::Clip(_) if self.place.is_banned() => return None,
+                // Broken off, so that its player connects again.
+                Next::Clip(_) if self.place.is_sent_away() => {
+                    return Some(Err(io::ErrorKind::ConnectionAborted.into()));
+                }
                 Next::Clip(clip) => {
                     self.parts = match &mut self.icy {
                         Some(icy) => icy.weave(clip),

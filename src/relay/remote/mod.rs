@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
 use super::{Ending, Event, Fed, Relay, Replacement, fan_out, lock};
 use crate::broadcast::{ClipId, LivestreamError, LivestreamId, Record, State};
@@ -53,6 +53,10 @@ pub(super) struct Links {
     by_livestream: Mutex<HashMap<LivestreamId, Arc<Link>>>,
     /// Set once: this node stops, and is no longer in the registry.
     leaving: AtomicBool,
+    /// The live nodes at the latest heartbeat that Redis answered.
+    known_nodes: Mutex<Vec<String>>,
+    /// A change of the bans could not be published.
+    pub(super) bans_differ: Notify,
 }
 
 impl Links {
@@ -74,7 +78,14 @@ impl Links {
             bulk_clips,
             by_livestream: Mutex::default(),
             leaving: AtomicBool::new(false),
+            known_nodes: Mutex::default(),
+            bans_differ: Notify::new(),
         }
+    }
+
+    /// The time between two heartbeats.
+    pub(super) fn heartbeat(&self) -> Duration {
+        self.heartbeat
     }
 
     /// Waits for a permit to transfer so many clips; never none, for the semaphore is never closed.

@@ -14,7 +14,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::{Link, Links};
 use crate::broadcast::LivestreamId;
 use crate::cluster::records::Expired;
-use crate::cluster::{Away, Cluster, CommandError};
+use crate::cluster::{Cluster, CommandError};
 use crate::directory::Unavailable;
 use crate::relay::Relay;
 
@@ -55,21 +55,16 @@ pub(super) async fn run(relay: Relay, links: Arc<Links>) {
 }
 
 impl Links {
-    /// Registers this node, and returns the live ones; none while it stops.
-    pub(in crate::relay) async fn nodes(&self) -> Result<Vec<String>, Away> {
-        if self.leaving.load(Ordering::SeqCst) {
-            return Ok(Vec::new());
+    /// Registers this node, and returns the live ones; the latest known ones while Redis is away, or this node stops.
+    pub(in crate::relay) async fn nodes(&self) -> Vec<String> {
+        if !self.leaving.load(Ordering::SeqCst) {
+            sign(self).await;
         }
-        let node = &self.cluster.records.node;
-        self.cluster
-            .registry
-            .sign(node, true)
-            .await
-            .map_err(|_| Away)
+        self.known_nodes.lock().clone()
     }
 }
 
-/// Registers this node, and updates the counts.
+/// Registers this node, and notes the live ones.
 async fn sign(links: &Links) {
     let cluster = &links.cluster;
     if links.leaving.load(Ordering::SeqCst) {
@@ -77,8 +72,9 @@ async fn sign(links: &Links) {
     }
     let node = &cluster.records.node;
     if let Ok(nodes) = cluster.registry.sign(node, true).await {
-        let nodes = i64::try_from(nodes.len()).unwrap_or(i64::MAX);
-        cluster.metrics.nodes.set(nodes);
+        let count = i64::try_from(nodes.len()).unwrap_or(i64::MAX);
+        cluster.metrics.nodes.set(count);
+        *links.known_nodes.lock() = nodes;
     }
 }
 

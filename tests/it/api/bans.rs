@@ -1,5 +1,6 @@
 //! Bans: who is kept out, where it is checked, and how long it holds.
 
+use castaway_media_server::config::PassPolicy;
 use serde_json::json;
 
 use super::{ask, beside, open, start};
@@ -72,6 +73,45 @@ async fn banned_livestream_is_over_for_everybody() {
         back.is_sent_away(BANNED).await;
     }
     Client::streamer(&app, Way::WebSocket, "other").await;
+}
+
+#[tokio::test]
+async fn listening_pass_is_no_way_around_a_ban() {
+    let app = TestApp::with_config(|config| {
+        open(config);
+        config.listener.passes = PassPolicy::Streamers;
+    })
+    .await;
+    let mut streamer = Client::streamer(&app, Way::WebSocket, "show").await;
+    streamer.say("2/streamer,7[\"invite\",{}]").await;
+    let Said::Ack(7, answer) = streamer.next().await else {
+        panic!("no answer");
+    };
+    let pass = answer["pass"].as_str().expect("a pass");
+    let named = [("id-token", pass), ("livestream-id", "show")];
+    let knock = async || {
+        let mut guest = Client::open(&app, Way::WebSocket, "/listener", &named).await;
+        guest.connect().await;
+        guest
+    };
+    let mut guest = knock().await;
+    let Said::Text(_, text) = guest.next().await else {
+        panic!("no success");
+    };
+    let user = text.split(' ').nth(1).expect("User guest-… connected");
+    ban(&app, &format!("user/{user}")).await;
+    guest.hears_error(BANNED).await;
+    guest
+        .say(&format!(r#"2/listener,3["token","{pass}"]"#))
+        .await;
+    let refused = json!({ "ok": false, "error": BANNED });
+    assert_eq!(guest.next().await, Said::Ack(3, refused));
+    assert_eq!(guest.next().await, Said::Disconnect);
+    ban(&app, "livestream/show").await;
+    let ended = "Listening pass has ended, ask the streamer for a new link.";
+    knock().await.is_sent_away(ended).await;
+    let admitted = "castaway_passes_total{event=\"admitted\"}";
+    assert_eq!(app.metric(admitted), 1);
 }
 
 #[tokio::test]

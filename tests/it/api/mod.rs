@@ -1,6 +1,7 @@
 //! The operator's API: on the health port with a token, on its Unix socket, and from the command line.
 
 mod bans;
+mod drain;
 mod page;
 
 use std::path::Path;

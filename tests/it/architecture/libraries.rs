@@ -45,7 +45,10 @@ const LIBRARIES: &[(&str, Place)] = &[
     ("moka", In(&["directory", "http"])),
     ("mp4_atom", In(&["media"])),
     ("qrcode", In(&["http"])),
-    ("rand", In(&["cluster", "directory", "transport"])),
+    (
+        "rand",
+        In(&["cluster", "directory", "http", "relay", "transport"]),
+    ),
     ("rcgen", In(&["demo"])),
     ("redis", In(&["cluster"])),
     ("reqwest", In(&["ctl", "google", "identity"])),
@@ -55,11 +58,11 @@ const LIBRARIES: &[(&str, Place)] = &[
     // `transport` is the I/O below the web server and the Socket.IO library: it accepts for the one what the other serves.
     ("axum", In(&["app", "demo", "http", "socket", "transport"])),
     ("http", In(&["config", "google", "socket", "transport"])),
-    ("http_body_util", In(&["socket"])),
+    ("http_body_util", In(&["http", "socket"])),
     ("hyper", In(&["socket"])),
     ("hyper_util", In(&["socket"])),
     ("socketioxide", In(&["socket"])),
-    ("tower", In(&["socket"])),
+    ("tower", In(&["http", "socket"])),
     ("tower_http", In(&["http"])),
     ("utoipa", In(&["http"])),
     // The process and its command line.

@@ -49,6 +49,7 @@ const UNALERTED: [(&str, &[&str]); 5] = [
             "castaway_page_documents_total",
             "castaway_passes_total",
             "castaway_player_requests_total",
+            "castaway_sockets_sent_away_total",
         ],
     ),
     (
@@ -72,6 +73,7 @@ const UNALERTED: [(&str, &[&str]); 5] = [
     (
         "explains another alert: of Google, of Redis, of the machine",
         &[
+            "castaway_cluster_peer_requests_total",
             "castaway_google_request_duration_seconds",
             "castaway_redis_command_seconds",
             "process_cpu_seconds_total",

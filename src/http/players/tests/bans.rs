@@ -19,8 +19,9 @@ async fn ban_ends_a_stream_before_its_next_clip() {
             reason: String::new(),
         },
     );
-    let banned = world.relay.bans().put(show, ban, SystemTime::now());
-    assert!(banned.expect("room"));
+    let now = SystemTime::now();
+    let banned = world.relay.bans().set(show, Some(ban), 0, now);
+    assert!(banned.expect("room").is_some());
     assert!(body.frame().await.is_none());
     for file in ["live", "live.m3u8"] {
         let (status, text) = world.text(file).await;

@@ -1,0 +1,78 @@
+//! The drain: clients are sent away, streamers last, and come back elsewhere.
+
+use std::time::Duration;
+
+use super::{ask, open, start};
+use crate::support::app::TestApp;
+use crate::support::client::{Client, Said, Way};
+use crate::support::wire::http_client;
+
+async fn draining(time: Duration) -> TestApp {
+    TestApp::with_config(|config| {
+        open(config);
+        config.server.drain_time = time;
+    })
+    .await
+}
+
+async fn readiness(app: &TestApp) -> (u16, String) {
+    let request = http_client().get(app.health_url("/readyz"));
+    let answer = request.send().await.expect("an answer");
+    let status = answer.status().as_u16();
+    (status, answer.text().await.expect("a body"))
+}
+
+#[tokio::test]
+async fn draining_node_is_not_ready_and_admits_nobody() {
+    let app = draining(Duration::from_hours(1)).await;
+    let _streamer = Client::streamer(&app, Way::WebSocket, "show").await;
+    let (status, answer) = ask(&app, "POST", "/drain", None).await;
+    assert_eq!((status, &answer["draining"]), (200, &true.into()));
+    assert_eq!([&answer["streamers"], &answer["listeners"]], [1, 0]);
+    assert!(answer["seconds_left"].as_u64().expect("a number") > 3_590);
+    let (status, text) = readiness(&app).await;
+    assert_eq!((status, text.contains("drains this node")), (503, true));
+    let mut late = Client::knock(&app, Way::WebSocket, "/listener", "bob", "show").await;
+    late.is_told_to_come_back("Service is temporarily unavailable, try again.")
+        .await;
+    let refused = r#"castaway_refusals_total{reason="draining",role="listener"}"#;
+    assert!(app.metric(refused) >= 1);
+    let (status, answer) = ask(&app, "DELETE", "/drain", None).await;
+    assert_eq!((status, &answer["draining"]), (200, &false.into()));
+    assert_eq!(readiness(&app).await.0, 200);
+    Client::listener(&app, Way::WebSocket, "bob", "show").await;
+}
+
+#[tokio::test]
+async fn drained_clients_are_told_to_come_back() {
+    let app = draining(Duration::from_millis(600)).await;
+    let mut streamer = Client::streamer(&app, Way::WebSocket, "show").await;
+    let mut listener = Client::listener(&app, Way::WebSocket, "bob", "show").await;
+    let mut polling = Client::listener(&app, Way::Polling, "eve", "show").await;
+    assert_eq!(ask(&app, "POST", "/drain", None).await.0, 200);
+    // The end of the transport, and no DISCONNECT: a client of the protocol connects again.
+    for client in [&mut listener, &mut polling, &mut streamer] {
+        assert_eq!(client.next().await, Said::Closed);
+    }
+    // As a client does that reads the Close frame.
+    drop((streamer, listener, polling));
+    let live = "castaway_livestreams{state=\"live\"}";
+    app.until_metric(live, |live| live == 0).await;
+    let (_, answer) = ask(&app, "POST", "/drain", None).await;
+    assert_eq!([&answer["streamers"], &answer["listeners"]], [0, 0]);
+    let sent = |role| {
+        app.metric(&format!(
+            "castaway_sockets_sent_away_total{{role=\"{role}\"}}"
+        ))
+    };
+    assert!(sent("listener") >= 2);
+    assert_eq!(app.metric("castaway_draining"), 1);
+}
+
+#[tokio::test]
+async fn drain_of_an_unknown_node_is_refused() {
+    let app = start().await;
+    assert_eq!(ask(&app, "POST", "/drain?node=nobody", None).await.0, 404);
+    assert_eq!(ask(&app, "POST", "/drain?colour=red", None).await.0, 400);
+    assert_eq!(readiness(&app).await.0, 200);
+}
