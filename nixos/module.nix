@@ -295,6 +295,9 @@ in
         environment.etc."castaway-media-server/config.toml".source = configFile;
         environment.systemPackages = [ cfg.package ];
 
+        # Who may use `castaway-media-server ctl` besides root.
+        users.groups.castaway-admin = { };
+
         systemd.packages = [ cfg.package ];
         # [Install] sections are not read here: wantedBy stands in for them.
         systemd.services.castaway-media-server = {
@@ -327,6 +330,10 @@ in
               ""
               health
             ];
+            socketConfig.Service = "castaway-media-server.service";
+          };
+          castaway-media-server-admin = {
+            wantedBy = [ "sockets.target" ];
             socketConfig.Service = "castaway-media-server.service";
           };
         };

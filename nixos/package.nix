@@ -36,6 +36,7 @@ rustPlatform.buildRustPackage {
       ../tests/it
       ./config.example.toml
       ./systemd
+      ./sysusers.conf
       ./monitoring
       ./gce/alerts
       ./gce/fetch-credentials
@@ -58,6 +59,7 @@ rustPlatform.buildRustPackage {
       nixos/systemd/castaway-media-server.service.d/*.conf
     substituteInPlace $out/lib/systemd/system/castaway-media-server.service --replace-fail /usr/bin/ $out/bin/
     substituteInPlace $out/lib/systemd/system/castaway-credentials.service --replace-fail /usr/libexec/ $out/libexec/
+    install -Dm644 nixos/sysusers.conf $out/lib/sysusers.d/castaway-media-server.conf
     install -D --target-directory=$out/libexec/castaway-media-server nixos/gce/fetch-credentials
     install -Dm644 --target-directory=$out/share/doc/castaway-media-server \
       nixos/config.example.toml docs/*.md docs/asyncapi.yaml

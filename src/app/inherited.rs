@@ -1,6 +1,7 @@
-//! The sockets of both ports: inherited from systemd, or opened here.
+//! The sockets of the ports and of the operator's API: inherited from systemd, or opened here.
 
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
 
 use anyhow::Context as _;
 
@@ -13,6 +14,8 @@ pub struct Inherited {
     pub clients: Option<TcpListener>,
     /// The health port.
     pub health: Option<TcpListener>,
+    /// The operator's API.
+    pub admin: Option<UnixListener>,
 }
 
 pub(super) fn listen(

@@ -100,7 +100,7 @@ impl App {
     pub async fn google(
         preflight: Preflight,
         directories: &Directories,
-        inherited: Inherited,
+        mut inherited: Inherited,
     ) -> anyhow::Result<Self> {
         for note in preflight.notes() {
             tracing::warn!("{note}");
@@ -128,7 +128,7 @@ impl App {
             google: Some(access),
             cluster,
             bans: Bans::open(directories.state.as_deref(), config.api.max_bans, &metrics),
-            operator: operator::listen(directories.runtime.as_deref())?,
+            operator: operator::listen(inherited.admin.take(), directories.runtime.as_deref())?,
             metrics,
         };
         let mut app = Self::build(config, backends, Router::new(), inherited)?;

@@ -1,9 +1,10 @@
-//! The Unix socket of the operator's API, in the runtime directory.
+//! The Unix socket of the operator's API: systemd's, or else one in the runtime directory.
 //!
-//! **Invariant**: its file lets in the daemon's own user and root alone.
+//! **Invariant**: a file of the daemon's own lets in its user and root alone.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::net;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -16,8 +17,15 @@ use crate::http::api::Peer;
 /// The socket's name in the runtime directory.
 const NAME: &str = "api.sock";
 
-/// Opens the socket; none without a runtime directory.
-pub(super) fn listen(runtime: Option<&Path>) -> anyhow::Result<Option<UnixListener>> {
+/// The socket that systemd passed, or one in the runtime directory; none without either.
+pub(super) fn listen(
+    passed: Option<net::UnixListener>,
+    runtime: Option<&Path>,
+) -> anyhow::Result<Option<UnixListener>> {
+    if let Some(passed) = passed {
+        passed.set_nonblocking(true)?;
+        return Ok(Some(UnixListener::from_std(passed)?));
+    }
     let Some(directory) = runtime else {
         return Ok(None);
     };
@@ -57,18 +65,29 @@ mod tests {
     #[tokio::test]
     async fn socket_of_a_previous_process_is_replaced() {
         let directory = tempfile::tempdir().unwrap();
-        drop(listen(Some(directory.path())).unwrap().unwrap());
-        assert!(listen(Some(directory.path())).unwrap().is_some());
+        drop(listen(None, Some(directory.path())).unwrap().unwrap());
+        assert!(listen(None, Some(directory.path())).unwrap().is_some());
         let found = fs::metadata(directory.path().join(NAME)).unwrap();
         assert_eq!(found.permissions().mode() & 0o777, 0o600);
-        assert!(listen(None).unwrap().is_none());
+        assert!(listen(None, None).unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn socket_of_systemd_replaces_an_own_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("admin.sock");
+        let passed = net::UnixListener::bind(&path).unwrap();
+        let socket = listen(Some(passed), Some(directory.path())).unwrap();
+        let address = socket.unwrap().local_addr().unwrap();
+        assert_eq!(address.as_pathname(), Some(&*path));
+        assert!(!directory.path().join(NAME).exists());
     }
 
     #[tokio::test]
     async fn file_that_is_no_socket_is_kept() {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join(NAME), "x").unwrap();
-        assert!(listen(Some(directory.path())).is_err());
+        assert!(listen(None, Some(directory.path())).is_err());
         assert!(directory.path().join(NAME).exists());
     }
 }

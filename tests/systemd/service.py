@@ -254,13 +254,27 @@ with subtest("an operator bans an abusive streamer from the command line, for go
     until(the_flag_is_cleared, timeout=10)
     until(lambda: is_told_of_a_ban("alice"), timeout=10)
     acts = [entry for entry in journal(before) if str(entry.get("MESSAGE")).startswith("operator: ")]
-    assert [entry["OPERATOR"] for entry in acts] == ["uid 0"], acts
+    assert len(acts) == 1 and acts[0]["OPERATOR"].startswith("uid 0, pid "), acts
     machine.succeed(f"systemctl restart {UNIT}")
     client("again", "streamer", "show", "alice")
     until(lambda: is_told_of_a_ban("again"), timeout=20)
     machine.succeed("systemctl stop client-again; castaway-media-server ctl unban user alice")
     client("forgiven", "streamer", "show", "alice")
     until(it_is_on_air, timeout=20)
+
+with subtest("the operator's API is for root and the group castaway-admin alone"):
+    fresh()
+    somebody = "setpriv --reuid=nobody --regid=nogroup"
+    machine.succeed(f"{somebody} --groups=castaway-admin castaway-media-server ctl list")
+    machine.fail(f"{somebody} --clear-groups castaway-media-server ctl list")
+    before = now_in_journal()
+    machine.succeed(f"{somebody} --groups=castaway-admin castaway-media-server ctl drain")
+    machine.fail("curl --fail --silent localhost:8080/readyz")
+    machine.succeed(f"{somebody} --groups=castaway-admin castaway-media-server ctl drain --undo")
+    machine.succeed("curl --fail --silent localhost:8080/readyz")
+    acts = [entry for entry in journal(before) if str(entry.get("MESSAGE")).startswith("operator: drain")]
+    # The daemon's user namespace knows no user but root and itself.
+    assert [entry["OPERATOR"].split(",")[0] for entry in acts] == ["uid 65534"] * 2, acts
 
 with subtest("a clean stop: in time, the flag cleared, systemd satisfied"):
     fresh()

@@ -6,7 +6,7 @@ import shlex
 import time
 
 UNIT = "castaway-media-server.service"
-SOCKETS = "castaway-media-server.socket castaway-media-server-health.socket"
+SOCKETS = "castaway-media-server.socket castaway-media-server-health.socket castaway-media-server-admin.socket"
 CONFIG = "/etc/castaway-media-server/config.toml"
 # Outlives a power cut, and is writable on NixOS too.
 DROP_INS = "/etc/systemd/system.control"
