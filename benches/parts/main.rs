@@ -15,11 +15,8 @@ use criterion::{criterion_group, criterion_main};
 const LENGTHS: [usize; 2] = [1000, 80_000];
 
 fn clip(length: usize) -> Clip {
-    Clip {
-        sequence: 1,
-        bytes: Bytes::from(vec![7; length]),
-        accepted_at: Instant::now(),
-    }
+    let bytes = Bytes::from(vec![7; length]);
+    Clip::new(1, (1, 1), bytes.into(), Instant::now())
 }
 
 criterion_group!(

@@ -10,14 +10,15 @@ fuzz_target!(|bytes: &[u8]| {
         return;
     };
     let id = clip.id.as_ref().map(|id| id.as_str().as_bytes());
-    let id_length = id.map(|id| u16::try_from(id.len()).expect("a length in two bytes").to_be_bytes());
+    let id_length = id.map_or(0, <[u8]>::len);
     let whole = [
-        &[1, if id.is_some() { 3 } else { 1 }][..],
+        &[1, 4][..],
         &clip.epoch.to_be_bytes(),
         &clip.sequence.to_be_bytes(),
+        &clip.sent_at.to_be_bytes(),
         &[u8::try_from(clip.node.len()).expect("a length in one byte")],
         clip.node.as_bytes(),
-        id_length.as_ref().map_or(&[][..], |length| &length[..]),
+        &u16::try_from(id_length).expect("a length in two bytes").to_be_bytes(),
         id.unwrap_or_default(),
         &clip.bytes,
     ]

@@ -12,7 +12,7 @@ fuzz_target!(|bytes: &[u8]| {
     let clips: Vec<u8> = snapshots
         .iter()
         .flat_map(|snapshot| &snapshot.clips)
-        .flatten()
+        .flat_map(|clip| &clip.bytes)
         .copied()
         .collect();
     let end = bytes

@@ -100,11 +100,7 @@ impl Model {
             .collect();
         let accepted_at = Instant::now();
         let clip = Arc::new(ClipFrame::new(
-            &Clip {
-                sequence,
-                bytes,
-                accepted_at,
-            },
+            &Clip::new(sequence, (1, sequence), bytes.into(), accepted_at),
             accepted_at,
         ));
         self.clips.push(clip.clone());

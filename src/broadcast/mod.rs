@@ -12,11 +12,11 @@ pub mod ownership;
 mod record;
 mod state;
 
-pub use clip::Clip;
+pub use clip::{Clip, NewClip};
 pub use clip_ids::ClipIds;
 pub use flag::{FlagOwner, streamer_connected};
 pub use follower::{Follower, Position, Verdict};
-pub use history::History;
+pub use history::{History, is_local, local_epoch};
 pub use livestream::{
     Epoch, ListenerId, Livestream, LivestreamError, LivestreamLimits, Loss, Started,
 };

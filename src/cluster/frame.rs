@@ -1,25 +1,25 @@
 //! The messages of a channel: a clip with its position in the livestream, or a change of the record.
 //!
 //! ```text
-//! version 1 │ kind 1 │ epoch 8 │ sequence 8 │ length of the node's name 1 │ the name │ the clip's own bytes
-//! version 1 │ kind 3 │ the same up to the name │ length of the clip's id 2 │ the id │ the clip's own bytes
-//! version 1 │ kind 2                                                               (the record has changed)
+//! version 1 │ kind 4 │ epoch 8 │ sequence 8 │ sent at 8 │ length of the node's name 1 │ the name
+//!           │ length of the clip's id 2 │ the id │ the clip's own bytes
+//! version 1 │ kind 2                                                      (the record has changed)
 //! ```
 //!
-//! Numbers are big-endian.
+//! Numbers are big-endian; a clip without an id has one of length 0.
 //!
 //! **Invariant**: a message of another version is refused; no byte of a clip is changed.
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 
-use crate::broadcast::{ClipId, Position};
+use crate::broadcast::{ClipId, NewClip, Position};
 
 const VERSION: u8 = 1;
-const CLIP: u8 = 1;
 const CHANGED_KIND: u8 = 2;
-const CLIP_WITH_ID: u8 = 3;
-/// Version, kind, epoch, sequence, length of the name.
-const FIXED: usize = 1 + 1 + 8 + 8 + 1;
+/// 1 and 3 were those of pre-releases.
+const CLIP: u8 = 4;
+/// Version, kind, epoch, sequence, time, length of the name, length of the id.
+const FIXED: usize = 1 + 1 + 8 + 8 + 8 + 1 + 2;
 
 /// A clip that another node received from its streamer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,8 +32,21 @@ pub struct RemoteClip {
     pub node: String,
     /// The streamer's own id for it.
     pub id: Option<ClipId>,
+    /// The time at which that node accepted it, in milliseconds since the Unix epoch.
+    pub sent_at: u64,
     /// The clip's own bytes.
     pub bytes: Bytes,
+}
+
+impl From<RemoteClip> for NewClip {
+    fn from(clip: RemoteClip) -> Self {
+        Self {
+            position: Some((clip.epoch, clip.sequence)),
+            bytes: clip.bytes,
+            id: clip.id,
+            sent_at: clip.sent_at,
+        }
+    }
 }
 
 /// A message of a channel.
@@ -46,29 +59,23 @@ pub enum Message {
 }
 
 /// Encodes a clip. `node` has at most 255 bytes: a longer name is cut.
-pub(crate) fn encode(
-    (epoch, sequence): Position,
-    node: &str,
-    id: Option<&ClipId>,
-    clip: &[u8],
-) -> Bytes {
+pub(crate) fn encode((epoch, sequence): Position, node: &str, clip: &NewClip) -> Bytes {
     let name = &node.as_bytes()[..node.len().min(255)];
-    let id = id.map(|id| id.as_str().as_bytes());
-    let of_id = id.map_or(0, |id| 2 + id.len());
-    let mut message = BytesMut::with_capacity(FIXED + name.len() + of_id + clip.len());
+    let id = clip.id.as_ref().map_or("", ClipId::as_str).as_bytes();
+    let length = FIXED + name.len() + id.len() + clip.bytes.len();
+    let mut message = BytesMut::with_capacity(length);
     message.put_u8(VERSION);
-    message.put_u8(if id.is_some() { CLIP_WITH_ID } else { CLIP });
+    message.put_u8(CLIP);
     message.put_u64(epoch);
     message.put_u64(sequence);
+    message.put_u64(clip.sent_at);
     #[expect(clippy::cast_possible_truncation, reason = "255 at most")]
     message.put_u8(name.len() as u8);
     message.put_slice(name);
-    if let Some(id) = id {
-        #[expect(clippy::cast_possible_truncation, reason = "64 characters at most")]
-        message.put_u16(id.len() as u16);
-        message.put_slice(id);
-    }
-    message.put_slice(clip);
+    #[expect(clippy::cast_possible_truncation, reason = "64 characters at most")]
+    message.put_u16(id.len() as u16);
+    message.put_slice(id);
+    message.put_slice(&clip.bytes);
     message.freeze()
 }
 
@@ -82,22 +89,25 @@ pub fn decode(mut bytes: Bytes) -> Option<Message> {
     }
     match bytes.get_u8() {
         CHANGED_KIND if bytes.is_empty() => Some(Message::Changed),
-        kind @ (CLIP | CLIP_WITH_ID) if bytes.len() >= FIXED - 2 => {
+        CLIP if bytes.len() >= FIXED - 2 => {
             let (epoch, sequence) = (bytes.get_u64(), bytes.get_u64());
+            let sent_at = bytes.get_u64();
             let length = usize::from(bytes.get_u8());
             if length > bytes.len() {
                 return None;
             }
             let node = String::from_utf8(bytes.split_to(length).to_vec()).ok()?;
-            let id = match kind {
-                CLIP_WITH_ID => Some(decode_id(&mut bytes)?),
-                _ => None,
+            let id = take_text(&mut bytes)?;
+            let id = match id.as_str() {
+                "" => None,
+                id => Some(ClipId::new(id)?),
             };
             Some(Message::Clip(RemoteClip {
                 epoch,
                 sequence,
                 node,
                 id,
+                sent_at,
                 bytes,
             }))
         }
@@ -105,12 +115,12 @@ pub fn decode(mut bytes: Bytes) -> Option<Message> {
     }
 }
 
-fn decode_id(bytes: &mut Bytes) -> Option<ClipId> {
+fn take_text(bytes: &mut Bytes) -> Option<String> {
     let length = usize::from(bytes.try_get_u16().ok()?);
     if length > bytes.len() {
         return None;
     }
-    ClipId::new(std::str::from_utf8(&bytes.split_to(length)).ok()?)
+    String::from_utf8(bytes.split_to(length).to_vec()).ok()
 }
 
 #[cfg(test)]
@@ -122,13 +132,15 @@ mod tests {
     proptest! {
         #[test]
         fn clip_comes_out_as_it_went_in(
-            epoch: u64, sequence: u64, node in "\\PC{0,60}", id in prop::option::of("\\PC{1,64}"),
+            epoch: u64, sequence: u64, sent_at: u64, node in "\\PC{0,60}",
+            id in prop::option::of("\\PC{1,64}"),
             clip in prop::collection::vec(any::<u8>(), 0..200),
         ) {
             let id = id.map(|id| ClipId::new(&id).expect("an id"));
-            let wire = encode((epoch, sequence), &node, id.as_ref(), &clip);
             let bytes = Bytes::from(clip);
-            let expected = Message::Clip(RemoteClip { epoch, sequence, node, id, bytes });
+            let clip = NewClip { id: id.clone(), sent_at, ..bytes.clone().into() };
+            let wire = encode((epoch, sequence), &node, &clip);
+            let expected = Message::Clip(RemoteClip { epoch, sequence, node, id, sent_at, bytes });
             prop_assert_eq!(decode(wire), Some(expected));
         }
 
@@ -140,8 +152,10 @@ mod tests {
 
     #[test]
     fn message_of_another_version_or_cut_is_refused() {
-        let with_id = encode((1, 2), "node", ClipId::new("id").as_ref(), b"");
-        let wire = encode((1, 2), "node", None, b"").to_vec();
+        let clip = NewClip::from(Bytes::new());
+        let wire = encode((1, 2), "node", &clip).to_vec();
+        let id = ClipId::new("id");
+        let with_id = encode((1, 2), "node", &NewClip { id, ..clip });
         for wire in [&with_id[..], &wire[..]] {
             for length in 0..wire.len() {
                 assert_eq!(decode(Bytes::copy_from_slice(&wire[..length])), None);

@@ -75,6 +75,7 @@ impl Config {
             ("upload.clips_burst", upload.clips_burst.into(), 1, COUNT),
             ("upload.bytes_per_second", upload.bytes_per_second.into(), 1, u32::MAX.into()),
             ("upload.bytes_burst", upload.bytes_burst.into(), 1, u32::MAX.into()),
+            ("livestream.join_clips", livestream.join_clips as u64, 0, COUNT),
             ("livestream.history_clips", livestream.history_clips as u64, 0, COUNT),
             ("livestream.history_bytes", livestream.history_bytes as u64, 0, MEMORY),
             ("livestream.max_live", livestream.max_live as u64, 1, COUNT),
@@ -188,7 +189,17 @@ impl Config {
         problems.push_if(
             listener.queue_clips < livestream.history_clips,
             "listener.queue_clips",
-            "must be at least livestream.history_clips, or a listener would lose clips when it joins",
+            "must be at least livestream.history_clips, or a listener would lose clips when it comes back",
+        );
+        problems.push_if(
+            listener.queue_bytes < livestream.history_bytes,
+            "listener.queue_bytes",
+            "must be at least livestream.history_bytes, or a listener would lose clips when it comes back",
+        );
+        problems.push_if(
+            livestream.history_clips < livestream.join_clips,
+            "livestream.history_clips",
+            "must be at least livestream.join_clips: a listener that joins gets its clips from the history",
         );
         problems.push_if(
             identity.return_window < livestream.grace,

@@ -49,9 +49,11 @@ pub struct Livestream {
     /// The grace period: how long a livestream stays live without its streamer.
     #[serde(with = "humantime_serde")]
     pub grace: Duration,
-    /// The history: how many of the latest clips a listener gets when it joins.
+    /// How many of the latest clips a listener gets when it joins.
+    pub join_clips: usize,
+    /// The history: how many of the latest clips are kept for listeners that come back. 24 are two minutes of the app's.
     pub history_clips: usize,
-    /// The total size of the history; the latest clip is always part of it.
+    /// The total size of the history; the latest clip is always part of it. At most `listener.queue_bytes`.
     pub history_bytes: usize,
     /// How often the documents of livestreams on air, and their streamers' accounts, are checked again.
     #[serde(with = "humantime_serde")]
@@ -66,7 +68,8 @@ impl Default for Livestream {
     fn default() -> Self {
         Self {
             grace: Duration::from_secs(30),
-            history_clips: 1,
+            join_clips: 1,
+            history_clips: 24,
             history_bytes: 8 << 20,
             recheck_interval: Duration::from_secs(30),
             max_live: 1_000,
@@ -329,7 +332,8 @@ pub struct Cluster {
     /// How long a node goes on receiving a livestream's clips after its last local listener left.
     #[serde(with = "humantime_serde")]
     pub linger: Duration,
-    /// The history in Redis and at the owner: the latest clips of each livestream, for nodes that missed some.
+    /// The history in Redis and at the owner: the latest clips of each livestream, for nodes that missed some, and for
+    /// listeners that come back to another node.
     pub history_clips: usize,
     /// The total size of the history of one livestream.
     pub history_bytes: usize,
@@ -353,7 +357,7 @@ impl Default for Cluster {
             heartbeat: Duration::from_secs(1),
             timeout: Duration::from_secs(1),
             linger: Duration::from_secs(10),
-            history_clips: 16,
+            history_clips: 24,
             history_bytes: 4 << 20,
             fetch_bytes: 16 << 20,
             queue_clips: 128,

@@ -75,6 +75,17 @@ pub struct Audio {
     pub padding: u32,
 }
 
+impl Audio {
+    /// The duration of its sound in milliseconds, rounded to the nearest, as far as the file states it.
+    pub fn duration_ms(&self) -> Option<u64> {
+        let samples = self.frames.len() as u64 * u64::from(self.codec.frame_samples());
+        let silent = u64::from(self.delay) + u64::from(self.padding);
+        let rate = u64::from(self.codec.sample_rate());
+        let sound = samples.checked_sub(silent)?;
+        (sound * 1000 + rate / 2).checked_div(rate)
+    }
+}
+
 /// Reasons why a clip cannot be remuxed. Socket.IO listeners get it all the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unplayable {

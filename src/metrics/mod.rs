@@ -55,6 +55,10 @@ pub struct Metrics {
     pub clip_bytes_out: IntCounter,
     /// Clips that a slow listener missed.
     pub clips_dropped: IntCounter,
+    /// Gaps that listeners were told of.
+    pub gaps: IntCounter,
+    /// Listeners that resumed, by outcome.
+    pub resumes: IntCounterVec,
     /// Messages to clients dropped for lack of room, by event.
     pub messages_unsent: IntCounterVec,
     /// Refused uploads, by reason.
@@ -224,6 +228,17 @@ impl Metrics {
                 registry,
                 "clips_dropped_total",
                 "Clips dropped from the outboxes of slow listeners.",
+            )?,
+            gaps: counter(
+                registry,
+                "gaps_total",
+                "Events `gap`: a slow listener that gets `clip` was told which clips it has lost.",
+            )?,
+            resumes: counters(
+                registry,
+                "resumes_total",
+                "Listeners that came back with `resume`: `recovered`, nothing was missed; `missed`, the history was too short.",
+                &["outcome"],
             )?,
             messages_unsent: counters(
                 registry,

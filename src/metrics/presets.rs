@@ -51,7 +51,7 @@ const EVENTS: &[&str] = &[
     "ended_by_operator",
     "banned",
 ];
-const MESSAGES: &[&str] = &["success", "error", "state", "mark", "ack"];
+const MESSAGES: &[&str] = &["success", "error", "state", "resumed", "mark", "ack"];
 const UPLOADS: &[&str] = &[
     "not_a_clip",
     "bad_options",
@@ -88,6 +88,7 @@ impl Metrics {
         preset(&self.refusals, &[ROLES, REFUSALS]);
         preset(&self.sent_away, &[ROLES]);
         preset(&self.messages_unsent, &[MESSAGES]);
+        preset(&self.resumes, &[&["recovered", "missed"]]);
         preset(&self.uploads_refused, &[UPLOADS]);
         preset(&self.bad_input, &[BAD_INPUT]);
         preset(

@@ -1,6 +1,7 @@
 //! Fan-out of a clip to many connections. The clip is pushed to the outboxes under the livestream's lock; the outboxes
 //! are written outside of it, in batches, on all cores, so that no other task waits for long.
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,7 +9,7 @@ use prometheus::Histogram;
 
 use super::{ActiveLivestream, Listener, Relay, lock};
 use crate::broadcast::Clip;
-use crate::transport::ClipFrame;
+use crate::transport::{ClipEvent, ClipFrame};
 
 /// Connections that a task writes to without a yield: one or two milliseconds.
 const BATCH: usize = 64;
@@ -35,10 +36,17 @@ impl Relay {
 impl ActiveLivestream {
     /// Pushes a clip to every listener on this node, and returns them.
     pub(super) fn push(&self, clip: &Clip, now: Instant) -> Vec<Arc<Listener>> {
-        let frame = Arc::new(ClipFrame::new(clip, now));
+        let encode = |event| Arc::new(ClipFrame::of(event, clip, now));
+        // Each at the first listener that needs it.
+        let (audio, with_position) = (OnceCell::new(), OnceCell::new());
         let audience: Vec<Arc<Listener>> = self.livestream.listeners().cloned().collect();
         for listener in &audience {
-            listener.outbox.push(&frame);
+            let event = listener.outbox.event();
+            let frame = match event {
+                ClipEvent::Audio => &audio,
+                ClipEvent::Clip => &with_position,
+            };
+            listener.outbox.push(frame.get_or_init(|| encode(event)));
         }
         audience
     }

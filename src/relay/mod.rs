@@ -18,6 +18,7 @@ mod passes;
 mod players;
 mod recheck;
 mod remote;
+mod resume;
 mod returns;
 mod snapshots;
 mod story;
@@ -35,14 +36,14 @@ use tokio::sync::Semaphore;
 use crate::bans::Bans;
 use crate::broadcast::{
     ClipIds, FlagOwner, ListenerId, Livestream, LivestreamError, LivestreamId, LivestreamLimits,
-    Record, State, UserId,
+    Position, Record, State, UserId, local_epoch,
 };
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::limits::UploadQuota;
 use crate::metrics::Metrics;
-use crate::transport::{ClipFrame, Outbox};
+use crate::transport::Outbox;
 use events::{Delivery, Subscribers};
 use feed::Feed;
 use remote::{Link, Links};
@@ -56,6 +57,7 @@ pub use operator::{BANNED, NoEffect, Overview, SocketOverview};
 pub use players::Player;
 pub use recheck::Owned;
 pub use remote::{Ticket, Unpublished};
+pub use resume::Resumed;
 pub use snapshots::Snapshot;
 pub use story::Totals;
 pub use streaming::NotStarted;
@@ -73,6 +75,10 @@ pub struct Listener {
     pub outbox: Outbox,
     /// The `error` for its client, once an operator or a ban has dismissed it.
     pub dismissal: OnceLock<Arc<str>>,
+    /// Where it resumes from.
+    pub resume: Option<Position>,
+    /// The outcome of that, once it has joined.
+    pub resumed: OnceLock<Resumed>,
 }
 
 /// The relay; cheap to clone.
@@ -81,6 +87,8 @@ pub struct Relay(Arc<Inner>);
 
 struct Inner {
     bounds: LivestreamLimits,
+    /// The most of the latest clips for a listener that joins.
+    join_clips: usize,
     max_live: usize,
     max_clip_bytes: usize,
     metrics: Metrics,
@@ -115,6 +123,8 @@ struct ActiveLivestream {
     dismissal: Option<Arc<str>>,
     story: Story,
     clip_ids: ClipIds<uploads::Outcome>,
+    /// Whether the history reaches back as far as Redis's did.
+    is_backfilled: bool,
     // In a cluster: the link to the other nodes, and the number of listeners there.
     link: Option<Arc<Link>>,
     elsewhere: usize,
@@ -140,6 +150,7 @@ impl Relay {
         };
         Self(Arc::new(Inner {
             bounds,
+            join_clips: config.livestream.join_clips,
             max_live: config.livestream.max_live,
             max_clip_bytes: config.upload.max_clip_bytes,
             metrics,
@@ -187,7 +198,7 @@ impl Relay {
         if livestreams.len() >= self.0.max_live {
             return None;
         }
-        let livestream = Livestream::new(self.0.bounds.clone(), now);
+        let livestream = Livestream::new(self.0.bounds.clone(), now).in_epoch(new_epoch());
         let active = Arc::new(Mutex::new(ActiveLivestream::new(livestream, now)));
         livestreams.insert(id.clone(), active.clone());
         Some(active)
@@ -303,7 +314,7 @@ impl Relay {
         self.find_or_link(id, now).ok_or(LivestreamError::Full)
     }
 
-    /// Adds a listener. Its outbox gets the clips of the history, then every later clip. Without a record of another node
+    /// Adds a listener. Its outbox gets clips of the history, then every later clip. Without a record of another node
     /// the livestream must have started here.
     pub fn join(
         &self,
@@ -321,9 +332,7 @@ impl Relay {
                     let listeners = active.count();
                     active.story.listeners(listeners);
                     active.start_following(elsewhere, now);
-                    for clip in active.livestream.history() {
-                        listener.outbox.push(&Arc::new(ClipFrame::new(clip, now)));
-                    }
+                    active.push_history(listener, self.0.join_clips, now);
                     return Ok(listener_id);
                 }
                 Err(LivestreamError::Ended) => {
@@ -380,6 +389,7 @@ impl ActiveLivestream {
             dismissal: None,
             story: Story::default(),
             clip_ids: ClipIds::default(),
+            is_backfilled: false,
             link: None,
             elsewhere: 0,
             announced: None,
@@ -429,6 +439,19 @@ impl ActiveLivestream {
 
 fn now() -> Instant {
     tokio::time::Instant::now().into_std()
+}
+
+/// An epoch that no livestream of this node had before.
+fn new_epoch() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let micros = since.unwrap_or_default().as_micros();
+    local_epoch(u64::try_from(micros).unwrap_or_default())
+}
+
+/// Milliseconds since the Unix epoch.
+fn unix_millis() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
 }
 
 fn lock(active: &Mutex<ActiveLivestream>) -> MutexGuard<'_, ActiveLivestream> {

@@ -6,12 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::uploads::Outcome;
-use super::{ActiveLivestream, Relay, lock};
-use crate::broadcast::{ClipId, Livestream, LivestreamId, State, UserId};
+use super::{ActiveLivestream, Relay, lock, new_epoch};
+use crate::broadcast::{ClipId, Livestream, LivestreamId, NewClip, State, UserId};
 
 /// The state of one livestream that outlives a restart.
 #[derive(Debug, Clone)]
@@ -22,8 +21,10 @@ pub struct Snapshot {
     pub streamer: UserId,
     /// The sequence of its next clip.
     pub next_sequence: u64,
-    /// Its latest clips, oldest first.
-    pub clips: Vec<Bytes>,
+    /// The epoch of clips that the node alone numbers: see [`crate::broadcast::local_epoch`].
+    pub epoch: u64,
+    /// Its latest clips, oldest first, each the next one after the one before.
+    pub clips: Vec<NewClip>,
     /// The ids of its latest clips with their sequences, oldest first.
     pub clip_ids: Vec<(ClipId, u64)>,
 }
@@ -42,10 +43,13 @@ impl Relay {
                 livestream: id,
                 streamer: streamer.clone(),
                 next_sequence,
+                epoch: active.livestream.local_epoch(),
                 clips: active
                     .livestream
                     .history()
-                    .map(|clip| clip.bytes.clone())
+                    .unbroken()
+                    .filter(|clip| !clip.is_repeat)
+                    .map(|clip| clip.as_new())
                     .collect(),
                 clip_ids: active
                     .clip_ids
@@ -64,15 +68,20 @@ impl Relay {
             livestream: id,
             streamer,
             next_sequence,
+            epoch,
             clips,
             clip_ids,
         } in snapshots
         {
-            let clips = clips.into_iter().filter(|clip| !clip.is_empty());
+            // After a crash clips are unknown, and may have had the next sequences.
+            let is_complete = !clips.is_empty() && clips.iter().all(|clip| clip.position.is_some());
+            let epoch = if is_complete { epoch } else { new_epoch() };
+            let clips = clips.into_iter().filter(|clip| !clip.bytes.is_empty());
             let livestream =
-                Livestream::restored(self.0.bounds.clone(), streamer, next_sequence, clips, now);
+                Livestream::restored(self.0.bounds.clone(), streamer, next_sequence, clips, now)
+                    .in_epoch(epoch);
             let after = livestream.state();
-            for clip in livestream.history() {
+            for clip in livestream.history().clips() {
                 self.feed_clip(&id, clip);
             }
             let mut active = ActiveLivestream::new(livestream, now);

@@ -237,3 +237,109 @@ proptest! {
         }
     }
 }
+
+/// What may happen between a streamer that keeps its clips until their acks and a listener that resumes.
+#[derive(Debug, Clone, Copy)]
+enum Turn {
+    /// A clip comes, and its ack.
+    Live,
+    /// The ack is lost, or the clip before it; the streamer returns, takes over, or finds another process.
+    Lost { arrives: bool, back: Step },
+    /// The listener comes back.
+    Resume,
+}
+
+fn turn() -> impl Strategy<Value = Turn> {
+    let back = prop::sample::select(vec![Step::Return, Step::TakeOver, Step::Restart]);
+    prop_oneof![
+        4 => Just(Turn::Live),
+        2 => (any::<bool>(), back).prop_map(|(arrives, back)| Turn::Lost { arrives, back }),
+        2 => Just(Turn::Resume),
+    ]
+}
+
+/// A streamer that sends one clip after the other until its ack, and a listener that resumes.
+struct Show {
+    world: World,
+    streamer: StreamerId,
+    position: Option<Position>,
+    heard: Vec<String>,
+}
+
+impl Show {
+    fn sends(&self, id: u64) {
+        let id = id.to_string();
+        let bytes = bytes::Bytes::copy_from_slice(id.as_bytes());
+        let id = ClipId::new(&id);
+        let (ada, upload) = (UserId::new("ada"), Upload { bytes, id });
+        let world = &self.world;
+        let uploaded = world
+            .relay
+            .upload(&world.id, self.streamer.epoch, &ada, upload, world.now);
+        assert!(uploaded.is_ok(), "{uploaded:?}");
+    }
+
+    fn comes_back(&mut self, back: Step) {
+        match back {
+            Step::Return => {
+                self.world
+                    .relay
+                    .lost(&self.world.id, self.streamer.epoch, self.world.now);
+            }
+            Step::Restart => {
+                let left = self.world.relay.snapshot();
+                self.world = World::new();
+                self.world.relay.restore(left, self.world.now);
+            }
+            Step::TakeOver | Step::Upload { .. } => {}
+        }
+        self.streamer = self.world.streams();
+    }
+
+    /// The listener comes, gets what it missed, and leaves.
+    fn resumes(&mut self) {
+        let found = self.world.relay.find(&self.world.id).expect("on air");
+        let active = lock(&found);
+        let history = active.livestream.history();
+        let clips: Vec<_> = match self.position {
+            Some(position) => history.after(position).expect("all of it").collect(),
+            None => history.clips().next_back().into_iter().collect(),
+        };
+        for clip in clips {
+            self.position = Some(clip.position);
+            self.heard
+                .push(String::from_utf8_lossy(&clip.bytes).into_owned());
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn resuming_listener_hears_each_clip_in_order(turns in prop::collection::vec(turn(), 1..20)) {
+        let world = World::new();
+        let streamer = world.streams();
+        let mut show = Show { world, streamer, position: None, heard: Vec::new() };
+        let mut next = 0;
+        for turn in turns {
+            match turn {
+                Turn::Live => show.sends(next),
+                Turn::Lost { arrives, back } => {
+                    if arrives {
+                        show.sends(next);
+                    }
+                    show.comes_back(back);
+                    show.sends(next);
+                }
+                Turn::Resume => {
+                    show.resumes();
+                    continue;
+                }
+            }
+            next += 1;
+        }
+        show.resumes();
+        let first = next.saturating_sub(show.heard.len() as u64);
+        let expected: Vec<String> = (first..next).map(|id| id.to_string()).collect();
+        prop_assert_eq!(show.heard, expected);
+    }
+}

@@ -12,8 +12,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::{ActiveLivestream, Relay, Ticket, fan_out, lock};
-use crate::broadcast::{ClipId, Epoch, LivestreamId, UserId};
+use super::{ActiveLivestream, Relay, Ticket, fan_out, lock, unix_millis};
+use crate::broadcast::{ClipId, Epoch, LivestreamId, NewClip, UserId};
 use crate::limits::Exceeded;
 
 /// A clip as its streamer sends it.
@@ -149,21 +149,28 @@ impl Relay {
         }
         if let Some(repeated) = clip_id
             .as_ref()
-            .and_then(|it| active.publish_again(it, &bytes))
+            .and_then(|it| active.publish_again(it, &bytes, now))
         {
             return Ok(repeated);
         }
+        let mut clip = NewClip {
+            bytes,
+            id: clip_id.clone(),
+            sent_at: unix_millis(),
+            position: None,
+        };
+        // Queued under the lock, so in order; the publication is not awaited here.
+        let queued = active.link.as_ref().map(|link| link.publish(clip.clone()));
+        clip.position = queued.as_ref().and_then(|(_, position)| *position);
+        let ticket = queued.map(|(ticket, _)| ticket);
         let clip = active
             .livestream
-            .upload(epoch, bytes, now)
+            .upload(epoch, clip, now)
             .map_err(|_| UploadError::StaleEpoch)?;
         let audience = active.push(&clip, now);
         active.story.clip(length, audience.len(), now);
         self.feed_clip(id, &clip);
         let listeners = active.count();
-        // Queued under the lock, so in order; the publication is not awaited here.
-        let link = active.link.as_ref();
-        let ticket = link.map(|link| link.publish(clip.bytes.clone(), clip_id.clone()));
         if let Some(clip_id) = clip_id {
             active.remember(clip_id, clip.sequence, ticket.as_ref());
         }
@@ -202,12 +209,22 @@ impl ActiveLivestream {
     }
 
     /// Publishes a clip that was relayed here, and that other nodes did not get; none for any other.
-    fn publish_again(&mut self, clip_id: &ClipId, bytes: &Bytes) -> Option<Uploaded> {
+    fn publish_again(&mut self, clip_id: &ClipId, bytes: &Bytes, now: Instant) -> Option<Uploaded> {
         let Outcome::Queued(sequence, _) = *self.clip_ids.get(clip_id)? else {
             return None;
         };
         let link = self.link.as_ref()?;
-        let ticket = link.publish(bytes.clone(), Some(clip_id.clone()));
+        let mut clip = NewClip {
+            bytes: bytes.clone(),
+            id: Some(clip_id.clone()),
+            sent_at: unix_millis(),
+            position: None,
+        };
+        let (ticket, position) = link.publish(clip.clone());
+        clip.position = position;
+        if position.is_some() {
+            self.livestream.repeat(clip, now);
+        }
         self.remember(clip_id.clone(), sequence, Some(&ticket));
         Some(Uploaded {
             sequence,

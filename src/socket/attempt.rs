@@ -7,12 +7,14 @@ use std::sync::Arc;
 
 use axum::http::HeaderMap;
 use serde::Deserialize;
+use serde_json::Value;
 use socketioxide::extract::SocketRef;
 use socketioxide::socket::Sid;
 
 use super::Sockets;
 use super::instance::SocketInstance;
 use super::lookup_limits::PendingLookup;
+use super::resumption::{self, Wishes};
 use super::wire::{self, Refusal};
 use crate::broadcast::{Epoch, LivestreamId, Role, UserId};
 use crate::directory::{Entry, Freshness};
@@ -26,6 +28,14 @@ pub(super) struct Credentials {
     token: Option<Box<str>>,
     #[serde(default, rename = "livestreamId")]
     livestream: Option<Box<str>>,
+    /// Of any shape: see [`Wishes`].
+    #[serde(default)]
+    features: Option<Value>,
+    #[serde(default)]
+    resume: Option<Value>,
+    /// Whether a header names the feature `clips`.
+    #[serde(skip)]
+    wants_clips: bool,
     /// The client's address; none in a payload.
     #[serde(skip)]
     pub(super) address: Option<IpAddr>,
@@ -41,6 +51,9 @@ impl Credentials {
         Self {
             token: header(wire::TOKEN_HEADER),
             livestream: header(wire::LIVESTREAM_HEADER),
+            wants_clips: resumption::is_in(headers),
+            features: None,
+            resume: None,
             address: Some(address),
         }
     }
@@ -51,6 +64,9 @@ impl Credentials {
         Self {
             token: named(self.token).or(named(payload.token)),
             livestream: named(self.livestream).or(named(payload.livestream)),
+            wants_clips: self.wants_clips,
+            features: payload.features,
+            resume: payload.resume,
             address: self.address,
         }
     }
@@ -71,6 +87,7 @@ pub(super) struct Attempt {
     pub(super) named: Box<str>,
     /// None if the name is no valid id: there is no such livestream, and no call is made for it.
     pub(super) livestream: Option<LivestreamId>,
+    pub(super) wishes: Wishes,
 }
 
 impl Attempt {
@@ -86,6 +103,9 @@ impl Attempt {
         let Credentials {
             token,
             livestream,
+            features,
+            resume,
+            wants_clips,
             address,
         } = headers
             .cloned()
@@ -104,6 +124,7 @@ impl Attempt {
             address: address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
             livestream: LivestreamId::new(&named),
             named,
+            wishes: Wishes::new(wants_clips, features.as_ref(), resume.as_ref()),
         })
     }
 

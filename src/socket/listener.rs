@@ -9,6 +9,7 @@ use socketioxide::socket::DisconnectReason;
 use super::admission::{self, Admission};
 use super::attempt::Attempt;
 use super::instance::SocketInstance;
+use super::resumption::{ResumedMessage, outcome};
 use super::wire::{self, Refusal, StateMessage};
 use super::{Sockets, now};
 use crate::broadcast::{ListenerId, LivestreamError, LivestreamId, Record, Role, UserId};
@@ -71,19 +72,28 @@ pub(super) async fn admit(
         Err(_) => check_document(attempt, &caller.user, &livestream).await?,
     };
     let admission = Admission::new(attempt, occupancy, livestream, caller, false)?;
+    // Followed until it has joined.
+    let mut following = None;
+    if let Some(position) = attempt.wishes.resume {
+        let reaching = relay.reach_back(&admission.livestream, position, elsewhere.as_ref());
+        following = attempt.step(reaching).await?;
+    }
     let emit = emit(sockets, socket.id.into());
     let outbox = Outbox::new(
         sockets.0.connections.shared.clone(),
         attempt.session.clone(),
         sockets.0.shared_writes,
         emit,
-    );
+    )
+    .with_event(attempt.wishes.event);
     let listener = Arc::new(Listener {
         socket: socket.id.into(),
         user: admission.caller.user.clone(),
         since: now(),
         outbox,
         dismissal: OnceLock::new(),
+        resume: attempt.wishes.resume,
+        resumed: OnceLock::new(),
     });
     let livestream = &admission.livestream;
     let listener_id = match relay.join(livestream, &listener, elsewhere.as_ref(), now()) {
@@ -91,6 +101,7 @@ pub(super) async fn admit(
         Err(LivestreamError::Full) => return Err(Refusal::Full),
         Err(_) => return Err(Refusal::NotStarted(livestream.clone())),
     };
+    drop(following);
     admission.enter(&attempt.token);
     let listener = ListenerSocket {
         sockets: sockets.clone(),
@@ -132,7 +143,14 @@ fn emit(sockets: &Sockets, id: SocketId) -> Emit {
             return false;
         };
         match emission {
-            Emission::Clip(clip) => socket.emit(wire::AUDIO, clip).is_ok(),
+            Emission::Clip(clip) => match &clip.about {
+                None => socket.emit(wire::AUDIO, &clip.payload).is_ok(),
+                Some(about) => {
+                    let message = about.message(&clip.payload);
+                    socket.emit(wire::CLIP, &message).is_ok()
+                }
+            },
+            Emission::Gap(gap) => socket.emit(wire::GAP, &gap).is_ok(),
             Emission::Mark(mark) => {
                 socket.transport_type() == TransportType::Websocket
                     && sockets.emit(&socket, Mark::EVENT, mark)
@@ -159,6 +177,11 @@ pub(super) fn greet(sockets: &Sockets, socket: &SocketRef) {
     sockets.emit(socket, wire::SUCCESS, &text);
     let (state, listeners) = sockets.0.relay.state(&listener.admission.livestream);
     sockets.emit(socket, wire::STATE, &StateMessage::new(state, listeners));
+    if let Some(resumed) = listener.listener.resumed.get() {
+        let resumes = &sockets.0.metrics.resumes;
+        resumes.with_label_values(&[outcome(*resumed)]).inc();
+        sockets.emit(socket, wire::RESUMED, &ResumedMessage::from(*resumed));
+    }
     listener.listener.outbox.open();
     if !sockets
         .0

@@ -23,6 +23,7 @@ mod parting;
 mod passes;
 mod pending_acks;
 mod polling;
+mod resumption;
 mod streamer;
 mod uploads;
 mod users;

@@ -14,6 +14,12 @@ pub(super) const LISTENER: &str = "/listener";
 pub(super) const UPLOAD: &str = "upload";
 /// A clip, to a listener.
 pub(super) const AUDIO: &str = "audio";
+/// A clip with its place in the livestream, to a listener with the feature `clips`.
+pub(super) const CLIP: &str = "clip";
+/// Lost clips, to such a listener.
+pub(super) const GAP: &str = "gap";
+/// The outcome of its `resume`.
+pub(super) const RESUMED: &str = "resumed";
 /// A success.
 pub(super) const SUCCESS: &str = "success";
 /// A failure.

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::clip_message::{About, ClipEvent};
 use crate::broadcast::Clip;
 
 /// Socket.IO's `BINARY_EVENT` packet: `audio` in `/listener` with one attachment.
@@ -22,6 +23,8 @@ pub struct ClipFrame {
     pub head: Bytes,
     /// The clip's own bytes, as they were uploaded.
     pub payload: Bytes,
+    /// What the event `clip` says; none of `audio`.
+    pub about: Option<About>,
     /// Both in one buffer for small clips: one buffer costs the kernel less than two.
     whole: Option<Bytes>,
     /// Time at which the clip was queued for listeners.
@@ -32,12 +35,27 @@ pub struct ClipFrame {
 const WHOLE: usize = 16 << 10;
 
 impl ClipFrame {
-    /// Encodes `clip`, queued at `now`.
+    /// Encodes `clip` as the event `audio`, queued at `now`.
     pub fn new(clip: &Clip, now: Instant) -> Self {
+        Self::encode(clip, EVENT, None, now)
+    }
+
+    /// Encodes `clip` as this event, queued at `now`.
+    pub fn of(event: ClipEvent, clip: &Clip, now: Instant) -> Self {
+        match event {
+            ClipEvent::Audio => Self::new(clip, now),
+            ClipEvent::Clip => {
+                let about = About::new(clip);
+                Self::encode(clip, about.text().as_bytes(), Some(about), now)
+            }
+        }
+    }
+
+    fn encode(clip: &Clip, event: &[u8], about: Option<About>, now: Instant) -> Self {
         let copied = Some(&clip.bytes).filter(|bytes| bytes.len() <= WHOLE);
-        let mut wire = BytesMut::with_capacity(EVENT.len() + 12 + copied.map_or(0, Bytes::len));
-        put_header(&mut wire, FIN_TEXT, EVENT.len());
-        wire.put_slice(EVENT);
+        let mut wire = BytesMut::with_capacity(event.len() + 14 + copied.map_or(0, Bytes::len));
+        put_header(&mut wire, FIN_TEXT, event.len());
+        wire.put_slice(event);
         put_header(&mut wire, FIN_BINARY, clip.bytes.len());
         let head = wire.len();
         wire.put_slice(copied.map_or(&[], |bytes| bytes));
@@ -45,6 +63,7 @@ impl ClipFrame {
         Self {
             head: wire.slice(..head),
             payload: clip.bytes.clone(),
+            about,
             whole: copied.is_some().then_some(wire),
             queued_at: now,
         }
@@ -188,11 +207,7 @@ mod tests {
     fn clip_is_an_event_and_then_its_bytes() {
         for length in LENGTHS {
             let bytes = Bytes::from(vec![7; length]);
-            let clip = Clip {
-                sequence: 1,
-                bytes: bytes.clone(),
-                accepted_at: Instant::now(),
-            };
+            let clip = Clip::new(1, (1, 1), bytes.clone().into(), Instant::now());
             let frame = ClipFrame::new(&clip, Instant::now());
             let wire = [&frame.head[..], &frame.payload].concat();
             assert!(frame.pieces().concat() == wire, "the same in one piece");

@@ -14,6 +14,7 @@
 mod activity;
 mod address;
 mod backpressure;
+mod clip_message;
 mod closing;
 mod connection;
 mod connections;
@@ -43,6 +44,7 @@ mod timeouts;
 pub use activity::Activity;
 pub use address::{client_address, counted_address};
 pub use backpressure::{Backpressure, READ_AT_ONCE, answers_in};
+pub use clip_message::{About, ClipEvent, Gap};
 pub use connection::Connection;
 pub use connections::Connections;
 pub use frame::ClipFrame;

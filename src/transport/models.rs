@@ -236,8 +236,8 @@ impl Listener {
         let emit = {
             let library = library.clone();
             Box::new(move |emission: Emission<'_>| {
-                if let Emission::Clip(payload) = emission {
-                    library.queued.lock().push(payload.clone());
+                if let Emission::Clip(frame) = emission {
+                    library.queued.lock().push(frame.payload.clone());
                     library.arrived.notify_one();
                 }
                 true
@@ -260,11 +260,13 @@ impl Listener {
 
     fn streams(self, clips: u8) {
         for number in 0..clips {
-            let clip = Clip {
-                sequence: number.into(),
-                bytes: Bytes::from(vec![number]),
-                accepted_at: Instant::now(),
-            };
+            let bytes = Bytes::from(vec![number]);
+            let clip = Clip::new(
+                number.into(),
+                (1, number.into()),
+                bytes.into(),
+                Instant::now(),
+            );
             let frame = Arc::new(ClipFrame::new(&clip, Instant::now()));
             self.outbox.push(&frame);
             self.outbox.flush();

@@ -14,8 +14,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-
+use super::clip_message::{ClipEvent, Gap};
 use super::connection::Connection;
 use super::frame::ClipFrame;
 use super::sent::Sent;
@@ -32,8 +31,10 @@ const IN_LIBRARY: u64 = 4;
 
 /// See [`Emit`].
 pub enum Emission<'a> {
-    /// The event `audio`.
-    Clip(&'a Bytes),
+    /// The event `audio`, or `clip`.
+    Clip(&'a ClipFrame),
+    /// The event `gap`.
+    Gap(Gap),
     /// The event that opens the gate. Emitted only if the socket already runs on a WebSocket.
     Mark(&'a str),
 }
@@ -44,6 +45,9 @@ pub struct Outbox {
     session: Arc<Session>,
     emit: Emit,
     shared_writes: bool,
+    event: ClipEvent,
+    /// Dropped clips that a listener of `clip` is still to be told of. A lock: the fan-out pushes while others write.
+    gap: Mutex<Option<Gap>>,
     /// Clips that the listener should have received and did not.
     missed: AtomicU64,
     // A lock: the fan-out pushes while the socket's own task opens.
@@ -104,9 +108,22 @@ impl Outbox {
             session,
             emit,
             shared_writes,
+            event: ClipEvent::Audio,
+            gap: Mutex::default(),
             missed: AtomicU64::new(0),
             way: Mutex::new(way),
         }
+    }
+
+    /// The same for a listener that gets its clips with this event.
+    #[must_use]
+    pub fn with_event(self, event: ClipEvent) -> Self {
+        Self { event, ..self }
+    }
+
+    /// The event that its clips must be encoded as.
+    pub fn event(&self) -> ClipEvent {
+        self.event
     }
 
     fn lock(&self) -> MutexGuard<'_, Way> {
@@ -133,7 +150,11 @@ impl Outbox {
                 waiting.push_back(frame.clone());
                 let mut dropped = 0;
                 while waiting.len() > 1 && (waiting.len() > bounds.clips || *bytes > bounds.bytes) {
-                    *bytes -= waiting.pop_front().map_or(0, |frame| frame.len());
+                    let Some(oldest) = waiting.pop_front() else {
+                        break;
+                    };
+                    Gap::note(&mut self.gap.lock(), oldest.about.as_ref());
+                    *bytes -= oldest.len();
                     dropped += 1;
                 }
                 dropped
@@ -227,7 +248,7 @@ impl Outbox {
                 }
                 while let Some(frame) = waiting.front()
                     && !given.is_full()
-                    && (self.emit)(Emission::Clip(&frame.payload))
+                    && (self.emit)(Emission::Clip(frame))
                 {
                     given.clips += 1;
                     sent += Sent {
@@ -245,7 +266,27 @@ impl Outbox {
         if let Way::Connection(connection) = &*way {
             sent += connection.flush();
         }
+        if self.event == ClipEvent::Clip {
+            self.tell_gap(&way);
+        }
         sent
+    }
+
+    /// Tells the listener of dropped clips. If the library has no room now, the next write tries again.
+    fn tell_gap(&self, way: &Way) {
+        let later = match way {
+            Way::Connection(connection) => connection.take_gap(),
+            Way::Library { open: true, .. } => None,
+            Way::Library { open: false, .. } | Way::Shut => return,
+        };
+        let mut gap = self.gap.lock();
+        Gap::join(&mut gap, later);
+        if let Some(lost) = *gap
+            && (self.emit)(Emission::Gap(lost))
+        {
+            *gap = None;
+            self.shared.metrics.gaps.inc();
+        }
     }
 
     /// Closes the transport of a listener that takes too few clips from the Socket.IO library. If the transport also
@@ -276,7 +317,9 @@ impl Outbox {
         if overdue.is_some() && self.session.activity.carries_streamer() {
             if let Way::Library { waiting, bytes, .. } = &mut *way {
                 self.miss(waiting.len());
-                waiting.clear();
+                for frame in waiting.drain(..) {
+                    Gap::note(&mut self.gap.lock(), frame.about.as_ref());
+                }
                 *bytes = 0;
             }
             return;

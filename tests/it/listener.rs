@@ -33,12 +33,12 @@ async fn clip_is_heard_in_its_livestream_alone() {
 }
 
 #[tokio::test]
-async fn late_joiner_gets_the_history_at_once() {
+async fn late_joiner_gets_the_latest_clips_at_once() {
     for kept in [0, 1, 3] {
         for way in Way::ALL {
             let app = TestApp::with_config(|config| {
                 way.configure(config);
-                config.livestream.history_clips = kept;
+                config.livestream.join_clips = kept;
             })
             .await;
             let mut streamer = Client::streamer(&app, Way::WebSocket, "show").await;

@@ -22,6 +22,7 @@ mod preflight;
 mod recheck;
 mod reference;
 mod repeated_uploads;
+mod resume;
 mod shared_transport;
 mod slots;
 mod slow_listener;

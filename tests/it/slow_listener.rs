@@ -19,6 +19,7 @@ async fn app_for(way: Way, stall: Duration, clips: usize) -> TestApp {
         config.server.send_buffer_bytes = 16 << 10;
         config.listener.stall_timeout = stall;
         config.listener.queue_clips = clips;
+        config.livestream.history_clips = clips;
         config.upload.clips_burst = u32::try_from(clips).expect("a small number");
         config.upload.clips_per_minute = 10_000_000;
         config.upload.bytes_burst = 1 << 30;

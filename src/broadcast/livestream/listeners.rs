@@ -6,7 +6,7 @@ use super::{ListenerId, Livestream, LivestreamError};
 use crate::broadcast::State;
 
 impl<L> Livestream<L> {
-    /// Adds a listener. It gets [`Self::history`] first, then every later clip.
+    /// Adds a listener. It gets clips of [`Self::history`] first, then every later clip.
     pub fn join(&mut self, id: ListenerId, listener: L) -> Result<(), LivestreamError> {
         self.has_room()?;
         self.listeners.insert(id, listener);

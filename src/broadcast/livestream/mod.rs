@@ -20,9 +20,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-
-use super::{Clip, History, Record, State, UserId};
+use super::{Clip, History, NewClip, Position, Record, State, UserId};
 
 /// A fencing token: the right of one socket to be the livestream's streamer. A takeover raises it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -94,6 +92,8 @@ pub struct Livestream<L> {
     streamer: Option<UserId>,
     /// Whether it was ever on air: until then a streamer has nothing to return to.
     aired: bool,
+    /// The epoch of clips that this node alone numbers.
+    local_epoch: u64,
     next_sequence: u64,
     history: History,
     listeners: HashMap<ListenerId, L>,
@@ -112,9 +112,19 @@ impl<L> Livestream<L> {
             bounds,
             streamer: None,
             aired: false,
+            local_epoch: super::local_epoch(0),
             next_sequence: 1,
             listeners: HashMap::new(),
             players: 0,
+        }
+    }
+
+    /// The same, with another epoch for the clips that this node alone numbers: see [`super::local_epoch`].
+    #[must_use]
+    pub fn in_epoch(self, local_epoch: u64) -> Self {
+        Self {
+            local_epoch,
+            ..self
         }
     }
 
@@ -123,17 +133,17 @@ impl<L> Livestream<L> {
         bounds: LivestreamLimits,
         streamer: UserId,
         next_sequence: u64,
-        clips: impl IntoIterator<Item = Bytes>,
+        clips: impl IntoIterator<Item = NewClip>,
         now: Instant,
     ) -> Self {
         let mut livestream = Self::new(bounds, now);
         livestream.await_streamer(now + livestream.bounds.grace);
         livestream.streamer = Some(streamer);
         livestream.aired = true;
-        let clips: Vec<Bytes> = clips.into_iter().collect();
+        let clips: Vec<NewClip> = clips.into_iter().collect();
         livestream.next_sequence = next_sequence.saturating_sub(clips.len() as u64).max(1);
-        for bytes in clips {
-            livestream.stamp(bytes, now);
+        for clip in clips {
+            livestream.stamp(clip, now);
         }
         livestream
     }
@@ -182,22 +192,19 @@ impl<L> Livestream<L> {
     pub fn upload(
         &mut self,
         epoch: Epoch,
-        bytes: Bytes,
+        clip: impl Into<NewClip>,
         now: Instant,
     ) -> Result<Arc<Clip>, LivestreamError> {
         if !self.is_current(epoch) {
             return Err(LivestreamError::StaleEpoch);
         }
         self.aired = true;
-        Ok(self.stamp(bytes, now))
+        Ok(self.stamp(clip.into(), now))
     }
 
-    fn stamp(&mut self, bytes: Bytes, now: Instant) -> Arc<Clip> {
-        let clip = Arc::new(Clip {
-            sequence: self.next_sequence,
-            bytes,
-            accepted_at: now,
-        });
+    fn stamp(&mut self, clip: NewClip, now: Instant) -> Arc<Clip> {
+        let here = (self.local_epoch, self.next_sequence);
+        let clip = Arc::new(Clip::new(self.next_sequence, here, clip, now));
         self.next_sequence += 1;
         self.history.push(clip.clone());
         clip
@@ -266,11 +273,15 @@ impl<L> Livestream<L> {
     }
 
     /// Accepts a clip from another node; none if the streamer is here, or the livestream is over.
-    pub fn accept_remote_clip(&mut self, bytes: Bytes, now: Instant) -> Option<Arc<Clip>> {
+    pub fn accept_remote_clip(
+        &mut self,
+        clip: impl Into<NewClip>,
+        now: Instant,
+    ) -> Option<Arc<Clip>> {
         let is_open = !self.is_live_here() && self.state != State::Ended;
         is_open.then(|| {
             self.aired = true;
-            self.stamp(bytes, now)
+            self.stamp(clip.into(), now)
         })
     }
 
@@ -298,9 +309,27 @@ impl<L> Livestream<L> {
         self.aired
     }
 
-    /// The clips for a joining listener, oldest first.
-    pub fn history(&self) -> impl Iterator<Item = &Arc<Clip>> {
-        self.history.clips()
+    /// The latest clips.
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// The latest clips, to be changed by what other nodes have.
+    pub fn history_mut(&mut self) -> &mut History {
+        &mut self.history
+    }
+
+    /// Records that listeners here heard this clip before, under another position.
+    pub fn repeat(&mut self, clip: NewClip, now: Instant) {
+        let sequence = self.latest_sequence();
+        let here: Position = (self.local_epoch, sequence);
+        self.history
+            .push(Arc::new(Clip::repeated(sequence, here, clip, now)));
+    }
+
+    /// The epoch of clips that this node alone numbers.
+    pub fn local_epoch(&self) -> u64 {
+        self.local_epoch
     }
 
     /// Whether this epoch is the current one.

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
@@ -254,7 +255,7 @@ impl Pair {
         match self.livestream.join(id, heard.clone()) {
             Ok(()) => {
                 prop_assert!(!self.model.over && self.members.len() < 4);
-                let history = self.livestream.history().map(|clip| clip.sequence);
+                let history = self.livestream.history().clips().map(|clip| clip.sequence);
                 heard.borrow_mut().extend(history);
                 let expected = (self.model.uploaded > 0).then_some(self.model.uploaded);
                 self.members.push(Member {
@@ -375,7 +376,7 @@ impl Pair {
 #[test]
 fn restored_livestream_continues_with_the_next_sequence() {
     let now = Instant::now();
-    let clips = [Bytes::from_static(b"six"), Bytes::from_static(b"seven")];
+    let clips = [b"six" as &[u8], b"seven"].map(|clip| Bytes::from_static(clip).into());
     let mut bounds = bounds();
     bounds.history_clips = 2;
     let mut livestream: Livestream<()> =
@@ -384,6 +385,7 @@ fn restored_livestream_continues_with_the_next_sequence() {
     assert_eq!(
         livestream
             .history()
+            .clips()
             .map(|clip| clip.sequence)
             .collect::<Vec<_>>(),
         [6, 7]

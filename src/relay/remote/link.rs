@@ -8,12 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use crate::broadcast::ClipId;
+use crate::broadcast::{NewClip, Position};
 use crate::cluster::metrics::Metrics;
 
 /// The reason why a clip was not published.
@@ -80,8 +79,7 @@ pub(super) struct LinkBounds {
 
 /// A queued clip.
 pub(super) struct Waiting {
-    pub(super) clip: Bytes,
-    pub(super) id: Option<ClipId>,
+    pub(super) clip: NewClip,
     since: Instant,
     ticket: watch::Sender<Progress>,
 }
@@ -129,6 +127,16 @@ struct State {
     ended: bool,
     /// The lowest sequence at which a listener joined: every later clip must be delivered to it.
     joined_at: Option<u64>,
+    /// The position of the next clip, while this node has an epoch.
+    next: Option<Position>,
+}
+
+impl State {
+    fn take_position(&mut self) -> Option<Position> {
+        let (epoch, sequence) = self.next?;
+        self.next = Some((epoch, sequence + 1));
+        Some((epoch, sequence))
+    }
 }
 
 impl Link {
@@ -164,14 +172,16 @@ impl Link {
         granted.await.ok()
     }
 
-    /// Queues a clip for the other nodes.
-    pub(crate) fn publish(&self, clip: Bytes, id: Option<ClipId>) -> Ticket {
+    /// Queues a clip for the other nodes. Returns its position too, if this node has an epoch: it is published with that
+    /// one, unless the epoch is lost before.
+    pub(crate) fn publish(&self, mut clip: NewClip) -> (Ticket, Option<Position>) {
         let (ticket, answer) = watch::channel(Progress::Queued);
         let mut state = self.lock();
-        state.bytes += clip.len();
+        let position = state.take_position();
+        clip.position = position;
+        state.bytes += clip.bytes.len();
         state.clips.push_back(Waiting {
             clip,
-            id,
             since: Instant::now(),
             ticket,
         });
@@ -182,12 +192,30 @@ impl Link {
         }
         drop(state);
         self.work.notify_one();
-        Ticket(answer)
+        (Ticket(answer), position)
+    }
+
+    /// Numbers clips in this epoch from now on, after `sequence`, the queued ones first: returns them with their
+    /// positions.
+    pub(super) fn begin_epoch(&self, epoch: u64, sequence: u64) -> Vec<NewClip> {
+        let state = &mut *self.lock();
+        state.next = Some((epoch, sequence + 1));
+        let mut clips = std::mem::take(&mut state.clips);
+        for waiting in &mut clips {
+            waiting.clip.position = state.take_position();
+        }
+        state.clips = clips;
+        state.clips.iter().map(|it| it.clip.clone()).collect()
+    }
+
+    /// This node has no epoch: it alone numbers the clips from now on.
+    pub(super) fn lose_epoch(&self) {
+        self.lock().next = None;
     }
 
     fn drop_oldest(&self, state: &mut State, reason: &str) {
         if let Some(oldest) = state.clips.pop_front() {
-            state.bytes -= oldest.clip.len();
+            state.bytes -= oldest.clip.bytes.len();
             oldest.answer(Err(Unpublished::Away));
             self.metrics.drop_clips(reason, 1);
         }
@@ -271,11 +299,13 @@ impl Link {
         self.lock().clips.is_empty()
     }
 
-    /// Takes the oldest clip, if it has at most so many bytes.
-    pub(super) fn take(&self, most: usize) -> Option<Waiting> {
+    /// Takes the oldest clip, if it has at most so many bytes and this position; none: any.
+    pub(super) fn take(&self, most: usize, position: Option<Position>) -> Option<Waiting> {
         let mut state = self.lock();
-        let clip = state.clips.pop_front_if(|it| it.clip.len() <= most)?;
-        state.bytes -= clip.clip.len();
+        let clip = state.clips.pop_front_if(|it| {
+            it.clip.bytes.len() <= most && (position.is_none() || it.clip.position == position)
+        })?;
+        state.bytes -= clip.clip.bytes.len();
         Some(clip)
     }
 
@@ -299,9 +329,14 @@ impl Link {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use proptest::prelude::*;
 
     use super::*;
+
+    fn publish(link: &Link, clip: impl Into<Bytes>) -> Ticket {
+        link.publish(clip.into().into()).0
+    }
 
     fn link(clips: usize, bytes: usize) -> Arc<Link> {
         let metrics = Metrics::new(&prometheus::Registry::new()).expect("metrics");
@@ -316,11 +351,11 @@ mod tests {
             let link = link(clips, bytes);
             let tickets: Vec<Ticket> = sizes
                 .iter()
-                .map(|size| link.publish(vec![0; *size].into(), None))
+                .map(|size| publish(&link, vec![0; *size]))
                 .collect();
             let mut taken = Vec::new();
-            while let Some(waiting) = link.take(usize::MAX) {
-                taken.push(waiting.clip.len());
+            while let Some(waiting) = link.take(usize::MAX, None) {
+                taken.push(waiting.clip.bytes.len());
                 waiting.answer(Ok(taken.len() as u64));
             }
             prop_assert!(taken.len() <= clips);
@@ -340,18 +375,18 @@ mod tests {
     #[test]
     fn change_of_owner_answers_every_ticket() {
         let link = link(8, 100);
-        let ticket = link.publish(Bytes::from_static(b"clip"), None);
+        let ticket = publish(&link, "clip");
         link.refuse_all(Unpublished::Superseded);
         assert_eq!(ticket.result(), Some(Err(Unpublished::Superseded)));
-        assert!(link.take(usize::MAX).is_none());
+        assert!(link.take(usize::MAX, None).is_none());
     }
 
     #[test]
     fn clip_larger_than_the_room_stays_queued() {
         let link = link(8, 100);
-        let _ticket = link.publish(Bytes::from_static(b"clip"), None);
-        assert!(link.take(3).is_none());
-        assert!(link.take(4).is_some());
+        let _ticket = publish(&link, "clip");
+        assert!(link.take(3, None).is_none());
+        assert!(link.take(4, None).is_some());
         assert!(link.is_empty());
     }
 
@@ -359,9 +394,9 @@ mod tests {
     async fn ticket_is_answered_within_the_limit() {
         let link = link(8, 100);
         let limit = Duration::from_secs(6);
-        let early = link.publish(Bytes::from_static(b"early"), None);
+        let early = publish(&link, "early");
         tokio::time::advance(limit / 2).await;
-        let late = link.publish(Bytes::from_static(b"late"), None);
+        let late = publish(&link, "late");
         link.drop_overdue(limit);
         assert_eq!(early.result(), None, "it may still be published");
         tokio::time::advance(limit / 2).await;
@@ -369,7 +404,7 @@ mod tests {
         assert_eq!(early.result(), Some(Err(Unpublished::Away)));
         assert_eq!(late.result(), None);
         assert_eq!(
-            link.take(usize::MAX).map(|it| it.clip),
+            link.take(usize::MAX, None).map(|it| it.clip.bytes),
             Some(Bytes::from_static(b"late"))
         );
     }
@@ -377,9 +412,9 @@ mod tests {
     #[tokio::test]
     async fn late_clip_is_answered_and_goes_on() {
         let link = link(8, 100);
-        let ticket = link.publish(Bytes::from_static(b"clip"), None);
+        let ticket = publish(&link, "clip");
         let repeated = ticket.clone();
-        let waiting = link.take(usize::MAX).expect("the clip");
+        let waiting = link.take(usize::MAX, None).expect("the clip");
         waiting.mark_late();
         assert_eq!(ticket.answer().await, Err(Unpublished::Away));
         assert_eq!(repeated.result(), None, "it may still be published");

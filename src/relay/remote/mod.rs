@@ -26,11 +26,11 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
 use super::{Ending, Event, Fed, Relay, Replacement, fan_out, lock};
-use crate::broadcast::{ClipId, LivestreamError, LivestreamId, Record, State};
+use crate::broadcast::{ClipId, LivestreamError, LivestreamId, Position, Record, State};
 use crate::cluster::{Cluster, RemoteClip};
 use crate::config::Config;
 use link::LinkBounds;
-use task::{LivestreamTask, PIECE};
+use task::{Granted, LivestreamTask, PIECE};
 
 pub(crate) use link::Link;
 pub use link::{Ticket, Unpublished};
@@ -44,7 +44,7 @@ pub(super) struct Links {
     linger: Duration,
     /// Clips of the history for a listener that joins.
     joiners_clips: usize,
-    history_clips: usize,
+    pub(super) history_clips: usize,
     history_bytes: usize,
     /// Clips in transfer from or to the history, over all livestreams.
     bulk: Semaphore,
@@ -71,7 +71,7 @@ impl Links {
             lease: config.cluster.lease,
             heartbeat: config.cluster.heartbeat,
             linger: config.cluster.linger,
-            joiners_clips: config.livestream.history_clips,
+            joiners_clips: config.livestream.join_clips,
             history_clips: config.cluster.history_clips.max(1),
             history_bytes: config.cluster.history_bytes,
             bulk: Semaphore::new(bulk_clips),
@@ -89,7 +89,7 @@ impl Links {
     }
 
     /// Waits for a permit to transfer so many clips; never none, for the semaphore is never closed.
-    async fn bulk_permit(&self, clips: usize) -> Option<SemaphorePermit<'_>> {
+    pub(super) async fn bulk_permit(&self, clips: usize) -> Option<SemaphorePermit<'_>> {
         let clips = u32::try_from(clips.min(self.bulk_clips)).unwrap_or(u32::MAX);
         self.bulk.acquire_many(clips).await.ok()
     }
@@ -208,27 +208,21 @@ impl Relay {
 
     /// Relays a clip from another node to every listener here.
     fn accept_remote_clip(&self, id: &LivestreamId, remote: RemoteClip, now: Instant) {
-        let RemoteClip {
-            id: clip_id,
-            sequence,
-            bytes,
-            ..
-        } = remote;
         // An older version may publish an empty clip.
-        let Some(found) = self.find(id).filter(|_| !bytes.is_empty()) else {
+        let Some(found) = self.find(id).filter(|_| !remote.bytes.is_empty()) else {
             return;
         };
         let mut active = lock(&found);
-        if let Some(clip_id) = clip_id {
+        if let Some(clip_id) = remote.id.clone() {
             // The streamer was here, and has sent the clip again to the other node.
             let is_heard = active.has_heard(&clip_id);
-            active.know(clip_id, sequence);
+            active.know(clip_id, remote.sequence);
             if is_heard {
-                return;
+                return active.livestream.repeat(remote.into(), now);
             }
         }
-        let Some(clip) = active.livestream.accept_remote_clip(bytes, now) else {
-            return;
+        let Some(clip) = active.livestream.accept_remote_clip(remote, now) else {
+            return active.break_chain(None);
         };
         active.story.begin(now);
         let audience = active.push(&clip, now);
@@ -237,6 +231,32 @@ impl Relay {
         drop(active);
         tracing::debug!(livestream.id = %id, bytes = clip.bytes.len(), listeners = audience.len(), "clip from another node");
         fan_out::flush(audience, &self.0.metrics.fan_out);
+    }
+
+    /// Clips that listeners here did not get come after the latest one; the next one follows `before`, if it is known.
+    fn break_chain(&self, id: &LivestreamId, before: Option<Position>) {
+        if let Some(found) = self.find(id) {
+            lock(&found).break_chain(before);
+        }
+    }
+
+    /// This node has become the owner: it numbers clips in this epoch, after `sequence`. `before` is the latest position
+    /// of the epoch before, in which this node had `own`, if it had one.
+    fn begin_epoch(&self, id: &LivestreamId, link: &Link, granted: &Granted, now: Instant) {
+        let Granted {
+            position: (epoch, sequence),
+            before,
+            own,
+        } = *granted;
+        let Some(found) = self.find(id) else { return };
+        let mut active = lock(&found);
+        let is_known = active.livestream.history().has(before) || own >= Some(before.0);
+        if !is_known {
+            active.break_chain(Some(before).filter(|(_, sequence)| *sequence > 0));
+        }
+        for clip in link.begin_epoch(epoch, sequence) {
+            active.livestream.repeat(clip, now);
+        }
     }
 
     /// Applies the number of listeners on other nodes.

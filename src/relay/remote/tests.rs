@@ -70,7 +70,7 @@ async fn repeated_clip_in_flight_gets_the_same_answer() {
     let first = world.uploads("a");
     let second = world.uploads("a");
     assert!(!first.is_duplicate && second.is_duplicate);
-    let waiting = world.link.take(usize::MAX).expect("the first");
+    let waiting = world.link.take(usize::MAX, None).expect("the first");
     assert!(world.link.is_empty(), "the second is not published");
     let third = world.uploads("a");
     waiting.answer(Ok(9));
@@ -87,7 +87,7 @@ async fn repeated_clip_in_flight_gets_the_same_answer() {
 async fn late_clip_is_not_published_twice() {
     let world = World::new();
     let first = world.uploads("a");
-    let waiting = world.link.take(usize::MAX).expect("the first");
+    let waiting = world.link.take(usize::MAX, None).expect("the first");
     waiting.mark_late();
     let second = world.uploads("a");
     for uploaded in [first, second] {
@@ -105,13 +105,13 @@ async fn late_clip_is_not_published_twice() {
 async fn clip_unknown_to_other_nodes_is_published_again() {
     let world = World::new();
     let first = world.uploads("a");
-    let waiting = world.link.take(usize::MAX).expect("the first");
+    let waiting = world.link.take(usize::MAX, None).expect("the first");
     waiting.answer(Err(Unpublished::Away));
     let ticket = first.ticket.expect("a link");
     assert_eq!(ticket.answer().await, Err(Unpublished::Away));
     let second = world.uploads("a");
     assert!(!second.is_duplicate, "its first answer was a refusal");
-    let waiting = world.link.take(usize::MAX).expect("the second");
+    let waiting = world.link.take(usize::MAX, None).expect("the second");
     waiting.answer(Ok(4));
     assert_eq!(second.ticket.expect("a link").answer().await, Ok(4));
     assert_eq!(world.next_sequence(), 2, "listeners here got it once");
@@ -134,7 +134,7 @@ async fn clip_of_another_node_is_known_here() {
 async fn publication_with_a_lost_answer_is_not_repeated() {
     let world = World::new();
     let first = world.uploads("a");
-    let waiting = world.link.take(usize::MAX).expect("the first");
+    let waiting = world.link.take(usize::MAX, None).expect("the first");
     // Redis has the clip, as the next claim says; the answer to its publication never came.
     let ids = vec![(ClipId::new("a").expect("an id"), 7)];
     world.relay.know_clips(&world.id, ids);
@@ -151,7 +151,7 @@ async fn clip_refused_here_comes_from_another_node_once() {
     let world = World::new();
     for (clip_id, result) in [("a", Err(Unpublished::Superseded)), ("b", Ok(1))] {
         world.uploads(clip_id);
-        let waiting = world.link.take(usize::MAX).expect("a clip");
+        let waiting = world.link.take(usize::MAX, None).expect("a clip");
         waiting.answer(result);
     }
     assert_eq!(world.next_sequence(), 3);
@@ -164,6 +164,7 @@ async fn clip_refused_here_comes_from_another_node_once() {
             sequence,
             node: "other".into(),
             id: ClipId::new(clip_id),
+            sent_at: 0,
             bytes: Bytes::from_static(b"clip"),
         };
         world.relay.accept_remote_clip(&world.id, clip, world.now);
@@ -172,7 +173,81 @@ async fn clip_refused_here_comes_from_another_node_once() {
     let last = lock(&found)
         .livestream
         .history()
-        .last()
+        .clips()
+        .rfind(|clip| !clip.is_repeat)
         .map(|clip| clip.sequence);
     assert_eq!(last, Some(3), "a was heard here, c was not");
+}
+
+impl World {
+    /// Another epoch is granted, after these positions.
+    fn is_granted(&self, position: Position, before: Position, own: Option<u64>) {
+        let granted = Granted {
+            position,
+            before,
+            own,
+        };
+        self.relay
+            .begin_epoch(&self.id, &self.link, &granted, self.now);
+    }
+
+    /// The positions after this one, as a listener that resumes gets them.
+    fn after(&self, position: Position) -> Option<Vec<Position>> {
+        let found = self.relay.find(&self.id).expect("it is on air");
+        let active = lock(&found);
+        let later = active.livestream.history().after(position)?;
+        Some(later.map(|clip| clip.position).collect())
+    }
+}
+
+#[tokio::test]
+async fn clip_is_published_with_the_number_heard_here() {
+    let world = World::new();
+    world.is_granted((7, 40), (5, 40), None);
+    for clip_id in ["a", "b"] {
+        world.uploads(clip_id);
+    }
+    assert_eq!(world.after((5, 40)), Some(vec![(7, 41), (7, 42)]));
+    assert_eq!(world.after((5, 39)), None, "this node did not follow");
+    for sequence in [41, 42] {
+        let waiting = world.link.take(usize::MAX, None).expect("a clip");
+        assert_eq!(waiting.clip.position, Some((7, sequence)));
+    }
+}
+
+#[tokio::test]
+async fn clips_queued_without_an_epoch_get_both_numbers() {
+    let world = World::new();
+    world.uploads("a");
+    let found = world.relay.find(&world.id).expect("it is on air");
+    let local = lock(&found).livestream.local_epoch();
+    world.is_granted((7, 0), (0, 0), None);
+    world.uploads("b");
+    let waiting = world.link.take(usize::MAX, None).expect("the first");
+    assert_eq!(waiting.clip.position, Some((7, 1)));
+    // Who heard it here has it, and who comes from another node knows it by its number there.
+    assert_eq!(world.after((7, 1)), Some(vec![(7, 2)]));
+    assert_eq!(
+        world.after((local, 1)),
+        None,
+        "clips of others may be missing"
+    );
+}
+
+#[tokio::test]
+async fn owner_that_claims_again_keeps_its_chain() {
+    let world = World::new();
+    world.is_granted((7, 0), (0, 0), None);
+    world.uploads("a");
+    // The lease was lost, and the first clip was never published.
+    let unpublished = world.link.take(usize::MAX, None).expect("the first");
+    unpublished.answer(Err(Unpublished::Away));
+    world.is_granted((9, 0), (7, 0), Some(7));
+    world.uploads("b");
+    assert_eq!(world.after((7, 1)), Some(vec![(9, 1)]));
+    // The streamer sends it again: it is published with a number of its own, and heard here once.
+    world.uploads("a");
+    assert_eq!(world.after((7, 1)), Some(vec![(9, 1), (9, 2)]));
+    assert_eq!(world.after((9, 2)), Some(Vec::new()));
+    assert_eq!(world.next_sequence(), 3, "two were relayed");
 }

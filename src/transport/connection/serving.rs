@@ -1,5 +1,6 @@
 //! What a WebSocket connection knows of its session.
 
+use super::super::clip_message::Gap;
 use super::{Connection, Phase};
 
 impl Connection {
@@ -13,6 +14,14 @@ impl Connection {
     pub fn is_over(&self) -> bool {
         let state = self.lock();
         state.aborted || state.closing
+    }
+
+    /// The clips dropped since the last call that its listener is to be told of.
+    pub(in crate::transport) fn take_gap(&self) -> Option<Gap> {
+        match &mut self.lock().phase {
+            Phase::WebSocket(queue) => queue.take_gap(),
+            Phase::Http(_) => None,
+        }
     }
 
     /// Drops the queued clips and returns their number.

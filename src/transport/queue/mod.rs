@@ -10,6 +10,8 @@
 //! Close frame gets a code. Whole clips and the server's own pings stand between whole frames. Clips leave in the order
 //! they came; all others were dropped oldest first, whole, and counted. Nothing follows a Close frame.
 
+mod dropping;
+
 use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::sync::Arc;
@@ -18,6 +20,7 @@ use std::time::Instant;
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::backpressure::AnswerCounter;
+use super::clip_message::Gap;
 use super::closing::Closing;
 use super::frame::{ClipFrame, FIN_BINARY, FrameTracker, Piece};
 use super::greeting::Greeting;
@@ -76,6 +79,8 @@ pub struct SendQueue {
     open: bool,
     clips: usize,
     clip_bytes: usize,
+    /// Dropped clips that the listener is still to be told of.
+    gap: Option<Gap>,
     passing: usize,
     /// Number of the library's binary messages that have begun to pass: clips that were not shared.
     binaries: u64,
@@ -106,6 +111,7 @@ impl SendQueue {
             open: false,
             clips: 0,
             clip_bytes: 0,
+            gap: None,
             passing: 0,
             binaries: 0,
             answers: AnswerCounter::default(),
@@ -230,38 +236,6 @@ impl SendQueue {
             dropped += 1;
         }
         dropped
-    }
-
-    /// Drops the oldest clip of which nothing is written yet, unless only `least` are left.
-    fn drop_oldest(&mut self, least: usize) -> bool {
-        if self.clips <= least {
-            return false;
-        }
-        let length = match self.first_untouched_clip() {
-            Some(index) => self.items.remove(index).map(|item| item.len()),
-            None => self.deferred.pop_front().map(|frame| frame.len()),
-        };
-        let Some(length) = length else { return false };
-        self.clips -= 1;
-        self.clip_bytes -= length;
-        true
-    }
-
-    /// Drops every clip of which nothing is written yet, and returns their number.
-    pub fn drop_waiting(&mut self) -> usize {
-        let (before, touched) = (self.clips, self.written > 0);
-        let first = self.items.pop_front_if(|_| touched);
-        self.items.retain(|item| matches!(item, Item::Passing(_)));
-        self.deferred.clear();
-        if let Some(first) = first {
-            self.items.push_front(first);
-        }
-        let clip = match self.items.front() {
-            Some(Item::Clip(frame)) => Some(frame.len()),
-            _ => None,
-        };
-        (self.clips, self.clip_bytes) = (usize::from(clip.is_some()), clip.unwrap_or(0));
-        before - self.clips
     }
 
     /// Queues the library's bytes, and returns their number; at 0 the library must wait.

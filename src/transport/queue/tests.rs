@@ -69,11 +69,7 @@ fn clip(sequence: u64, size: usize) -> Arc<ClipFrame> {
         .take(size)
         .collect();
     Arc::new(ClipFrame::new(
-        &Clip {
-            sequence,
-            bytes,
-            accepted_at: Instant::now(),
-        },
+        &Clip::new(sequence, (1, sequence), bytes.into(), Instant::now()),
         Instant::now(),
     ))
 }
@@ -335,11 +331,7 @@ fn clip_equal_to_the_mark_is_a_clip() {
     queue.open = true;
     let bytes = Bytes::from(frame(0x81, mark.message.as_bytes()));
     let clip = Arc::new(ClipFrame::new(
-        &Clip {
-            sequence: 1,
-            bytes,
-            accepted_at: Instant::now(),
-        },
+        &Clip::new(1, (1, 1), bytes.into(), Instant::now()),
         Instant::now(),
     ));
     queue.push_clip(clip.clone(), BOUNDS);

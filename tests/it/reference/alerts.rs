@@ -64,8 +64,10 @@ const UNALERTED: [(&str, &[&str]); 5] = [
         &[
             "castaway_bad_input_total",
             "castaway_connections_closed_total",
+            "castaway_gaps_total",
             "castaway_player_clips_missed_total",
             "castaway_player_requests_refused_total",
+            "castaway_resumes_total",
             "castaway_uploads_refused_total",
             "castaway_uploads_repeated_total",
         ],

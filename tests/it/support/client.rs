@@ -57,6 +57,10 @@ pub(crate) enum Said {
     Text(String, String),
     /// The event `audio` with one attachment.
     Clip(Bytes),
+    /// The event `clip`: its argument without the attachment, and that.
+    Placed(Value, Bytes),
+    /// An event with one object.
+    Event(String, Value),
     /// An answer to a callback.
     Ack(u64, Value),
     /// The transport is closed.
@@ -306,16 +310,29 @@ impl Client {
                     self.states.push(argument.clone());
                     return None;
                 }
-                let argument = argument.as_str().unwrap_or_else(|| panic!("{text}"));
-                Said::Text(event.clone(), argument.to_owned())
+                match argument {
+                    Value::String(argument) => Said::Text(event.clone(), argument.clone()),
+                    argument => Said::Event(event.clone(), argument.clone()),
+                }
             }
             "51-" => {
-                let expected = json!(["audio", { "_placeholder": true, "num": 0 }]);
-                assert_eq!(value(rest), expected);
-                match self.wire.next().await {
-                    Some(Packet::Binary(bytes)) => Said::Clip(bytes),
-                    None => Said::Closed,
-                    other => panic!("no attachment but {other:?}"),
+                let placeholder = json!({ "_placeholder": true, "num": 0 });
+                let mut event = value(rest);
+                let place = (event[0] == "clip").then(|| {
+                    assert_eq!(event[1]["bytes"].take(), placeholder, "{text}");
+                    event[1].take()
+                });
+                let expected = if place.is_some() {
+                    json!(["clip", null])
+                } else {
+                    json!(["audio", placeholder])
+                };
+                assert_eq!(event, expected);
+                match (self.wire.next().await, place) {
+                    (Some(Packet::Binary(bytes)), None) => Said::Clip(bytes),
+                    (Some(Packet::Binary(bytes)), Some(place)) => Said::Placed(place, bytes),
+                    (None, _) => Said::Closed,
+                    (other, _) => panic!("no attachment but {other:?}"),
                 }
             }
             _ => panic!("no packet of a server's: {text}"),

@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 
 use super::super::link::Unpublished;
-use super::{InFlight, LivestreamTask, Published, TO_BEGIN};
+use super::{Granted, InFlight, LivestreamTask, Published, TO_BEGIN};
 use crate::broadcast::ownership::{Action, Goodbye, Input, Renewal};
 use crate::broadcast::{Position, Record, State};
 use crate::cluster::encode;
@@ -24,7 +24,10 @@ impl LivestreamTask {
             Action::Publish { epoch, sequence } => self.publish(epoch, sequence).await,
             Action::Republish { epoch, after } => Some(self.republish(epoch, after).await),
             Action::Release { epoch, is_ended } => Some(self.release(epoch, is_ended).await),
-            Action::Admit { .. } => {
+            Action::Admit { is_confirmed } => {
+                if !is_confirmed {
+                    self.link.lose_epoch();
+                }
                 self.admit();
                 None
             }
@@ -71,7 +74,17 @@ impl LivestreamTask {
         }
     }
 
+    /// Numbers clips in the granted epoch: after clips of the owner before were fetched, and before the streamer is
+    /// admitted.
+    pub(super) fn begin_epoch(&mut self) {
+        if let Some(granted) = self.granted.take() {
+            self.relay
+                .begin_epoch(&self.id, &self.link, &granted, now());
+        }
+    }
+
     fn admit(&mut self) {
+        self.begin_epoch();
         self.begins_until = Some(Instant::now() + TO_BEGIN);
         if let Some(request) = self.arriving.take() {
             // The streamer may be gone: then it does not begin.
@@ -169,6 +182,11 @@ impl LivestreamTask {
             }
         };
         self.renewed = asked;
+        self.granted = Some(Granted {
+            position: (epoch, sequence),
+            before: (before.epoch, before.sequence),
+            own: self.ownership.last_epoch(),
+        });
         if is_fresh {
             self.forget_published();
         }
@@ -202,7 +220,7 @@ impl LivestreamTask {
         let messages: Vec<_> = self
             .in_flight
             .iter()
-            .map(|it| (&it.message[..], it.waiting.id.as_ref()))
+            .map(|it| (&it.message[..], it.waiting.clip.id.as_ref()))
             .collect();
         let publication = Publication {
             position,
@@ -234,19 +252,22 @@ impl LivestreamTask {
         Some(Input::Published { sequence: last })
     }
 
-    /// Takes the next clips for publication in one command, from this position on: the way to Redis may be long. All of
-    /// them fit the history, so that a node can fetch what it misses.
-    fn take_queued(&mut self, (epoch, first): Position) {
+    /// Takes the next clips for publication in one command, from this position on, or from a later one if clips before
+    /// were dropped: the way to Redis may be long. All of them fit the history, so that a node can fetch what it misses.
+    fn take_queued(&mut self, first: Position) {
         let most_bytes = PUBLISHED_BYTES.min(self.links.history_bytes);
         let mut bytes = 0;
-        for sequence in (first..).take(self.links.history_clips) {
+        let mut next = None;
+        for _ in 0..self.links.history_clips {
             let room = most_bytes.saturating_sub(bytes);
-            let Some(waiting) = self.link.take(if bytes == 0 { usize::MAX } else { room }) else {
+            let most = if bytes == 0 { usize::MAX } else { room };
+            let Some(waiting) = self.link.take(most, next) else {
                 return;
             };
-            let position = (epoch, sequence);
+            let position = waiting.clip.position.unwrap_or(first).max(first);
+            next = Some((position.0, position.1 + 1));
             let node = &self.cluster.records.node;
-            let message = encode(position, node, waiting.id.as_ref(), &waiting.clip);
+            let message = encode(position, node, &waiting.clip);
             bytes += message.len();
             self.in_flight.push(InFlight {
                 waiting,
@@ -273,7 +294,7 @@ impl LivestreamTask {
         self.published_bytes += clip.message.len();
         self.published.push_back(Published {
             position: clip.position,
-            id: clip.waiting.id,
+            id: clip.waiting.clip.id,
             message: clip.message,
         });
         while self.published.len() > self.links.history_clips

@@ -45,7 +45,7 @@ impl LivestreamTask {
         }
         let latest = (record.epoch, record.sequence);
         if is_started && std::mem::take(&mut self.heard_apart) {
-            self.follower.restart(Some(latest));
+            self.skip_to(latest);
         }
         if listeners > 0 && is_started && self.follower.last().is_none() {
             self.begin(latest).await;
@@ -99,9 +99,16 @@ impl LivestreamTask {
             self.pass_on_fetched(clip);
         }
         if self.follower.last().is_none() {
-            self.follower.restart(Some(record));
+            self.skip_to(record);
         }
         self.follower.caught_up(record);
+    }
+
+    /// Goes on after a position; clips up to it are not passed on.
+    fn skip_to(&mut self, position: Position) {
+        self.follower.restart(Some(position));
+        let before = Some(position).filter(|(_, sequence)| *sequence > 0);
+        self.relay.break_chain(&self.id, before);
     }
 
     /// Passes on clips of the history that did not arrive, batch by batch, up to a position: later ones arrive as
@@ -141,9 +148,13 @@ impl LivestreamTask {
     /// Passes a clip on, unless it or a later one was passed on before.
     fn pass_on(&mut self, clip: RemoteClip) -> bool {
         let position = (clip.epoch, clip.sequence);
+        let is_first = self.follower.last().is_none();
         let Some(lost) = self.follower.take(position) else {
             return false;
         };
+        if is_first || lost > 0 {
+            self.relay.break_chain(&self.id, None);
+        }
         if lost > 0 {
             self.cluster.metrics.drop_clips("lost", lost);
             tracing::debug!(livestream.id = %self.id, lost, "clips of another node are lost");

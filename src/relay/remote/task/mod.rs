@@ -34,6 +34,16 @@ struct InFlight {
     message: Bytes,
 }
 
+/// An epoch that was granted to this node.
+pub(super) struct Granted {
+    /// The epoch, and the latest sequence in use.
+    pub(super) position: Position,
+    /// The record's position until then.
+    pub(super) before: Position,
+    /// The epoch of this node until then, if no other node has replaced it to its knowledge.
+    pub(super) own: Option<u64>,
+}
+
 /// A clip that this node published.
 #[derive(Clone)]
 struct Published {
@@ -56,6 +66,8 @@ pub(super) struct LivestreamTask {
     ownership: Ownership,
     /// The streamer that waits for admission.
     arriving: Option<Request>,
+    /// The epoch in which clips are to be numbered.
+    granted: Option<Granted>,
     /// The deadline for an admitted streamer to begin.
     begins_until: Option<Instant>,
     /// The clips in publication, in order and without a gap.
@@ -101,6 +113,7 @@ impl LivestreamTask {
             cluster,
             ownership: Ownership::default(),
             arriving: None,
+            granted: None,
             begins_until: None,
             in_flight: Vec::new(),
             published: VecDeque::new(),
@@ -150,6 +163,7 @@ impl LivestreamTask {
                 actions.extend(self.ownership.apply(answer));
             }
         }
+        self.begin_epoch();
     }
 
     fn is_streaming(&self) -> bool {

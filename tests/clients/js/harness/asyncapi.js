@@ -29,12 +29,22 @@ function validator(message) {
   return compiled.get(message);
 }
 
-/** Fails if `payload` is none of `message`. To a schema, bytes are a text of as many characters. */
+/** The payload, with texts for bytes. */
+function textual(payload) {
+  if (Buffer.isBuffer(payload)) return payload.toString("latin1", 0, 32);
+  if (payload === null || typeof payload !== "object") return payload;
+  return Object.fromEntries(Object.entries(payload).map(([name, value]) => [name, textual(value)]));
+}
+
+/** Fails if `payload` is none of `message`. To a schema, bytes are a text. */
 function fits(message, payload, what) {
   const isBinary = message.contentType === "application/octet-stream";
   assert.equal(Buffer.isBuffer(payload), isBinary, `docs/asyncapi.yaml: ${what} is ${isBinary ? "" : "not "}binary`);
+  for (const [name, schema] of Object.entries(message.payload.properties ?? {})) {
+    if (resolve(schema).format === "binary") assert.ok(Buffer.isBuffer(payload?.[name]), `docs/asyncapi.yaml: ${what} has binary ${name}`);
+  }
   const validate = validator(message);
-  const shown = isBinary ? payload.toString("latin1", 0, 32) : payload;
+  const shown = textual(payload);
   assert.ok(validate(shown), `docs/asyncapi.yaml: ${what} ${JSON.stringify(shown)}: ${ajv.errorsText(validate.errors)}`);
 }
 

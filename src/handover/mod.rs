@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::app::Directories;
-use crate::broadcast::{ClipId, LivestreamId, Role, UserId};
+use crate::broadcast::{ClipId, LivestreamId, NewClip, Role, UserId};
 use crate::identity::{HandedOver, Identity, Return, TokenHash};
 use crate::relay::{Relay, Snapshot};
 
@@ -36,10 +36,47 @@ struct Left {
     livestream: String,
     streamer: String,
     next_sequence: u64,
+    /// The epoch of clips that the node alone numbers. A file of an older version has none.
+    #[serde(default)]
+    epoch: u64,
+    /// The lengths of its latest clips in bytes.
     clips: Vec<usize>,
+    /// Of each of these clips, what is not in its bytes. A file of an older version has none.
+    #[serde(default)]
+    about: Vec<LeftClip>,
     /// Of the latest clips, with their sequences. A file of an older version has none.
     #[serde(default)]
     clip_ids: Vec<(String, u64)>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct LeftClip {
+    epoch: u64,
+    sequence: u64,
+    /// Milliseconds since the Unix epoch.
+    sent_at: u64,
+    id: Option<String>,
+}
+
+impl LeftClip {
+    fn of(clip: &NewClip) -> Option<Self> {
+        let (epoch, sequence) = clip.position?;
+        Some(Self {
+            epoch,
+            sequence,
+            sent_at: clip.sent_at,
+            id: clip.id.as_ref().map(ToString::to_string),
+        })
+    }
+
+    fn of_bytes(self, bytes: Bytes) -> NewClip {
+        NewClip {
+            bytes,
+            id: self.id.as_deref().and_then(ClipId::new),
+            sent_at: self.sent_at,
+            position: Some((self.epoch, self.sequence)),
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -256,7 +293,9 @@ fn encode(snapshots: &[Snapshot], now: SystemTime) -> Vec<u8> {
         livestream: snapshot.livestream.to_string(),
         streamer: snapshot.streamer.to_string(),
         next_sequence: snapshot.next_sequence,
-        clips: snapshot.clips.iter().map(Bytes::len).collect(),
+        epoch: snapshot.epoch,
+        clips: snapshot.clips.iter().map(|clip| clip.bytes.len()).collect(),
+        about: snapshot.clips.iter().filter_map(LeftClip::of).collect(),
         clip_ids: snapshot
             .clip_ids
             .iter()
@@ -271,7 +310,7 @@ fn encode(snapshots: &[Snapshot], now: SystemTime) -> Vec<u8> {
     let mut bytes = serde_json::to_vec(&header).unwrap_or_default();
     bytes.push(b'\n');
     for clip in snapshots.iter().flat_map(|snapshot| &snapshot.clips) {
-        bytes.extend_from_slice(clip);
+        bytes.extend_from_slice(&clip.bytes);
     }
     bytes
 }
@@ -290,11 +329,16 @@ pub fn decode(mut bytes: Bytes) -> Result<(SystemTime, Vec<Snapshot>), HandoverE
     for left in header.livestreams {
         let livestream = LivestreamId::new(&left.livestream).ok_or(malformed("an invalid id"))?;
         let mut clips = Vec::new();
+        let mut about = left.about.into_iter();
         for length in left.clips {
             if length > bytes.len() {
                 return Err(malformed("a truncated clip"));
             }
-            clips.push(bytes.split_to(length));
+            let clip = bytes.split_to(length);
+            clips.push(match about.next() {
+                Some(about) => about.of_bytes(clip),
+                None => clip.into(),
+            });
         }
         let streamer = UserId::new(&left.streamer);
         let id = |(id, sequence): (String, u64)| Some((ClipId::new(&id)?, sequence));
@@ -304,6 +348,7 @@ pub fn decode(mut bytes: Bytes) -> Result<(SystemTime, Vec<Snapshot>), HandoverE
             livestream,
             streamer,
             next_sequence: left.next_sequence,
+            epoch: left.epoch,
             clips,
             clip_ids,
         });
@@ -316,110 +361,4 @@ pub fn decode(mut bytes: Bytes) -> Result<(SystemTime, Vec<Snapshot>), HandoverE
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn snapshots() -> impl Strategy<Value = Vec<Snapshot>> {
-        let clips = prop::collection::vec(prop::collection::vec(any::<u8>(), 0..50), 0..3);
-        let ids = prop::collection::vec(("\\PC{1,64}", any::<u64>()), 0..3);
-        let one = ("[a-z]{1,8}", "\\PC{1,8}", 1..1000_u64, clips, ids).prop_map(
-            |(id, user, next, clips, ids)| {
-                let id_of = |(id, sequence): (String, u64)| (ClipId::new(&id).unwrap(), sequence);
-                Snapshot {
-                    livestream: LivestreamId::new(&id).unwrap(),
-                    streamer: UserId::new(&user),
-                    next_sequence: next,
-                    clips: clips.into_iter().map(Bytes::from).collect(),
-                    clip_ids: ids.into_iter().map(id_of).collect(),
-                }
-            },
-        );
-        prop::collection::vec(one, 0..4)
-    }
-
-    fn text_of(snapshots: &[Snapshot]) -> String {
-        format!("{snapshots:?}")
-    }
-
-    proptest! {
-        #[test]
-        fn snapshots_are_taken_as_they_were_left(snapshots in snapshots()) {
-            let directory = tempfile::tempdir().unwrap();
-            let path = directory.path().join("handover");
-            let now = SystemTime::now();
-            leave(&path, &snapshots, now).unwrap();
-            let taken = take(&path, Duration::from_secs(30), now).unwrap();
-            prop_assert_eq!(text_of(&taken), text_of(&snapshots));
-            prop_assert!(take(&path, Duration::from_secs(30), now).unwrap().is_empty(), "once");
-        }
-
-        #[test]
-        fn decode_of_junk_does_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            decode(bytes.into()).ok();
-        }
-
-        #[test]
-        fn truncated_file_is_refused(snapshots in snapshots(), cut in 0.0..1.0_f64) {
-            let whole = encode(&snapshots, SystemTime::now());
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "an offset in a small file")]
-            let cut = (whole.len() as f64 * cut) as usize;
-            prop_assert!(decode(Bytes::from(whole).slice(..cut)).is_err());
-        }
-    }
-
-    #[test]
-    fn returns_are_taken_as_they_were_left() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = returns_in(directory.path());
-        let now = SystemTime::now();
-        assert_eq!(take_returns(&path, now).unwrap().0, []);
-        let of = |role| HandedOver {
-            right: Return {
-                user: UserId::new("ada \"é\""),
-                role,
-                livestream: LivestreamId::new("x").unwrap(),
-                token: TokenHash::of("token"),
-            },
-            sockets: 2,
-            left: Duration::from_millis(1234),
-        };
-        let left = [of(Role::Streamer), of(Role::Listener)];
-        leave_returns(&path, &left, now).unwrap();
-        let text = fs::read_to_string(&path).unwrap();
-        assert!(!text.contains("\"token\":\"token"), "{text}");
-        let (taken, ago) = take_returns(&path, now + Duration::from_secs(3)).unwrap();
-        assert_eq!(taken, left);
-        assert!(ago.abs_diff(Duration::from_secs(3)) < Duration::from_millis(2));
-        fs::write(&path, &text[..text.len() / 2]).unwrap();
-        assert!(take_returns(&path, now).is_err());
-    }
-
-    #[test]
-    fn snapshots_older_than_the_grace_period_are_dropped() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("handover");
-        let snapshot = Snapshot {
-            livestream: LivestreamId::new("x").unwrap(),
-            streamer: UserId::new("streamer"),
-            next_sequence: 2,
-            clips: vec![Bytes::from_static(b"clip")],
-            clip_ids: Vec::new(),
-        };
-        let now = SystemTime::now();
-        leave(&path, &[snapshot], now).unwrap();
-        let taken = take(&path, Duration::from_secs(30), now + Duration::from_mins(1)).unwrap();
-        assert!(taken.is_empty());
-        assert!(!path.exists());
-    }
-
-    #[test]
-    fn handover_of_an_older_version_has_no_ids() {
-        let header = r#"{"left_at":0,"livestreams":[{"livestream":"x","streamer":"ada","next_sequence":2,"clips":[4]}]}"#;
-        let file = format!("{header}\nclip");
-        let (_, snapshots) = decode(file.into()).unwrap();
-        assert_eq!(snapshots[0].clip_ids, []);
-        assert_eq!(snapshots[0].clips, [Bytes::from_static(b"clip")]);
-    }
-}
+mod tests;

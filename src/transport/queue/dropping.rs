@@ -1,0 +1,55 @@
+//! The clips that a queue drops, and those that its listener is to be told of.
+
+use super::{Gap, Item, SendQueue};
+
+impl SendQueue {
+    /// The dropped clips of `clip` listeners since the last call.
+    pub fn take_gap(&mut self) -> Option<Gap> {
+        self.gap.take()
+    }
+
+    /// Drops the oldest clip of which nothing is written yet, unless only `least` are left.
+    pub(super) fn drop_oldest(&mut self, least: usize) -> bool {
+        if self.clips <= least {
+            return false;
+        }
+        let dropped = match self.first_untouched_clip() {
+            Some(index) => match self.items.remove(index) {
+                Some(Item::Clip(frame)) => Some(frame),
+                _ => None,
+            },
+            None => self.deferred.pop_front(),
+        };
+        let Some(dropped) = dropped else { return false };
+        Gap::note(&mut self.gap, dropped.about.as_ref());
+        self.clips -= 1;
+        self.clip_bytes -= dropped.len();
+        true
+    }
+
+    /// Drops every clip of which nothing is written yet, and returns their number.
+    pub fn drop_waiting(&mut self) -> usize {
+        let (before, touched) = (self.clips, self.written > 0);
+        let first = self.items.pop_front_if(|_| touched);
+        let gap = &mut self.gap;
+        self.items.retain(|item| match item {
+            Item::Clip(frame) => {
+                Gap::note(gap, frame.about.as_ref());
+                false
+            }
+            Item::Passing(_) => true,
+        });
+        for frame in self.deferred.drain(..) {
+            Gap::note(gap, frame.about.as_ref());
+        }
+        if let Some(first) = first {
+            self.items.push_front(first);
+        }
+        let clip = match self.items.front() {
+            Some(Item::Clip(frame)) => Some(frame.len()),
+            _ => None,
+        };
+        (self.clips, self.clip_bytes) = (usize::from(clip.is_some()), clip.unwrap_or(0));
+        before - self.clips
+    }
+}
