@@ -1,13 +1,15 @@
 // @ts-check
 /**
  * A client of the Castaway media server. A `Streamer` sends clips and keeps each until the server has acknowledged it; a
- * `Listener` gets every clip in order. Both come back by themselves until the server refuses them for good.
+ * `Listener` gets every clip once and in order, those too that it missed while it was away. Both come back by themselves
+ * until the server refuses them for good.
  */
 
 import { Connection, endpoint } from "./connection.js";
 import { Outbox } from "./outbox.js";
+import { Place } from "./place.js";
 
-export { Connection, Outbox, endpoint };
+export { Connection, Outbox, Place, endpoint };
 
 /** How long to wait before asking again for a livestream that is not on air: at first, and at most. */
 const ASK_AGAIN_MS = { first: 1_000, most: 15_000 };
@@ -54,6 +56,11 @@ class Client {
   /** @protected @param {string} _name @param {any} _value */
   event(_name, _value) {}
 
+  /** @protected what belongs into `auth` besides the token and the livestream @returns {Record<string, unknown>} */
+  wishes() {
+    return {};
+  }
+
   /** Shows the server a fresh token, for the next time that the connection is lost. @param {string} token */
   async refresh(token) {
     this.#shown = token;
@@ -97,7 +104,7 @@ class Client {
       auth: async () => {
         const idToken = first ?? (await this.#token());
         first = undefined;
-        return { idToken, livestreamId: this.options.livestream };
+        return { ...this.wishes(), idToken, livestreamId: this.options.livestream };
       },
       open: this.options.open,
       on: {
@@ -208,16 +215,40 @@ export class Streamer extends Client {
   }
 }
 
-/** Gets every clip of a livestream, in order; waits where it has not begun. */
+/**
+ * @typedef {object} Listening
+ * @property {(clip: Uint8Array, about: import("./place.js").About | null) => void} onClip `about`: null from a server that
+ *   does not say
+ * @property {(resumed: import("./place.js").Resumed) => void} [onResumed] it was away: whether it misses something
+ * @property {(gap: import("./place.js").Gap) => void} [onGap] it was too slow for these clips
+ */
+
+/** Gets every clip of a livestream, once and in order; waits where it has not begun. */
 export class Listener extends Client {
-  /** @param {Options & {onClip: (clip: Uint8Array) => void}} options */
+  #place = new Place();
+
+  /** @param {Options & Listening} options */
   constructor(options) {
     super("/listener", options);
-    this.take = options.onClip;
+    this.on = options;
+  }
+
+  /** @protected @override */
+  wishes() {
+    return this.#place.wishes;
   }
 
   /** @protected @override @param {string} name @param {any} value */
   event(name, value) {
-    if (name === "audio" && value instanceof Uint8Array) this.take(value);
+    if (name === "clip" && value?.bytes instanceof Uint8Array) {
+      const { bytes, ...about } = value;
+      if (this.#place.take(about)) this.on.onClip(bytes, about);
+    } else if (name === "audio" && value instanceof Uint8Array) {
+      this.on.onClip(value, null);
+    } else if (name === "resumed") {
+      this.on.onResumed?.(value);
+    } else if (name === "gap") {
+      this.on.onGap?.(value);
+    }
   }
 }

@@ -6,6 +6,7 @@ import { readLink } from "./link.js";
 import { copyPlayerAddress, offerPlayers } from "./otherplayer.js";
 import { Player } from "./player.js";
 import { Connection, endpoint } from "/pages/client/connection.js";
+import { Place } from "/pages/client/place.js";
 import { element, say } from "./ui.js";
 import { drawWaves } from "./waves.js";
 import { keepAwake, describeLivestream } from "./lockscreen.js";
@@ -67,6 +68,8 @@ let hostAway = false;
 /** Whether the server has let this connection in: sound that is still in hand proves no livestream. */
 let admitted = false;
 const hearing = new Hearing();
+/** Where this listener is in the livestream: after an outage it hears what it missed. */
+let place = new Place();
 /** Whether the next clip follows an outage. */
 let returning = false;
 
@@ -94,6 +97,7 @@ async function play() {
   setVolume();
   keepAwake(true);
   void context.resume();
+  place = new Place(); // who presses play wants to hear what is live
   wasLive = false;
   asked = 0;
   connect("connecting");
@@ -118,17 +122,17 @@ function connect(meanwhile) {
   connection = new Connection({
     url: endpoint(location),
     namespace: "/listener",
-    auth: () => ({ idToken: (shownToken = link.token), livestreamId: link.livestream }),
+    auth: () => ({ ...place.wishes, idToken: (shownToken = link.token), livestreamId: link.livestream }),
     on: { event: take, left, lost },
   });
 }
 
 /** @param {string} name @param {any} value */
 function take(name, value) {
-  if (name === "audio" && value instanceof Uint8Array) {
-    if (returning) player?.returned();
-    returning = false;
-    player?.take(value);
+  if (name === "clip" && value?.bytes instanceof Uint8Array) {
+    if (place.take(value)) hearClip(value.bytes);
+  } else if (name === "audio" && value instanceof Uint8Array) {
+    hearClip(value); // from a server of old, during an upgrade
   } else if (name === "success") {
     asked = 0;
     admitted = true;
@@ -139,7 +143,16 @@ function take(name, value) {
     follow(value);
   } else if (name === "error") {
     refusal = String(value);
+  } else if (name === "gap" || (name === "resumed" && value?.recovered === false)) {
+    trouble("missed");
   }
+}
+
+/** @param {Uint8Array} clip */
+function hearClip(clip) {
+  if (returning) player?.returned();
+  returning = false;
+  player?.take(clip);
 }
 
 /** How the livestream is going, as the server tells. @param {{state?: string, listeners?: number}} told */
@@ -211,7 +224,7 @@ function hear() {
   show(verdict);
 }
 
-/** @param {"late" | "lost" | "broken"} what */
+/** @param {"late" | "lost" | "broken" | "missed"} what */
 function trouble(what) {
   page.dataset[what] = String(Number(page.dataset[what] ?? 0) + 1);
   if (what === "broken") hearing.broken();

@@ -120,6 +120,11 @@ const FILES: &[File] = &[
         include_bytes!("../../../clients/js/outbox.js"),
     ),
     (
+        "/pages/client/place.js",
+        JAVASCRIPT,
+        include_bytes!("../../../clients/js/place.js"),
+    ),
+    (
         "/pages/client/wire.js",
         JAVASCRIPT,
         include_bytes!("../../../clients/js/wire.js"),

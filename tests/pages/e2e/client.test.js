@@ -118,6 +118,47 @@ test("a clip sent during an outage arrives after it, once", { timeout: 60_000 },
   assert.deepEqual(states, ["live", "offline", "live", "ended"]);
 });
 
+test("a listener that was away hears all that it missed, once", { timeout: 60_000 }, async () => {
+  const heard = /** @type {number[]} */ ([]);
+  const resumed = /** @type {import("../../../clients/js/place.js").Resumed[]} */ ([]);
+  const waiting = new Waiting();
+  const onState = () => waiting.look();
+  const streamer = new Streamer({ url: `http://127.0.0.1:${server.port}`, livestream: "demo", token: hostToken, onState });
+  await waiting.until(() => streamer.state === "live");
+  const listener = new Listener({
+    url: address(),
+    livestream: "demo",
+    token: guestToken,
+    onState,
+    onClip: (clip, about) => {
+      assert.ok(about && Math.abs(Date.now() - about.sentAt) < 60_000);
+      waiting.look(heard.push(clip[0] ?? 0));
+    },
+    onResumed: (it) => waiting.look(resumed.push(it)),
+  });
+  await waiting.until(() => listener.state === "live");
+  let number = 0;
+  const send = (/** @type {number} */ clips) => {
+    for (const last = number + clips; number < last; ) streamer.send(new Uint8Array([++number]), 1);
+  };
+  send(2);
+  await waiting.until(() => heard.length === 2);
+  for (const missed of [3, 2]) {
+    network.cut();
+    await waiting.until(() => listener.state === "offline");
+    send(missed);
+    network.mend();
+    listener.hurry();
+    await waiting.until(() => heard.length === number);
+    send(1);
+    await waiting.until(() => heard.length === number);
+  }
+  assert.deepEqual(heard, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
+  assert.deepEqual(resumed.map((it) => it.recovered), [true, true]);
+  await streamer.end();
+  await waiting.until(() => listener.state === "ended");
+});
+
 test("a streamer's pass admits a listener, until the livestream ends", { timeout: 60_000 }, async () => {
   const waiting = new Waiting();
   const onState = () => waiting.look();
@@ -151,7 +192,7 @@ test("the package has its code, its types, its licence, and little weight", () =
   try {
     const [packed] = JSON.parse(execFileSync("npm", ["pack", "--dry-run", "--json", "--ignore-scripts"], { cwd: PACKAGE, encoding: "utf8" }));
     const files = packed.files.map((/** @type {{path: string}} */ it) => it.path).sort();
-    const modules = ["connection", "index", "outbox", "wire"];
+    const modules = ["connection", "index", "outbox", "place", "wire"];
     const wanted = ["LICENSE", "README.md", "package.json", ...modules.map((it) => `${it}.js`), ...modules.map((it) => `types/${it}.d.ts`)];
     assert.deepEqual(files, wanted.sort());
     const code = modules.map((it) => readFileSync(new URL(`${it}.js`, PACKAGE)));
