@@ -80,6 +80,10 @@ class Cluster:
         """A new listener, let in at the first of these nodes."""
         return await self._come(Listener(self.google, livestream, f"guest-{next(COUNT)}", nodes), seconds)
 
+    async def come(self, person, seconds=8):
+        """A person of the test's own, let in at the first of its nodes."""
+        return await self._come(person, seconds)
+
     async def _come(self, person, seconds):
         self.people.append(person)
         return await person.come(seconds)

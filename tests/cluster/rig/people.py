@@ -80,7 +80,7 @@ class Person:
             self.visits.append(visit)
             self.arrives(visit)
             try:
-                await asyncio.wait_for(visit.connect(node.url, ["websocket"], headers), TIMEOUT)
+                await asyncio.wait_for(visit.connect(node.url, ["websocket"], headers, self.auth()), TIMEOUT)
                 await visit.gone.wait()
             except (TimeoutError, OSError, socketio.exceptions.ConnectionError):
                 visit.gone.set()
@@ -90,6 +90,9 @@ class Person:
 
     def arrives(self, visit):
         """Before a connection is tried."""
+
+    def auth(self):
+        """The payload of its CONNECT, besides the headers."""
 
     def hears(self, visit, name, value):
         self.journal.append((time.monotonic(), visit.node.name, name, value))
