@@ -126,8 +126,9 @@ impl History {
         let is_double = move |clip: &Clip| {
             let heard = if clip.id.is_some() { begin } else { 0 };
             let mut others = self.chain().skip(heard).filter(|other| !other.is_repeat);
-            let is_same = |other: &Clip| {
-                (clip.id.is_some() && other.id == clip.id) || other.bytes == clip.bytes
+            let is_same = |other: &Clip| match &clip.id {
+                Some(id) => other.id.as_ref() == Some(id),
+                None => other.bytes == clip.bytes,
             };
             clip.is_repeat && others.any(|other| is_same(other))
         };

@@ -147,7 +147,17 @@ fn repeated(id: Option<ClipId>) -> History {
     let mut history = History::new(9, 100);
     for sequence in 1..=3 {
         let bytes = vec![u8::try_from(sequence).expect("small")];
-        history.push(clip((1, sequence), bytes.into()));
+        let new = NewClip {
+            position: Some((1, sequence)),
+            id: id.clone().filter(|_| sequence == 2),
+            ..Bytes::from(bytes).into()
+        };
+        history.push(Arc::new(Clip::new(
+            sequence,
+            (1, sequence),
+            new,
+            Instant::now(),
+        )));
     }
     let again = NewClip {
         position: Some((2, 4)),
