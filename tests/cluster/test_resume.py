@@ -1,5 +1,5 @@
 """Listeners that resume miss nothing and hear nothing twice, whatever goes wrong, one thing after the other: links that
-break, a host that moves, nodes that are killed or stopped in order, Redis that comes back empty."""
+break, a streamer that moves, nodes that are killed or stopped in order, Redis that comes back empty."""
 
 import asyncio
 import os
@@ -12,8 +12,9 @@ from rig.cluster import Cluster
 from rig.nodes import LEASE
 from rig.redis import Redis
 from rig.resumed import Forgot, violations
-from rig.resuming import OrderlyHost, Resumer
-from rig.waiting import until
+from rig.resuming import OrderlyStreamer, Resumer
+
+from harness.waiting import until
 
 SECONDS = 12
 PACE = 0.15
@@ -70,8 +71,8 @@ def seeds():
 class Trouble:
     """One thing after the other goes wrong, as its dice say; the next one when a clip is acknowledged again."""
 
-    def __init__(self, cluster, show, host, listeners, seed, kinds):
-        self.cluster, self.show, self.host, self.listeners = cluster, show, host, listeners
+    def __init__(self, cluster, livestream, streamer, listeners, seed, kinds):
+        self.cluster, self.livestream, self.streamer, self.listeners = cluster, livestream, streamer, listeners
         self.dice, self.kinds, self.began = random.Random(seed), kinds, time.monotonic()
 
     async def run(self, seconds):
@@ -80,8 +81,8 @@ class Trouble:
             kind = self.dice.choice(self.kinds)
             print(f"{time.monotonic() - self.began:6.2f}  {kind}")
             await getattr(self, kind)()
-            known = max(self.host.acked, default=0)
-            await until(lambda: max(self.host.acked, default=0) > known + 1, "clips go on", 40)  # noqa: B023
+            known = max(self.streamer.acked, default=0)
+            await until(lambda: max(self.streamer.acked, default=0) > known + 1, "clips go on", 40)  # noqa: B023
             calm = lambda: all(it.latest is not None and it.latest > known for it in self.listeners)  # noqa: B023, E731
             await until(calm, f"everybody hears it: {[(it.user, it.latest) for it in self.listeners]}", 40)
 
@@ -93,7 +94,7 @@ class Trouble:
             await asyncio.gather(*(listener.cut() for listener in some))
 
     async def move(self):
-        await self.host.cut()
+        await self.streamer.cut()
 
     async def kill(self):
         node = self.dice.choice(self.cluster.nodes)
@@ -115,30 +116,30 @@ class Trouble:
         await asyncio.sleep(self.dice.uniform(0.1, 1))
         await self.cluster.mend()
         # Until the owner has published it again.
-        self.show.resuming.append(Forgot(began, time.monotonic() + LEASE / 2))
+        self.livestream.resuming.append(Forgot(began, time.monotonic() + LEASE / 2))
 
 
 async def play(cluster, seed, kinds):
     print(f"CASTAWAY_SEED={seed}")
-    show = await cluster.show()
-    show.resuming = []
+    livestream = await cluster.livestream()
+    livestream.resuming = []
     turned = [[*cluster.nodes[turn:], *cluster.nodes[:turn]] for turn in range(len(cluster.nodes))]
-    host = await cluster.come(OrderlyHost(cluster.google, show, show.user, cluster.nodes))
+    streamer = await cluster.come(OrderlyStreamer(cluster.google, livestream, livestream.user, cluster.nodes))
     over = asyncio.Event()
-    talking = asyncio.create_task(host.talk(over, PACE))
-    await until(lambda: host.acked, "a clip is acknowledged")
+    talking = asyncio.create_task(streamer.talk(over, PACE))
+    await until(lambda: streamer.acked, "a clip is acknowledged")
     listeners = [
-        await cluster.come(Resumer(cluster.google, show, f"resumer-{seed}-{index}", turned[index % len(turned)]))
+        await cluster.come(Resumer(cluster.google, livestream, f"resumer-{seed}-{index}", turned[index % len(turned)]))
         for index in range(5)
     ]
-    trouble = Trouble(cluster, show, host, listeners, seed, kinds)
+    trouble = Trouble(cluster, livestream, streamer, listeners, seed, kinds)
     try:
         await trouble.run(SECONDS)
     finally:
         over.set()
         last = await talking
     await asyncio.gather(*(listener.hears_number(last, 15) for listener in listeners))
-    found = list(violations(show.resuming, KEPT))
+    found = list(violations(livestream.resuming, KEPT))
     assert not found, "\n".join(found[:20])
     print(f"{last} clips, {sum(len(listener.visits) for listener in listeners)} sittings")
 

@@ -1,6 +1,6 @@
 """Whether listeners that resume heard what they were promised.
 
-Pure: no clock, no network. The host says one clip after the other, each until it is acknowledged, numbered 1, 2, 3 …; a
+Pure: no clock, no network. The streamer says one clip after the other, each until it is acknowledged, numbered 1, 2, 3 …; a
 clip that is said again has the same number, and its id. So a listener has heard exactly the acknowledged clips, each once
 and in order, if what it heard has no gap while `recovered` was true.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Acknowledged:
-    """The host was told `ok: true` of a clip."""
+    """The streamer was told `ok: true` of a clip."""
 
     at: float
     number: int

@@ -1,11 +1,11 @@
-"""Listeners that resume, as docs/client-protocol.md says, and a host that says one clip after the other."""
+"""Listeners that resume, as docs/client-protocol.md says, and a streamer that says one clip after the other."""
 
 import asyncio
 import itertools
 import time
 
 from .clips import stamp_of
-from .people import Host, Listener
+from .people import Listener, Streamer
 from .resumed import Acknowledged, Asked, Told, Took
 
 
@@ -18,7 +18,7 @@ class Resumer(Listener):
         self.latest = None
 
     def auth(self):
-        self.show.resuming.append(Asked(time.monotonic(), self.user, self.latest))
+        self.livestream.resuming.append(Asked(time.monotonic(), self.user, self.latest))
         if self.place is None:
             return {"features": ["clips"]}
         epoch, sequence = self.place
@@ -28,13 +28,13 @@ class Resumer(Listener):
         assert name != "audio", f"{self} asked for clips"
         if name == "resumed":
             told = Told(time.monotonic(), self.user, value["recovered"], value.get("missed"))
-            self.show.resuming.append(told)
+            self.livestream.resuming.append(told)
         elif name == "gap":
             self.gaps.append(value)
         elif name == "clip" and not self.has(value):
             stamp = stamp_of(value["bytes"])
-            assert stamp.show == self.show.id, f"{self} heard another show's {stamp}"
-            self.show.resuming.append(Took(time.monotonic(), self.user, stamp.number))
+            assert stamp.livestream == self.livestream.id, f"{self} heard another livestream's {stamp}"
+            self.livestream.resuming.append(Took(time.monotonic(), self.user, stamp.number))
             self.heard.append(stamp)
             self.latest = stamp.number
 
@@ -53,7 +53,7 @@ class Resumer(Listener):
             await self.visits[-1].socket.eio.disconnect(abort=True)
 
 
-class OrderlyHost(Host):
+class OrderlyStreamer(Streamer):
     """Its clips have ids."""
 
     def __init__(self, *arguments):
@@ -69,7 +69,7 @@ class OrderlyHost(Host):
         """Says one clip after the other, until `over` is set; gives the last number."""
         for count in itertools.count():
             answer = await self.say_and_wait(1_000, 40)
-            self.show.resuming.append(Acknowledged(time.monotonic(), answer.stamp.number))
+            self.livestream.resuming.append(Acknowledged(time.monotonic(), answer.stamp.number))
             if count and over.is_set():
                 return answer.stamp.number
             await asyncio.sleep(pace)
