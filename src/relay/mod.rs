@@ -8,6 +8,7 @@
 
 mod announcements;
 mod bans;
+mod clock;
 mod drain;
 mod events;
 mod fan_out;
@@ -36,7 +37,7 @@ use tokio::sync::Semaphore;
 use crate::bans::Bans;
 use crate::broadcast::{
     ClipIds, FlagOwner, ListenerId, Livestream, LivestreamError, LivestreamId, LivestreamLimits,
-    Position, Record, State, UserId, local_epoch,
+    Position, Record, State, UserId,
 };
 use crate::cluster::Cluster;
 use crate::config::Config;
@@ -44,6 +45,7 @@ use crate::directory::Directory;
 use crate::limits::UploadQuota;
 use crate::metrics::Metrics;
 use crate::transport::Outbox;
+use clock::{new_epoch, now, unix_millis};
 use events::{Delivery, Subscribers};
 use feed::Feed;
 use remote::{Link, Links};
@@ -435,23 +437,6 @@ impl ActiveLivestream {
             link.look();
         }
     }
-}
-
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
-}
-
-/// An epoch that no livestream of this node had before.
-fn new_epoch() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let micros = since.unwrap_or_default().as_micros();
-    local_epoch(u64::try_from(micros).unwrap_or_default())
-}
-
-/// Milliseconds since the Unix epoch.
-fn unix_millis() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
 }
 
 fn lock(active: &Mutex<ActiveLivestream>) -> MutexGuard<'_, ActiveLivestream> {

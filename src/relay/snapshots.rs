@@ -81,7 +81,11 @@ impl Relay {
                 Livestream::restored(self.0.bounds.clone(), streamer, next_sequence, clips, now)
                     .in_epoch(epoch);
             let after = livestream.state();
-            for clip in livestream.history().clips() {
+            // As for a listener that joins: the process before has told players about the others.
+            let clips = livestream.history().clips();
+            let mut joined: Vec<_> = clips.rev().take(self.0.join_clips).collect();
+            joined.reverse();
+            for clip in joined {
                 self.feed_clip(&id, clip);
             }
             let mut active = ActiveLivestream::new(livestream, now);

@@ -259,14 +259,14 @@ fn turn() -> impl Strategy<Value = Turn> {
 }
 
 /// A streamer that sends one clip after the other until its ack, and a listener that resumes.
-struct Show {
+struct Scene {
     world: World,
     streamer: StreamerId,
     position: Option<Position>,
     heard: Vec<String>,
 }
 
-impl Show {
+impl Scene {
     fn sends(&self, id: u64) {
         let id = id.to_string();
         let bytes = bytes::Bytes::copy_from_slice(id.as_bytes());
@@ -318,28 +318,28 @@ proptest! {
     fn resuming_listener_hears_each_clip_in_order(turns in prop::collection::vec(turn(), 1..20)) {
         let world = World::new();
         let streamer = world.streams();
-        let mut show = Show { world, streamer, position: None, heard: Vec::new() };
+        let mut scene = Scene { world, streamer, position: None, heard: Vec::new() };
         let mut next = 0;
         for turn in turns {
             match turn {
-                Turn::Live => show.sends(next),
+                Turn::Live => scene.sends(next),
                 Turn::Lost { arrives, back } => {
                     if arrives {
-                        show.sends(next);
+                        scene.sends(next);
                     }
-                    show.comes_back(back);
-                    show.sends(next);
+                    scene.comes_back(back);
+                    scene.sends(next);
                 }
                 Turn::Resume => {
-                    show.resumes();
+                    scene.resumes();
                     continue;
                 }
             }
             next += 1;
         }
-        show.resumes();
-        let first = next.saturating_sub(show.heard.len() as u64);
+        scene.resumes();
+        let first = next.saturating_sub(scene.heard.len() as u64);
         let expected: Vec<String> = (first..next).map(|id| id.to_string()).collect();
-        prop_assert_eq!(show.heard, expected);
+        prop_assert_eq!(scene.heard, expected);
     }
 }

@@ -360,7 +360,7 @@ async fn small(app: &TestApp) -> Client {
 
 /// A listener that comes back while clips are being sent hears one run of numbers.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn return_in_mid_show_leaves_no_gap() {
+async fn return_among_uploads_leaves_no_gap() {
     for way in Way::ALL {
         let app = TestApp::with_config(|config| {
             way.configure(config);
