@@ -134,7 +134,8 @@ impl App {
         let mut app = Self::build(config, backends, Router::new(), inherited)?;
         // In a cluster the other nodes and Redis know the running livestreams.
         if app.parts.cluster.is_none() {
-            app.parts.handover = Handover::in_directories(directories);
+            let clip_bytes = app.parts.config.livestream.handover_bytes;
+            app.parts.handover = Handover::in_directories(directories, clip_bytes);
         }
         Ok(app)
     }

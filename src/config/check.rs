@@ -78,6 +78,7 @@ impl Config {
             ("livestream.join_clips", livestream.join_clips as u64, 0, COUNT),
             ("livestream.history_clips", livestream.history_clips as u64, 0, COUNT),
             ("livestream.history_bytes", livestream.history_bytes as u64, 0, MEMORY),
+            ("livestream.handover_bytes", livestream.handover_bytes as u64, 0, MEMORY),
             ("livestream.max_live", livestream.max_live as u64, 1, COUNT),
             ("livestream.max_listeners", livestream.max_listeners as u64, 1, COUNT),
             ("listener.queue_clips", listener.queue_clips as u64, 1, COUNT),

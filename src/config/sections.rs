@@ -55,6 +55,9 @@ pub struct Livestream {
     pub history_clips: usize,
     /// The total size of the history; the latest clip is always part of it. At most `listener.queue_bytes`.
     pub history_bytes: usize,
+    /// The most bytes of clips that a process leaves to the next at a restart, in its runtime directory, which is memory.
+    /// Each livestream has an equal share, for its latest clips.
+    pub handover_bytes: usize,
     /// How often the documents of livestreams on air, and their streamers' accounts, are checked again.
     #[serde(with = "humantime_serde")]
     pub recheck_interval: Duration,
@@ -71,6 +74,7 @@ impl Default for Livestream {
             join_clips: 1,
             history_clips: 24,
             history_bytes: 8 << 20,
+            handover_bytes: 256 << 20,
             recheck_interval: Duration::from_secs(30),
             max_live: 1_000,
             max_listeners: 10_000,

@@ -8,10 +8,10 @@
 //! **Invariant**: the livestreams' file is read at most once, and used only within the grace period. A malformed file
 //! of either kind is ignored with a log line, and no part of it is used.
 
-use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{fs, iter};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -112,6 +112,8 @@ pub enum HandoverError {
 /// The paths of the files; a file without a directory is not written.
 #[derive(Debug, Clone, Default)]
 pub struct Handover {
+    /// The most bytes of clips in the livestreams' file.
+    pub clip_bytes: usize,
     /// The livestreams.
     pub livestreams: Option<PathBuf>,
     /// The rights to return.
@@ -121,10 +123,11 @@ pub struct Handover {
 impl Handover {
     /// The files in these directories. Livestreams do not outlive a reboot; rights to return are in the more lasting
     /// directory.
-    pub fn in_directories(directories: &Directories) -> Self {
+    pub fn in_directories(directories: &Directories, clip_bytes: usize) -> Self {
         let Directories { state, runtime } = directories;
         let lasting = state.as_deref().or(runtime.as_deref());
         Self {
+            clip_bytes,
             livestreams: runtime.as_deref().map(path_in),
             returns: lasting.map(returns_in),
         }
@@ -153,7 +156,24 @@ impl Handover {
     pub fn leave(&self, relay: &Relay, identity: &Identity) {
         let now = SystemTime::now();
         let returns = |path: &PathBuf| leave_returns(path, &identity.hand_over(), now);
-        let livestreams = |path: &PathBuf| leave(path, &relay.snapshot(), now);
+        let livestreams = |path: &PathBuf| {
+            let mut snapshots = relay.snapshot();
+            let removed = shorten(&mut snapshots, self.clip_bytes);
+            if removed > 0 {
+                let limit = self.clip_bytes;
+                tracing::info!(
+                    removed,
+                    limit,
+                    "older clips are not written for the next process"
+                );
+            }
+            leave(path, &snapshots, now).or_else(|error| {
+                // A full disk: what a livestream continues with is small.
+                tracing::warn!(%error, "the latest clips are not written for the next process");
+                shorten(&mut snapshots, 0);
+                leave(path, &snapshots, now)
+            })
+        };
         let left = [
             self.returns.as_ref().map(returns),
             self.livestreams.as_ref().map(livestreams),
@@ -193,7 +213,8 @@ pub fn leave_returns(
         returns: returns.iter().map(left).collect(),
     };
     // Strings and numbers: this cannot fail, and an empty file would be malformed.
-    write(path, &serde_json::to_vec(&file).unwrap_or_default())
+    let bytes = serde_json::to_vec(&file).unwrap_or_default();
+    write(path, iter::once(&bytes[..]))
 }
 
 /// Reads the rights to return, and their age. The file stays, for a restart after a crash.
@@ -234,15 +255,35 @@ pub fn take_returns(
     Ok((returns, now.duration_since(left_at).unwrap_or_default()))
 }
 
-/// Writes `snapshots` to `path`, readable by this user only.
-pub fn leave(path: &Path, snapshots: &[Snapshot], now: SystemTime) -> Result<(), HandoverError> {
-    write(path, &encode(snapshots, now))
+/// Keeps each livestream's latest clips that fit into its share of so many bytes. Returns how many it removed.
+fn shorten(snapshots: &mut [Snapshot], clip_bytes: usize) -> usize {
+    let share = clip_bytes / snapshots.len().max(1);
+    let mut removed = 0;
+    for Snapshot { clips, .. } in snapshots {
+        let mut bytes = 0;
+        let kept = clips.iter().rev().take_while(|clip| {
+            bytes += clip.bytes.len();
+            bytes <= share
+        });
+        let older = clips.len() - kept.count();
+        clips.drain(..older);
+        removed += older;
+    }
+    removed
 }
 
-fn write(path: &Path, bytes: &[u8]) -> Result<(), HandoverError> {
+/// Writes `snapshots` to `path`, readable by this user only.
+pub fn leave(path: &Path, snapshots: &[Snapshot], now: SystemTime) -> Result<(), HandoverError> {
+    write(path, encode(snapshots, now).iter().map(|part| &part[..]))
+}
+
+/// Writes the parts, one after the other, as one file, or leaves the former one.
+fn write<'a>(path: &Path, parts: impl Iterator<Item = &'a [u8]>) -> Result<(), HandoverError> {
     let directory = path.parent().unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(directory)?;
-    file.write_all(bytes)?;
+    for part in parts {
+        file.write_all(part)?;
+    }
     file.persist(path).map_err(|error| error.error)?;
     Ok(())
 }
@@ -288,7 +329,8 @@ pub fn take(
     Ok(if age <= within { snapshots } else { Vec::new() })
 }
 
-fn encode(snapshots: &[Snapshot], now: SystemTime) -> Vec<u8> {
+/// The parts of the file: its header, then each clip, which is not copied.
+fn encode(snapshots: &[Snapshot], now: SystemTime) -> Vec<Bytes> {
     let left = |snapshot: &Snapshot| Left {
         livestream: snapshot.livestream.to_string(),
         streamer: snapshot.streamer.to_string(),
@@ -307,12 +349,11 @@ fn encode(snapshots: &[Snapshot], now: SystemTime) -> Vec<u8> {
         livestreams: snapshots.iter().map(left).collect(),
     };
     // Strings and numbers: this cannot fail, and an empty file would be malformed.
-    let mut bytes = serde_json::to_vec(&header).unwrap_or_default();
-    bytes.push(b'\n');
-    for clip in snapshots.iter().flat_map(|snapshot| &snapshot.clips) {
-        bytes.extend_from_slice(&clip.bytes);
-    }
-    bytes
+    let mut header = serde_json::to_vec(&header).unwrap_or_default();
+    header.push(b'\n');
+    let clips = snapshots.iter().flat_map(|snapshot| &snapshot.clips);
+    let clips = clips.map(|clip| clip.bytes.clone());
+    iter::once(header.into()).chain(clips).collect()
 }
 
 /// Decodes a file of [`leave`]: its time and its snapshots.

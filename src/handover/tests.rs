@@ -56,7 +56,7 @@ proptest! {
 
     #[test]
     fn truncated_file_is_refused(snapshots in snapshots(), cut in 0.0..1.0_f64) {
-        let whole = encode(&snapshots, SystemTime::now());
+        let whole = encode(&snapshots, SystemTime::now()).concat();
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "an offset in a small file")]
         let cut = (whole.len() as f64 * cut) as usize;
         prop_assert!(decode(Bytes::from(whole).slice(..cut)).is_err());
@@ -116,4 +116,40 @@ fn handover_of_an_older_version_has_no_ids() {
     let (_, snapshots) = decode(file.into()).unwrap();
     assert_eq!(snapshots[0].clip_ids, []);
     assert_eq!(snapshots[0].clips, [Bytes::from_static(b"clip").into()]);
+}
+
+/// A livestream with clips of these sizes.
+fn with_clips(id: &str, sizes: &[usize]) -> Snapshot {
+    let clip = |size: &usize| NewClip::from(Bytes::from(vec![7; *size]));
+    Snapshot {
+        livestream: LivestreamId::new(id).unwrap(),
+        streamer: UserId::new("ada"),
+        next_sequence: 9,
+        epoch: 1,
+        clips: sizes.iter().map(clip).collect(),
+        clip_ids: Vec::new(),
+    }
+}
+
+fn sizes(snapshots: &[Snapshot]) -> Vec<Vec<usize>> {
+    let sizes = |snapshot: &Snapshot| snapshot.clips.iter().map(|it| it.bytes.len()).collect();
+    snapshots.iter().map(sizes).collect()
+}
+
+#[test]
+fn handover_has_each_livestreams_latest_clips() {
+    for (limit, left) in [
+        (0, [vec![], vec![]]),
+        (60, [vec![30], vec![]]),
+        (100, [vec![20, 30], vec![]]),
+        (119, [vec![20, 30], vec![]]),
+        (120, [vec![10, 20, 30], vec![60]]),
+        (1_000, [vec![10, 20, 30], vec![80, 60]]),
+    ] {
+        let mut snapshots = [with_clips("a", &[10, 20, 30]), with_clips("b", &[80, 60])];
+        let removed = shorten(&mut snapshots, limit);
+        assert_eq!(sizes(&snapshots), left, "{limit}");
+        assert_eq!(removed, 5 - left.concat().len(), "{limit}");
+    }
+    assert_eq!(shorten(&mut [], 100), 0);
 }
