@@ -91,6 +91,12 @@ async def test_node_that_does_not_answer_is_named(cluster):
         there.wake()
     # Without Redis a node answers for itself.
     await there.settled()
+
+    async def together():
+        answers = [it["answers"] for it in (await ask(here, "GET", "/nodes"))[1]["nodes"]]
+        return answers == [True] * 3
+
+    await until(together, "all nodes answer again")
     cluster.redis.kill()
     try:
         status, answer = await ask(here, "GET", "/livestreams")

@@ -56,7 +56,7 @@ async def scattered(request):
     network.make()
     machines, last = network.machines[:3], network.machines[3]
     address = last.address["redis"]
-    redis = Redis(streamer=address, bind=address, within=last.within)
+    redis = Redis(host=address, bind=address, within=last.within)
     cluster = None
     try:
         await redis.start()

@@ -316,7 +316,7 @@ test("the listening page says what is played, also once a link of old is reloade
   const { token } = await answer.json();
   const page = await openPage(browser, { viewport: PHONE, reducedMotion: "reduce" });
   await page.goto(address(`/listen#${new URLSearchParams({ livestream: "adas livestream", token })}`));
-  await page.waitForURL("**/listen/adas%20show");
+  await page.waitForURL("**/listen/adas%20livestream");
   assert.equal(await page.locator("#title").innerText(), "adas livestream");
   await page.reload();
   assert.equal(await page.locator("#title").innerText(), about.title);
