@@ -334,6 +334,10 @@ in
           };
           castaway-media-server-admin = {
             wantedBy = [ "sockets.target" ];
+            listenStreams = [
+              ""
+              "/run/castaway-media-server-admin.sock"
+            ];
             socketConfig.Service = "castaway-media-server.service";
           };
         };
