@@ -86,7 +86,7 @@ async def test_bans_survive_an_empty_redis(cluster):
     await everywhere(cluster, subject, "kept")
     await third.stop()
     cluster.redis.kill()
-    # While Redis is away it holds where it is said, and later everywhere.
+    # While Redis is away a ban holds on the node that was asked, and later on all.
     assert (await ask(there, "PUT", f"/bans/user/{livestream.user}", {"reason": "away"}))[0] == 202
     assert (await bans(there))["user", livestream.user] == "away"
     await cluster.redis.heal()

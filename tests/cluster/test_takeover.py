@@ -1,4 +1,4 @@
-"""The newest connection of the streamer has the livestream, wherever it is; the one before is told, and heard no more."""
+"""The newest connection of the streamer has the livestream, on any node; the earlier one is told, and is not heard again."""
 
 import asyncio
 

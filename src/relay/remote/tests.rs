@@ -225,7 +225,7 @@ async fn clips_queued_without_an_epoch_get_both_numbers() {
     world.uploads("b");
     let waiting = world.link.take(usize::MAX, None).expect("the first");
     assert_eq!(waiting.clip.position, Some((7, 1)));
-    // Who heard it here has it, and who comes from another node knows it by its number there.
+    // A listener here has heard it, and one that comes from another node knows it by its number there.
     assert_eq!(world.after((7, 1)), Some(vec![(7, 2)]));
     assert_eq!(
         world.after((local, 1)),
