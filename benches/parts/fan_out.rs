@@ -113,6 +113,7 @@ fn session_limits() -> SessionLimits {
         heartbeat: HeartbeatTimes {
             interval: Duration::from_secs(10),
             timeout: Duration::from_secs(10),
+            streamer_timeout: Duration::from_secs(20),
             min_bytes_per_second: 2 << 10,
         },
         message_bytes: 8 << 20,

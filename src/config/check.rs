@@ -120,6 +120,7 @@ impl Config {
             ("api.peer_timeout", api.peer_timeout, MILLISECOND, HOUR),
             ("server.ping_interval", server.ping_interval, MILLISECOND, HOUR),
             ("server.ping_timeout", server.ping_timeout, MILLISECOND, HOUR),
+            ("server.streamer_timeout", server.streamer_timeout, MILLISECOND, HOUR),
             ("server.connect_timeout", server.connect_timeout, MILLISECOND, HOUR),
             ("server.header_timeout", server.header_timeout, MILLISECOND, HOUR),
             ("server.idle_timeout", server.idle_timeout, MILLISECOND, DAY),

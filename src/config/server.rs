@@ -20,6 +20,10 @@ pub struct Server {
     /// The time for a sign of life after a ping. Any received byte is one, not only a pong.
     #[serde(with = "humantime_serde")]
     pub ping_timeout: Duration,
+    /// How long a streamer may be silent before it counts as lost. It is pinged twice in this time, if `ping_interval`
+    /// is longer.
+    #[serde(with = "humantime_serde")]
+    pub streamer_timeout: Duration,
     /// The rate at which an unfinished message must arrive for its bytes to be signs of life.
     pub min_bytes_per_second: u32,
     /// How long a session may stay without joining a namespace, also after a refusal; includes the check of its token.
@@ -82,8 +86,9 @@ impl Default for Server {
         Self {
             listen: (Ipv4Addr::UNSPECIFIED, 3000).into(),
             health_listen: (Ipv4Addr::UNSPECIFIED, 8080).into(),
-            ping_interval: Duration::from_secs(10),
-            ping_timeout: Duration::from_secs(10),
+            ping_interval: Duration::from_secs(25),
+            ping_timeout: Duration::from_secs(20),
+            streamer_timeout: Duration::from_secs(20),
             min_bytes_per_second: 2 << 10,
             connect_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(10),

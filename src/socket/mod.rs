@@ -259,6 +259,7 @@ fn session_limits(config: &Config) -> SessionLimits {
         heartbeat: HeartbeatTimes {
             interval: server.ping_interval.min(NEVER),
             timeout: server.ping_timeout.min(NEVER),
+            streamer_timeout: server.streamer_timeout,
             min_bytes_per_second: server.min_bytes_per_second,
         },
         message_bytes: config.upload.max_message_bytes(),

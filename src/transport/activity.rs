@@ -5,6 +5,8 @@
 
 use std::time::Instant;
 
+use tokio::sync::Notify;
+
 use super::backpressure::Backpressure;
 use super::heartbeat::{Heartbeat, HeartbeatTimes};
 use super::sync::{AtomicUsize, Mutex, Ordering};
@@ -14,6 +16,7 @@ const ANSWERS: usize = 64;
 
 /// See the module documentation.
 pub struct Activity {
+    /// As announced to the client.
     pub(super) times: HeartbeatTimes,
     // A lock, taken for every read; no other is taken under it.
     heartbeat: Mutex<Heartbeat>,
@@ -21,6 +24,8 @@ pub struct Activity {
     pub pressure: Backpressure,
     /// Streamers that are admitted or being checked.
     streamers: AtomicUsize,
+    /// Notified when the next ping is due earlier than before.
+    hastened: Notify,
 }
 
 fn now() -> Instant {
@@ -34,34 +39,55 @@ impl Activity {
             heartbeat: Mutex::new(Heartbeat::new(&times, now)),
             pressure: Backpressure::new(ANSWERS),
             streamers: AtomicUsize::new(0),
+            hastened: Notify::new(),
+        }
+    }
+
+    /// The times that hold for what it carries now.
+    fn times(&self) -> HeartbeatTimes {
+        if self.carries_streamer() {
+            self.times.of_streamer()
+        } else {
+            self.times
         }
     }
 
     /// Records a complete message or request of the client.
     pub fn heard_message(&self) {
-        self.heartbeat.lock().heard_message(&self.times, now());
+        self.heartbeat.lock().heard_message(&self.times(), now());
     }
 
     /// Records bytes of an unfinished message.
     pub(super) fn heard_bytes(&self, bytes: usize) {
-        self.heartbeat.lock().heard_bytes(bytes, &self.times, now());
+        let times = self.times();
+        self.heartbeat.lock().heard_bytes(bytes, &times, now());
     }
 
     pub(super) fn is_dead(&self, now: Instant) -> bool {
         self.heartbeat.lock().is_dead(now)
     }
 
-    pub(super) fn next_ping(&self) -> Instant {
-        self.heartbeat.lock().next_ping()
+    /// Resolves when a ping may be due.
+    pub(super) async fn ping_is_due(&self) {
+        loop {
+            let hastened = self.hastened.notified();
+            let next_ping = self.heartbeat.lock().next_ping();
+            tokio::select! {
+                () = hastened => {}
+                () = tokio::time::sleep_until(next_ping.into()) => return,
+            }
+        }
     }
 
     /// Whether a ping is due; if so, the next one is scheduled.
     pub(super) fn take_ping(&self, now: Instant) -> bool {
-        self.heartbeat.lock().take_ping(&self.times, now)
+        self.heartbeat.lock().take_ping(&self.times(), now)
     }
 
     pub(super) fn add_streamer(&self) {
         self.streamers.fetch_add(1, Ordering::SeqCst);
+        self.heartbeat.lock().hastens(&self.times(), now());
+        self.hastened.notify_waiters();
     }
 
     pub(super) fn remove_streamer(&self) {

@@ -3,8 +3,12 @@
 //! The Socket.IO library counts pongs alone. A pong waits behind the clips that its client sends, so on a slow uplink a
 //! streamer would be disconnected in the middle of its upload. Here every received byte is a sign of life.
 //!
-//! **Invariant**: a session is dead at most `interval + timeout` after its last byte arrived, and earlier if an
-//! unfinished message arrives below the minimum rate.
+//! Listeners are many, so they are pinged seldom. A streamer that is lost silences its livestream, so its session is
+//! pinged more often than OPEN announced, which every client accepts. Probes of the kernel would not do: behind a
+//! proxy they reach the proxy only.
+//!
+//! **Invariant**: a session is dead at most `interval + timeout` after its last byte arrived, a streamer's at most
+//! `streamer_timeout`, and earlier if an unfinished message arrives below the minimum rate.
 
 use std::time::{Duration, Instant};
 
@@ -15,6 +19,8 @@ pub struct HeartbeatTimes {
     pub interval: Duration,
     /// How long after a ping is due a session may stay silent.
     pub timeout: Duration,
+    /// How long a streamer's session may stay silent, if that is shorter than the two above together.
+    pub streamer_timeout: Duration,
     /// The rate at which an unfinished message must arrive.
     pub min_bytes_per_second: u32,
 }
@@ -25,10 +31,23 @@ impl HeartbeatTimes {
         self.interval + self.timeout
     }
 
+    /// The times of a session that carries a streamer.
+    pub(super) fn of_streamer(&self) -> Self {
+        let window = self.window().min(self.streamer_timeout);
+        let interval = self.interval.min(window / 2);
+        Self {
+            interval,
+            timeout: window - interval,
+            ..*self
+        }
+    }
+
     /// How often sessions must be checked, so that pings and ends are on time.
     pub fn tick(&self) -> Duration {
-        (self.interval.min(self.timeout) / 4)
-            .clamp(Duration::from_millis(20), Duration::from_secs(1))
+        let Self {
+            interval, timeout, ..
+        } = self.of_streamer();
+        (interval.min(timeout) / 4).clamp(Duration::from_millis(20), Duration::from_secs(1))
     }
 }
 
@@ -60,6 +79,12 @@ impl Heartbeat {
         self.alive_until = (self.alive_until + earned).min(now + times.window());
     }
 
+    /// The session has got shorter times.
+    pub(super) fn hastens(&mut self, times: &HeartbeatTimes, now: Instant) {
+        self.alive_until = self.alive_until.min(now + times.window());
+        self.next_ping = self.next_ping.min(now + times.interval);
+    }
+
     pub(super) fn is_dead(&self, now: Instant) -> bool {
         now > self.alive_until
     }
@@ -86,6 +111,7 @@ mod tests {
     const TIMES: HeartbeatTimes = HeartbeatTimes {
         interval: Duration::from_secs(10),
         timeout: Duration::from_secs(10),
+        streamer_timeout: Duration::from_secs(20),
         min_bytes_per_second: 1000,
     };
 
@@ -132,6 +158,38 @@ mod tests {
         let mut beat = Heartbeat::new(&TIMES, start);
         beat.heard_bytes(usize::MAX, &TIMES, start);
         assert!(beat.is_dead(start + seconds(21)));
+    }
+
+    #[test]
+    fn streamer_is_dead_sooner_than_a_listener() {
+        let times = HeartbeatTimes {
+            interval: seconds(25),
+            timeout: seconds(20),
+            ..TIMES
+        };
+        let (start, hers) = (Instant::now(), times.of_streamer());
+        let mut beat = Heartbeat::new(&times, start);
+        assert!(!beat.is_dead(start + seconds(45)));
+        beat.hastens(&hers, start + seconds(5));
+        assert_eq!(beat.next_ping(), start + seconds(15));
+        assert!(beat.is_dead(start + seconds(26)));
+        beat.heard_message(&hers, start + seconds(15));
+        assert!(!beat.is_dead(start + seconds(35)));
+        assert!(beat.is_dead(start + seconds(36)));
+    }
+
+    #[test]
+    fn streamer_is_never_pinged_later_than_a_listener() {
+        let times = HeartbeatTimes {
+            interval: Duration::from_millis(500),
+            timeout: Duration::from_millis(700),
+            ..TIMES
+        };
+        let hers = times.of_streamer();
+        assert_eq!(
+            (hers.interval, hers.timeout),
+            (times.interval, times.timeout)
+        );
     }
 
     #[test]

@@ -60,6 +60,7 @@ fn sessions(max_unjoined_per_address: usize) -> Sessions {
         heartbeat: HeartbeatTimes {
             interval: hour,
             timeout: hour,
+            streamer_timeout: hour,
             min_bytes_per_second: 1,
         },
         message_bytes: 1000,

@@ -62,6 +62,7 @@ mod tests {
     const TIMES: HeartbeatTimes = HeartbeatTimes {
         interval: Duration::from_secs(10),
         timeout: Duration::from_millis(7500),
+        streamer_timeout: Duration::from_secs(5),
         min_bytes_per_second: 1,
     };
 

@@ -244,14 +244,13 @@ impl Session {
     /// Resolves when a poll must be answered although the library has nothing to send.
     pub async fn turn(&self) -> Turn {
         loop {
-            let next_ping = self.activity.next_ping();
             tokio::select! {
                 biased;
                 () = self.upgrade_begins() => {
                     tokio::time::sleep(UPGRADE_POLL).await;
                     return Turn::Noop;
                 }
-                () = tokio::time::sleep_until(next_ping.into()) => {
+                () = self.activity.ping_is_due() => {
                     if self.takes_ping() {
                         return Turn::Ping;
                     }

@@ -1,14 +1,17 @@
 //! Who is alive: a session whose bytes arrive, whether or not it answers pings.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
 use crate::support::app::TestApp;
 use crate::support::client::{Client, Said, Way, clip};
-use crate::support::raw::{Raw, WEB_SOCKET, connect, frame, request};
+use crate::support::raw::{Raw, WEB_SOCKET, connect, frame, handshake, request};
 
 const INTERVAL: Duration = Duration::from_millis(500);
 const TIMEOUT: Duration = Duration::from_millis(500);
@@ -177,6 +180,77 @@ async fn dead_client_is_noticed_after_interval_and_timeout() {
             .await;
         drop(client);
     }
+}
+
+/// A proxy in front of the daemon: its own connection to the daemon is always alive. Where it takes connections.
+async fn proxy(app: &TestApp) -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
+    let listener = listener.expect("a free port");
+    let (address, daemon) = (listener.local_addr().expect("bound"), app.clients());
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut server = TcpStream::connect(daemon).await.expect("the daemon");
+                copy_bidirectional(&mut client, &mut server).await.ok();
+            });
+        }
+    });
+    address
+}
+
+/// Joins as `role` on a WebSocket through the proxy; its OPEN packet.
+async fn joined_through(app: &TestApp, proxy: SocketAddr, role: &str) -> (Raw, String) {
+    let mut raw = Raw::to(proxy).await;
+    raw.send(request("GET", WEB_SOCKET, &handshake(), None).as_bytes())
+        .await;
+    assert_eq!(raw.answer().await.0, 101);
+    let open = raw.next_text(|text| text.starts_with('0')).await;
+    let join = connect(app, role, "ada", "show");
+    raw.send(&frame(0x81, join.as_bytes())).await;
+    raw.next_text(|text| text.contains("connected as"))
+        .await
+        .expect("success");
+    (raw, open.expect("OPEN"))
+}
+
+#[tokio::test]
+async fn dead_streamer_behind_a_proxy_is_noticed() {
+    let timeout = Duration::from_secs(1);
+    let app = TestApp::with_config(|config| config.server.streamer_timeout = timeout).await;
+    let proxy = proxy(&app).await;
+    // The listener answers no pings either, and nobody expects it to.
+    let (streamer, open) = joined_through(&app, proxy, "streamer").await;
+    let (_listener, _) = joined_through(&app, proxy, "listener").await;
+    assert!(
+        open.contains(r#""pingInterval":25000,"pingTimeout":20000"#),
+        "{open}"
+    );
+    let start = Instant::now();
+    app.until_metric(HEARTBEAT, |count| count == 1).await;
+    assert!(start.elapsed() < 4 * timeout, "{:?}", start.elapsed());
+    app.until_metric("castaway_sessions", |count| count == 1)
+        .await;
+    drop(streamer);
+}
+
+#[tokio::test]
+async fn streamer_that_answers_early_pings_stays() {
+    let timeout = Duration::from_secs(1);
+    let app = TestApp::with_config(|config| config.server.streamer_timeout = timeout).await;
+    let proxy = proxy(&app).await;
+    let (mut streamer, _) = joined_through(&app, proxy, "streamer").await;
+    let (start, mut pings) = (Instant::now(), 0);
+    while start.elapsed() < 3 * timeout {
+        streamer
+            .next_text(|text| text == "2")
+            .await
+            .expect("a ping");
+        streamer.send(&frame(0x81, b"3")).await;
+        pings += 1;
+    }
+    assert!(pings >= 4, "{pings} pings");
+    assert_eq!(app.metric(HEARTBEAT), 0);
+    assert_eq!(app.metric("castaway_sessions"), 1);
 }
 
 #[tokio::test]

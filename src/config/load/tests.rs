@@ -35,7 +35,7 @@ fn error(sources: &Sources) -> String {
 fn empty_sources_give_the_defaults() {
     let config = Config::load(&Sources::default()).unwrap();
     assert_eq!(config.server.listen.to_string(), "0.0.0.0:3000");
-    assert_eq!(config.server.ping_interval, Duration::from_secs(10));
+    assert_eq!(config.server.ping_interval, Duration::from_secs(25));
     assert_eq!(config.upload.max_clip_bytes, 2_097_152);
 }
 

@@ -9,6 +9,7 @@ fn sessions(max: usize, max_per_address: usize) -> Sessions {
     let heartbeat = HeartbeatTimes {
         interval: Duration::from_secs(10),
         timeout: Duration::from_secs(10),
+        streamer_timeout: Duration::from_secs(20),
         min_bytes_per_second: 1000,
     };
     let limits = SessionLimits {

@@ -1,6 +1,7 @@
 //! A client made by hand: bytes on one TCP connection, for what no library would send.
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -47,7 +48,12 @@ pub(crate) struct Raw {
 
 impl Raw {
     pub(crate) async fn connect(app: &TestApp) -> Self {
-        let tcp = TcpStream::connect(app.clients()).await.expect("a way");
+        Self::to(app.clients()).await
+    }
+
+    /// A connection to this address, of a proxy for example.
+    pub(crate) async fn to(address: SocketAddr) -> Self {
+        let tcp = TcpStream::connect(address).await.expect("a way");
         tcp.set_nodelay(true).expect("an option");
         Self {
             tcp,
