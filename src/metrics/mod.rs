@@ -23,8 +23,8 @@ pub struct Metrics {
     pub connections_refused: IntCounterVec,
     /// Connections and polled sessions closed by this side or by its kernel, by reason.
     pub connections_closed: IntCounterVec,
-    /// Errors of the accept loop, by kind.
-    pub accept_errors: IntCounterVec,
+    /// Errors of the accept loop.
+    pub accept_errors: IntCounter,
     /// Open Engine.IO sessions.
     pub sessions: IntGauge,
     /// Sessions refused because of a limit, by reason.
@@ -150,11 +150,10 @@ impl Metrics {
                 "Connections and polled sessions closed by the server or by its kernel, by reason.",
                 &["reason"],
             )?,
-            accept_errors: counters(
+            accept_errors: counter(
                 registry,
                 "accept_errors_total",
-                "Connections that could not be accepted or set up, by kind.",
-                &["kind"],
+                "Connections that could not be accepted.",
             )?,
             sessions: gauge(registry, "sessions", "Open Engine.IO sessions.")?,
             sessions_refused: counters(

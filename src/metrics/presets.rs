@@ -78,7 +78,6 @@ impl Metrics {
     pub(super) fn preset(&self) {
         preset(&self.connections_refused, &[LIMITS]);
         preset(&self.connections_closed, &[CLOSED]);
-        preset(&self.accept_errors, &[&["accept", "socket_option"]]);
         preset(
             &self.sessions_refused,
             &[&["total", "address", "connection"]],

@@ -45,9 +45,11 @@ pub fn bind(address: SocketAddr, send_buffer_bytes: u32) -> io::Result<std::net:
 }
 
 impl SocketOptions {
-    /// Sets up a new HTTP connection.
-    pub(super) fn set_up_http(&self, tcp: &TcpStream) -> io::Result<()> {
+    /// Sets the options of new HTTP connections on the listening socket. They inherit them, so none needs system calls
+    /// of its own.
+    pub(super) fn set_up_listening(&self, tcp: &std::net::TcpListener) -> io::Result<()> {
         let socket = SockRef::from(tcp);
+        socket.set_send_buffer_size(self.send_buffer_bytes as usize)?;
         socket.set_tcp_nodelay(true)?;
         let keepalive = TcpKeepalive::new()
             .with_time(self.keepalive_time)

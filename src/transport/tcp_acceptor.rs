@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use axum::extract::connect_info::Connected;
 use axum::serve::IncomingStream;
-use socket2::SockRef;
 use tokio::net::TcpListener;
 
 use super::connection::Connection;
@@ -32,7 +31,7 @@ impl TcpAcceptor {
         connections: Arc<Connections>,
     ) -> io::Result<Self> {
         tcp.set_nonblocking(true)?;
-        SockRef::from(&tcp).set_send_buffer_size(options.send_buffer_bytes as usize)?;
+        options.set_up_listening(&tcp)?;
         Ok(Self {
             tcp: TcpListener::from_std(tcp)?,
             options,
@@ -41,15 +40,14 @@ impl TcpAcceptor {
         })
     }
 
-    fn failed(&mut self, kind: &'static str, error: &io::Error) {
-        let metrics = &self.connections.shared.metrics;
-        metrics.accept_errors.with_label_values(&[kind]).inc();
+    fn failed(&mut self, error: &io::Error) {
+        self.connections.shared.metrics.accept_errors.inc();
         let now = tokio::time::Instant::now().into_std();
         if let Some(held_back) = self.seldom.pass(now) {
             tracing::error!(
                 %error,
                 held_back,
-                "cannot accept a connection ({kind}); for \"accept\", LimitNOFILE may be too low"
+                "cannot accept a connection; LimitNOFILE may be too low"
             );
         }
     }
@@ -74,15 +72,11 @@ impl axum::serve::Listener for TcpAcceptor {
                 }
                 Err(error) => {
                     // Most likely no file descriptors are left: pauses rather than spins, and continues.
-                    self.failed("accept", &error);
+                    self.failed(&error);
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     continue;
                 }
             };
-            if let Err(error) = self.options.set_up_http(&tcp) {
-                self.failed("socket_option", &error);
-                continue;
-            }
             let proxy = self
                 .options
                 .trusted_proxies
@@ -133,6 +127,7 @@ mod tests {
         let (io, _) = listener.accept().await;
         let socket = io.connection().socket();
         assert!(socket.keepalive().unwrap());
+        assert!(socket.tcp_nodelay().unwrap());
         // All probes are lost before the kernel gives up.
         let given_up = socket.tcp_user_timeout().unwrap().unwrap();
         let probed = KEEPALIVE_INTERVAL * socket.tcp_keepalive_retries().unwrap();
