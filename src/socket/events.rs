@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::parting::DISCONNECT_DELAY;
@@ -12,6 +13,7 @@ use super::wire::{self, Refusal, StateMessage};
 use super::{Sockets, streamer};
 use crate::broadcast::{LivestreamId, Role, State};
 use crate::relay::{Ending, Event, Listener, Replacement, SocketId, StreamerId};
+use crate::transport::event_frame;
 
 /// Sockets that the task notifies before it yields.
 const BATCH: usize = 256;
@@ -60,8 +62,9 @@ impl Sockets {
                 if let Some(streamer) = streamer {
                     self.send_state(Role::Streamer, streamer.socket, &message);
                 }
+                let frame = event_frame(wire::STATE, &message).ok();
                 self.each(audience, |listener| {
-                    self.send_state(Role::Listener, listener.socket, &message);
+                    self.send_listener_state(listener, &message, frame.as_ref());
                 })
                 .await;
             }
@@ -77,8 +80,9 @@ impl Sockets {
                     self.end_streamer(*streamer, *ending);
                 }
                 let message = StateMessage::new(State::Ended, 0);
+                let frame = event_frame(wire::STATE, &message).ok();
                 self.each(audience, |listener| {
-                    self.send_state(Role::Listener, listener.socket, &message);
+                    self.send_listener_state(listener, &message, frame.as_ref());
                     self.disconnect(Role::Listener, listener.socket);
                 })
                 .await;
@@ -98,6 +102,18 @@ impl Sockets {
     fn send_state(&self, role: Role, socket: SocketId, message: &StateMessage) {
         if let Some(socket) = self.find(role, socket) {
             self.emit(&socket, wire::STATE, message);
+        }
+    }
+
+    /// Sends the frame that all listeners share where the outbox takes it, and the message otherwise.
+    fn send_listener_state(
+        &self,
+        listener: &Listener,
+        message: &StateMessage,
+        frame: Option<&Bytes>,
+    ) {
+        if !frame.is_some_and(|frame| listener.outbox.say(frame)) {
+            self.send_state(Role::Listener, listener.socket, message);
         }
     }
 

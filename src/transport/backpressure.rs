@@ -79,6 +79,12 @@ impl Backpressure {
         }
     }
 
+    /// Whether the library has written every answer that it was given.
+    pub fn is_empty(&self) -> bool {
+        let state = self.lock();
+        state.given <= state.let_out
+    }
+
     /// Counts answers that will come later.
     pub fn owe(&self, answers: u64) {
         self.lock().owed += answers;
@@ -198,6 +204,9 @@ mod tests {
         assert!(polled(&pressure).is_pending());
         pressure.let_out(1);
         pressure.open().await;
+        assert!(!pressure.is_empty());
+        pressure.let_out(1);
+        assert!(pressure.is_empty());
     }
 
     fn polled(pressure: &Backpressure) -> Poll<()> {

@@ -6,6 +6,7 @@
 use std::time::Instant;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use serde::Serialize;
 
 use super::clip_message::{About, ClipEvent};
 use crate::broadcast::Clip;
@@ -86,6 +87,16 @@ impl ClipFrame {
     pub fn is_empty(&self) -> bool {
         false
     }
+}
+
+/// An event to a listener with one argument, as a complete frame that all listeners can share.
+pub fn event_frame(event: &str, argument: &impl Serialize) -> serde_json::Result<Bytes> {
+    let arguments = serde_json::to_string(&(event, argument))?;
+    let text = format!("42/listener,{arguments}");
+    let mut frame = BytesMut::with_capacity(text.len() + 10);
+    put_header(&mut frame, FIN_TEXT, text.len());
+    frame.put_slice(text.as_bytes());
+    Ok(frame.freeze())
 }
 
 /// Writes an unmasked header (RFC 6455, 5.2).
@@ -237,6 +248,13 @@ mod tests {
             assert_eq!(header.as_bytes(), &rest[..taken]);
             assert_eq!(&rest[taken..], &bytes);
         }
+    }
+
+    #[test]
+    fn event_is_one_text_frame() {
+        let frame = event_frame("state", &["a"]).unwrap();
+        assert_eq!(&frame[..2], [FIN_TEXT, 27]);
+        assert_eq!(&frame[2..], br#"42/listener,["state",["a"]]"#);
     }
 
     proptest! {

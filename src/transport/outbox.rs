@@ -14,6 +14,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
 use super::clip_message::{ClipEvent, Gap};
 use super::connection::Connection;
 use super::frame::ClipFrame;
@@ -286,6 +288,17 @@ impl Outbox {
         {
             *gap = None;
             self.shared.metrics.gaps.inc();
+        }
+    }
+
+    /// Sends a frame that is no clip past the Socket.IO library, which would keep a buffer for its packets. False if the
+    /// library must send it, for example because an event that came before still waits there.
+    pub fn say(&self, frame: &Bytes) -> bool {
+        match &*self.lock() {
+            Way::Connection(connection) => {
+                self.session.activity.pressure.is_empty() && connection.sends(frame)
+            }
+            Way::Library { .. } | Way::Shut => false,
         }
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
+use bytes::Bytes;
 use socket2::SockRef;
 
 use super::{Connection, Phase, State, Wait};
@@ -36,6 +37,25 @@ impl Connection {
             Phase::WebSocket(queue) => queue.oldest(),
             Phase::Http(_) => None,
         }
+    }
+
+    /// Sends a whole frame of the server; false if the library must send it.
+    pub(in crate::transport) fn sends(self: &Arc<Self>, frame: &Bytes) -> bool {
+        {
+            let mut state = self.lock();
+            let Phase::WebSocket(queue) = &mut state.phase else {
+                return false;
+            };
+            let was_empty = queue.is_empty();
+            if !queue.say(frame) {
+                return false;
+            }
+            if was_empty {
+                state.progress = tokio::time::Instant::now().into_std();
+            }
+        }
+        self.shared.count_sent(self.flush());
+        true
     }
 
     fn write_out(&self, state: &mut State, sent: &mut Sent) -> Flushed {

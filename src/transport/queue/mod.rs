@@ -13,11 +13,10 @@
 mod dropping;
 
 use std::collections::VecDeque;
-use std::io::IoSlice;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 
 use super::backpressure::AnswerCounter;
 use super::clip_message::Gap;
@@ -25,7 +24,8 @@ use super::closing::Closing;
 use super::frame::{ClipFrame, FIN_BINARY, FrameTracker, Piece};
 use super::greeting::Greeting;
 use super::mark::Mark;
-use super::sent::Sent;
+
+mod leaving;
 
 /// Bounds of one listener's queue.
 #[derive(Debug, Clone, Copy)]
@@ -255,6 +255,18 @@ impl SendQueue {
         room
     }
 
+    /// Queues a whole frame of the server behind all that is queued. False if the library must send it: packets of the
+    /// library that came before may not have passed yet, or there is no room.
+    pub fn say(&mut self, frame: &Bytes) -> bool {
+        let room = PASSING_BYTES.saturating_sub(self.passing);
+        if !self.open || self.closed || !self.at_boundary() || frame.len() > room {
+            return false;
+        }
+        self.passing += frame.len();
+        self.items.push_back(Item::Passing(frame.clone()));
+        true
+    }
+
     fn between_frames(&mut self) {
         if self.open {
             self.items.extend(self.deferred.drain(..).map(Item::Clip));
@@ -346,67 +358,6 @@ impl SendQueue {
         self.passing += bytes.len();
         self.items
             .push_back(Item::Passing(Bytes::copy_from_slice(bytes)));
-    }
-
-    /// All bytes that may be written now, if they are one piece: the most common case, and the cheapest to write.
-    pub fn only(&self) -> Option<&[u8]> {
-        let first = self.items.front().filter(|_| self.items.len() == 1)?;
-        let whole = match first {
-            Item::Clip(frame) => match frame.pieces() {
-                [whole, []] => whole,
-                _ => return None,
-            },
-            Item::Passing(bytes) => bytes,
-        };
-        whole.get(self.written..)
-    }
-
-    /// The bytes that may be written now, as slices for one vectored write. Returns the number of slices.
-    pub fn slices<'a>(&'a self, out: &mut [IoSlice<'a>; SLICES]) -> usize {
-        let mut filled = 0;
-        let mut skip = self.written;
-        let mut put = |bytes: &'a [u8]| {
-            let skipped = skip.min(bytes.len());
-            skip -= skipped;
-            if skipped < bytes.len() && filled < SLICES {
-                out[filled] = IoSlice::new(&bytes[skipped..]);
-                filled += 1;
-            }
-        };
-        for item in self.items.iter().take(SLICES) {
-            match item {
-                Item::Clip(frame) => frame.pieces().into_iter().for_each(&mut put),
-                Item::Passing(bytes) => put(bytes),
-            }
-        }
-        filled
-    }
-
-    /// Removes this number of written bytes.
-    pub fn advance(&mut self, written: usize) -> Sent {
-        let mut sent = Sent::default();
-        self.written += written;
-        while let Some(first) = self.items.front() {
-            if self.written < first.len() {
-                break;
-            }
-            self.written -= first.len();
-            match self.items.pop_front() {
-                Some(Item::Clip(frame)) => {
-                    self.clips -= 1;
-                    self.clip_bytes -= frame.len();
-                    sent.clips += 1;
-                    sent.clip_bytes += frame.payload.remaining() as u64;
-                }
-                Some(Item::Passing(bytes)) => self.passing -= bytes.len(),
-                None => {}
-            }
-        }
-        if self.items.is_empty() {
-            // A queue that was long once must not stay large: there are many queues.
-            self.items.shrink_to(4);
-        }
-        sent
     }
 
     /// Drops everything and returns the number of clips.

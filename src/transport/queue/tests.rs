@@ -1,5 +1,7 @@
 //! The queue compared with a plain writer, under every split of writes above and below.
 
+use std::io::IoSlice;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -145,6 +147,33 @@ fn units(
     next.map_or(Ok(heard), |_| {
         Err("a frame of the library's is missing".into())
     })
+}
+
+#[test]
+fn own_frame_waits_for_the_gate_and_a_boundary() {
+    let mark = Mark::random();
+    let mut queue = SendQueue::new(&mark);
+    let said = Bytes::from(frame(0x81, b"42/listener,[]"));
+    assert!(!queue.say(&said), "the gate is shut");
+    queue.accept(&frame(0x81, mark.message.as_bytes()));
+    queue.accept(&[0x81]);
+    assert!(!queue.say(&said), "a frame of the library is unfinished");
+    queue.accept(&[3, b'4', b'3', b'x']);
+    assert!(queue.say(&said));
+    let sent = std::iter::from_fn(|| {
+        let piece = queue.items.pop_front()?;
+        let Item::Passing(bytes) = piece else {
+            panic!("no clip")
+        };
+        Some(bytes)
+    });
+    let sent = sent.collect::<Vec<_>>().concat();
+    assert_eq!(sent, [frame(0x81, b"43x"), said.to_vec()].concat());
+    // One that reads nothing cannot make the queue grow.
+    let taken = (0..PASSING_BYTES).take_while(|_| queue.say(&said)).count();
+    assert!(taken * said.len() <= PASSING_BYTES);
+    queue.close(Closing::Normal);
+    assert!(!queue.say(&said));
 }
 
 proptest! {
