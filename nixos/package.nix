@@ -33,6 +33,7 @@ rustPlatform.buildRustPackage {
       ../docs
       ../examples
       ../src
+      ../tests/cost
       ../tests/it
       ./config.example.toml
       ./systemd
