@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 /// How long a test waits for the daemon.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The bytes with which a client of a role joins a livestream.
 pub(crate) struct Door {
@@ -53,7 +53,7 @@ impl Peer {
     pub(crate) fn join(door: &Door, payload: Vec<u8>) -> Self {
         let tcp = TcpStream::connect(door.address).expect("a connection");
         tcp.set_nodelay(true).expect("an option");
-        tcp.set_read_timeout(Some(PATIENCE)).expect("an option");
+        tcp.set_read_timeout(Some(TIMEOUT)).expect("an option");
         let mut peer = Self { tcp, payload };
         peer.send(&door.handshake);
         let mut last = [0; 4];

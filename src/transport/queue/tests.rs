@@ -150,7 +150,7 @@ fn units(
 }
 
 #[test]
-fn own_frame_waits_for_the_gate_and_a_boundary() {
+fn own_frame_waits_for_gate_and_boundary() {
     let mark = Mark::random();
     let mut queue = SendQueue::new(&mark);
     let said = Bytes::from(frame(0x81, b"42/listener,[]"));
