@@ -37,7 +37,7 @@ impl HeartbeatTimes {
         let interval = self.interval.min(window / 2);
         Self {
             interval,
-            timeout: window - interval,
+            timeout: window.saturating_sub(interval),
             ..*self
         }
     }
