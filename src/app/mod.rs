@@ -141,7 +141,8 @@ impl App {
     }
 
     /// The daemon with all data in memory.
-    pub fn demo(config: Config, demo: &Demo) -> anyhow::Result<Self> {
+    pub fn demo(mut config: Config, demo: &Demo) -> anyhow::Result<Self> {
+        config.api.token = Some(demo.operator_token());
         let metrics = Metrics::new();
         let backends = Backends {
             identity: demo.identity(&config.identity)?,
@@ -303,7 +304,9 @@ impl Parts {
         let timeout = self.config.server.request_timeout;
         let routes = health::router(self.readiness.clone(), self.metrics.clone(), timeout);
         self.serve_operator(failed, operator);
-        let routes = routes.merge(self.api.router());
+        let api = self.api.clone();
+        let control = pages::control(move || api.has_token());
+        let routes = routes.merge(self.api.router()).merge(control);
         let routes =
             client::watched(routes).into_make_service_with_connect_info::<RequestConnection>();
         // Health checks are answered until the process exits.

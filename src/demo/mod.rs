@@ -15,6 +15,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
+use secrecy::SecretString;
 use serde::Deserialize;
 use std::sync::Arc;
 
@@ -73,6 +74,8 @@ pub struct Demo(Arc<Inner>);
 
 struct Inner {
     signer: Signer,
+    /// Of the operator's API.
+    operator_token: String,
     directory: Directory,
 }
 
@@ -104,7 +107,11 @@ impl Demo {
         let livestream =
             LivestreamId::new(LIVESTREAM).context("the demo's livestream has no name")?;
         let directory = Directory::memory([(livestream, UserId::new(STREAMER))]);
-        Ok(Self(Arc::new(Inner { signer, directory })))
+        Ok(Self(Arc::new(Inner {
+            signer,
+            operator_token: format!("{:032x}", rand::random::<u128>()),
+            directory,
+        })))
     }
 
     /// The configuration of a demo: the defaults on these addresses, with pages, players and this log level. Loopback only,
@@ -141,6 +148,11 @@ impl Demo {
         self.0.directory.clone()
     }
 
+    /// The token of the operator's API, new for each run.
+    pub(crate) fn operator_token(&self) -> SecretString {
+        format!("demo:{}", self.0.operator_token).into()
+    }
+
     fn token(&self, user: &str) -> String {
         self.0.signer.mint(&UserId::new(user), LIFETIME)
     }
@@ -172,6 +184,7 @@ impl Demo {
             let site = format!("{scheme}://{other}");
             write!(text, "{}\n\n{}", scheme.for_others(), links(&site)).ok();
         }
+        let health = shown(health);
         let insecure = if scheme == Scheme::Https { "k" } else { "" };
         writeln!(
             text,
@@ -181,9 +194,10 @@ impl Demo {
              \x20 id-token (listener): {guest}\n\n\
              Tokens for other users and livestreams:\n\
              \x20 curl -s{insecure} {site}/demo/token --json '{{\"user\":\"ada\",\"livestream\":\"adas-livestream\"}}'\n\n\
-             Health: http://{}/readyz   Metrics: http://{}/metrics",
-            shown(health),
-            shown(health),
+             Health: http://{health}/readyz   Metrics: http://{health}/metrics\n\n\
+             Control:   http://{health}/control\n\
+             \x20 token: {}",
+            self.0.operator_token,
         )
         .ok();
         text
@@ -282,9 +296,12 @@ mod tests {
     fn welcome_has_addresses_that_can_be_opened() {
         let demo = Demo::new().unwrap();
         let health = "127.0.0.1:8080".parse().unwrap();
+        let token = &demo.0.operator_token;
         let private = demo.welcome(Scheme::Http, "127.0.0.1:3000".parse().unwrap(), health);
         assert!(private.contains("http://localhost:3000/studio#"));
         assert!(!private.contains("From other machines"));
+        assert!(private.contains("http://localhost:8080/control\n"));
+        assert!(token.len() == 32 && private.contains(&format!("\n  token: {token}\n")));
         let exposed = demo.welcome(Scheme::Http, "0.0.0.0:3000".parse().unwrap(), health);
         assert!(exposed.contains("http://localhost:3000/studio#"));
         assert!(!exposed.contains("0.0.0.0"));

@@ -98,6 +98,11 @@ impl Tokens {
             .collect();
     }
 
+    /// Whether there is a token.
+    pub(super) fn is_any(&self) -> bool {
+        !self.known.read().is_empty()
+    }
+
     /// The owner of the token in these headers.
     pub(super) fn check(&self, headers: &HeaderMap, address: IpAddr) -> Result<Operator, Problem> {
         let now = Instant::now();

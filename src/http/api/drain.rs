@@ -13,8 +13,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::auth::Operator;
+use super::peers::refusal;
 use super::problem::Problem;
 use super::{Api, now};
+use crate::cluster::{PeerError, PeerReply};
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -30,13 +32,29 @@ pub(super) struct Drain {
     /// The node.
     node: String,
     /// Whether it drains.
-    draining: bool,
+    pub(super) draining: bool,
     /// Streamers that are left.
-    streamers: usize,
+    pub(super) streamers: usize,
     /// Listeners that are left, players included.
-    listeners: usize,
+    pub(super) listeners: usize,
     /// Seconds until the last one is sent away.
-    seconds_left: u64,
+    pub(super) seconds_left: u64,
+}
+
+impl Drain {
+    /// In the answer of another node.
+    fn elsewhere(node: &str, reply: Result<PeerReply, PeerError>) -> Result<Self, Problem> {
+        let reply = reply.map_err(|error| {
+            Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                format!(
+                    "the node {node} does not answer ({error}): ask again, or on its own machine"
+                ),
+            )
+        })?;
+        let drain = (reply.status == 200).then(|| serde_json::from_str(&reply.body).ok());
+        drain.flatten().ok_or_else(|| refusal(node, &reply))
+    }
 }
 
 /// Drains a node: `/readyz` answers 503, nobody is admitted, and clients are disconnected over `server.drain_time`, in
@@ -57,7 +75,7 @@ pub(super) async fn begin(
     }
     if !api.relay.is_draining() {
         api.relay.drain(api.drain_time, now());
-        tracing::info!(operator = %operator, "operator: drain begins");
+        tracing::info!(operator = %operator, node = api.node, "operator: drain begins");
     }
     Ok(Json(api.drain()))
 }
@@ -79,13 +97,13 @@ pub(super) async fn undo(
     }
     if api.relay.is_draining() {
         api.relay.stop_draining();
-        tracing::info!(operator = %operator, "operator: drain undone");
+        tracing::info!(operator = %operator, node = api.node, "operator: drain undone");
     }
     Ok(Json(api.drain()))
 }
 
 impl Api {
-    fn drain(&self) -> Drain {
+    pub(super) fn drain(&self) -> Drain {
         let remaining = self.relay.remaining(now());
         Drain {
             node: self.node.clone(),
@@ -135,11 +153,37 @@ impl Api {
         uri: &Uri,
     ) -> Result<Json<Drain>, Problem> {
         let reply = self.ask_one(node, operator, method, uri).await;
-        let drain = reply.and_then(|reply| serde_json::from_str(&reply.body).ok());
-        drain.map(Json).ok_or_else(|| {
-            let detail =
-                format!("the node {node} does not answer: ask again, or on its own machine");
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
-        })
+        Drain::elsewhere(node, reply).map(Json)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answered(reply: Result<(u16, &str), PeerError>) -> (u64, String) {
+        let reply = reply.map(|(status, body)| PeerReply {
+            status,
+            body: body.to_owned(),
+        });
+        let answer = match Drain::elsewhere("b-2", reply) {
+            Ok(drain) => return (200, drain.node),
+            Err(problem) => serde_json::to_value(problem).unwrap(),
+        };
+        let detail = answer["detail"].as_str().unwrap().to_owned();
+        (answer["status"].as_u64().unwrap(), detail)
+    }
+
+    #[test]
+    fn drain_that_another_node_refuses_says_why() {
+        let refused = r#"{"title":"Gone","status":410,"detail":"it is stopping"}"#;
+        let said = "the node b-2 answers: it is stopping".to_owned();
+        assert_eq!(answered(Ok((410, refused))), (410, said));
+        let (status, detail) = answered(Err(PeerError::Away));
+        assert_eq!(status, 503);
+        assert!(detail.contains("b-2") && detail.contains("Redis is away"));
+        assert_eq!(answered(Ok((200, "?"))).0, 502);
+        let done = r#"{"node":"b-2","draining":true,"streamers":0,"listeners":0,"seconds_left":9}"#;
+        assert_eq!(answered(Ok((200, done))), (200, "b-2".to_owned()));
     }
 }

@@ -131,6 +131,11 @@ impl Api {
         self.tokens.set(token);
     }
 
+    /// Whether a token opens it on the health port.
+    pub fn has_token(&self) -> bool {
+        self.tokens.is_any()
+    }
+
     /// The routes, below `/api/v1`.
     pub fn router(&self) -> Router {
         let check = middleware::from_fn_with_state(self.clone(), authenticated);

@@ -33,8 +33,12 @@ pub(super) struct Node {
     degraded: Option<Vec<String>>,
     /// Livestreams on this node.
     livestreams: Option<usize>,
-    /// Listeners on this node.
+    /// Streamers on this node.
+    streamers: Option<usize>,
+    /// Listeners on this node, players included.
     listeners: Option<usize>,
+    /// While it drains, the seconds until its last client is sent away.
+    seconds_left: Option<u64>,
 }
 
 /// Lists the nodes: alone, or in a cluster the live ones of the node registry; while Redis does not answer, the latest known.
@@ -57,16 +61,19 @@ pub(super) async fn list(
 
 impl Api {
     fn describe(&self) -> Node {
-        let (livestreams, listeners) = self.relay.count();
+        let livestreams = self.relay.count().0;
+        let drain = self.drain();
         Node {
             name: self.node.clone(),
             answers: true,
             version: Some(env!("CARGO_PKG_VERSION").to_owned()),
             ready: Some(self.readiness.is_ready()),
-            draining: Some(self.relay.is_draining()),
+            draining: Some(drain.draining),
             degraded: Some(self.readiness.degraded()),
             livestreams: Some(livestreams),
-            listeners: Some(listeners),
+            streamers: Some(drain.streamers),
+            listeners: Some(drain.listeners),
+            seconds_left: drain.draining.then_some(drain.seconds_left),
         }
     }
 }

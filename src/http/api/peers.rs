@@ -9,13 +9,14 @@ use axum::body::Body;
 use axum::http::{Method, Request, StatusCode, Uri};
 use futures_util::{StreamExt as _, stream};
 use http_body_util::{BodyExt as _, Limited};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tower::ServiceExt as _;
 
 use super::Api;
 use super::auth::Operator;
 use super::problem::Problem;
-use crate::cluster::{PeerReply, PeerRequest};
+use crate::cluster::{PeerError, PeerReply, PeerRequest};
 use crate::relay::NoEffect;
 
 /// Nodes that are asked at the same time: bounds the memory for their replies.
@@ -49,14 +50,21 @@ impl Others {
         found
     }
 
-    /// What an act comes to that has no effect on this node: the answer of the node where it has one.
+    /// What an act comes to that has no effect on this node: the answer of the node where it has one, or else the error of a
+    /// node that could not do it.
     pub(super) fn outcome(self, own: NoEffect) -> Result<PeerReply, Problem> {
         let is_success = |status| (200..300).contains(&status);
         let is_conflict = |(_, reply): &(String, PeerReply)| reply.status == 409;
         let has_streamer = own == NoEffect::NoStreamer || self.replies.iter().any(is_conflict);
-        let mut replies = self.replies.into_iter().map(|(_, reply)| reply);
-        if let Some(done) = replies.find(|reply| is_success(reply.status)) {
+        let (done, others): (Vec<_>, Vec<_>) =
+            { self.replies.into_iter() }.partition(|(_, reply)| is_success(reply.status));
+        if let Some((_, done)) = done.into_iter().next() {
             return Ok(done);
+        }
+        // Neither "it is not here" nor "its streamer is not here".
+        let failed = |(_, reply): &&(String, PeerReply)| ![404, 409].contains(&reply.status);
+        if let Some((node, reply)) = others.iter().find(failed) {
+            return Err(refusal(node, reply));
         }
         if self.unanswered.is_empty() {
             let effect = if has_streamer {
@@ -73,6 +81,28 @@ impl Others {
                 "no node that answers can do this, and these do not answer: {missing}; ask again"
             ),
         ))
+    }
+}
+
+/// The error of another node, in its own words.
+pub(super) fn refusal(node: &str, reply: &PeerReply) -> Problem {
+    #[derive(Deserialize)]
+    struct Said {
+        detail: String,
+    }
+    let status = StatusCode::from_u16(reply.status).ok();
+    let status = status.filter(|status| status.is_client_error() || status.is_server_error());
+    match (status, serde_json::from_str::<Said>(&reply.body)) {
+        (Some(status), Ok(said)) => {
+            Problem::new(status, format!("the node {node} answers: {}", said.detail))
+        }
+        _ => Problem::new(
+            StatusCode::BAD_GATEWAY,
+            format!(
+                "the answer of the node {node} cannot be read (status {}): ask on its own machine",
+                reply.status
+            ),
+        ),
     }
 }
 
@@ -120,17 +150,17 @@ impl Api {
         others
     }
 
-    /// Asks one other node; none if it does not answer.
+    /// Asks one other node of the cluster.
     pub(super) async fn ask_one(
         &self,
         node: &str,
         operator: &Operator,
         method: &Method,
         uri: &Uri,
-    ) -> Option<PeerReply> {
-        let cluster = self.cluster.as_ref()?;
+    ) -> Result<PeerReply, PeerError> {
+        let cluster = self.cluster.as_ref().ok_or(PeerError::Gone)?;
         let request = request(operator, method, uri);
-        cluster.peers.ask(node, &request).await.ok()
+        cluster.peers.ask(node, &request).await
     }
 
     /// Answers the other nodes, for as long as the process lives; at once without a cluster.
@@ -172,5 +202,56 @@ impl Api {
         };
         let body = String::from_utf8_lossy(&body.to_bytes()).into_owned();
         PeerReply { status, body }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply(status: u16, body: &str) -> PeerReply {
+        let body = body.to_owned();
+        PeerReply { status, body }
+    }
+
+    fn problem(problem: &Problem) -> (u16, String) {
+        let shown = serde_json::to_value(problem).unwrap();
+        let status = shown["status"].as_u64().unwrap().try_into().unwrap();
+        (status, shown["detail"].as_str().unwrap().to_owned())
+    }
+
+    fn outcome(replies: &[(u16, &str)]) -> (u16, String) {
+        let named = |(status, body): &(u16, &str)| ("b-2".to_owned(), reply(*status, body));
+        let others = Others {
+            replies: replies.iter().map(named).collect(),
+            unanswered: Vec::new(),
+        };
+        match others.outcome(NoEffect::Unknown) {
+            Ok(reply) => (reply.status, reply.body),
+            Err(error) => problem(&error),
+        }
+    }
+
+    #[test]
+    fn error_of_another_node_is_passed_on() {
+        let body = r#"{"title":"Bad Request","status":400,"detail":"no such field"}"#;
+        let refused = refusal("b-2", &reply(400, body));
+        let said = "the node b-2 answers: no such field".to_owned();
+        assert_eq!(problem(&refused), (400, said.clone()));
+        for unreadable in [(500, ""), (200, "{}"), (99, body)] {
+            let (status, detail) = problem(&refusal("b-2", &reply(unreadable.0, unreadable.1)));
+            assert_eq!(status, 502);
+            assert!(detail.contains("the node b-2"), "{detail}");
+        }
+        assert_eq!(outcome(&[(404, ""), (400, body)]), (400, said));
+    }
+
+    #[test]
+    fn act_of_another_node_outweighs_errors() {
+        let done = (200, "{}");
+        assert_eq!(outcome(&[(500, ""), done]), (200, "{}".to_owned()));
+        assert_eq!(outcome(&[(404, "")]).0, 404);
+        assert_eq!(outcome(&[(404, ""), (409, "")]).0, 409);
+        assert_eq!(outcome(&[]).0, 404);
     }
 }

@@ -1,4 +1,5 @@
-//! The studio and the listening page: static files inside the binary, served on the client port.
+//! The studio and the listening page: static files inside the binary, served on the client port; and the control page, on
+//! the health port ([`mod@control`]).
 //!
 //! They need no build step and no other server, so that a new server is enough to stream and to listen. The listening
 //! page of a livestream is rendered with what its document says ([`mod@listen`]).
@@ -8,6 +9,7 @@
 //! and the pages of `http.frame_ancestors`, which may frame it.
 
 mod about;
+mod control;
 mod listen;
 mod qr;
 
@@ -32,6 +34,8 @@ use crate::config::Config;
 use crate::directory::Directory;
 use crate::metrics::Metrics;
 use crate::transport::{RequestConnection, client_address};
+pub use control::control;
+
 use about::Documents;
 use listen::ListenPage;
 

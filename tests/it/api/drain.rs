@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
+use tokio::io::AsyncReadExt as _;
+use tokio::time::timeout;
+
 use super::{ask, open, start};
-use crate::support::app::TestApp;
+use crate::support::app::{TEST_TIMEOUT, TestApp};
 use crate::support::client::{Client, Said, Way};
+use crate::support::raw::{Raw, WEB_SOCKET, connect, frame};
 use crate::support::wire::http_client;
 
 async fn draining(time: Duration) -> TestApp {
@@ -67,6 +71,23 @@ async fn drained_clients_are_told_to_come_back() {
     };
     assert!(sent("listener") >= 2);
     assert_eq!(app.metric("castaway_draining"), 1);
+}
+
+#[tokio::test]
+async fn drained_client_that_stays_is_cut_off() {
+    let app = draining(Duration::ZERO).await;
+    let mut deaf = Raw::web_socket(&app, WEB_SOCKET).await;
+    let join = connect(&app, "streamer", "ada", "show");
+    deaf.send(&frame(0x81, join.as_bytes())).await;
+    let joined = deaf.next_text(|text| text.contains("connected as")).await;
+    assert!(joined.is_some());
+    assert_eq!(ask(&app, "POST", "/drain", None).await.0, 200);
+    assert!(deaf.close_frame().await.is_some());
+    // It answers no Close frame and closes nothing: the end is the server's.
+    let end = timeout(TEST_TIMEOUT, deaf.tcp.read_u8()).await;
+    end.expect("an end in time").expect_err("nothing more");
+    app.until_metric("castaway_connections", |count| count == 0)
+        .await;
 }
 
 #[tokio::test]

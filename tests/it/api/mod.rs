@@ -1,5 +1,6 @@
 //! The operator's API: on the health port with a token, on its Unix socket, and from the command line.
 
+mod audit;
 mod bans;
 mod drain;
 mod page;
@@ -76,6 +77,22 @@ async fn api_without_its_token_is_closed() {
     assert_eq!(ask(&app, "GET", "/livestreams", None).await.0, 200);
     let unauthorized = r#"castaway_api_requests_total{outcome="unauthorized"}"#;
     assert_eq!(app.metric(unauthorized), 3);
+}
+
+#[tokio::test]
+async fn control_page_needs_an_open_api() {
+    let page = async |address: String| {
+        let answer = http_client().get(address).send().await.expect("an answer");
+        let status = answer.status().as_u16();
+        (status, answer.text().await.expect("a text"))
+    };
+    let app = start().await;
+    let (status, text) = page(app.health_url("/control")).await;
+    assert_eq!((status, text.contains("<title>Control")), (200, true));
+    assert_eq!(page(app.url("/control")).await.0, 404);
+    let closed = TestApp::start().await;
+    let (status, text) = page(closed.health_url("/control")).await;
+    assert_eq!((status, text.contains("castaway.api.token")), (404, true));
 }
 
 #[tokio::test]

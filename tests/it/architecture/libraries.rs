@@ -47,7 +47,7 @@ const LIBRARIES: &[(&str, Place)] = &[
     ("qrcode", In(&["http"])),
     (
         "rand",
-        In(&["cluster", "directory", "http", "relay", "transport"]),
+        In(&["cluster", "demo", "directory", "http", "relay", "transport"]),
     ),
     ("rcgen", In(&["demo"])),
     ("redis", In(&["cluster"])),

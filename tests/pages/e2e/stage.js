@@ -36,6 +36,9 @@ export class Server {
   /** @type {import("node:child_process").ChildProcess | null} */ #process = null;
   studio = "";
   listen = "";
+  /** The control page, and the token that opens it. */
+  control = "";
+  token = "";
   /** @type {string[]} */ args = [];
 
   /** @param {number} port @param {number} healthPort */
@@ -52,20 +55,22 @@ export class Server {
     return server;
   }
 
-  /** Resolves when both addresses are printed. */
+  /** Resolves when all addresses are printed. */
   async start() {
     const ports = ["--listen", `127.0.0.1:${this.port}`, "--health-listen", `127.0.0.1:${this.healthPort}`];
     const child = spawn(BINARY, ["demo", ...ports, ...this.args], { stdio: ["ignore", "pipe", "inherit"] });
     this.#process = child;
-    [this.studio, this.listen] = ["", ""];
+    [this.studio, this.listen, this.control, this.token] = ["", "", "", ""];
     for await (const line of createInterface({ input: child.stdout })) {
       for (const [address] of line.matchAll(/https?:\/\/\S+/g)) {
         if (address.includes("/studio#")) this.studio = address;
         if (address.includes("/listen/")) this.listen = address;
+        if (address.endsWith("/control")) this.control = address;
       }
-      if (this.studio && this.listen) break;
+      this.token = line.match(/^ +token: (\S+)$/)?.[1] ?? this.token;
+      if (this.studio && this.listen && this.control && this.token) break;
     }
-    if (!this.studio || !this.listen) throw new Error("the server did not print its addresses");
+    if (!this.studio || !this.listen || !this.token) throw new Error("the server did not print its addresses");
     child.stdout.resume();
   }
 
@@ -173,7 +178,7 @@ export async function openBrowser(/** @type {string[]} */ ...args) {
  */
 export async function openPage(browser, options = {}) {
   const context = await browser.newContext({ permissions: ["microphone"], ...options });
-  if (FROM_TREE) await context.route(/:\d+\/(pages\/[^?]*|listen|studio)(\?.*)?$/, fromTree);
+  if (FROM_TREE) await context.route(/:\d+\/(pages\/[^?]*|listen|studio|control)(\?.*)?$/, fromTree);
   const page = await context.newPage();
   /** @type {string[]} */
   const complaints = [];
