@@ -48,7 +48,7 @@ def away(missed, told, *more):
     return [*events, Asked(50, "ada", 1), Told(51, "ada", False, told), Took(52, "ada", 1 + missed), *more]
 
 
-def test_who_was_away_for_too_long_gets_the_latest():
+def test_listener_away_for_long_gets_the_latest():
     assert found(away(KEPT, KEPT - 1)) == []
     assert found(away(KEPT, None)) == []
     assert found(away(30, 29)) == []
@@ -70,7 +70,7 @@ def test_a_clip_before_the_word_is_refused():
     assert any(line.startswith("not told") for line in found(events))
 
 
-def test_a_clip_that_never_came_at_the_end_is_refused():
+def test_clip_missing_at_the_end_is_refused():
     assert found([*good(), Acknowledged(20, 11, 111)]) == ["missed: ada took 10 at last, and 11 was acknowledged"]
 
 
@@ -86,7 +86,7 @@ def test_slow_listener_that_is_told_is_believed(at):
     assert found(slow(Lost(at, "ada", 103, 103), Lost(at, "ada", 104, 105))) == []
 
 
-def test_slow_listener_that_is_told_too_little_is_refused():
+def test_slow_listener_told_too_little_is_refused():
     line = "missed: ada at 6.100 took 6 after 2"
     assert found(slow()) == [line]
     assert found(slow(Lost(9, "ada", 103, 104))) == [line]
