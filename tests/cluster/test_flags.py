@@ -8,7 +8,7 @@ from harness.raw import raw
 from harness.waiting import until
 
 
-async def test_a_streamer_that_is_gone_before_it_is_greeted_elsewhere_ends_nothing(cluster):
+async def test_streamer_gone_before_its_greeting_ends_nothing(cluster):
     here, there, _ = cluster.nodes
     livestream = await cluster.livestream()
     streamer = await cluster.streamer(livestream, here)
@@ -34,7 +34,7 @@ async def test_a_streamer_that_is_gone_before_it_is_greeted_elsewhere_ends_nothi
     await cluster.flagged(livestream, True)
 
 
-async def test_a_livestream_that_came_and_went_without_redis_leaves_no_flag(cluster):
+async def test_livestream_that_redis_never_saw_leaves_no_flag(cluster):
     livestream = await cluster.livestream()
     cluster.redis.kill()
     for node in cluster.nodes:
@@ -48,7 +48,7 @@ async def test_a_livestream_that_came_and_went_without_redis_leaves_no_flag(clus
     await cluster.flagged(livestream, False, 15)
 
 
-async def test_an_end_that_is_said_to_slow_redis_is_written_down(cluster):
+async def test_end_is_recorded_though_redis_is_slow(cluster):
     livestream = await cluster.livestream()
     streamer = await cluster.streamer(livestream, cluster.nodes[0])
     await streamer.say_and_wait()
@@ -60,7 +60,7 @@ async def test_an_end_that_is_said_to_slow_redis_is_written_down(cluster):
     await cluster.flagged(livestream, False, 12)
 
 
-async def test_redis_that_forgets_a_livestream_in_its_grace_leaves_no_flag(cluster):
+async def test_livestream_forgotten_in_its_grace_leaves_no_flag(cluster):
     livestream = await cluster.livestream()
     streamer = await cluster.streamer(livestream, cluster.nodes[0])
     listeners = await cluster.listeners(livestream, *cluster.nodes[1:])

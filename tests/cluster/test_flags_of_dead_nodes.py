@@ -10,7 +10,7 @@ from harness.waiting import until
 PROMISE = LEASE + GRACE + 5
 
 
-async def test_flag_of_a_livestream_that_redis_never_knew_is_cleared(cluster):
+async def test_flag_unknown_to_redis_is_cleared(cluster):
     dies, *_ = cluster.nodes
     livestream = await cluster.livestream()
     token = await cluster.google.token(livestream.user)
@@ -24,7 +24,7 @@ async def test_flag_of_a_livestream_that_redis_never_knew_is_cleared(cluster):
     await cluster.flagged(livestream, False, PROMISE)
 
 
-async def test_flag_is_cleared_though_the_node_that_clears_it_dies(cluster):
+async def test_flag_is_cleared_though_its_clearing_node_dies(cluster):
     streams, clears, survives = cluster.nodes
     livestream = await cluster.livestream()
     streamer = await cluster.streamer(livestream, streams)

@@ -51,7 +51,7 @@ def test_an_empty_history_is_believed():
     assert violations([]) == []
 
 
-def test_a_returning_listener_may_hear_the_latest_clip_again():
+def test_returning_listener_may_hear_the_latest_clip_again():
     events = good()
     assert [event for event in events if isinstance(event, Heard) and event.sitting == 2 and event.session == 1]
     assert violations(events) == []
@@ -94,19 +94,19 @@ def test_a_clip_of_no_streamer_is_refused():
     assert refused([*events, Heard(now, "ada", 1, 9, 0)], "never sent")
 
 
-def test_a_clip_heard_before_it_was_sent_is_refused():
+def test_clip_heard_before_it_was_sent_is_refused():
     assert refused([Heard(1, "ada", 1, 1, 0), Sent(2, 1, 0)], "before it was sent")
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_an_acknowledged_clip_that_one_listener_never_heard_is_refused(seed):
+def test_acknowledged_clip_that_one_listener_lacks_is_refused(seed):
     events = good(seed)
     stayed = [place for place in at(events, Heard) if events[place].listener != "bob"]
     del events[random.Random(seed).choice(stayed)]
     assert refused(events, "lost")
 
 
-def test_a_clip_that_was_not_acknowledged_may_be_lost():
+def test_clip_without_an_ack_may_be_lost():
     events = good()
     (ack,) = at(events, Acked, session=1, index=1)
     del events[ack]
@@ -114,18 +114,18 @@ def test_a_clip_that_was_not_acknowledged_may_be_lost():
     assert violations(events) == []
 
 
-def test_who_left_or_came_later_may_have_missed_a_clip():
+def test_listener_away_meanwhile_may_have_missed_a_clip():
     events = [Sent(1, 1, 0), Acked(1.5, 1, 0, 1), Joined(2, "late", 1, "a"), Joined(0, "gone", 1, "a"), Left(3, "gone", 1)]
     assert violations(events) == []
 
 
-def test_a_listener_of_a_node_that_is_cut_off_at_the_end_may_have_missed_a_clip():
+def test_listener_cut_off_last_may_have_missed_clips():
     events = [Joined(0, "ada", 1, "a"), Cut(0.5, "a"), Sent(1, 1, 0), Acked(2, 1, 0, 1)]
     assert violations(events) == []
     assert refused([*events, Restored(3, "a")], "lost")
 
 
-def test_who_joined_at_a_node_that_was_cut_off_is_due_all_from_what_it_heard_first_when_the_node_was_back():
+def test_joiner_while_cut_off_is_due_all_since():
     events = [Cut(0, "a"), Joined(1, "ada", 1, "a"), Sent(2, 1, 0), Acked(2, 1, 0, 1), Restored(3, "a")]
     events += [Sent(4, 1, 1), Acked(4, 1, 1, 2), Heard(5, "ada", 1, 1, 1)]
     assert violations(events) == []
@@ -133,7 +133,7 @@ def test_who_joined_at_a_node_that_was_cut_off_is_due_all_from_what_it_heard_fir
     assert refused([event for event in events if not isinstance(event, Heard)], "lost")
 
 
-def test_who_joined_right_after_its_node_was_restored_is_due_all_from_what_it_heard_first():
+def test_joiner_after_a_cut_is_due_all_since():
     events = [Cut(0, "a"), Restored(1, "a"), Joined(1.5, "ada", 1, "a"), Sent(2, 1, 0), Acked(2, 1, 0, 1)]
     events += [Sent(4, 1, 1), Acked(4, 1, 1, 2), Heard(5, "ada", 1, 1, 1)]
     assert violations(events) == []
@@ -142,7 +142,7 @@ def test_who_joined_right_after_its_node_was_restored_is_due_all_from_what_it_he
     assert refused([*later, Sent(7, 1, 2), Acked(7, 1, 2, 3)], "lost"), "when it has settled, from its success on"
 
 
-def test_who_joined_before_its_node_was_cut_off_is_due_all():
+def test_joiner_before_a_cut_is_due_all():
     events = [Joined(0, "ada", 1, "a"), Cut(1, "a"), Sent(2, 1, 0), Acked(2, 1, 0, 1), Restored(3, "a")]
     events += [Sent(4, 1, 1), Acked(4, 1, 1, 2), Heard(5, "ada", 1, 1, 1)]
     assert refused(events, "lost")
@@ -159,14 +159,14 @@ def alone():
     ]
 
 
-def test_streamer_of_a_node_cut_off_is_promised_all_listeners():
+def test_streamer_cut_off_is_promised_all_listeners():
     events = alone()
     assert violations(events) == []
     for missing in (Heard(4, "b", 1, 2, 0), Heard(6, "a", 1, 2, 0)):
         assert refused([event for event in events if event != missing], "lost")
 
 
-def test_who_heard_such_a_streamer_may_have_missed_what_others_said_until_it_was_settled():
+def test_listener_of_an_unconfirmed_streamer_may_miss_others():
     between = [LetIn(6, 3, "a"), Sent(7, 3, 0), Heard(7, "a", 1, 3, 0), Acked(7, 3, 0, 8)]
     after = [Sent(20, 3, 1), Heard(20, "a", 1, 3, 1), Heard(20, "b", 1, 3, 1), Acked(20, 3, 1, 9)]
     events = [event for event in alone() if event.at < 6] + between + after
@@ -175,12 +175,12 @@ def test_who_heard_such_a_streamer_may_have_missed_what_others_said_until_it_was
     assert refused([event for event in events if event != Heard(7, "a", 1, 3, 0)], "lost")
 
 
-def test_once_that_is_settled_it_is_promised_everybody_again():
+def test_confirmed_streamer_is_promised_all_listeners_again():
     assert refused([event for event in alone() if event != Heard(20, "a", 1, 2, 1)], "lost")
     assert refused([*alone(), Sent(21, 2, 2), Heard(21, "a", 1, 2, 2), Acked(21, 2, 2, 10)], "lost")
 
 
-def test_what_was_said_elsewhere_meanwhile_is_due_where_no_such_streamer_was_heard():
+def test_listener_of_no_unconfirmed_streamer_is_due_all():
     events = [*alone(), Joined(0, "other", 1, "b")]
     assert refused(events, "lost")
 

@@ -9,7 +9,7 @@ from rig.nodes import GRACE, LEASE
 from harness.waiting import throughout, until
 
 
-async def test_a_streamer_whose_node_dies_goes_on_elsewhere_with_the_next_sequence(cluster):
+async def test_streamer_of_a_dead_node_keeps_its_sequences(cluster):
     here, there, elsewhere = cluster.nodes
     livestream = await cluster.livestream()
     streamer = await cluster.streamer(livestream, here, there)
@@ -34,7 +34,7 @@ async def test_a_streamer_whose_node_dies_goes_on_elsewhere_with_the_next_sequen
     await cluster.flagged(livestream, True)
 
 
-async def test_listeners_elsewhere_are_told_that_it_reconnects_and_that_it_is_live_again(cluster):
+async def test_listeners_elsewhere_are_told_of_the_return(cluster):
     here, there, elsewhere = cluster.nodes
     livestream = await cluster.livestream()
     streamer = await cluster.streamer(livestream, here)
@@ -56,7 +56,7 @@ async def test_listeners_elsewhere_are_told_that_it_reconnects_and_that_it_is_li
     livestream.check()
 
 
-async def test_a_livestream_whose_streamer_never_comes_back_ends_everywhere(cluster):
+async def test_livestream_whose_streamer_stays_away_ends_everywhere(cluster):
     here, there, elsewhere = cluster.nodes
     livestream = await cluster.livestream()
     streamer = await cluster.streamer(livestream, here)
@@ -72,7 +72,7 @@ async def test_a_livestream_whose_streamer_never_comes_back_ends_everywhere(clus
     await cluster.flagged(livestream, False, 4)
 
 
-async def test_a_livestream_of_a_dead_node_that_nobody_hears_is_not_left_on_air(cluster):
+async def test_livestream_of_a_dead_node_without_listeners_ends(cluster):
     here, _, _ = cluster.nodes
     livestream = await cluster.livestream()
     await cluster.streamer(livestream, here)
@@ -81,7 +81,7 @@ async def test_a_livestream_of_a_dead_node_that_nobody_hears_is_not_left_on_air(
     await cluster.flagged(livestream, False, LEASE + GRACE + 6)
 
 
-async def test_a_node_that_is_back_works_and_leaves_the_flag_of_a_livestream_that_is_on_elsewhere(cluster):
+async def test_returned_node_leaves_flags_of_other_nodes_alone(cluster):
     here, there, elsewhere = cluster.nodes
     livestream = await cluster.livestream()
     streamer = await cluster.streamer(livestream, here, there)
@@ -115,7 +115,7 @@ async def test_a_node_that_is_back_works_and_leaves_the_flag_of_a_livestream_tha
     livestream.check()
 
 
-async def test_a_listeners_node_that_dies_is_noticed_by_its_own_listeners_alone(cluster):
+async def test_dead_node_is_noticed_by_its_listeners_alone(cluster):
     here, there, elsewhere = cluster.nodes
     livestream = await cluster.livestream()
     streamer = await cluster.streamer(livestream, here)
@@ -142,7 +142,7 @@ async def test_a_listeners_node_that_dies_is_noticed_by_its_own_listeners_alone(
     await until(counted, "a dead node's listeners are no longer counted", LEASE + 5)
 
 
-async def test_a_node_that_hangs_loses_its_livestream_and_does_no_harm_when_it_wakes(cluster):
+async def test_hanging_node_loses_its_livestream_and_wakes_harmless(cluster):
     here, there, elsewhere = cluster.nodes
     livestream = await cluster.livestream()
     streamer = await cluster.streamer(livestream, here, there)

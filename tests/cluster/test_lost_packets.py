@@ -135,7 +135,7 @@ async def wires(request):
         network.remove()
 
 
-async def test_packets_lost_for_less_than_the_timeout_close_nothing(wires):
+async def test_packets_lost_within_the_timeout_close_nothing(wires):
     machine = wires.far[0]
     streamer = await wires.livestream()
     listener = await wires.client("listener", "guest", "livestream", machine)
@@ -150,7 +150,7 @@ async def test_packets_lost_for_less_than_the_timeout_close_nothing(wires):
     assert "disconnect" not in listener.names()
 
 
-async def test_packets_lost_for_longer_than_the_timeout_close_one_connection(wires):
+async def test_packets_lost_beyond_the_timeout_close_one_connection(wires):
     lost, fine = wires.far
     streamer = await wires.livestream()
     await wires.client("listener", "guest", "livestream", lost)
@@ -169,7 +169,7 @@ async def test_packets_lost_for_longer_than_the_timeout_close_one_connection(wir
 
 
 @pytest.mark.timeout(150)
-async def test_lost_probes_close_an_idle_connection_only_after_the_fifth(wires):
+async def test_idle_connection_is_closed_after_five_lost_probes(wires):
     returns, stays_away = wires.far
     streamer = await wires.livestream()
     listener = await wires.client("listener", "guest", "livestream", returns)

@@ -23,7 +23,7 @@ async def everywhere_in_touch(cluster):
         await node.settled(10)
 
 
-async def test_while_redis_is_away_local_listeners_go_on_and_the_nodes_say_so(cluster):
+async def test_local_listeners_go_on_while_redis_is_away(cluster):
     livestream = await cluster.livestream()
     streamer = await cluster.streamer(livestream, *cluster.nodes[:1])
     near, far = await cluster.listeners(livestream, *cluster.nodes[:2])
@@ -40,7 +40,7 @@ async def test_while_redis_is_away_local_listeners_go_on_and_the_nodes_say_so(cl
     await all_hear([near, far], (await streamer.say_and_wait()).stamp.number)
 
 
-async def test_redis_that_is_back_within_the_lease_is_noticed_by_no_client(cluster):
+async def test_redis_back_within_the_lease_disturbs_nobody(cluster):
     livestream = await cluster.livestream()
     streamer = await cluster.streamer(livestream, cluster.nodes[0])
     listeners = await cluster.listeners(livestream)
@@ -61,7 +61,7 @@ async def test_redis_that_is_back_within_the_lease_is_noticed_by_no_client(clust
     livestream.check()
 
 
-async def test_redis_that_is_back_empty_within_the_lease_gets_the_clips_of_meanwhile_in_order(cluster):
+async def test_redis_back_empty_gets_the_clips_in_order(cluster):
     livestream = await cluster.livestream()
     streamer = await cluster.streamer(livestream, cluster.nodes[0], cluster.nodes[1])
     listeners = await cluster.listeners(livestream)
@@ -84,7 +84,7 @@ async def test_redis_that_is_back_empty_within_the_lease_gets_the_clips_of_meanw
     await cluster.held_once()
 
 
-async def test_streamer_without_redis_for_longer_than_the_lease_stays(cluster):
+async def test_streamer_without_redis_beyond_the_lease_stays(cluster):
     livestream = await cluster.livestream()
     streamer = await cluster.streamer(livestream, cluster.nodes[0])
     listeners = await cluster.listeners(livestream)
@@ -108,7 +108,7 @@ async def test_streamer_without_redis_for_longer_than_the_lease_stays(cluster):
     await cluster.flagged(livestream, True)
 
 
-async def test_of_two_streamers_let_in_without_redis_one_stays(cluster):
+async def test_one_of_two_unconfirmed_streamers_stays(cluster):
     here, there, elsewhere = cluster.nodes
     livestream = await cluster.livestream()
     cluster.redis.kill()
@@ -134,7 +134,7 @@ async def test_of_two_streamers_let_in_without_redis_one_stays(cluster):
     livestream.check_order()
 
 
-async def test_streamer_that_came_without_redis_is_heard_everywhere_later(cluster):
+async def test_unconfirmed_streamer_is_heard_everywhere_later(cluster):
     livestream = await cluster.livestream()
     cluster.redis.kill()
     await everywhere_degraded(cluster)
@@ -152,7 +152,7 @@ async def test_streamer_that_came_without_redis_is_heard_everywhere_later(cluste
     assert len(streamer.visits) == 1
 
 
-async def test_redis_that_comes_and_goes_leaves_one_owner_and_no_listener_behind(cluster):
+async def test_redis_that_flaps_leaves_one_owner(cluster):
     livestream = await cluster.livestream()
     streamer = await cluster.streamer(livestream, *cluster.nodes)
     listeners = await cluster.listeners(livestream)
@@ -169,7 +169,7 @@ async def test_redis_that_comes_and_goes_leaves_one_owner_and_no_listener_behind
     livestream.check_order()
 
 
-async def test_a_node_that_starts_without_redis_starts_and_finds_it_later(cluster):
+async def test_node_starts_without_redis_and_finds_it_later(cluster):
     late = cluster.nodes[2]
     await late.kill()
     cluster.redis.kill()
@@ -184,7 +184,7 @@ async def test_a_node_that_starts_without_redis_starts_and_finds_it_later(cluste
     await asyncio.gather(all_hear(group, 1), streamer.say_and_wait())
 
 
-async def test_livestreams_of_the_shards_that_are_left_go_on(cluster):
+async def test_livestreams_of_the_remaining_shards_go_on(cluster):
     processes = cluster.redis.processes
     if len(processes) == 1:
         pytest.skip("this Redis has no shards")

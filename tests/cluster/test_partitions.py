@@ -152,7 +152,7 @@ async def test_history_is_good_after_random_cuts(scattered, seed):
     await cluster.flagged(livestream, True)
 
 
-async def test_node_cut_off_keeps_its_streamer_and_is_not_ready(scattered):
+async def test_node_cut_off_keeps_its_streamer_unready(scattered):
     cluster = scattered
     livestream = await cluster.livestream()
     here, there, elsewhere = cluster.nodes
@@ -176,7 +176,7 @@ async def test_node_cut_off_keeps_its_streamer_and_is_not_ready(scattered):
     livestream.check()
 
 
-async def test_streamer_that_moves_off_a_node_cut_off_is_the_owner(scattered):
+async def test_streamer_moving_off_a_cut_node_is_owner(scattered):
     cluster = scattered
     livestream = await cluster.livestream()
     here, there, _ = cluster.nodes
@@ -200,7 +200,7 @@ async def test_streamer_that_moves_off_a_node_cut_off_is_the_owner(scattered):
     livestream.check()
 
 
-async def test_a_clip_that_was_missed_while_cut_off_is_made_up_in_order(scattered):
+async def test_clip_missed_while_cut_off_is_fetched(scattered):
     cluster = scattered
     livestream = await cluster.livestream()
     here, there, _ = cluster.nodes

@@ -19,7 +19,7 @@ async def verdict(node, given, livestream):
         return seen[-1]
 
 
-async def test_pass_admits_on_all_nodes_until_the_livestream_ends(cluster):
+async def test_pass_admits_on_all_nodes_until_the_end(cluster):
     here, *others = cluster.nodes
     livestream = await cluster.livestream()
     token = await cluster.google.token(livestream.user)

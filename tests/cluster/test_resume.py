@@ -1,5 +1,6 @@
 """Listeners that resume miss nothing and hear nothing twice, whatever goes wrong, one thing after the other: links that
-break, a streamer that moves, nodes that are killed or stopped in order, Redis that comes back empty."""
+break, a streamer that moves, another device that takes over, listeners that are too slow, nodes that are killed or stopped
+in order, Redis that comes back empty."""
 
 import asyncio
 import os
@@ -12,18 +13,25 @@ from rig.cluster import Cluster
 from rig.nodes import LEASE
 from rig.redis import Redis
 from rig.resumed import Forgot, violations
-from rig.resuming import OrderlyStreamer, Resumer
+from rig.resuming import Resumer, Talker
 
 from harness.waiting import until
 
 SECONDS = 12
 PACE = 0.15
-KEPT = 400
-"""Clips of the history: more than are said while one thing goes wrong."""
+KEPT = 24
+"""Clips of the history, and of a listener's queue: more than are said while one thing goes wrong, but for a hurry."""
+HURRY = 32_000
+"""The size of a clip that soon fills the kernel's buffers."""
 ENVIRONMENT = {
     "CASTAWAY_LIVESTREAM__GRACE": "60s",
     "CASTAWAY_LIVESTREAM__HISTORY_CLIPS": str(KEPT),
     "CASTAWAY_CLUSTER__HISTORY_CLIPS": str(KEPT),
+    "CASTAWAY_LISTENER__QUEUE_CLIPS": str(KEPT),
+    "CASTAWAY_UPLOAD__CLIPS_BURST": str(KEPT),
+    "CASTAWAY_SERVER__SEND_BUFFER_BYTES": str(16 << 10),
+    # A listener that reads nothing answers no ping.
+    "CASTAWAY_SERVER__PING_TIMEOUT": "20s",
 }
 
 pytestmark = pytest.mark.timeout(SECONDS + 120)
@@ -71,8 +79,8 @@ def seeds():
 class Trouble:
     """One thing after the other goes wrong, as its dice say; the next one when a clip is acknowledged again."""
 
-    def __init__(self, cluster, livestream, streamer, listeners, seed, kinds):
-        self.cluster, self.livestream, self.streamer, self.listeners = cluster, livestream, streamer, listeners
+    def __init__(self, cluster, livestream, talker, listeners, seed, kinds):
+        self.cluster, self.livestream, self.talker, self.listeners = cluster, livestream, talker, listeners
         self.dice, self.kinds, self.began = random.Random(seed), kinds, time.monotonic()
 
     async def run(self, seconds):
@@ -81,8 +89,8 @@ class Trouble:
             kind = self.dice.choice(self.kinds)
             print(f"{time.monotonic() - self.began:6.2f}  {kind}")
             await getattr(self, kind)()
-            known = max(self.streamer.acked, default=0)
-            await until(lambda: max(self.streamer.acked, default=0) > known + 1, "clips go on", 40)  # noqa: B023
+            known = self.talker.latest
+            await until(lambda: self.talker.latest > known + 1, "clips go on", 40)  # noqa: B023
             calm = lambda: all(it.latest is not None and it.latest > known for it in self.listeners)  # noqa: B023, E731
             await until(calm, f"everybody hears it: {[(it.user, it.latest) for it in self.listeners]}", 40)
 
@@ -94,7 +102,39 @@ class Trouble:
             await asyncio.gather(*(listener.cut() for listener in some))
 
     async def move(self):
-        await self.streamer.cut()
+        await self.talker.device.cut()
+
+    async def take_over(self):
+        nodes = self.dice.sample(self.cluster.nodes, len(self.cluster.nodes))
+        await self.talker.take_over(nodes, knows_clips=self.dice.random() < 0.5)
+
+    async def slow(self):
+        """Some read nothing until their node has dropped clips, or just for a while."""
+        some = self.dice.sample(self.listeners, self.dice.randint(1, len(self.listeners)))
+        resume = [listener.stall() for listener in some if listener.is_in()]
+        if self.dice.random() < 0.3:
+            await asyncio.sleep(self.dice.uniform(0, 0.5))
+        else:
+            await self.hurry(some)
+        if self.dice.random() < 0.3:
+            await some[0].cut()
+        for go_on in resume:
+            go_on()
+
+    async def hurry(self, slow):
+        """The streamer says large clips without a pause, until the node of each of these listeners has dropped some."""
+        nodes = {listener.node for listener in slow}
+        before = {node: await node.metric("castaway_clips_dropped_total") for node in nodes}
+
+        async def dropped():
+            counts = [await node.metric("castaway_clips_dropped_total") > before[node] for node in nodes]
+            return all(counts)
+
+        pace, self.talker.pace, self.talker.size = self.talker.pace, 0, HURRY
+        try:
+            await until(dropped, "each node drops clips", 60)
+        finally:
+            self.talker.pace, self.talker.size = pace, 1_000
 
     async def kill(self):
         node = self.dice.choice(self.cluster.nodes)
@@ -124,15 +164,16 @@ async def play(cluster, seed, kinds):
     livestream = await cluster.livestream()
     livestream.resuming = []
     turned = [[*cluster.nodes[turn:], *cluster.nodes[:turn]] for turn in range(len(cluster.nodes))]
-    streamer = await cluster.come(OrderlyStreamer(cluster.google, livestream, livestream.user, cluster.nodes))
+    talker = Talker(cluster, livestream, PACE)
+    await talker.come()
     over = asyncio.Event()
-    talking = asyncio.create_task(streamer.talk(over, PACE))
-    await until(lambda: streamer.acked, "a clip is acknowledged")
+    talking = asyncio.create_task(talker.talk(over))
+    await until(lambda: talker.latest, "a clip is acknowledged")
     listeners = [
         await cluster.come(Resumer(cluster.google, livestream, f"resumer-{seed}-{index}", turned[index % len(turned)]))
         for index in range(5)
     ]
-    trouble = Trouble(cluster, livestream, streamer, listeners, seed, kinds)
+    trouble = Trouble(cluster, livestream, talker, listeners, seed, kinds)
     try:
         await trouble.run(SECONDS)
     finally:
@@ -141,17 +182,18 @@ async def play(cluster, seed, kinds):
     await asyncio.gather(*(listener.hears_number(last, 15) for listener in listeners))
     found = list(violations(livestream.resuming, KEPT))
     assert not found, "\n".join(found[:20])
-    print(f"{last} clips, {sum(len(listener.visits) for listener in listeners)} sittings")
+    visits, gaps = (sum(len(it) for it in of) for of in zip(*((it.visits, it.gaps) for it in listeners), strict=True))
+    print(f"{last} clips, {visits} visits, {gaps} gaps")
 
 
 @pytest.mark.parametrize("seed", seeds())
 async def test_resuming_listeners_miss_nothing_on_three_nodes(cluster, seed):
-    await play(cluster, seed, ["links", "links", "move", "kill", "restart", "empty_redis"])
+    await play(cluster, seed, ["links", "links", "move", "take_over", "slow", "kill", "restart", "empty_redis"])
 
 
 @pytest.mark.parametrize("seed", seeds())
 async def test_resuming_listeners_miss_nothing_on_one_node(alone, seed):
     try:
-        await play(alone, seed, ["links", "links", "move", "restart"])
+        await play(alone, seed, ["links", "links", "move", "take_over", "slow", "restart"])
     finally:
         await alone.sweep()

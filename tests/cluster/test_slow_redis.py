@@ -14,7 +14,7 @@ ENVIRONMENT = {"CASTAWAY_CLUSTER__QUEUE_BYTES": str(QUEUE), "CASTAWAY_CLUSTER__L
 CLIPS, SIZE = 120, MIB // 2
 
 
-async def test_what_waits_for_redis_that_hangs_is_bounded_and_counted(cluster):
+async def test_queue_for_hanging_redis_is_bounded_and_counted(cluster):
     here, there, _ = cluster.nodes
     livestream = await cluster.livestream()
     streamer = await cluster.streamer(livestream, here)

@@ -12,7 +12,7 @@ HICCUP = 2
 """Seconds, as the issue promises."""
 
 
-async def test_a_stop_of_the_streamers_node_is_a_hiccup_and_the_flag_stays(cluster):
+async def test_stop_of_the_streamers_node_keeps_the_flag(cluster):
     here, there, elsewhere = cluster.nodes
     livestream = await cluster.livestream()
     streamer = await cluster.streamer(livestream, here, there)
@@ -51,7 +51,7 @@ async def test_a_stop_of_the_streamers_node_is_a_hiccup_and_the_flag_stays(clust
     livestream.check()
 
 
-async def test_a_stop_whose_streamer_stays_away_ends_the_livestream_elsewhere(cluster):
+async def test_stop_without_a_return_ends_the_livestream(cluster):
     here, there, _ = cluster.nodes
     livestream = await cluster.livestream()
     await cluster.streamer(livestream, here)
@@ -65,7 +65,7 @@ async def test_a_stop_whose_streamer_stays_away_ends_the_livestream_elsewhere(cl
     await cluster.flagged(livestream, False, 4)
 
 
-async def test_a_listeners_node_that_stops_is_noticed_by_its_own_listeners_alone(cluster):
+async def test_stop_is_noticed_by_the_nodes_listeners_alone(cluster):
     here, there, elsewhere = cluster.nodes
     livestream = await cluster.livestream()
     streamer = await cluster.streamer(livestream, here)

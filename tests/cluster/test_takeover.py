@@ -12,7 +12,7 @@ def taken_over(livestream):
     return f"Livestream {livestream.id} was taken over by another connection."
 
 
-async def test_the_old_connection_on_another_node_is_told_and_only_the_new_one_is_heard(cluster):
+async def test_takeover_from_another_node_is_told(cluster):
     livestream = await cluster.livestream()
     old = await cluster.streamer(livestream, cluster.nodes[0])
     listeners = await cluster.listeners(livestream)
@@ -54,7 +54,7 @@ async def test_the_old_connections_end_is_not_the_livestreams(cluster):
     await all_hear(listeners, (await new.say_and_wait()).stamp.number)
 
 
-async def test_a_streamer_who_wanders_keeps_one_livestream_with_one_owner(cluster):
+async def test_wandering_streamer_keeps_one_livestream(cluster):
     livestream = await cluster.livestream()
     listeners, streamers, sequences = [], [], []
     for turn in range(8):
@@ -71,7 +71,7 @@ async def test_a_streamer_who_wanders_keeps_one_livestream_with_one_owner(cluste
     livestream.check()
 
 
-async def test_two_who_come_at_the_same_time_end_as_one(cluster):
+async def test_simultaneous_streamers_end_as_one(cluster):
     livestream = await cluster.livestream()
     streamers = await asyncio.gather(*(cluster.contender(livestream, node) for node in cluster.nodes))
     await until(lambda: sum(streamer.told.is_set() for streamer in streamers) == 2, "two of three are told")

@@ -20,7 +20,7 @@ async def secured():
         tls.remove()
 
 
-async def test_a_livestream_is_heard_on_all_nodes_over_tls_and_no_secret_is_printed(secured):
+async def test_livestream_over_tls_prints_no_secret(secured):
     trust = {"SSL_CERT_FILE": str(secured.tls.authority), "CASTAWAY_LOG__LEVEL": "trace"}
     cluster = await Cluster.start(secured, trust)
     try:

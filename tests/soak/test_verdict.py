@@ -131,7 +131,7 @@ def test_an_end_on_air_is_found():
     assert found([*events, Ended(1.5, 1)]) == []
 
 
-def test_an_end_before_the_next_livestream_may_come_late():
+def test_end_before_the_next_livestream_may_be_late():
     events = [LetIn(0, 1, "it"), Asked(1, "ada", 1), Ended(2, 1), LetIn(3, 2, "it")]
     assert found([*events, Joined(4, "ada", 1, "it"), Left(5, "ada", 1, told=True)]) == []
 

@@ -1,12 +1,15 @@
-"""Listeners that resume, as docs/client-protocol.md says, and a streamer that says one clip after the other."""
+"""Listeners that resume, as docs/client-protocol.md says, and a user who says one clip after the other, on one device after
+the other."""
 
 import asyncio
 import itertools
 import time
 
+from harness.waiting import until
+
 from .clips import stamp_of
 from .people import Listener, Streamer
-from .resumed import Acknowledged, Asked, Told, Took
+from .resumed import Acknowledged, Asked, GivenUp, Lost, Told, Took
 
 
 class Resumer(Listener):
@@ -31,6 +34,7 @@ class Resumer(Listener):
             self.livestream.resuming.append(told)
         elif name == "gap":
             self.gaps.append(value)
+            self.livestream.resuming.append(Lost(time.monotonic(), self.user, value["from"], value["to"]))
         elif name == "clip" and not self.has(value):
             stamp = stamp_of(value["bytes"])
             assert stamp.livestream == self.livestream.id, f"{self} heard another livestream's {stamp}"
@@ -53,7 +57,14 @@ class Resumer(Listener):
             await self.visits[-1].socket.eio.disconnect(abort=True)
 
 
-class OrderlyStreamer(Streamer):
+    def stall(self):
+        """Its connection reads nothing, until the returned function is called."""
+        transport = self.visits[-1].socket.eio.ws._conn.transport
+        transport.pause_reading()
+        return transport.resume_reading
+
+
+class Device(Streamer):
     """Its clips have ids."""
 
     def __init__(self, *arguments):
@@ -65,11 +76,54 @@ class OrderlyStreamer(Streamer):
         if self.is_in():
             await self.visits[-1].socket.eio.disconnect(abort=True)
 
-    async def talk(self, over, pace):
+
+class Talker:
+    """A user who says one clip after the other, each until it is acknowledged; their newest device has the livestream."""
+
+    def __init__(self, cluster, livestream, pace):
+        self.cluster, self.livestream = cluster, livestream
+        self.pace, self.size = pace, 1_000
+        self.device = self._device(cluster.nodes)
+
+    def _device(self, nodes):
+        return Device(self.cluster.google, self.livestream, self.livestream.user, nodes)
+
+    @property
+    def latest(self):
+        """The latest clip that was acknowledged."""
+        return max(self.device.acked, default=0)
+
+    async def come(self):
+        await self.cluster.come(self.device)
+
+    async def take_over(self, nodes, knows_clips):
+        """Goes on with another device, that comes to the first of these nodes, and says again what was not acknowledged if
+        it `knows_clips`."""
+        before, device = self.device, self._device(nodes)
+        device.numbers, device.acked = before.numbers, before.acked
+        if knows_clips:
+            device.outbox.update(before.outbox)
+        else:
+            given_up = (GivenUp(time.monotonic(), number) for number in before.outbox)
+            self.livestream.resuming.extend(given_up)
+        self.device = device
+        await self.cluster.come(device)
+        await until(before.told.is_set, lambda: f"the device before is told; it heard {before.names()[-10:]}")
+        assert f"Livestream {self.livestream.id} was taken over by another connection." in before.said("error")
+
+    async def talk(self, over):
         """Says one clip after the other, until `over` is set; gives the last number."""
         for count in itertools.count():
-            answer = await self.say_and_wait(1_000, 40)
-            self.livestream.resuming.append(Acknowledged(time.monotonic(), answer.stamp.number))
-            if count and over.is_set():
-                return answer.stamp.number
-            await asyncio.sleep(pace)
+            device = self.device
+            number = device.say(self.size)
+
+            def judged():
+                return number in device.acked or number not in self.device.outbox  # noqa: B023
+
+            await until(judged, lambda: f"clip {number} is acknowledged; {self.device.refusals}", 40)  # noqa: B023
+            if number in device.acked:
+                acknowledged = Acknowledged(time.monotonic(), number, device.acked[number].sequence)
+                self.livestream.resuming.append(acknowledged)
+                if count and over.is_set():
+                    return number
+            await asyncio.sleep(self.pace)

@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
+import { TYPE, decode } from "../../../clients/js/wire.js";
 import { ROUND_SECONDS, breaks, ladderM4a, ladderWav } from "./ladder.js";
 import { Network, Server, endLivestream, fallsSilent, heardRungs, hears, isIn, openBrowser, openPage, picture, tap, tapped } from "./stage.js";
 
@@ -13,8 +14,36 @@ import { Network, Server, endLivestream, fallsSilent, heardRungs, hears, isIn, o
 /** @type {Awaited<ReturnType<typeof openPage>>} */ let studio;
 /** @type {Awaited<ReturnType<typeof openPage>>} */ let first;
 /** @type {Awaited<ReturnType<typeof openPage>>} */ let late;
+/** @typedef {{id: string, capturedAt: number}} Upload */
+/** The studio's connections: what it said of its clips, in the order in which they were sent, and those without an ack. */
+/** @type {{sent: Upload[], unanswered: Map<number, Upload>}[]} */ const uploads = [];
 
 const text = (/** @type {import("playwright-core").Page} */ page, /** @type {string} */ id) => page.locator(`#${id}`).innerText();
+
+/** Notes what the studio uploads. @param {import("playwright-core").WebSocket} socket */
+function noteUploads(socket) {
+  const sent = /** @type {Upload[]} */ ([]);
+  const unanswered = /** @type {Map<number, Upload>} */ (new Map());
+  uploads.push({ sent, unanswered });
+  socket.on("framesent", ({ payload }) => {
+    const packet = typeof payload === "string" ? decode(payload) : null;
+    if (packet?.type !== TYPE.binaryEvent || packet.data[0] !== "upload") return;
+    sent.push(packet.data[2]);
+    unanswered.set(Number(packet.id), packet.data[2]);
+  });
+  socket.on("framereceived", ({ payload }) => {
+    const packet = typeof payload === "string" ? decode(payload) : null;
+    if (packet?.type === TYPE.ack) unanswered.delete(Number(packet.id));
+  });
+}
+
+/** Waits until it holds. @param {() => boolean} holds @param {string} what */
+async function until(holds, what) {
+  for (const end = Date.now() + 30_000; !holds(); ) {
+    assert.ok(Date.now() < end, what);
+    await studio.waitForTimeout(50);
+  }
+}
 
 /** A listener who has pressed play. */
 async function listener() {
@@ -30,6 +59,7 @@ before(async () => {
   network = await Network.to(server.port);
   browser = await openBrowser();
   studio = await openPage(browser);
+  studio.on("websocket", noteUploads);
 });
 
 after(async () => {
@@ -136,6 +166,49 @@ test("the streamer's network goes and comes back within the grace: nothing that 
   await isIn(first, "live");
   await hears(first, 36, from);
   for (const page of [first, late]) assert.deepEqual(breaks(await heardRungs(page)), []);
+});
+
+test("clips of the studio without an ack are sent again, in order, and heard once", async () => {
+  const from = [(await heardRungs(first)).length, (await heardRungs(late)).length];
+  const before = uploads.at(-1);
+  network.hold(); // the clip on its way arrives, its ack does not, and the clips after it wait
+  await until(() => before?.unanswered.size === 1, "a clip is without an ack");
+  await studio.waitForTimeout(3_000);
+  const [unanswered] = before?.unanswered.values() ?? [];
+  network.cut();
+  await isIn(studio, "reconnecting");
+  network.mend();
+  await isIn(studio, "live");
+  await until(() => Number(uploads.at(-1)?.sent.length) >= 5, "they are sent");
+  const sent = uploads.at(-1)?.sent ?? [];
+  assert.deepEqual(sent[0], unanswered);
+  const recorded = sent.map(({ capturedAt }) => capturedAt);
+  assert.deepEqual(recorded, [...new Set(recorded)].sort((one, other) => one - other));
+  await hears(first, 24, from[0]);
+  for (const [index, page] of [first, late].entries()) {
+    assert.deepEqual(breaks((await heardRungs(page)).slice(from[index])), []);
+  }
+});
+
+test("a listener that changes its network twice hears everything, once", async () => {
+  const path = await Network.to(server.port);
+  const phone = await openPage(browser, tapped);
+  await tap(phone);
+  await phone.goto(path.through(server.listen));
+  await phone.click("#play");
+  await hears(phone, 8);
+  const settled = (await heardRungs(phone)).length;
+  for (const address of ["127.0.0.2", "127.0.0.3"]) {
+    const from = (await heardRungs(phone)).length;
+    path.hold(); // what is sent from now on is lost with the connection
+    await phone.waitForTimeout(1_500);
+    path.move(address);
+    await hears(phone, 24, from);
+  }
+  assert.deepEqual(breaks((await heardRungs(phone)).slice(settled)), []);
+  assert.deepEqual(phone.complaints, []);
+  await phone.context().close();
+  path.close();
 });
 
 test("the server is restarted in the middle of a livestream, and the sound returns", async () => {
