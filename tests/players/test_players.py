@@ -2,30 +2,27 @@
 
 import asyncio
 import itertools
-import os
 import signal
-import socket
-from types import SimpleNamespace
 
-import aiohttp
 import m3u8
 import pytest
 import pytest_asyncio
 import sound
+from livestreams import (
+    ENVIRONMENT,
+    ended,
+    free_port,
+    get,
+    listens,
+    loses_its_network,
+    on_air,
+    streamer,
+    uploads,
+)
 from players import PLAYERS, Playing, ffmpeg
 
-from harness.client import Client
 from harness.server import Server
 from harness.waiting import until
-
-ENVIRONMENT = {
-    "CASTAWAY_PLAYERS__ACCESS": "public",
-    "CASTAWAY_PLAYERS__HISTORY_CLIPS": "100",
-    "CASTAWAY_PLAYERS__BURST_CLIPS": "100",
-    "CASTAWAY_SERVER__PING_TIMEOUT": "5s",
-    "CASTAWAY_LIVESTREAM__GRACE": "15s",
-}
-names = itertools.count(1)
 
 
 @pytest_asyncio.fixture(scope="module")
@@ -33,53 +30,6 @@ async def daemon(google):
     server = await Server.start(google, ENVIRONMENT)
     yield server
     await server.stop(signal.SIGKILL)
-
-
-async def on_air(google, server):
-    """A livestream with its streamer."""
-    livestream = SimpleNamespace(id=f"livestream-{os.getpid()}-{next(names)}", user="streamer")
-    await google.livestream(livestream.id, livestream.user)
-    livestream.streamer = await streamer(google, server, livestream)
-    return livestream
-
-
-async def streamer(google, server, livestream):
-    client = Client("streamer")
-    headers = {"id-token": await google.token(livestream.user), "livestream-id": livestream.id}
-    await client.connect(server.url, ["websocket"], headers)
-    await client.next("success")
-    return client
-
-
-async def uploads(client, clips):
-    for clip in clips:
-        assert (await client.upload(clip))["ok"]
-
-
-async def get(server, path):
-    async with aiohttp.ClientSession() as session, session.get(f"{server.url}/livestreams/{path}") as answer:
-        return answer.status, await answer.read()
-
-
-async def listens(server, count, seconds=8):
-    async def counted():
-        return await server.metric("castaway_player_listeners") >= count
-
-    await until(counted, f"{count} players listen", seconds)
-
-
-async def ended(google, server, clips):
-    """A livestream that is over, with all its clips."""
-    livestream = await on_air(google, server)
-    await uploads(livestream.streamer, clips)
-    await livestream.streamer.leave()
-
-    async def is_over():
-        status, text = await get(server, f"{livestream.id}/live.m3u8")
-        return status == 200 and b"#EXT-X-ENDLIST" in text
-
-    await until(is_over, "the playlist ends")
-    return livestream
 
 
 @pytest.mark.parametrize("kind", list(sound.ENCODERS))
@@ -194,10 +144,7 @@ async def test_grace_period_is_not_heard(google, daemon, clips, place):
     streams = [Playing(["curl", "--silent", "--fail", "--output", place / "stream", f"{url}/live"])]
     streams.append(Playing(ffmpeg(f"{url}/index.m3u8", place / "hls", "-live_start_index", "0")))
     await listens(daemon, 2)
-    # The network of the streamer is gone for a while.
-    livestream.streamer.socket.reconnection = False
-    await livestream.streamer.socket.eio.ws.close()
-    await until(lambda: is_lost(daemon), "the streamer is lost")
+    await loses_its_network(daemon, livestream)
     assert b"ENDLIST" not in (await get(daemon, f"{livestream.id}/live.m3u8"))[1]
     livestream.streamer = await streamer(google, daemon, livestream)
     await uploads(livestream.streamer, files[2:])
@@ -247,13 +194,3 @@ async def test_any_node_answers(google, clips, place):
             await node.stop(signal.SIGKILL)
         for player in [*players, redis]:
             player.stop()
-
-
-async def is_lost(server):
-    return await server.metric("castaway_livestreams", "reconnecting") >= 1
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
