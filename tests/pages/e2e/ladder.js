@@ -60,8 +60,15 @@ export function encoded(kind, ...how) {
  * @param {string} kind @param {...string} how
  */
 export function clips(kind, ...how) {
-  const seconds = Array.from({ length: 2 * ROUND_SECONDS }, (_, second) => String(second));
-  return seconds.map((second) => ffmpeg(["-i", "ladder.wav", "-ss", second, "-t", "1"], kind, how));
+  return mixedClips([[kind, ...how]]);
+}
+
+/** The same, in one kind after the other. @param {string[][]} kinds each a file's ending and how it is made */
+export function mixedClips(kinds) {
+  return Array.from({ length: 2 * ROUND_SECONDS }, (_, second) => {
+    const [kind = "", ...how] = kinds[second % kinds.length] ?? [];
+    return ffmpeg(["-i", "ladder.wav", "-ss", String(second), "-t", "1"], kind, how);
+  });
 }
 
 /** @param {string[]} from @param {string} kind @param {string[]} how */

@@ -2,17 +2,14 @@
 /** What each page is before and beside a livestream: reachable by everyone, and careful with its token. */
 
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import { after, before, test } from "node:test";
 
 import jsQR from "jsqr";
 import { PNG } from "pngjs";
 
 import { encodedTone, joined } from "../unit/tones.js";
-import { Server, endLivestream, isIn, openBrowser, openPage, picture } from "./stage.js";
+import { Server, endLivestream, faults, isIn, openBrowser, openPage, picture } from "./stage.js";
 
-const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const PHONE = { width: 390, height: 844 };
 const SMALL = { width: 320, height: 568 };
 const DESK = { width: 1280, height: 800 };
@@ -29,14 +26,6 @@ after(async () => {
   await browser?.close();
   await server?.stop();
 });
-
-/** What an accessibility check finds. @param {import("playwright-core").Page} page */
-async function faults(page) {
-  await page.evaluate(AXE);
-  /** @type {{violations: {id: string, impact: string, nodes: {html: string, failureSummary: string}[]}[]}} */
-  const found = await page.evaluate("axe.run()");
-  return found.violations.map(({ id, impact, nodes }) => `${impact} ${id}: ${nodes.map((it) => `${it.html} ${it.failureSummary}`).join("; ")}`);
-}
 
 /** The least contrast of a text with the painted sea behind it. @param {import("playwright-core").Page} page */
 function contrastOverWaves(page) {

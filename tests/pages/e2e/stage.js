@@ -4,6 +4,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import { createConnection, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -12,9 +13,10 @@ import { chromium } from "playwright-core";
 
 import { ladderWav, rungs } from "./ladder.js";
 
-const BINARY = process.env.CASTAWAY_BINARY ?? new URL("../../../target/debug/castaway-media-server", import.meta.url).pathname;
+export const BINARY = process.env.CASTAWAY_BINARY ?? new URL("../../../target/debug/castaway-media-server", import.meta.url).pathname;
 const CHROMIUM = ["/usr/bin/chromium", "/usr/bin/chromium-browser"].find(existsSync) ?? "chromium";
 const TAP = readFileSync(new URL("tap-worklet.js", import.meta.url), "utf8");
+const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const SCREENSHOTS = process.env.CASTAWAY_SCREENSHOTS;
 /** Set while the pages are worked on: their files are taken from the tree instead of the binary. */
 const FROM_TREE = process.env.CASTAWAY_PAGES_FROM_TREE !== undefined;
@@ -22,7 +24,7 @@ const FROM_TREE = process.env.CASTAWAY_PAGES_FROM_TREE !== undefined;
 /** @typedef {import("playwright-core").Page} Page */
 
 /** A port that is free now. @returns {Promise<number>} */
-async function freePort() {
+export async function freePort() {
   const server = createServer().listen(0, "127.0.0.1");
   await once(server, "listening");
   const address = server.address();
@@ -273,6 +275,14 @@ export async function endLivestream(studio) {
 /** Waits until the studio says this of its sound. @param {Page} studio @param {string} verdict */
 export async function sounds(studio, verdict) {
   await studio.waitForSelector(`body[data-sound="${verdict}"]`, { timeout: 30_000 });
+}
+
+/** What an accessibility check finds. @param {Page} page */
+export async function faults(page) {
+  await page.evaluate(AXE);
+  /** @type {{violations: {id: string, impact: string, nodes: {html: string, failureSummary: string}[]}[]}} */
+  const found = await page.evaluate("axe.run()");
+  return found.violations.map(({ id, impact, nodes }) => `${impact} ${id}: ${nodes.map((it) => `${it.html} ${it.failureSummary}`).join("; ")}`);
 }
 
 /** Keeps a picture, if pictures are wanted. @param {Page} page @param {string} name */
