@@ -24,7 +24,7 @@ const PREFERENCES = {
   "dom.disable_beforeunload": true,
 };
 
-/** @returns {Promise<import("./tab.js").Engine | null>} null if there is no Firefox */
+/** @returns {Promise<import("./tab.js").Browser | null>} null if there is no Firefox */
 export async function openFirefox() {
   const binary = found("firefox-esr", "firefox");
   if (!binary) return null;

@@ -1,5 +1,5 @@
 // @ts-check
-/** What the tests ask of a browser's tab, whichever engine it has. */
+/** What the tests ask of a browser's tab, whichever browser it has. */
 
 import { accessSync, constants } from "node:fs";
 import { join } from "node:path";
@@ -8,7 +8,7 @@ import { join } from "node:path";
 export const COMMAND_MS = 60_000;
 
 /**
- * @typedef {object} Engine
+ * @typedef {object} Browser
  * @property {string} name with its version
  * @property {(size: {width: number, height: number}) => Promise<Tab>} tab
  * @property {() => Promise<void>} close

@@ -1,5 +1,5 @@
 // @ts-check
-/** Sound in a tab of any engine: what is heard, and a livestream that needs no browser. */
+/** Sound in a tab of any browser: what is heard, and a livestream that needs no browser. */
 
 import { readFileSync } from "node:fs";
 import { WebSocket } from "ws";

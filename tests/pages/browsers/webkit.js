@@ -12,7 +12,7 @@ import { COMMAND_MS, Tab, found, within } from "./tab.js";
 /** The key under which WebDriver hands out elements. */
 const ELEMENT = "element-6066-11e4-a52e-4f735466cecf";
 
-/** @returns {Promise<import("./tab.js").Engine | null>} null if there is no WebKitGTK that can be driven */
+/** @returns {Promise<import("./tab.js").Browser | null>} null if there is no WebKitGTK that can be driven */
 export async function openWebKit() {
   const [driver, screen, browser] = [found("WebKitWebDriver"), found("Xvfb"), miniBrowser()];
   if (!driver || !screen || !browser) return null;
@@ -78,6 +78,8 @@ class WebKitTab extends Tab {
 
   /** @override @param {string} url */
   async go(url) {
+    // There is one window, and an address that differs from its last by the fragment alone loads nothing.
+    await ask(`${this.session}/url`, { url: "about:blank" });
     await ask(`${this.session}/url`, { url });
   }
 
