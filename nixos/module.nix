@@ -55,6 +55,10 @@ let
       "google"
       "service_account"
     ]
+    [
+      "webhooks"
+      "secrets"
+    ]
   ];
 
   # The Valkey on this machine: an instance of its own, `redis-castaway.service`.
@@ -143,9 +147,14 @@ in
           livestream = {
             grace = optional types.str "How long a livestream stays live without its streamer: `30s`, `2m`.";
             max_listeners = optional types.ints.positive "Listeners of one livestream on this machine.";
+            silence_after = optional types.str "How long a livestream on air may be without a clip before its clients are warned; `0s`: for ever.";
           };
           upload.max_clip_bytes = optional types.ints.positive "The largest clip, in bytes.";
           http.pages = optional types.bool "Serve the studio and the listening page.";
+          webhooks.url = optional types.str ''
+            Where messages about livestreams are sent: `https`, or `http` to a loopback address. The secrets that sign them
+            belong in {option}`services.castaway-media-server.credentials."webhooks.secrets"`.
+          '';
           cluster = {
             url = optional types.str ''
               The Redis or Valkey that all nodes of a cluster share, `redis://host:6379`, or `rediss://` for TLS; unset,

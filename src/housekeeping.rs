@@ -89,6 +89,7 @@ impl Housekeeping {
         self.flush_waiting();
         self.relay.expire(now);
         self.relay.announce(now);
+        self.relay.watch_silence(now);
         self.relay.send_away(now);
     }
 

@@ -27,7 +27,7 @@
 //!
 //! **The path of a change** (a takeover, a new state, an end): the relay emits a [`relay::Event`] under the
 //! livestream's lock, which counts and logs it → one task of `socket::events` takes the events in their order and
-//! notifies the clients.
+//! notifies the clients; another one, of [`webhooks`], makes messages of them.
 
 pub mod app;
 pub mod bans;
@@ -54,3 +54,4 @@ pub mod socket;
 pub mod socket_activation;
 pub mod telemetry;
 pub mod transport;
+pub mod webhooks;

@@ -12,6 +12,7 @@ use crate::google::{Client, Credentials, Emulators, GoogleError};
 use crate::http::api::token_problem;
 use crate::identity::{ApiKey, PassKey};
 use crate::metrics::Metrics;
+use crate::webhooks;
 
 /// The parts of a daemon that need no network.
 pub struct Preflight {
@@ -48,6 +49,9 @@ impl Preflight {
         let token = config.api.token.as_ref().and_then(token_problem);
         if let Some(problem) = token {
             problems.push(ConfigError::value("api.token", problem));
+        }
+        if let Some(problem) = webhooks::problem(&config.webhooks) {
+            problems.push(problem);
         }
         let mut api_key = None;
         problems.take(ApiKey::find(&config, &emulators), |found| api_key = found);

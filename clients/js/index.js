@@ -20,6 +20,11 @@ const ASK_AGAIN_MS = { first: 1_000, most: 15_000 };
  */
 
 /**
+ * A warning of the server's. `silence`: it is on air, and no clip has come for so many seconds. It is over with the next clip.
+ * @typedef {{kind: "silence", seconds: number}} Warning
+ */
+
+/**
  * @typedef {object} Options
  * @property {string | URL} url of the server, `https://media.example`
  * @property {string} livestream its id
@@ -27,6 +32,7 @@ const ASK_AGAIN_MS = { first: 1_000, most: 15_000 };
  *   at each connect. `expired`: the server has refused the last one
  * @property {(state: State, reason: string) => void} [onState] `reason`: the server's words where it refused
  * @property {(count: number) => void} [onListeners] on all nodes
+ * @property {(warning: Warning) => void} [onWarning] the livestream goes on, and something is wrong with it
  * @property {(url: string) => WebSocket} [open] how a WebSocket is made, where there is none in the language
  */
 
@@ -56,7 +62,10 @@ class Client {
   /** @protected @param {string} _name @param {any} _value */
   event(_name, _value) {}
 
-  /** @protected what belongs into `auth` besides the token and the livestream @returns {Record<string, unknown>} */
+  /**
+   * @protected what belongs into `auth` besides the token and the livestream
+   * @returns {{features?: string[]} & Record<string, unknown>}
+   */
   wishes() {
     return {};
   }
@@ -104,7 +113,9 @@ class Client {
       auth: async () => {
         const idToken = first ?? (await this.#token());
         first = undefined;
-        return { ...this.wishes(), idToken, livestreamId: this.options.livestream };
+        const { features = [], ...wishes } = this.wishes();
+        if (this.options.onWarning) features.push("warnings");
+        return { ...wishes, features, idToken, livestreamId: this.options.livestream };
       },
       open: this.options.open,
       on: {
@@ -132,6 +143,8 @@ class Client {
       else if (value?.state) this.#tell(value.state);
     } else if (name === "error") {
       this.#refusal = String(value);
+    } else if (name === "warning") {
+      this.options.onWarning?.(value);
     }
     this.event(name, value);
   }

@@ -9,7 +9,9 @@ mod limits;
 mod operator;
 mod places;
 mod running;
+mod webhooks;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
@@ -36,6 +38,7 @@ use crate::recheck::Recheck;
 use crate::relay::Relay;
 use crate::socket::{Parts as SocketParts, Sockets};
 use crate::transport::{Connections, RequestConnection, SocketOptions, TcpAcceptor};
+use crate::webhooks::Webhooks;
 use inherited::listen;
 
 pub use inherited::Inherited;
@@ -61,6 +64,8 @@ struct Parts {
     sockets: Sockets,
     // None if nobody may listen with a player.
     players: Option<Players>,
+    // None if there is nobody to send them to.
+    webhooks: Option<Webhooks>,
     identity: Identity,
     directory: Directory,
     cluster: Option<Arc<Cluster>>,
@@ -84,6 +89,8 @@ struct Backends {
     bans: Bans,
     // None without a runtime directory.
     operator: Option<UnixListener>,
+    /// The state directory.
+    state: Option<PathBuf>,
     metrics: Metrics,
 }
 
@@ -129,6 +136,7 @@ impl App {
             cluster,
             bans: Bans::open(directories.state.as_deref(), config.api.max_bans, &metrics),
             operator: operator::listen(inherited.admin.take(), directories.runtime.as_deref())?,
+            state: directories.state.clone(),
             metrics,
         };
         let mut app = Self::build(config, backends, Router::new(), inherited)?;
@@ -152,6 +160,7 @@ impl App {
             cluster: None,
             bans: Bans::open(None, config.api.max_bans, &metrics),
             operator: None,
+            state: None,
             metrics,
         };
         Self::build(config, backends, demo.router(), Inherited::default())
@@ -171,6 +180,7 @@ impl App {
             cluster,
             bans,
             operator,
+            state,
             metrics,
         } = backends;
         let server = &config.server;
@@ -181,6 +191,7 @@ impl App {
             Connections::new(&limits::of_health_checks(&limits), Metrics::new());
         let (known, nodes) = (directory.clone(), cluster.clone());
         let relay = Relay::new(&config, known, nodes, bans, metrics.clone());
+        let webhooks = Webhooks::open(&config.webhooks, state.as_deref(), relay.node(), &metrics)?;
         let parts = SocketParts {
             relay: relay.clone(),
             identity: identity.clone(),
@@ -246,6 +257,7 @@ impl App {
             relay,
             sockets,
             players,
+            webhooks,
             identity,
             directory,
             cluster,
@@ -291,6 +303,7 @@ impl Parts {
         // Before the first client.
         let events = self.relay.subscribe();
         self.spawn(failed, "notifications", self.sockets.clone().notify(events));
+        self.send_webhooks(failed);
         if let Some((players, feed)) = self.players.clone().zip(feed) {
             self.spawn(failed, "players", players.run(feed));
         }

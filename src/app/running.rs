@@ -40,6 +40,9 @@ impl Running {
         } = new;
         self.parts.relay.set_quota(&config.upload);
         self.parts.api.set_tokens(config.api.token.as_ref());
+        if let Some(webhooks) = &self.parts.webhooks {
+            webhooks.set_secrets(config.webhooks.secrets.as_ref());
+        }
         if let Some(access) = &self.parts.google {
             access.reload(credentials, &config.google);
             self.parts.identity.reload(access, &config, api_key);
@@ -47,7 +50,8 @@ impl Running {
     }
 
     /// Stops in order, by `deadline`: refuses new clients and clips, clears flags, hands live livestreams over to the
-    /// next process, delivers accepted clips, and closes every transport so that clients reconnect by themselves.
+    /// next process, delivers accepted clips, closes every transport so that clients reconnect by themselves, and writes the webhooks that
+    /// wait.
     pub async fn stop(self, deadline: Instant) {
         self.parts.readiness.stopping();
         self.parts.stopping.cancel();
@@ -70,6 +74,10 @@ impl Running {
             .leave(&self.parts.relay, &self.parts.identity);
         let left = deadline.saturating_duration_since(Instant::now());
         self.parts.sockets.close_all(left / 4).await;
+        if let Some(webhooks) = &self.parts.webhooks {
+            let left = deadline.saturating_duration_since(Instant::now());
+            webhooks.settle(left / 4).await;
+        }
         let left = deadline.saturating_duration_since(Instant::now());
         let unwritten = self.parts.directory.settle(left).await;
         if unwritten > 0 {

@@ -41,8 +41,8 @@ pub(crate) enum Claimed {
 
 /// The result of a check of a livestream that is due.
 pub(crate) enum Expired {
-    /// This check has ended it.
-    Now,
+    /// This check has ended it; of this owner, in its epoch.
+    Now { node: String, epoch: u64 },
     /// It was over before, or there is no record.
     Before,
     /// It must be checked again after this time.
@@ -356,7 +356,7 @@ impl Records {
         id: &LivestreamId,
         by_force: bool,
     ) -> Result<Expired, CommandError> {
-        let left: i64 = self
+        let (left, node, epoch): (i64, String, u64) = self
             .redis
             .run_script(
                 &self.expire,
@@ -369,7 +369,7 @@ impl Records {
             )
             .await?;
         Ok(match u64::try_from(left) {
-            Ok(0) => Expired::Now,
+            Ok(0) => Expired::Now { node, epoch },
             Ok(left) => Expired::NotYet(Duration::from_millis(left)),
             Err(_) => Expired::Before,
         })

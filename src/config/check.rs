@@ -55,7 +55,7 @@ impl Config {
 
     #[rustfmt::skip]
     fn numbers(&self) -> Vec<Range<u64>> {
-        let Self { server, upload, livestream, listener, passes, identity, google, http, players, cluster, log, api, .. } = self;
+        let Self { server, upload, livestream, listener, passes, identity, google, http, players, cluster, log, api, webhooks, .. } = self;
         vec![
             ("server.max_connections", server.max_connections as u64, 1, COUNT),
             ("server.max_connections_per_address", server.max_connections_per_address as u64, 1, COUNT),
@@ -105,6 +105,10 @@ impl Config {
             ("players.max_waiting_per_address", players.max_waiting_per_address as u64, 1, COUNT),
             ("players.queue_bytes", players.queue_bytes as u64, 1, MEMORY),
             ("api.max_failures_per_minute", api.max_failures_per_minute.into(), 1, COUNT), ("api.max_bans", api.max_bans as u64, 1, 1_000_000),
+            ("webhooks.max_requests", webhooks.max_requests as u64, 1, 1_000),
+            ("webhooks.queue_messages", webhooks.queue_messages as u64, 1, 1_000_000),
+            ("webhooks.queue_bytes", webhooks.queue_bytes as u64, 64 << 10, MEMORY),
+            ("webhooks.refusals_per_minute", webhooks.refusals_per_minute.into(), 0, COUNT),
             ("cluster.history_clips", cluster.history_clips as u64, 1, COUNT),
             ("cluster.history_bytes", cluster.history_bytes as u64, 1, MEMORY),
             ("cluster.fetch_bytes", cluster.fetch_bytes as u64, 1, MEMORY),
@@ -115,7 +119,7 @@ impl Config {
 
     #[rustfmt::skip]
     fn durations(&self) -> Vec<Range<Duration>> {
-        let Self { server, livestream, listener, passes, identity, google, http, players, cluster, api, .. } = self;
+        let Self { server, livestream, listener, passes, identity, google, http, players, cluster, api, webhooks, .. } = self;
         vec![
             ("api.peer_timeout", api.peer_timeout, MILLISECOND, HOUR),
             ("server.ping_interval", server.ping_interval, MILLISECOND, HOUR),
@@ -131,6 +135,7 @@ impl Config {
             ("server.drain_time", server.drain_time, Duration::ZERO, DAY),
             ("server.shutdown_timeout", server.shutdown_timeout, MILLISECOND, HOUR),
             ("livestream.grace", livestream.grace, Duration::ZERO, DAY),
+            ("livestream.silence_after", livestream.silence_after, Duration::ZERO, DAY),
             ("livestream.recheck_interval", livestream.recheck_interval, SECOND, HOUR),
             ("listener.stall_timeout", listener.stall_timeout, MILLISECOND, HOUR),
             ("listener.max_lag", listener.max_lag, MILLISECOND, DAY),
@@ -150,12 +155,15 @@ impl Config {
             ("cluster.heartbeat", cluster.heartbeat, MILLISECOND, HOUR),
             ("cluster.timeout", cluster.timeout, MILLISECOND, SECOND * 2),
             ("cluster.linger", cluster.linger, Duration::ZERO, DAY),
+            ("webhooks.timeout", webhooks.timeout, MILLISECOND, Duration::from_mins(10)),
+            ("webhooks.retry_time", webhooks.retry_time, SECOND, DAY * 30),
         ]
     }
 
     fn check_together(&self, problems: &mut Problems) {
         self.check_players(problems);
         self.check_http(problems);
+        self.check_webhooks(problems);
         let Self {
             server,
             upload,

@@ -14,6 +14,7 @@ mod players;
 mod renamed;
 mod sections;
 mod server;
+mod webhooks;
 
 pub use error::{ConfigError, Problems};
 pub use http::Http;
@@ -24,6 +25,7 @@ pub use sections::{
     Passes, Upload,
 };
 pub use server::Server;
+pub use webhooks::Webhooks;
 
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
@@ -62,6 +64,8 @@ pub struct Config {
     pub players: Players,
     /// The operator's API.
     pub api: Api,
+    /// Messages about livestreams to a server of the operator's.
+    pub webhooks: Webhooks,
     /// Several nodes that share their livestreams.
     pub cluster: Cluster,
     /// Level and format of the log.

@@ -49,6 +49,10 @@ pub struct Livestream {
     /// The grace period: how long a livestream stays live without its streamer.
     #[serde(with = "humantime_serde")]
     pub grace: Duration,
+    /// How long a livestream on air may be without a clip; then its clients are warned, once, and nothing ends. `"0s"`: for
+    /// ever.
+    #[serde(with = "humantime_serde")]
+    pub silence_after: Duration,
     /// How many of the latest clips a listener gets when it joins.
     pub join_clips: usize,
     /// The history: how many of the latest clips are kept for listeners that come back. 24 are two minutes of the app's.
@@ -71,6 +75,7 @@ impl Default for Livestream {
     fn default() -> Self {
         Self {
             grace: Duration::from_secs(30),
+            silence_after: Duration::from_secs(30),
             join_clips: 1,
             history_clips: 24,
             history_bytes: 8 << 20,

@@ -31,6 +31,8 @@ pub struct Metrics {
     pub sessions_refused: IntCounterVec,
     /// Livestreams by state.
     pub livestreams: IntGaugeVec,
+    /// Livestreams on air without clips.
+    pub livestreams_silent: IntGauge,
     /// Changes of livestreams: started, resumed, `taken_over`, lost, ended, expired, deleted, disowned.
     pub livestream_events: IntCounterVec,
     /// Listeners of all livestreams.
@@ -167,6 +169,11 @@ impl Metrics {
                 "livestreams",
                 "Livestreams on this node, by state.",
                 &["state"],
+            )?,
+            livestreams_silent: gauge(
+                registry,
+                "livestreams_silent",
+                "Livestreams on air on this node without a clip for livestream.silence_after.",
             )?,
             livestream_events: counters(
                 registry,

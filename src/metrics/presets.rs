@@ -42,6 +42,7 @@ const EVENTS: &[&str] = &[
     "resumed",
     "taken_over",
     "streamer_lost",
+    "silent",
     "ended",
     "ended_elsewhere",
     "expired",
@@ -51,7 +52,9 @@ const EVENTS: &[&str] = &[
     "ended_by_operator",
     "banned",
 ];
-const MESSAGES: &[&str] = &["success", "error", "state", "resumed", "mark", "ack"];
+const MESSAGES: &[&str] = &[
+    "success", "error", "state", "resumed", "warning", "mark", "ack",
+];
 const UPLOADS: &[&str] = &[
     "not_a_clip",
     "bad_options",

@@ -14,8 +14,9 @@ use std::time::SystemTime;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::remote::Links;
-use super::{Relay, now};
+use super::{Event, Relay, now};
 use crate::bans::{Ban, BanError, Change, Subject};
+use crate::broadcast::UserId;
 use crate::cluster::CommandError;
 use crate::cluster::bans::{BanChange, decode};
 
@@ -55,7 +56,12 @@ impl Relay {
         let relay = self.clone();
         let changed = off_the_runtime(move || {
             let changed = relay.0.bans.set(subject, ban, version, clock)?;
-            if changed.is_some() {
+            if let Some((change, _)) = &changed {
+                if let (Subject::User(user), Some(ban)) = (&change.subject, &change.ban) {
+                    let user = UserId::new(user);
+                    let ban = ban.clone();
+                    relay.emit(Event::UserBanned { user, ban });
+                }
                 relay.enforce_bans(now());
             }
             Ok::<_, BanError>(changed)

@@ -2,17 +2,19 @@
 //!
 //! **Invariant**: an event is emitted under its livestream's lock, so that every subscriber gets the events of a
 //! livestream in the order of its changes. No event is lost, and a queue is bounded by its livestreams: it has at most
-//! one [`Event::StateChanged`] of each; one more event needs a streamer that is admitted or lost, an end, or an
-//! operator's act.
+//! one [`Event::StateChanged`] of each; one more event needs a streamer that is admitted or lost, a silence, an end, an
+//! operator's act, or one of the refusals of a minute, which are limited.
 
 use std::fmt;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::story::Totals;
 use super::{Listener, Relay};
+use crate::bans::Ban;
 use crate::broadcast::{Epoch, LivestreamId, Role, State, UserId};
 
 /// A socket, by a number that `socket` gives it: the 16 bytes of its text.
@@ -85,7 +87,23 @@ pub enum Ending {
     Banned,
 }
 
-/// A change of a livestream.
+impl Ending {
+    /// The name in metrics and messages.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ended => "ended",
+            Self::Expired => "expired",
+            Self::Abandoned => "abandoned",
+            Self::Elsewhere => "ended_elsewhere",
+            Self::Deleted => "deleted",
+            Self::Disowned => "disowned",
+            Self::Operator => "ended_by_operator",
+            Self::Banned => "banned",
+        }
+    }
+}
+
+/// A change of a livestream, or an act that concerns one.
 pub enum Event {
     /// A socket became the streamer.
     StreamerCame {
@@ -129,6 +147,41 @@ pub enum Event {
     StreamerLost {
         /// The livestream.
         livestream: LivestreamId,
+        /// Its streamer.
+        user: UserId,
+        /// Its totals until now.
+        totals: Totals,
+    },
+    /// No clip has come for `livestream.silence_after`, on this node. Once until the next clip or streamer.
+    Silent {
+        /// The livestream.
+        livestream: LivestreamId,
+        /// The streamer with its user, if it is on this node.
+        streamer: Option<(StreamerId, UserId)>,
+        /// The time without a clip.
+        lasted: Duration,
+        /// The listeners on this node that asked for warnings.
+        audience: Vec<Arc<Listener>>,
+    },
+    /// A streamer was refused. Of no livestream that this node must know; at most so many a minute as are configured.
+    StreamerRefused {
+        /// The livestream that it named.
+        livestream: LivestreamId,
+        /// Its user, if its token was good.
+        user: Option<UserId>,
+        /// The metric's label of the reason.
+        reason: &'static str,
+        /// The `error` for its client.
+        text: String,
+        /// Whether its client tries again by itself.
+        is_temporary: bool,
+    },
+    /// An operator has banned a user, by a request to this node. Of no livestream alone.
+    UserBanned {
+        /// The user.
+        user: UserId,
+        /// The ban.
+        ban: Ban,
     },
     /// The state or the number of listeners changed.
     StateChanged {
@@ -143,10 +196,21 @@ pub enum Event {
         /// The listeners on this node.
         audience: Vec<Arc<Listener>>,
     },
+    /// The livestream is over on all nodes, and its owner is gone: this node has found that out, and no other one.
+    OrphanEnded {
+        /// The livestream.
+        livestream: LivestreamId,
+        /// The epoch of the owner in Redis.
+        epoch: u64,
+    },
     /// The livestream is over on this node.
     LivestreamEnded {
         /// The livestream.
         livestream: LivestreamId,
+        /// The user of its streamer, if that was last on this node: then no other node that lives tells of its end.
+        user: Option<UserId>,
+        /// The epoch of the owner in Redis, if this node knows of the end from there.
+        epoch: Option<u64>,
         /// Why.
         ending: Ending,
         /// The streamer, if it was on this node.
@@ -180,7 +244,12 @@ impl Relay {
         events
     }
 
-    /// Counts an event, logs it, and queues it for every subscriber. Called under the livestream's lock.
+    /// Tells the subscribers of what happened outside of the relay.
+    pub fn tell(&self, event: Event) {
+        self.emit(event);
+    }
+
+    /// Counts an event, logs it, and queues it for every subscriber. Called under the livestream's lock, if it is of one.
     pub(super) fn emit(&self, event: Event) -> Delivery {
         if let Some(label) = event.label() {
             let events = &self.0.metrics.livestream_events;
@@ -210,18 +279,19 @@ impl Event {
                 Replacement::Elsewhere | Replacement::Undecided => Some("taken_over"),
             },
             Self::StreamerLost { .. } => Some("streamer_lost"),
-            Self::StateChanged { .. } | Self::Dismissed { .. } | Self::SentAway { .. } => None,
+            Self::Silent { .. } => Some("silent"),
+            // Counted where they are decided, or elsewhere.
+            Self::StateChanged { .. }
+            | Self::Dismissed { .. }
+            | Self::SentAway { .. }
+            | Self::StreamerRefused { .. }
+            | Self::UserBanned { .. }
+            | Self::OrphanEnded { .. } => None,
             Self::LivestreamEnded { ending, totals, .. } => match ending {
                 // Its streamer came, and it was never on air.
-                Ending::Abandoned => Some("abandoned"),
+                Ending::Abandoned => Some(ending.as_str()),
                 _ if totals.is_none() => None,
-                Ending::Ended => Some("ended"),
-                Ending::Expired => Some("expired"),
-                Ending::Elsewhere => Some("ended_elsewhere"),
-                Ending::Deleted => Some("deleted"),
-                Ending::Disowned => Some("disowned"),
-                Ending::Operator => Some("ended_by_operator"),
-                Ending::Banned => Some("banned"),
+                ending => Some(ending.as_str()),
             },
         }
     }
@@ -244,7 +314,12 @@ impl Event {
             } => {
                 tracing::info!(livestream.id = %livestream, "livestream taken over by another node");
             }
-            Self::StreamerLost { livestream } => {
+            Self::Silent {
+                livestream, lasted, ..
+            } => {
+                tracing::info!(livestream.id = %livestream, seconds = lasted.as_secs(), "livestream on air without a clip");
+            }
+            Self::StreamerLost { livestream, .. } => {
                 tracing::info!(livestream.id = %livestream, "livestream lost its streamer, waiting for it");
             }
             Self::LivestreamEnded {
@@ -271,6 +346,9 @@ impl Event {
             | Self::Dismissed { .. }
             | Self::SentAway { .. }
             | Self::StateChanged { .. }
+            | Self::StreamerRefused { .. }
+            | Self::UserBanned { .. }
+            | Self::OrphanEnded { .. }
             | Self::LivestreamEnded { totals: None, .. } => {}
         }
     }

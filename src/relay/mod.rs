@@ -6,6 +6,7 @@
 //! before the lock is released: so the order of sequences is the order in every outbox. The intended
 //! `streamerConnected` becomes true when a livestream goes on air and false when it ends, in that order.
 
+mod active;
 mod announcements;
 mod bans;
 mod clock;
@@ -21,6 +22,7 @@ mod recheck;
 mod remote;
 mod resume;
 mod returns;
+mod silence;
 mod snapshots;
 mod story;
 mod streaming;
@@ -29,7 +31,7 @@ mod uploads;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use tokio::sync::Semaphore;
@@ -49,11 +51,12 @@ use clock::{new_epoch, now, unix_millis};
 use events::{Delivery, Subscribers};
 use feed::Feed;
 use remote::{Link, Links};
+use silence::Silence;
 use story::Story;
 
 pub use bans::BanChanged;
 pub use drain::Remaining;
-pub use events::{Ending, Event, Replacement, SocketId, StreamerId};
+pub use events::{Arrival, Ending, Event, Replacement, SocketId, StreamerId};
 pub use feed::Fed;
 pub use operator::{BANNED, NoEffect, Overview, SocketOverview};
 pub use players::Player;
@@ -77,6 +80,8 @@ pub struct Listener {
     pub outbox: Outbox,
     /// The `error` for its client, once an operator or a ban has dismissed it.
     pub dismissal: OnceLock<Arc<str>>,
+    /// Whether its client knows the event `warning`.
+    pub wants_warnings: bool,
     /// Where it resumes from.
     pub resume: Option<Position>,
     /// The outcome of that, once it has joined.
@@ -91,6 +96,7 @@ struct Inner {
     bounds: LivestreamLimits,
     /// The most of the latest clips for a listener that joins.
     join_clips: usize,
+    silence_after: Duration,
     max_live: usize,
     max_clip_bytes: usize,
     metrics: Metrics,
@@ -124,12 +130,15 @@ struct ActiveLivestream {
     /// The `error` for the streamer's client, once an operator or a ban has dismissed it.
     dismissal: Option<Arc<str>>,
     story: Story,
+    silence: Silence,
     clip_ids: ClipIds<uploads::Outcome>,
     /// Whether the history reaches back as far as Redis's did.
     is_backfilled: bool,
     // In a cluster: the link to the other nodes, and the number of listeners there.
     link: Option<Arc<Link>>,
     elsewhere: usize,
+    /// The latest epoch in which this node was the owner.
+    owned_epoch: Option<u64>,
     announced: Option<(State, usize)>,
     announced_at: Instant,
     announcement: Delivery,
@@ -153,6 +162,7 @@ impl Relay {
         Self(Arc::new(Inner {
             bounds,
             join_clips: config.livestream.join_clips,
+            silence_after: config.livestream.silence_after,
             max_live: config.livestream.max_live,
             max_clip_bytes: config.upload.max_clip_bytes,
             metrics,
@@ -268,7 +278,8 @@ impl Relay {
             None => self.flag_owner(),
         };
         self.write_flag(id, before, State::Ended, owner);
-        self.emit_ended(id, &mut active, ending, now);
+        let user = active.streamer_user();
+        self.emit_ended(id, &mut active, ending, (user, None), now);
         drop(active);
         self.forget(id, found);
     }
@@ -278,6 +289,7 @@ impl Relay {
         id: &LivestreamId,
         active: &mut ActiveLivestream,
         ending: Ending,
+        (user, epoch): (Option<UserId>, Option<u64>),
         now: Instant,
     ) {
         self.feed_end(Fed::Ended(id.clone()));
@@ -285,6 +297,8 @@ impl Relay {
         let totals = active.story.totals(now);
         self.emit(Event::LivestreamEnded {
             livestream: id.clone(),
+            user,
+            epoch,
             ending,
             streamer: active.streamer.take(),
             audience,
@@ -331,8 +345,8 @@ impl Relay {
             let listener_id = ListenerId(self.0.next_listener_id.fetch_add(1, Ordering::SeqCst));
             match active.livestream.join(listener_id, listener.clone()) {
                 Ok(()) => {
-                    let listeners = active.count();
-                    active.story.listeners(listeners);
+                    active.story.joined();
+                    active.tally(now);
                     active.start_following(elsewhere, now);
                     active.push_history(listener, self.0.join_clips, now);
                     return Ok(listener_id);
@@ -353,6 +367,7 @@ impl Relay {
         if let Some(listener) = active.livestream.leave(listener_id) {
             listener.outbox.shut();
             active.story.dropped(listener.outbox.missed());
+            active.tally(now());
         }
     }
 
@@ -379,63 +394,6 @@ impl Relay {
     pub fn reclaim(&self) {
         self.0.bans.count(SystemTime::now());
         self.0.quota.read().reclaim();
-    }
-}
-
-impl ActiveLivestream {
-    fn new(livestream: Livestream<Arc<Listener>>, now: Instant) -> Self {
-        Self {
-            livestream,
-            streamer: None,
-            streamer_since: now,
-            dismissal: None,
-            story: Story::default(),
-            clip_ids: ClipIds::default(),
-            is_backfilled: false,
-            link: None,
-            elsewhere: 0,
-            announced: None,
-            announced_at: now,
-            announcement: Delivery::default(),
-        }
-    }
-
-    /// Listeners on all nodes.
-    fn count(&self) -> usize {
-        self.livestream.listener_count() + self.elsewhere
-    }
-
-    /// Removes all listeners.
-    fn take_listeners(&mut self) -> Vec<Arc<Listener>> {
-        let listeners = self.livestream.take_listeners();
-        let dropped = listeners
-            .iter()
-            .map(|listener| listener.outbox.missed())
-            .sum();
-        self.story.dropped(dropped);
-        listeners
-    }
-
-    /// Notifies the link that the standing on this node has changed.
-    fn wake(&self) {
-        if let Some(link) = &self.link {
-            link.wake();
-        }
-    }
-
-    /// Called when a listener has joined, with the record of another node if the join needed one. The first listener does
-    /// not wait for the next heartbeat.
-    fn start_following(&mut self, elsewhere: Option<&Record>, now: Instant) {
-        let Some(link) = &self.link else { return };
-        if let Some(record) = elsewhere.filter(|record| record.is_started()) {
-            link.joined_at(record.sequence);
-            if self.livestream.state() == State::Waiting {
-                self.livestream.follow(record, now);
-            }
-        }
-        if self.livestream.listener_count() == 1 {
-            link.look();
-        }
     }
 }
 

@@ -42,6 +42,8 @@ pub struct Overview {
     pub clips_dropped: u64,
     /// Bytes of clips a second, over the latest half a minute.
     pub bytes_per_second: u64,
+    /// Whether it is on air without a clip for `livestream.silence_after`.
+    pub is_silent: bool,
 }
 
 /// A socket of a livestream on this node.
@@ -259,6 +261,7 @@ impl ActiveLivestream {
             bytes_out: self.story.bytes_out(),
             clips_dropped: totals.dropped + missed,
             bytes_per_second: self.story.bytes_per_second(now),
+            is_silent: self.silence.is_told(),
         }
     }
 

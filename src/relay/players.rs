@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use super::{ActiveLivestream, Relay, lock};
+use super::{ActiveLivestream, Relay, lock, now};
 use crate::broadcast::{LivestreamError, LivestreamId, Record};
 
 /// A listener with a player; it leaves when this is dropped.
@@ -16,7 +16,9 @@ pub struct Player {
 
 impl Drop for Player {
     fn drop(&mut self) {
-        lock(&self.active).livestream.remove_player();
+        let mut active = lock(&self.active);
+        active.livestream.remove_player();
+        active.tally(now());
     }
 }
 
@@ -32,8 +34,8 @@ impl Relay {
         let found = self.find_to_join(id, elsewhere, now)?;
         let mut active = lock(&found);
         active.livestream.add_player()?;
-        let listeners = active.count();
-        active.story.listeners(listeners);
+        active.story.joined();
+        active.tally(now);
         active.start_following(elsewhere, now);
         drop(active);
         Ok(Player { active: found })

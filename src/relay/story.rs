@@ -16,11 +16,23 @@ pub(super) struct Story {
     bytes_out: u64,
     /// When the latest clips came, and their bytes.
     latest: VecDeque<(Instant, u64)>,
-    peak_listeners: usize,
+    listeners: Listeners,
     dropped: u64,
 }
 
-/// The totals of a livestream on this node.
+#[derive(Debug, Default)]
+struct Listeners {
+    /// At present, on all nodes, and since when.
+    count: usize,
+    since: Option<Instant>,
+    peak: usize,
+    /// All that have joined here.
+    joined: u64,
+    /// The time that all nodes' listeners have listened for together.
+    time: Duration,
+}
+
+/// The totals of a livestream, as this node knows them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Totals {
     /// From its first streamer or clip to its end.
@@ -31,7 +43,11 @@ pub struct Totals {
     pub bytes: u64,
     /// The most listeners on all nodes at a time.
     pub peak_listeners: usize,
-    /// Clips that did not reach a listener.
+    /// Joins of listeners on this node; one who comes back counts again.
+    pub joined: u64,
+    /// The seconds that all listeners on all nodes have listened for together.
+    pub listener_seconds: u64,
+    /// Clips that did not reach a listener on this node.
     pub dropped: u64,
 }
 
@@ -68,8 +84,18 @@ impl Story {
         Some(now.saturating_duration_since(self.begun?))
     }
 
-    pub(super) fn listeners(&mut self, count: usize) {
-        self.peak_listeners = self.peak_listeners.max(count);
+    /// A listener has joined here.
+    pub(super) fn joined(&mut self) {
+        self.listeners.joined += 1;
+    }
+
+    /// The number of listeners on all nodes, from now on.
+    pub(super) fn listeners(&mut self, count: usize, now: Instant) {
+        let listeners = &mut self.listeners;
+        listeners.time = listeners.time_until(now);
+        listeners.since = Some(now);
+        listeners.count = count;
+        listeners.peak = listeners.peak.max(count);
     }
 
     pub(super) fn dropped(&mut self, clips: u64) {
@@ -82,8 +108,41 @@ impl Story {
             seconds: lasted.as_secs(),
             clips: self.clips,
             bytes: self.bytes,
-            peak_listeners: self.peak_listeners,
+            peak_listeners: self.listeners.peak,
+            joined: self.listeners.joined,
+            listener_seconds: self.listeners.time_until(now).as_secs(),
             dropped: self.dropped,
         }
+    }
+}
+
+impl Listeners {
+    fn time_until(&self, now: Instant) -> Duration {
+        let lasted = self.since.map(|since| now.saturating_duration_since(since));
+        let count = u32::try_from(self.count).unwrap_or(u32::MAX);
+        self.time
+            .saturating_add(lasted.unwrap_or_default().saturating_mul(count))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listener_seconds_add_up_over_listeners() {
+        let begun = Instant::now();
+        let at = |seconds| begun + Duration::from_secs(seconds);
+        let mut story = Story::default();
+        story.begin(begun);
+        story.joined();
+        story.listeners(1, at(10));
+        story.listeners(3, at(20));
+        story.listeners(0, at(25));
+        let totals = story.totals(at(100));
+        assert_eq!((totals.listener_seconds, totals.peak_listeners), (25, 3));
+        assert_eq!((totals.joined, totals.seconds), (1, 100));
+        story.listeners(2, at(100));
+        assert_eq!(story.totals(at(103)).listener_seconds, 31, "until now");
     }
 }

@@ -94,6 +94,7 @@ impl Relay {
             active.streamer_since = now;
             active.dismissal = None;
             active.story.begin(now);
+            active.silence.end(now);
             let arrival = match (replaced, started.resumed) {
                 (Some(_), _) => Arrival::TookOver,
                 (None, true) => Arrival::Resumed,
@@ -159,9 +160,13 @@ impl Relay {
             Loss::Grace(_) => {
                 active.streamer = None;
                 active.wake();
-                self.emit(Event::StreamerLost {
-                    livestream: id.clone(),
-                });
+                if let Some(user) = active.streamer_user() {
+                    self.emit(Event::StreamerLost {
+                        livestream: id.clone(),
+                        user,
+                        totals: active.story.totals(now),
+                    });
+                }
             }
             Loss::Ended => self.close(id, &found, active, Ending::Abandoned, now),
         }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::events::{Arrival, Event, Replacement};
 use super::*;
-use crate::broadcast::ClipId;
+use crate::broadcast::{ClipId, Epoch};
 
 struct World {
     relay: Relay,
@@ -159,6 +159,53 @@ fn end_is_emitted_once_with_its_totals() {
     let totals = totals.expect("it was on air");
     assert_eq!((totals.seconds, totals.clips, totals.bytes), (7, 1, 4));
     assert!(world.events.try_recv().is_err());
+}
+
+#[test]
+fn silence_is_told_once_until_the_next_clip() {
+    let mut world = World::new();
+    let streamer = world.streams();
+    world.event();
+    let (ada, after) = (UserId::new("ada"), Duration::from_secs(30));
+    let silent = |world: &mut World, seconds| {
+        let now = world.now + Duration::from_secs(seconds);
+        world.relay.watch_silence(now);
+        let event = world.events.try_recv().ok()?;
+        let Event::Silent {
+            streamer, lasted, ..
+        } = &*event
+        else {
+            panic!("another event")
+        };
+        let (id, user) = streamer.clone().expect("it is here");
+        assert_eq!((id.epoch, user), (Epoch(1), UserId::new("ada")));
+        Some(*lasted)
+    };
+    assert_eq!(silent(&mut world, 29), None);
+    assert_eq!(silent(&mut world, 30), Some(after));
+    assert_eq!(silent(&mut world, 300), None, "once");
+    assert_eq!(world.relay.0.metrics.livestreams_silent.get(), 1);
+    let clip = Upload {
+        bytes: bytes::Bytes::from_static(b"clip"),
+        id: None,
+    };
+    let now = world.now + Duration::from_secs(400);
+    let uploaded = world
+        .relay
+        .upload(&world.id, streamer.epoch, &ada, clip, now);
+    assert_eq!(uploaded.expect("current").sequence, 1);
+    assert_eq!(silent(&mut world, 429), None);
+    assert_eq!(world.relay.0.metrics.livestreams_silent.get(), 0);
+    assert_eq!(silent(&mut world, 430), Some(after), "another one");
+    let now = world.now + Duration::from_secs(500);
+    world.relay.lost(&world.id, streamer.epoch, now);
+    world.event();
+    assert_eq!(silent(&mut world, 510), None, "it has no streamer");
+    assert_eq!(
+        world.relay.state(&world.id).0,
+        State::Reconnecting,
+        "nothing ended"
+    );
 }
 
 #[tokio::test]

@@ -169,6 +169,7 @@ impl Relay {
             .map_err(|_| UploadError::StaleEpoch)?;
         let audience = active.push(&clip, now);
         active.story.clip(length, audience.len(), now);
+        active.silence.end(now);
         self.feed_clip(id, &clip);
         let listeners = active.count();
         if let Some(clip_id) = clip_id {

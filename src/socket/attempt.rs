@@ -12,9 +12,10 @@ use socketioxide::extract::SocketRef;
 use socketioxide::socket::Sid;
 
 use super::Sockets;
+use super::features::Features;
 use super::instance::SocketInstance;
 use super::lookup_limits::PendingLookup;
-use super::resumption::{self, Wishes};
+use super::resumption::Wishes;
 use super::wire::{self, Refusal};
 use crate::broadcast::{Epoch, LivestreamId, Role, UserId};
 use crate::directory::{Entry, Freshness};
@@ -33,9 +34,9 @@ pub(super) struct Credentials {
     features: Option<Value>,
     #[serde(default)]
     resume: Option<Value>,
-    /// Whether a header names the feature `clips`.
+    /// Those of a header.
     #[serde(skip)]
-    wants_clips: bool,
+    in_header: Features,
     /// The client's address; none in a payload.
     #[serde(skip)]
     pub(super) address: Option<IpAddr>,
@@ -51,7 +52,7 @@ impl Credentials {
         Self {
             token: header(wire::TOKEN_HEADER),
             livestream: header(wire::LIVESTREAM_HEADER),
-            wants_clips: resumption::is_in(headers),
+            in_header: Features::in_headers(headers),
             features: None,
             resume: None,
             address: Some(address),
@@ -64,7 +65,7 @@ impl Credentials {
         Self {
             token: named(self.token).or(named(payload.token)),
             livestream: named(self.livestream).or(named(payload.livestream)),
-            wants_clips: self.wants_clips,
+            in_header: self.in_header,
             features: payload.features,
             resume: payload.resume,
             address: self.address,
@@ -105,7 +106,7 @@ impl Attempt {
             livestream,
             features,
             resume,
-            wants_clips,
+            in_header,
             address,
         } = headers
             .cloned()
@@ -124,7 +125,7 @@ impl Attempt {
             address: address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
             livestream: LivestreamId::new(&named),
             named,
-            wishes: Wishes::new(wants_clips, features.as_ref(), resume.as_ref()),
+            wishes: Wishes::new(in_header.and_listed(features.as_ref()), resume.as_ref()),
         })
     }
 

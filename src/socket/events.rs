@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::parting::DISCONNECT_DELAY;
-use super::wire::{self, Refusal, StateMessage};
+use super::wire::{self, Refusal, StateMessage, WarningMessage};
 use super::{Sockets, streamer};
 use crate::broadcast::{LivestreamId, Role, State};
 use crate::relay::{Ending, Event, Listener, Replacement, SocketId, StreamerId};
@@ -32,8 +32,27 @@ impl Sockets {
 
     async fn tell(&self, event: &Event) {
         match event {
-            // The socket itself is greeted, or gone.
-            Event::StreamerCame { .. } | Event::StreamerLost { .. } => {}
+            // The socket itself is greeted, or gone; or no client here is concerned.
+            Event::StreamerCame { .. }
+            | Event::StreamerLost { .. }
+            | Event::StreamerRefused { .. }
+            | Event::UserBanned { .. }
+            | Event::OrphanEnded { .. } => {}
+            Event::Silent {
+                streamer,
+                lasted,
+                audience,
+                ..
+            } => {
+                let message = WarningMessage::silence(*lasted);
+                if let Some((streamer, _)) = streamer {
+                    self.warn_streamer(*streamer, &message);
+                }
+                self.each(audience, |listener| {
+                    self.warn(Role::Listener, listener.socket, &message);
+                })
+                .await;
+            }
             Event::Dismissed {
                 role, socket, text, ..
             } => self.dismiss(*role, *socket, text),
@@ -114,6 +133,19 @@ impl Sockets {
     ) {
         if !frame.is_some_and(|frame| listener.outbox.say(frame)) {
             self.send_state(Role::Listener, listener.socket, message);
+        }
+    }
+
+    fn warn(&self, role: Role, socket: SocketId, message: &WarningMessage) {
+        if let Some(socket) = self.find(role, socket) {
+            self.emit(&socket, wire::WARNING, message);
+        }
+    }
+
+    fn warn_streamer(&self, streamer: StreamerId, message: &WarningMessage) {
+        let socket = self.find(Role::Streamer, streamer.socket);
+        if socket.is_some_and(|socket| streamer::wants_warnings(&socket)) {
+            self.warn(Role::Streamer, streamer.socket, message);
         }
     }
 

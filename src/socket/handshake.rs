@@ -148,6 +148,9 @@ impl Sockets {
         let session = self.session(socket);
         let named = attempt.as_ref().map(|attempt| &*attempt.named);
         self.log_refusal(role, socket, refusal, named);
+        if let Some(attempt) = &attempt {
+            self.tell_refusal(role, refusal, attempt);
+        }
         self.emit(socket, wire::ERROR, &refusal.text());
         let refusals = session.refused();
         match attempt {

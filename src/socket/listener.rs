@@ -92,6 +92,7 @@ pub(super) async fn admit(
         since: now(),
         outbox,
         dismissal: OnceLock::new(),
+        wants_warnings: attempt.wishes.warnings,
         resume: attempt.wishes.resume,
         resumed: OnceLock::new(),
     });

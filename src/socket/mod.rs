@@ -13,6 +13,7 @@ mod attempt;
 mod endpoint;
 mod entry;
 mod events;
+mod features;
 mod handshake;
 mod ids;
 mod instance;
@@ -51,7 +52,7 @@ use crate::transport::{
 };
 
 use self::attempt::Credentials;
-use self::parting::RefusalLog;
+use self::parting::RefusalLimit;
 use self::users::Users;
 
 /// The state that all handlers share; cheap to clone.
@@ -73,7 +74,9 @@ struct Inner {
     /// The limit of queued messages for a streamer.
     answers: usize,
     users: Users,
-    refusal_log: RefusalLog,
+    refusal_log: RefusalLimit,
+    /// The limit of the relay's events of refused streamers.
+    told_refusals: RefusalLimit,
     trusted_proxies: Vec<ipnet::IpNet>,
     log_addresses: bool,
     // Set once, right after the server is built: its handlers need this struct.
@@ -125,7 +128,8 @@ impl Sockets {
             max_refusals: config.server.max_refusals,
             answers: outgoing::answers(config),
             users: Users::new(config.server.max_sockets_per_user, users),
-            refusal_log: RefusalLog::new(config.log.refusals_per_minute),
+            refusal_log: RefusalLimit::new(config.log.refusals_per_minute),
+            told_refusals: RefusalLimit::new(told_refusals(config)),
             trusted_proxies: config.server.trusted_proxies.clone(),
             log_addresses: config.log.client_address,
             io: OnceLock::new(),
@@ -246,6 +250,15 @@ impl Sockets {
             tracing::warn!("the Socket.IO server did not close in time");
         }
     }
+}
+
+/// Events of refused streamers in a minute: none if nobody is sent them.
+fn told_refusals(config: &Config) -> u32 {
+    let webhooks = &config.webhooks;
+    webhooks
+        .url
+        .as_ref()
+        .map_or(0, |_| webhooks.refusals_per_minute)
 }
 
 fn session_limits(config: &Config) -> SessionLimits {

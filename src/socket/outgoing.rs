@@ -5,7 +5,7 @@
 //! ([`crate::transport::Backpressure`]).
 //!
 //! **Invariant**: every answer is sent by this module. A message that the library refuses all the same is counted, and
-//! unless the next `state` makes up for it, the transport is closed: its client would wait forever.
+//! unless the next `state` makes up for it or it is a mere warning, the transport is closed: its client would wait forever.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -95,7 +95,7 @@ impl Sockets {
                 let unsent = &self.0.metrics.messages_unsent;
                 unsent.with_label_values(&[event]).inc();
                 tracing::debug!(socket.id = session.id(), event, %error, "message not sent");
-                if event != wire::STATE {
+                if ![wire::STATE, wire::WARNING].contains(&event) {
                     session.close();
                 }
                 false

@@ -20,11 +20,12 @@ use socketioxide::extract::SocketRef;
 use tokio::time::Instant;
 
 use super::Sockets;
+use super::attempt::Attempt;
 use super::ids::sid;
 use super::instance::SocketInstance;
 use super::wire::{self, Refusal};
 use crate::broadcast::Role;
-use crate::relay::SocketId;
+use crate::relay::{Event, SocketId};
 
 /// The delay between the `error` and the DISCONNECT of a refused client: an immediate DISCONNECT overtakes the `error`
 /// in some clients.
@@ -131,10 +132,30 @@ impl Sockets {
             "refused"
         );
     }
+
+    /// Tells the relay's subscribers of a refused streamer, if that named a livestream.
+    pub(super) fn tell_refusal(&self, role: Role, refusal: &Refusal, attempt: &Attempt) {
+        let Some(livestream) = attempt
+            .livestream
+            .clone()
+            .filter(|_| role == Role::Streamer)
+        else {
+            return;
+        };
+        if self.0.told_refusals.take(role).is_some() {
+            self.0.relay.tell(Event::StreamerRefused {
+                livestream,
+                user: attempt.instance.user().cloned(),
+                reason: refusal.reason(),
+                text: refusal.text(),
+                is_temporary: refusal.is_temporary(),
+            });
+        }
+    }
 }
 
-/// Bounds the log of refusals, in lines a minute for each role, so that listeners do not hide streamers.
-pub(super) struct RefusalLog {
+/// Bounds what is told of refusals, in a minute for each role, so that listeners do not hide streamers.
+pub(super) struct RefusalLimit {
     per_minute: u32,
     budgets: [Mutex<Budget>; 2],
 }
@@ -145,7 +166,7 @@ struct Budget {
     unlogged: u64,
 }
 
-impl RefusalLog {
+impl RefusalLimit {
     pub(super) fn new(per_minute: u32) -> Self {
         let budget = || {
             Mutex::new(Budget {
@@ -161,7 +182,7 @@ impl RefusalLog {
         }
     }
 
-    /// Some if a line may be written: the number of unlogged refusals since the last line.
+    /// Some if this one may be told: the number of those since the last one that were not.
     fn take(&self, role: Role) -> Option<u64> {
         let [streamers, listeners] = &self.budgets;
         let budget = match role {
@@ -187,8 +208,8 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn refusal_log_is_bounded_for_each_role() {
-        let log = RefusalLog::new(2);
+    async fn refusals_are_limited_for_each_role() {
+        let log = RefusalLimit::new(2);
         assert_eq!(
             [log.take(Role::Listener), log.take(Role::Listener)],
             [Some(0); 2]

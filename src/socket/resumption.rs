@@ -1,20 +1,16 @@
 //! The listeners' side of `clips` and `resume`: what a client asks for, and what it is told.
 //!
-//! **Invariant**: a client that does not name the feature gets no event of it. What a client asks for in a wrong shape
-//! keeps it from nothing else: an unknown feature is ignored, and a malformed `resume` is a position that is unknown.
+//! **Invariant**: what a client asks for in a wrong shape keeps it from nothing else: a malformed `resume` is a position
+//! that is unknown.
 
-use axum::http::HeaderMap;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::features::Features;
 use crate::broadcast::Position;
 use crate::relay::Resumed;
 use crate::transport::ClipEvent;
 
-/// The feature: `clip` instead of `audio`.
-const CLIPS: &str = "clips";
-/// The header with features, separated by commas.
-const HEADER: &str = "castaway-features";
 /// A position that no clip has.
 const UNKNOWN: Position = (u64::MAX, 0);
 
@@ -22,21 +18,26 @@ const UNKNOWN: Position = (u64::MAX, 0);
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Wishes {
     pub(super) event: ClipEvent,
+    /// The event `warning`.
+    pub(super) warnings: bool,
     /// The clip after which it goes on.
     pub(super) resume: Option<Position>,
 }
 
 impl Wishes {
-    /// By the header, and by `features` and `resume` of the CONNECT payload.
-    pub(super) fn new(in_header: bool, features: Option<&Value>, resume: Option<&Value>) -> Self {
-        let listed = features.and_then(Value::as_array);
-        let in_payload = listed.is_some_and(|features| features.iter().any(|it| it == CLIPS));
-        if !in_header && !in_payload {
-            return Self::default();
+    /// By its features, and by `resume` of the CONNECT payload.
+    pub(super) fn new(features: Features, resume: Option<&Value>) -> Self {
+        let warnings = features.warnings;
+        if !features.clips {
+            return Self {
+                warnings,
+                ..Self::default()
+            };
         }
         let resume = resume.filter(|it| !it.is_null());
         Self {
             event: ClipEvent::Clip,
+            warnings,
             resume: resume.map(|it| position(it).unwrap_or(UNKNOWN)),
         }
     }
@@ -45,17 +46,6 @@ impl Wishes {
 fn position(resume: &Value) -> Option<Position> {
     let number = |name| resume.get(name).and_then(Value::as_u64);
     Some((number("epoch")?, number("sequence")?))
-}
-
-/// Whether the headers name the feature.
-pub(super) fn is_in(headers: &HeaderMap) -> bool {
-    let lines = headers.get_all(HEADER).into_iter();
-    let mut lines = lines.filter_map(|line| line.to_str().ok());
-    lines.any(names_clips)
-}
-
-fn names_clips(header: &str) -> bool {
-    header.split(',').any(|feature| feature.trim() == CLIPS)
 }
 
 /// The one argument of `resumed`.
@@ -105,23 +95,24 @@ mod tests {
 
     use super::*;
 
-    fn wishes(features: &Value, resume: &Value) -> Wishes {
-        Wishes::new(false, Some(features), Some(resume))
+    fn wishes(clips: bool, resume: &Value) -> Wishes {
+        let features = Features {
+            clips,
+            ..Features::default()
+        };
+        Wishes::new(features, Some(resume))
     }
 
     #[test]
-    fn feature_is_named_in_header_or_payload() {
+    fn resume_needs_the_feature() {
         let at = json!({ "epoch": 7, "sequence": 9 });
         let asked = Wishes {
             event: ClipEvent::Clip,
+            warnings: false,
             resume: Some((7, 9)),
         };
-        assert_eq!(wishes(&json!(["other", "clips"]), &at), asked);
-        assert_eq!(Wishes::new(true, None, Some(&at)), asked);
-        for features in [json!([]), json!(["Clips"]), json!("clips"), json!([7])] {
-            assert_eq!(wishes(&features, &at), Wishes::default());
-        }
-        assert!(names_clips("other, clips") && !names_clips("clipsy"));
+        assert_eq!(wishes(true, &at), asked);
+        assert_eq!(wishes(false, &at), Wishes::default());
     }
 
     #[test]
@@ -133,8 +124,8 @@ mod tests {
             json!({ "epoch": 7, "sequence": -1 }),
             json!({ "epoch": 7, "sequence": 0.5 }),
         ] {
-            assert_eq!(wishes(&json!(["clips"]), &resume).resume, Some(UNKNOWN));
+            assert_eq!(wishes(true, &resume).resume, Some(UNKNOWN));
         }
-        assert_eq!(wishes(&json!(["clips"]), &Value::Null).resume, None);
+        assert_eq!(wishes(true, &Value::Null).resume, None);
     }
 }

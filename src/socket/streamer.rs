@@ -28,6 +28,7 @@ pub(super) struct StreamerSocket {
     epoch: Epoch,
     admission: Arc<Admission>,
     pending_acks: PendingAcks,
+    wants_warnings: bool,
 }
 
 impl Drop for StreamerSocket {
@@ -45,6 +46,11 @@ fn streamer(socket: &SocketRef) -> Option<Arc<StreamerSocket>> {
 /// Whether the socket is its livestream's streamer, or was, under this epoch.
 pub(super) fn is_under(socket: &SocketRef, epoch: Epoch) -> bool {
     streamer(socket).is_some_and(|streamer| streamer.epoch == epoch)
+}
+
+/// Whether the socket is a streamer's whose client knows the event `warning`.
+pub(super) fn wants_warnings(socket: &SocketRef) -> bool {
+    streamer(socket).is_some_and(|streamer| streamer.wants_warnings)
 }
 
 pub(super) fn admission(socket: &SocketRef) -> Option<Arc<Admission>> {
@@ -125,6 +131,7 @@ pub(super) async fn admit(
         epoch: *epoch,
         admission: Arc::new(admission),
         pending_acks,
+        wants_warnings: attempt.wishes.warnings,
     };
     socket.extensions.insert(Arc::new(streamer));
     admission::watch(sockets, socket, gone);

@@ -1,5 +1,7 @@
 //! The contract's names and texts on the wire, to the letter: namespaces, events and messages.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use crate::broadcast::{LivestreamId, Role, State, UserId};
@@ -26,6 +28,8 @@ pub(super) const SUCCESS: &str = "success";
 pub(super) const ERROR: &str = "error";
 /// The livestream's state; older clients ignore it.
 pub(super) const STATE: &str = "state";
+/// A warning, to a client with the feature `warnings`.
+pub(super) const WARNING: &str = "warning";
 /// An acknowledgement, in metrics.
 pub(super) const ACK: &str = "ack";
 /// A fresh token, from a client whose token is about to expire.
@@ -210,6 +214,23 @@ impl StateMessage {
         Self {
             state: state.as_str(),
             listeners,
+        }
+    }
+}
+
+/// The one argument of `warning`.
+#[derive(Debug, Serialize)]
+pub(super) struct WarningMessage {
+    /// `silence`: no clip has come for so many seconds.
+    kind: &'static str,
+    seconds: u64,
+}
+
+impl WarningMessage {
+    pub(super) fn silence(lasted: Duration) -> Self {
+        Self {
+            kind: "silence",
+            seconds: lasted.as_secs(),
         }
     }
 }

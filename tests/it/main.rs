@@ -32,3 +32,4 @@ mod streamer;
 mod support;
 mod takeover;
 mod upgrade;
+mod webhooks;

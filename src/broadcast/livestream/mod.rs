@@ -298,9 +298,11 @@ impl<L> Livestream<L> {
         was_here
     }
 
-    /// Ends, on this node only, a livestream without a listener or a streamer here. False if it has one.
+    /// Ends, on this node only, a livestream without a listener or a streamer here. False if it has one, or awaits the
+    /// streamer that was here last: this node tells of its end.
     pub fn release(&mut self) -> bool {
-        let idle = self.listener_count() == 0 && !self.is_live_here();
+        let awaits = self.state == State::Reconnecting && self.streamer.is_some();
+        let idle = self.listener_count() == 0 && !self.is_live_here() && !awaits;
         if idle {
             self.enter(State::Ended);
         }

@@ -343,7 +343,9 @@ impl Pair {
     }
 
     fn release(&mut self) -> Result<(), TestCaseError> {
-        let idle = self.members.is_empty() && self.model.current.is_none();
+        let awaits = self.livestream.state() == State::Reconnecting
+            && self.livestream.streamer_and_next_sequence().is_some();
+        let idle = self.members.is_empty() && self.model.current.is_none() && !awaits;
         prop_assert_eq!(self.livestream.release(), idle);
         self.model.over |= idle;
         Ok(())

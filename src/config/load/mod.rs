@@ -330,13 +330,14 @@ pub(super) fn shown(config: &Config, key: &str) -> Option<String> {
 }
 
 /// Keys that are never serialised.
-const SECRETS: [&str; 6] = [
+const SECRETS: [&str; 7] = [
     "api.token",
     "cluster.url",
     "google.api_key",
     "google.private_key",
     "google.service_account",
     "passes.key",
+    "webhooks.secrets",
 ];
 
 fn is_section(name: &str) -> bool {

@@ -83,6 +83,9 @@ pub(super) struct Livestream {
     clips_dropped: u64,
     /// Bytes of clips a second, over the latest half a minute.
     bytes_per_second: u64,
+    /// Whether it is on air without a clip for `livestream.silence_after`. An older version does not say.
+    #[serde(default)]
+    silent: bool,
 }
 
 /// A page of livestreams.
@@ -149,6 +152,7 @@ impl Livestream {
             bytes_out: found.bytes_out,
             clips_dropped: found.clips_dropped,
             bytes_per_second: found.bytes_per_second,
+            silent: found.is_silent,
         }
     }
 

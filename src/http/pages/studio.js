@@ -57,6 +57,8 @@ const outbox = new Outbox({
     if (outcome.kind === "refused" || outcome.kind === "waiting") refuse(outcome.error);
     if (outcome.kind === "lost") refuse("The network was away for too long: the oldest words were given up.");
     if (outcome.kind === "sent") {
+      if (warned) refuse("");
+      warned = false;
       air?.sent(performance.now(), clip.peak ?? 0);
       if (outcome.listeners !== null) listeners(outcome.listeners);
       tellSound();
@@ -80,6 +82,8 @@ let accepted = false;
 /** Whether the chosen file cannot be played. */
 let fileBroken = false;
 let refusal = "";
+/** Whether the server has warned of silence, and no clip was sent since. */
+let warned = false;
 /** The token that the server was shown last. */
 let shownToken = "";
 
@@ -198,7 +202,7 @@ function connect() {
   connection = new Connection({
     url: endpoint(location),
     namespace: "/streamer",
-    auth: () => ({ idToken: (shownToken = link.token), livestreamId: link.livestream }),
+    auth: () => ({ idToken: (shownToken = link.token), livestreamId: link.livestream, features: ["warnings"] }),
     on: { event: take, left, lost, joined: () => (joinedNow = true) },
   });
 }
@@ -213,6 +217,9 @@ function take(name, value) {
     void begin();
   } else if (name === "state" && value) {
     listeners(value.listeners ?? null);
+  } else if (name === "warning" && value?.kind === "silence") {
+    warned = true;
+    refuse(`Nothing has reached the server for ${counted(value.seconds, "second")}: your listeners hear nothing.`);
   } else if (name === "error") {
     refusal = String(value);
     if (accepted && !/^Upload /.test(refusal)) refuse(refusal); // an upload's refusal comes with its answer

@@ -225,6 +225,7 @@ impl Relay {
             return active.break_chain(None);
         };
         active.story.begin(now);
+        active.silence.end(now);
         let audience = active.push(&clip, now);
         active.story.clip(clip.bytes.len(), audience.len(), now);
         self.feed_clip(id, &clip);
@@ -250,6 +251,7 @@ impl Relay {
         } = *granted;
         let Some(found) = self.find(id) else { return };
         let mut active = lock(&found);
+        active.owned_epoch = Some(epoch);
         let is_known = active.livestream.history().has(before) || own >= Some(before.0);
         if !is_known {
             active.break_chain(Some(before).filter(|(_, sequence)| *sequence > 0));
@@ -260,20 +262,24 @@ impl Relay {
     }
 
     /// Applies the number of listeners on other nodes.
-    fn count_elsewhere(&self, id: &LivestreamId, elsewhere: usize) {
+    fn count_elsewhere(&self, id: &LivestreamId, elsewhere: usize, now: Instant) {
         let Some(found) = self.find(id) else { return };
         let mut active = lock(&found);
         active.elsewhere = elsewhere;
-        let listeners = active.count();
-        active.story.listeners(listeners);
+        active.tally(now);
     }
 
     /// Applies a livestream's state over all nodes, unless its streamer is here.
     fn follow(&self, id: &LivestreamId, record: &Record, now: Instant) {
         let Some(found) = self.find(id) else { return };
         let mut active = lock(&found);
+        let user = active.streamer_user();
         if active.livestream.follow(record, now) {
-            self.emit_ended(id, &mut active, Ending::Elsewhere, now);
+            // Of another owner's livestream that owner tells, and without a record nobody else does.
+            let was_owner = record.state.is_none()
+                || active.owned_epoch.is_none_or(|epoch| epoch == record.epoch);
+            let last = (user.filter(|_| was_owner), Some(record.epoch));
+            self.emit_ended(id, &mut active, Ending::Elsewhere, last, now);
             drop(active);
             self.forget(id, &found);
         }

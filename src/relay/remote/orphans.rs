@@ -16,7 +16,7 @@ use crate::broadcast::LivestreamId;
 use crate::cluster::records::Expired;
 use crate::cluster::{Cluster, CommandError};
 use crate::directory::Unavailable;
-use crate::relay::Relay;
+use crate::relay::{Event, Relay};
 
 /// Livestreams in one script.
 const BATCH: usize = 1000;
@@ -184,6 +184,26 @@ async fn end_those_that_are_over(
         .await;
 }
 
+impl Relay {
+    /// Tells of the end of a livestream whose owner is gone. An owner that lives reads of the end in the record and tells of
+    /// it by itself, unless it stops.
+    fn tell_of_orphan(&self, id: &LivestreamId, owner: &str, epoch: u64) {
+        let Some(links) = &self.0.links else { return };
+        let is_here = owner == links.cluster.records.node;
+        let is_alive = if is_here {
+            self.is_known(id) && !links.leaving.load(Ordering::SeqCst)
+        } else {
+            links.known_nodes.lock().iter().any(|node| node == owner)
+        };
+        if !is_alive {
+            self.emit(Event::OrphanEnded {
+                livestream: id.clone(),
+                epoch,
+            });
+        }
+    }
+}
+
 async fn check(
     relay: &Relay,
     cluster: &Cluster,
@@ -192,10 +212,13 @@ async fn check(
 ) -> Result<(), CommandError> {
     match (cluster.records.expire(id, due.is_none()).await?, due) {
         (Expired::NotYet(left), _) => cluster.registry.enrol(id, left + MARGIN).await,
-        (Expired::Now, _) | (Expired::Before, None) => {
+        (expired @ Expired::Now { .. }, _) | (expired @ Expired::Before, None) => {
             tracing::info!(livestream.id = %id, "a livestream without an owner is over");
             // It stays enrolled until its flag is read as false: this node may die before the write.
             relay.write_ended(id);
+            if let Expired::Now { node, epoch } = expired {
+                relay.tell_of_orphan(id, &node, epoch);
+            }
             Ok(())
         }
         (Expired::Before, Some(due)) => match relay.is_flag_set(id).await {

@@ -251,3 +251,27 @@ async fn owner_that_claims_again_keeps_its_chain() {
     assert_eq!(world.after((9, 2)), Some(Vec::new()));
     assert_eq!(world.next_sequence(), 3, "two were relayed");
 }
+
+#[test]
+fn owner_alone_tells_of_the_end() {
+    for (epoch, tells) in [(7, true), (8, false)] {
+        let world = World::new();
+        let mut events = world.relay.subscribe();
+        let found = world.relay.find(&world.id).expect("it is on air");
+        lock(&found).owned_epoch = Some(7);
+        world.relay.lost(&world.id, world.epoch, world.now);
+        assert!(!world.relay.release(&world.id), "its streamer is awaited");
+        let record = Record {
+            epoch,
+            state: Some(State::Ended),
+            ..Record::expected()
+        };
+        world.relay.follow(&world.id, &record, world.now);
+        drop(events.try_recv().expect("the loss"));
+        let ended = events.try_recv().expect("the end");
+        let Event::LivestreamEnded { user, epoch, .. } = &*ended else {
+            panic!("another event")
+        };
+        assert_eq!((user.is_some(), *epoch), (tells, Some(record.epoch)));
+    }
+}

@@ -21,7 +21,10 @@ use Place::{From, In};
 const LIBRARIES: &[(&str, Place)] = &[
     // Types alone: of bytes, errors, text and addresses.
     ("bytes", From(0)),
-    ("humantime_serde", In(&["config", "ctl", "http", "media"])),
+    (
+        "humantime_serde",
+        In(&["config", "ctl", "http", "media", "webhooks"]),
+    ),
     ("ipnet", In(&["config", "http", "socket", "transport"])),
     ("secrecy", From(0)),
     ("serde", From(0)),
@@ -38,7 +41,7 @@ const LIBRARIES: &[(&str, Place)] = &[
     ("tokio_util", From(4)),
     ("tracing", From(0)),
     // One task each.
-    ("aws_lc_rs", In(&["http", "identity", "socket"])),
+    ("aws_lc_rs", In(&["http", "identity", "socket", "webhooks"])),
     ("figment", In(&["config"])),
     ("governor", In(&["limits"])),
     ("jsonwebtoken", In(&["google", "identity"])),
@@ -47,11 +50,20 @@ const LIBRARIES: &[(&str, Place)] = &[
     ("qrcode", In(&["http"])),
     (
         "rand",
-        In(&["cluster", "demo", "directory", "http", "relay", "transport"]),
+        In(&[
+            "cluster",
+            "demo",
+            "directory",
+            "http",
+            "relay",
+            "transport",
+            "webhooks",
+        ]),
     ),
     ("rcgen", In(&["demo"])),
     ("redis", In(&["cluster"])),
-    ("reqwest", In(&["ctl", "google", "identity"])),
+    ("httpdate", In(&["webhooks"])),
+    ("reqwest", In(&["ctl", "google", "identity", "webhooks"])),
     ("rustix", In(&["cluster", "http", "telemetry"])),
     ("socket2", In(&["transport"])),
     ("tokio_rustls", In(&["demo"])),

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use source::{below, files, root};
 
 /// Every room and its floor; a file without a room of its own stands here by its name.
-const FLOORS: [(&str, u8); 25] = [
+const FLOORS: [(&str, u8); 26] = [
     ("broadcast", 0),
     ("config", 0),
     ("media", 0),
@@ -27,6 +27,7 @@ const FLOORS: [(&str, u8); 25] = [
     ("relay", 2),
     ("socket", 3),
     ("http", 3),
+    ("webhooks", 3),
     ("app", 4),
     ("lifecycle", 4),
     ("preflight", 4),

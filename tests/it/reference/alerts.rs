@@ -34,6 +34,8 @@ const UNALERTED: [(&str, &[&str]); 5] = [
             "castaway_returns",
             "castaway_sessions",
             "castaway_users",
+            "castaway_webhooks_waiting",
+            "castaway_webhooks_waiting_bytes",
         ],
     ),
     (
@@ -46,10 +48,12 @@ const UNALERTED: [(&str, &[&str]); 5] = [
             "castaway_cluster_clips_published_total",
             "castaway_cluster_clips_received_total",
             "castaway_livestream_events_total",
+            "castaway_livestreams_silent",
             "castaway_page_documents_total",
             "castaway_passes_total",
             "castaway_player_requests_total",
             "castaway_sockets_sent_away_total",
+            "castaway_webhooks_sent_total",
         ],
     ),
     (
@@ -73,11 +77,12 @@ const UNALERTED: [(&str, &[&str]); 5] = [
         ],
     ),
     (
-        "explains another alert: of Google, of Redis, of the machine",
+        "explains another alert: of Google, of Redis, of the webhooks' receiver, of the machine",
         &[
             "castaway_cluster_peer_requests_total",
             "castaway_google_request_duration_seconds",
             "castaway_redis_command_seconds",
+            "castaway_webhooks_failed_total",
             "process_cpu_seconds_total",
             "process_resident_memory_bytes",
             "process_start_time_seconds",

@@ -24,12 +24,13 @@ number of series is fixed. Every counter below exists from the start, with every
 ";
 
 /// The page's parts, by how a metric's name begins; the longest that fits.
-const PARTS: [(&str, &str); 6] = [
+const PARTS: [(&str, &str); 7] = [
     ("castaway_", "Relay"),
     ("castaway_player_", "Players"),
     ("castaway_cluster_", "Cluster"),
     ("castaway_redis_", "Redis"),
     ("castaway_google_", "Google"),
+    ("castaway_webhooks_", "Webhooks"),
     ("process_", "Process"),
 ];
 

@@ -112,7 +112,7 @@ impl LivestreamTask {
         tracing::trace!(livestream.id = %self.id, ?record, last = ?self.follower.last(), "heartbeat");
         self.link.set_remote_listeners(answer.remote_listeners);
         self.relay
-            .count_elsewhere(&self.id, answer.remote_listeners);
+            .count_elsewhere(&self.id, answer.remote_listeners, now());
         if renewal.is_some_and(|it| it.progress.epoch == record.epoch)
             && record.state == Some(State::Live)
         {
