@@ -42,7 +42,7 @@ const RETIRED: &[Retired] = &[
     ("visitors", &[]),
     ("tether", &[]),
     ("tethers", &[]),
-    ("pulse", &[]),
+    ("pulse", &["pulse audio", "pulse server"]),
     ("pulses", &[]),
     (
         "engine",
