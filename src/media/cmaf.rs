@@ -20,14 +20,18 @@ fn brands() -> Vec<FourCC> {
 /// The header (`EXT-X-MAP`). Its timescale is the sample rate.
 pub(super) fn header(config: AacConfig) -> Bytes {
     let mut out = Vec::new();
+    write_header(config, &mut out);
+    out.into()
+}
+
+fn write_header(config: AacConfig, out: &mut Vec<u8>) {
     let brands = Ftyp {
         major_brand: FourCC::from(b"iso6"),
         minor_version: 0,
         compatible_brands: brands(),
     };
-    brands.encode(&mut out).expect(FITS);
-    movie(config).encode(&mut out).expect(FITS);
-    out.into()
+    brands.encode(out).expect(FITS);
+    movie(config).encode(out).expect(FITS);
 }
 
 fn movie(config: AacConfig) -> Moov {
@@ -126,10 +130,18 @@ fn description(config: AacConfig) -> Mp4a {
     }
 }
 
-/// A segment that starts `start` samples after the beginning of the timeline.
-pub(super) fn segment(sequence: u64, start: u64, frames: &[Bytes]) -> Bytes {
+/// A segment that starts `start` samples after 1970, with the header of this coding before it, if there is one.
+pub(super) fn segment(
+    header: Option<AacConfig>,
+    sequence: u64,
+    start: u64,
+    frames: &[Bytes],
+) -> Bytes {
     let payload: usize = frames.iter().map(Bytes::len).sum();
     let mut out = Vec::new();
+    if let Some(config) = header {
+        write_header(config, &mut out);
+    }
     let brands = Styp {
         major_brand: FourCC::from(b"cmfs"),
         minor_version: 0,

@@ -16,7 +16,7 @@ pub struct Segment {
     pub codec: Codec,
     /// The frames, at least one.
     pub frames: Vec<Bytes>,
-    /// Samples from the beginning of the timeline to the first frame, at the codec's sample rate.
+    /// Samples from 1970 to the first frame, at the codec's sample rate.
     pub start: u64,
     /// The estimated time of its first sample at the streamer, in milliseconds since 1970.
     pub starts_at_ms: u64,
@@ -50,10 +50,14 @@ impl Segment {
         }
     }
 
-    /// The segment of HLS: fMP4 for AAC, MP3 with its time in a tag otherwise.
-    pub fn hls(&self) -> Bytes {
+    /// The segment of HLS: fMP4 for AAC, MP3 with its time in a tag otherwise. With `header` an fMP4 contains what
+    /// [`Self::hls_header`] gives: VLC 3 starts a new decoder at a discontinuity, and fetches the header only once.
+    pub fn hls(&self, header: bool) -> Bytes {
         match self.codec {
-            Codec::Aac(_) => cmaf::segment(self.sequence, self.start, &self.frames),
+            Codec::Aac(config) => {
+                let header = header.then_some(config);
+                cmaf::segment(header, self.sequence, self.start, &self.frames)
+            }
             Codec::Mp3(_) => {
                 let rate = u128::from(self.codec.sample_rate());
                 let ticks = u128::from(self.start) * u128::from(HLS_CLOCK) / rate;

@@ -86,14 +86,14 @@ fn fragmented_mp4_places_each_frame_in_time() {
     let mut timeline = Timeline::default();
     timeline.place(1, audio.clone(), NOW);
     let segment = timeline.place(2, audio.clone(), NOW + 384);
-    let written = segment.hls();
+    let written = segment.hls(false);
     let mut rest = &written[..];
     Styp::decode(&mut rest).expect("the brands");
     let start = written.len() - rest.len();
     let moof = Moof::decode(&mut rest).expect("the tables");
     let track = &moof.traf[0];
     let time = track.tfdt.as_ref().expect("its time");
-    assert_eq!(time.base_media_decode_time, 6 * 1024);
+    assert_eq!(time.base_media_decode_time, NOW * 16);
     let run = &track.trun[0];
     let mut at = start + usize::try_from(run.data_offset.expect("its place")).expect("positive");
     for (entry, frame) in run.samples.iter().zip(&audio.frames) {
@@ -102,6 +102,14 @@ fn fragmented_mp4_places_each_frame_in_time() {
         at = end;
     }
     assert_eq!(at, written.len());
+}
+
+#[test]
+fn segment_after_a_gap_starts_with_the_header() {
+    let segment = segment(M4A);
+    let (bare, whole) = (segment.hls(false), segment.hls(true));
+    let header = Segment::hls_header(aac());
+    assert_eq!(whole, [header, bare].concat());
 }
 
 #[test]
@@ -123,8 +131,8 @@ fn header_of_fragmented_mp4_states_the_coding() {
 fn mp3_segment_starts_with_its_time() {
     let mut timeline = Timeline::default();
     timeline.place(1, audio(MP3), NOW);
-    let written = timeline.place(2, audio(MP3), NOW + 396).hls();
-    let tag = id3::timestamp(11 * 576 * 90_000 / 16_000);
+    let written = timeline.place(2, audio(MP3), NOW + 396).hls(true);
+    let tag = id3::timestamp(NOW * 90);
     assert_eq!(written[..tag.len()], tag[..]);
     assert_eq!(written[tag.len()..], MP3_COPIED[..]);
     assert_eq!(read(&written).expect("a clip of its own").frames.len(), 11);
@@ -327,6 +335,6 @@ fn check_bounds(clip: &Bytes) {
         assert!(bytes <= clip.len());
         let segment = Timeline::default().place(1, audio, NOW);
         assert!(!segment.frames.is_empty());
-        segment.hls();
+        segment.hls(true);
     }
 }

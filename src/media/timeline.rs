@@ -3,6 +3,9 @@
 //! A clip states no time. It was recorded before it arrived, so it starts at its arrival less its duration, or where the
 //! clip before ended, whichever is later. A late clip is no gap: the clips after it make up for the time.
 //!
+//! Time counts from 1970. So a segment after a restart of the server, or from another node, is later than those before:
+//! a player that goes on there sees a gap, and no step back.
+//!
 //! Frames that hold only the encoder's delay or padding are left out, as far as a decoder does not need them: one frame
 //! of delay stays, since a frame of AAC is decoded with the one before it. The rest, less than two frames a clip, is
 //! part of the stream, as it is for a concatenation without transcoding.
@@ -27,7 +30,7 @@ pub struct Timeline {
 #[derive(Debug, Clone, Copy)]
 struct Last {
     codec: Codec,
-    /// In samples since the beginning.
+    /// In samples since 1970.
     end: u64,
     /// A time and its sample, to which the times of later samples refer without adding up errors of rounding.
     anchor_ms: u64,
@@ -50,7 +53,7 @@ fn scaled(number: u64, by: u64, of: u64) -> u64 {
 }
 
 impl Timeline {
-    /// Places a clip that arrived at this time, in milliseconds since 1970.
+    /// Places a clip that arrived at the streamer's node at this time, in milliseconds since 1970.
     pub fn place(&mut self, sequence: u64, audio: Audio, arrived_ms: u64) -> Segment {
         let codec = audio.codec;
         let frames = heard_frames(audio);
@@ -73,11 +76,12 @@ impl Timeline {
     /// Where the next segment starts, and whether that is a discontinuity.
     fn next(&self, codec: Codec, recorded_ms: u64, arrived_ms: u64) -> (Last, bool) {
         let Some(last) = self.last else {
+            let start = scaled(recorded_ms, u64::from(codec.sample_rate()), 1000);
             let first = Last {
                 codec,
-                end: 0,
+                end: start,
                 anchor_ms: recorded_ms,
-                anchor: 0,
+                anchor: start,
             };
             return (first, true);
         };
@@ -133,6 +137,8 @@ mod tests {
     use super::*;
 
     const NOW: u64 = 1_700_000_000_000;
+    /// Four seconds before, in samples at 32 kHz.
+    const START: u64 = (NOW - 4_000) * 32;
 
     /// A clip of so many frames.
     fn clip(rate: u32, frames: usize) -> Audio {
@@ -154,7 +160,7 @@ mod tests {
         let mut timeline = Timeline::default();
         for (number, late) in [(0, 0), (1, 300), (2, 0), (3, 450)] {
             let segment = timeline.place(number, four_seconds(), NOW + 4_000 * number + late);
-            assert_eq!(segment.start, number * 128_000);
+            assert_eq!(segment.start, START + number * 128_000);
             assert_eq!(segment.starts_at_ms, NOW - 4_000 + number * 4_000);
             assert_eq!(segment.discontinuity, number == 0);
         }
@@ -165,10 +171,19 @@ mod tests {
         let mut timeline = Timeline::default();
         for number in 0..3 {
             let segment = timeline.place(number, four_seconds(), NOW + 5_000 * number);
-            assert_eq!(segment.start, number * 160_000);
+            assert_eq!(segment.start, START + number * 160_000);
             assert_eq!(segment.starts_at_ms, NOW - 4_000 + number * 5_000);
             assert!(segment.discontinuity);
         }
+    }
+
+    #[test]
+    fn timeline_after_a_restart_goes_on() {
+        let mut before = Timeline::default();
+        before.place(1, four_seconds(), NOW);
+        let last = before.place(2, four_seconds(), NOW + 4_000);
+        let again = Timeline::default().place(3, four_seconds(), NOW + 8_000);
+        assert_eq!(again.start, last.start + last.samples());
     }
 
     #[test]
@@ -188,7 +203,7 @@ mod tests {
         timeline.place(1, four_seconds(), NOW);
         let segment = timeline.place(2, clip(48_000, 10), NOW + 213);
         assert!(segment.discontinuity);
-        assert_eq!(segment.start, 4 * 48_000 + 1);
+        assert_eq!(segment.start, NOW * 48 + 1);
         assert_eq!(segment.starts_at_ms, NOW);
     }
 
@@ -198,7 +213,7 @@ mod tests {
         timeline.place(1, four_seconds(), NOW);
         let segment = timeline.place(2, four_seconds(), NOW - 3_600_000);
         assert!(segment.discontinuity);
-        assert_eq!(segment.start, 128_000);
+        assert_eq!(segment.start, START + 128_000);
         assert_eq!(segment.starts_at_ms, NOW - 3_604_000);
     }
 
@@ -206,12 +221,12 @@ mod tests {
     fn times_do_not_drift_in_a_day() {
         let mut timeline = Timeline::default();
         // 44,100 is no whole number of samples a millisecond.
-        let mut arrived = 0;
+        let (mut arrived, first) = (0, NOW * 441 / 10);
         for number in 0..21_600_u64 {
             let samples = (number + 1) * 172 * 1024;
             arrived = NOW + samples * 1000 / 44_100;
             let segment = timeline.place(number, clip(44_100, 172), arrived);
-            assert_eq!(segment.start, number * 172 * 1024);
+            assert_eq!(segment.start, first + number * 172 * 1024);
         }
         let last = timeline.last.expect("a segment");
         assert!(last.ends_at_ms().abs_diff(arrived) <= 1);

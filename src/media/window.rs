@@ -78,14 +78,15 @@ impl Window {
             self.discontinuities = segment.sequence;
         }
         let skipped = last.is_some_and(|last| last + 1 != segment.sequence);
+        let is_apart = segment.discontinuity || skipped;
         let written = Written {
             sequence: segment.sequence,
             codec: segment.codec,
             stream: segment.stream(),
-            hls: segment.hls(),
+            hls: segment.hls(is_apart),
             duration_ms: segment.duration_ms(),
             starts_at_ms: segment.starts_at_ms,
-            discontinuity: last.is_some() && (segment.discontinuity || skipped),
+            discontinuity: last.is_some() && is_apart,
         };
         self.target_seconds = self.target_seconds.max((written.duration_ms + 500) / 1000);
         self.bytes += written.bytes();
