@@ -28,6 +28,7 @@ use crate::google::{Access, Complaint};
 use crate::handover::Handover;
 use crate::housekeeping::Housekeeping;
 use crate::http::api::Api;
+use crate::http::documents::Documents;
 use crate::http::health::{self, Readiness};
 use crate::http::players::Players;
 use crate::http::{client, pages, players};
@@ -201,16 +202,17 @@ impl App {
             connections: connections.clone(),
         };
         let (sockets, socket_io) = Sockets::build(&config, parts);
+        let documents = Documents::new(&config.http, directory.clone(), metrics.registry())?;
         let mut routes = extra;
         if config.http.pages {
-            let pages = pages::router(&config, directory.clone(), &metrics)?;
-            routes = routes.merge(pages);
+            routes = routes.merge(pages::router(&config, documents.clone()));
         }
         let (players, feed) = if config.players.access == PlayerAccess::Off {
             (None, None)
         } else {
             let (identity, relay) = (identity.clone(), relay.clone());
-            let (players, feed) = Players::new(&config, identity, passes, relay, &metrics)?;
+            let (players, feed) =
+                Players::new(&config, identity, passes, relay, documents, &metrics)?;
             routes = routes.merge(players::router(players.clone()));
             (Some(players), Some(feed))
         };

@@ -13,16 +13,16 @@ pub struct Http {
     /// Serve the studio at `/studio` and the listening page at `/listen`. The page `/listen/ID` shows title, description,
     /// artist and cover of that livestream's document to everybody who asks.
     pub pages: bool,
-    /// How long the listening page shows a livestream's document as it was read. Also the time in which a document is
-    /// read once.
+    /// How long the listening page and players' titles show a livestream's document as it was read. Also the time in
+    /// which a document is read once.
     #[serde(with = "humantime_serde")]
     pub document_ttl: Duration,
-    /// How long the listening page waits for a document; then it is shown without.
+    /// How long the listening page, or a stream with a title, waits for a document; then it goes without.
     #[serde(with = "humantime_serde")]
     pub document_timeout: Duration,
-    /// The most documents that are remembered for listening pages.
+    /// The most documents that are remembered for pages and titles.
     pub max_documents: u64,
-    /// The most documents that are read for listening pages in a minute; beyond, pages are shown without.
+    /// The most documents that are read for pages and titles in a minute; beyond, they go without.
     pub documents_per_minute: u32,
     /// The most of those that one address causes (an IPv6 /64 network is one); through a trusted proxy, one client.
     pub documents_per_minute_per_address: u32,

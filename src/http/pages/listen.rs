@@ -10,11 +10,11 @@ use std::sync::Arc;
 
 use axum::http::HeaderValue;
 
-use super::about::Documents;
 use super::content_policy;
 use crate::broadcast::LivestreamId;
 use crate::config::PlayerAccess;
 use crate::directory::About;
+use crate::http::documents::Documents;
 
 /// The page of no livestream.
 const TEMPLATE: &str = include_str!("listen.html");

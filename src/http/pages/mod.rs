@@ -8,7 +8,6 @@
 //! connection or is framed except by this server. There are two exceptions, for the listening page alone: its cover,
 //! and the pages of `http.frame_ancestors`, which may frame it.
 
-mod about;
 mod control;
 mod listen;
 mod qr;
@@ -31,12 +30,10 @@ use axum::routing::{get, post};
 use axum::{Extension, Router};
 
 use crate::config::Config;
-use crate::directory::Directory;
-use crate::metrics::Metrics;
+use crate::http::documents::Documents;
 use crate::transport::{RequestConnection, client_address};
 pub use control::control;
 
-use about::Documents;
 use listen::ListenPage;
 
 const HTML: &str = "text/html; charset=utf-8";
@@ -214,23 +211,17 @@ const FILES: &[File] = &[
 ];
 
 /// The routes of the pages: `/`, `/studio`, `/listen`, `/listen/{id}`, what these load from `/pages/`, and `/studio/qr`.
-pub fn router(
-    config: &Config,
-    directory: Directory,
-    metrics: &Metrics,
-) -> prometheus::Result<Router> {
+pub fn router(config: &Config, documents: Documents) -> Router {
     let trusted: Arc<[_]> = config.server.trusted_proxies.clone().into();
     let find_client = move |request: Request, next: Next| {
         let trusted = trusted.clone();
         async move { with_address(request, next, &trusted).await }
     };
-    let routes = routes(config, directory, metrics)?;
-    Ok(routes.layer(middleware::from_fn(find_client)))
+    routes(config, documents).layer(middleware::from_fn(find_client))
 }
 
 /// The routes, without what finds the client's address.
-fn routes(config: &Config, directory: Directory, metrics: &Metrics) -> prometheus::Result<Router> {
-    let documents = Documents::new(&config.http, directory, metrics.registry())?;
+fn routes(config: &Config, documents: Documents) -> Router {
     let frames: Arc<[String]> = config.http.frame_ancestors.clone().into();
     let page = Arc::new(ListenPage::new(
         documents,
@@ -241,7 +232,7 @@ fn routes(config: &Config, directory: Directory, metrics: &Metrics) -> prometheu
         .route("/listen/{id}", get(listen))
         .route("/studio/qr", post(draw_qr))
         .with_state(page);
-    Ok(FILES.iter().fold(listen, |router, file| {
+    FILES.iter().fold(listen, |router, file| {
         let tag = tag(file.2);
         let frames: &[String] = if file.0 == "/listen" { &frames } else { &[] };
         let policy = content_policy(frames, None);
@@ -249,7 +240,7 @@ fn routes(config: &Config, directory: Directory, metrics: &Metrics) -> prometheu
             std::future::ready(answer(file, &tag, &policy, &headers))
         });
         router.route(file.0, page)
-    }))
+    })
 }
 
 /// The client's address, for the quota of documents.

@@ -7,7 +7,8 @@ use tower::ServiceExt as _;
 
 use super::*;
 use crate::broadcast::{LivestreamId, UserId};
-use crate::directory::About;
+use crate::directory::{About, Directory};
+use crate::metrics::Metrics;
 
 /// The pages, beside the documents `talk`, with a cover, and `plain`, which says nothing.
 fn pages(config: &Config) -> Router {
@@ -23,7 +24,9 @@ fn pages(config: &Config) -> Router {
         let id = LivestreamId::new(id).expect("an id");
         assert!(directory.create(&id, &UserId::new("ada"), About::new(about)));
     }
-    let routes = routes(config, directory, &Metrics::new()).expect("metrics");
+    let metrics = Metrics::new();
+    let documents = Documents::new(&config.http, directory, metrics.registry());
+    let routes = routes(config, documents.expect("metrics"));
     routes.layer(Extension(IpAddr::from([127, 0, 0, 1])))
 }
 

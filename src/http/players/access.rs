@@ -3,6 +3,7 @@
 //! **Invariant**: neither is ever logged, and only a pass that was checked is written into a playlist.
 
 use axum::http::header::AUTHORIZATION;
+use bytes::Bytes;
 
 use super::Players;
 use super::refusal::Refusal;
@@ -109,9 +110,11 @@ impl Players {
 
     /// The playlist for an admitted player: its addresses carry the pass of its own address on, since players send no
     /// header of their own. Behind `Authorization` they stay as they are.
-    pub(super) fn carry_pass(&self, playlist: String, asked: &Asked<'_>) -> String {
+    pub(super) fn carry_pass(&self, playlist: Bytes, asked: &Asked<'_>) -> Bytes {
         match asked.pass_in_address() {
-            Some(pass) if self.0.config.access == PlayerAccess::Pass => with_pass(&playlist, pass),
+            Some(pass) if self.0.config.access == PlayerAccess::Pass => {
+                with_pass(&String::from_utf8_lossy(&playlist), pass).into()
+            }
             _ => playlist,
         }
     }

@@ -1,7 +1,5 @@
-//! Metadata within a stream, as Icecast send it to players that ask with `Icy-MetaData: 1`: after each
+//! Metadata within a stream, as Icecast sends it to players that ask with `Icy-MetaData: 1`: after each
 //! [`INTERVAL`] bytes of audio a block of a length byte, in units of 16, and the text.
-//!
-//! The title is the livestream's id: it is all that this server knows of a livestream.
 
 use std::collections::VecDeque;
 
@@ -19,10 +17,10 @@ pub(super) struct Icy {
 }
 
 impl Icy {
-    /// `title` is of letters, digits and the like: an id of a document.
+    /// `title` is one line, as [`About::title`](crate::directory::About::title).
     pub(super) fn new(title: &str) -> Self {
-        // A quote would end the title, and the length byte counts to 255.
-        let title: String = title.chars().filter(|it| *it != '\'').take(500).collect();
+        // A straight quote would end the title, and the length byte counts to 255.
+        let title: String = title.replace('\'', "’").chars().take(500).collect();
         let mut text = format!("StreamTitle='{title}';").into_bytes();
         let units = text.len().div_ceil(16).min(255);
         text.resize(units * 16, 0);
@@ -76,7 +74,7 @@ mod tests {
             heard.extend_from_slice(rest);
             prop_assert_eq!(heard, audio);
             for (number, text) in texts.iter().enumerate() {
-                let expected: &[u8] = if number == 0 { b"StreamTitle='its';\0\0\0\0\0\0\0\0\0\0\0\0\0\0" } else { b"" };
+                let expected: &[u8] = if number == 0 { "StreamTitle='it’s';\0\0\0\0\0\0\0\0\0\0\0".as_bytes() } else { b"" };
                 prop_assert_eq!(*text, expected);
             }
         }

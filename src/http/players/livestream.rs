@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
@@ -25,6 +26,8 @@ pub(super) struct Livestream {
 pub(super) struct State {
     timeline: Timeline,
     pub(super) window: Window,
+    /// The playlist of segments as it is now, if somebody asked for it: written once for all.
+    playlist: Option<Bytes>,
     /// Why the latest clip could not be remuxed.
     pub(super) unplayable: Option<Unplayable>,
     /// Set when the livestream is over.
@@ -44,12 +47,23 @@ struct Session {
     _counted: Counted,
 }
 
+impl State {
+    /// The playlist of segments; none before the first one.
+    pub(super) fn playlist(&mut self) -> Option<Bytes> {
+        if self.playlist.is_none() {
+            self.playlist = self.window.playlist().map(Bytes::from);
+        }
+        self.playlist.clone()
+    }
+}
+
 impl Livestream {
     pub(super) fn new(config: &config::Players, now_ms: u64) -> Self {
         Self {
             state: Mutex::new(State {
                 timeline: Timeline::default(),
                 window: Window::new(now_ms, config.history_clips, config.history_bytes),
+                playlist: None,
                 unplayable: None,
                 ended_at: None,
                 is_closed: false,
@@ -105,7 +119,8 @@ impl Livestream {
     }
 
     /// Rises under the lock, so that a version has one content.
-    fn changed(&self, state: MutexGuard<'_, State>) {
+    fn changed(&self, mut state: MutexGuard<'_, State>) {
+        state.playlist = None;
         self.changes.send_modify(|change| *change += 1);
         drop(state);
     }

@@ -27,6 +27,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::broadcast::{Clip, LivestreamId};
 use crate::config;
+use crate::http::documents::Documents;
 use crate::identity::{Identity, Passes};
 use crate::media;
 use crate::relay::{Fed, Relay};
@@ -53,6 +54,7 @@ struct Inner {
     /// None where passes are off.
     passes: Option<Passes>,
     relay: Relay,
+    documents: Documents,
     metrics: PlayerMetrics,
     /// Listening passes, by event.
     passes_used: prometheus::IntCounterVec,
@@ -70,6 +72,7 @@ impl Players {
         identity: Identity,
         passes: Option<Passes>,
         relay: Relay,
+        documents: Documents,
         metrics: &crate::metrics::Metrics,
     ) -> prometheus::Result<(Self, Feed)> {
         let passes_used = metrics.passes.clone();
@@ -83,6 +86,7 @@ impl Players {
             identity,
             passes,
             relay,
+            documents,
             metrics,
             passes_used,
             listeners: Counts::new(players.max_listeners, players.max_listeners_per_address),
@@ -134,14 +138,9 @@ impl Players {
         if let Err(reason) = &audio {
             tracing::debug!(livestream.id = %id, clip.sequence = clip.sequence, %reason, "a clip is not for players");
         }
-        let age = Instant::now()
-            .into_std()
-            .saturating_duration_since(clip.accepted_at);
-        let arrived = SystemTime::now()
-            .checked_sub(age)
-            .unwrap_or(SystemTime::UNIX_EPOCH);
-        let livestream = self.find_or_create(id);
-        livestream.add(clip.sequence, audio, milliseconds(arrived));
+        // The same on every node, and after a restart.
+        self.find_or_create(id)
+            .add(clip.sequence, audio, clip.sent_at);
     }
 
     fn find(&self, id: &LivestreamId) -> Option<Arc<Livestream>> {

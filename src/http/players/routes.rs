@@ -23,6 +23,7 @@ use super::livestream::{Livestream, SessionKey};
 use super::refusal::{MAX_AHEAD, Refusal};
 use super::stream::{Listening, Place};
 use crate::broadcast::{LivestreamId, UserId};
+use crate::directory::About;
 use crate::media::{AacConfig, Codec, Segment};
 use crate::relay::Player;
 use crate::transport::{Connection, RequestConnection, client_address, counted_address};
@@ -202,14 +203,28 @@ impl Players {
         if asked.header(&ICY_METADATA) != Some("1") {
             return Ok((headers, listening.body()).into_response());
         }
-        let title = asked.id.as_str();
-        let mut response = (headers, listening.with_title(title).body()).into_response();
+        let title = self.title(asked).await;
+        let mut response = (headers, listening.with_title(&title).body()).into_response();
         let interval = HeaderValue::from(icy::INTERVAL);
         response.headers_mut().insert(ICY_INTERVAL, interval);
-        if let Ok(name) = HeaderValue::try_from(title) {
+        // As UTF-8, which players expect of Icecast as well.
+        if let Ok(name) = HeaderValue::from_bytes(title.as_bytes()) {
             response.headers_mut().insert(ICY_NAME, name);
         }
         Ok(response)
+    }
+
+    /// The title of the document; the livestream's id if there is none.
+    async fn title(&self, asked: &Asked<'_>) -> String {
+        let documents = &self.0.documents;
+        let about = documents.about(&asked.id, asked.client.address).await;
+        let title = about.as_ref().map_or("", About::title);
+        let known = if title.is_empty() {
+            asked.id.as_str()
+        } else {
+            title
+        };
+        known.to_owned()
     }
 
     /// The session's livestream; begins a session if the player has none.
@@ -237,11 +252,11 @@ impl Players {
             self.wait_for_clip(&livestream, asked).await?;
         }
         let (written, version) = {
-            let state = livestream.state();
+            let mut state = livestream.state();
             let written = if is_of_segments {
-                state.window.playlist()
+                state.playlist()
             } else {
-                state.window.multivariant(MEDIA_PLAYLIST)
+                state.window.multivariant(MEDIA_PLAYLIST).map(Bytes::from)
             };
             let tag = format!("{}-{}", state.window.name(), livestream.version());
             (written, tag)
@@ -250,7 +265,7 @@ impl Players {
         let content = Content {
             kind: PLAYLIST,
             tag: version,
-            bytes: self.carry_pass(text, asked).into(),
+            bytes: self.carry_pass(text, asked),
             lifetime: Lifetime::Second,
         };
         Ok(content.answer(asked.headers, self.is_public()))

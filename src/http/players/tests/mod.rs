@@ -14,9 +14,9 @@ use tower::ServiceExt as _;
 use super::routes::{Client, files};
 use super::*;
 use crate::bans::Bans;
-use crate::broadcast::{Epoch, State, UserId};
+use crate::broadcast::{Epoch, NewClip, State, UserId};
 use crate::config::{Config, PlayerAccess};
-use crate::directory::Directory;
+use crate::directory::{About, Directory};
 use crate::identity::Signer;
 use crate::metrics::Metrics;
 use crate::relay::{SocketId, Upload};
@@ -53,7 +53,11 @@ fn world(change: impl FnOnce(&mut Config)) -> World {
     let identity = Identity::local(&signer, &config.identity).expect("an identity");
     let passes = Passes::in_memory(&config).expect("a key");
     let metrics = Metrics::new();
-    let directory = Directory::memory([(id(), UserId::new("ada"))]);
+    let directory = Directory::memory([]);
+    let about = About::new(["Ada's tea", "", "", ""]);
+    assert!(directory.create(&id(), &UserId::new("ada"), about));
+    let documents = Documents::new(&config.http, directory.clone(), metrics.registry());
+    let documents = documents.expect("metrics");
     let relay = Relay::new(
         &config,
         directory,
@@ -61,8 +65,9 @@ fn world(change: impl FnOnce(&mut Config)) -> World {
         Bans::open(None, 1, &metrics),
         metrics.clone(),
     );
-    let (players, feed) =
-        Players::new(&config, identity, passes.clone(), relay.clone(), &metrics).expect("metrics");
+    let (known, source) = (passes.clone(), relay.clone());
+    let made = Players::new(&config, identity, known, source, documents, &metrics);
+    let (players, feed) = made.expect("metrics");
     let client = Client {
         address: Ipv4Addr::LOCALHOST.into(),
         connection: None,
@@ -420,6 +425,18 @@ async fn clip_that_finds_no_room_is_a_discontinuity() {
 }
 
 #[tokio::test]
+async fn clip_of_before_a_restart_keeps_its_time() {
+    let world = world(|_| {});
+    let mut kept = NewClip::from(Bytes::from_static(MP3));
+    kept.sent_at = 1_700_000_000_396;
+    let kept = Clip::new(1, (1, 1), kept, now());
+    world.players.clip(&id(), &kept);
+    let (_, playlist) = world.text("live.m3u8").await;
+    let expected = "#EXT-X-PROGRAM-DATE-TIME:2023-11-14T22:13:20.000Z\n";
+    assert!(playlist.contains(expected), "{playlist}");
+}
+
+#[tokio::test]
 async fn title_is_sent_to_players_that_ask() {
     let world = world(|_| {});
     world.clip(M4A);
@@ -427,5 +444,6 @@ async fn title_is_sent_to_players_that_ask() {
     assert!(!plain.headers().contains_key("icy-metaint"));
     let answer = world.get("live", &[("icy-metadata", "1")]).await;
     assert_eq!(answer.headers()["icy-metaint"], "16000");
-    assert_eq!(answer.headers()["icy-name"], "show");
+    assert_eq!(answer.headers()["icy-name"], "Ada's tea");
+    assert_eq!(plain.status(), 200);
 }

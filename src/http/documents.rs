@@ -1,10 +1,11 @@
-//! What the listening page reads of a livestream's document.
+//! What the listening page and players' titles take from a livestream's document.
 //!
 //! Anybody may ask for the page of any id, and crawlers ask again and again. **Invariant**: a document is read once in
-//! `http.document_ttl`, within the quotas of its address and of all pages, and a page waits for it for
+//! `http.document_ttl`, within the quotas of its address and of all requests, and an answer waits for it for
 //! `http.document_timeout`. The memory of documents is bounded.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use moka::future::Cache;
@@ -17,8 +18,11 @@ use crate::limits::PageQuota;
 use crate::metrics::preset;
 use crate::transport::counted_address;
 
-/// See the module documentation.
-pub(super) struct Documents {
+/// See the module documentation; cheap to clone.
+#[derive(Clone)]
+pub struct Documents(Arc<Inner>);
+
+struct Inner {
     directory: Directory,
     /// Missing documents are remembered too; failures are not.
     cache: Cache<LivestreamId, Option<About>>,
@@ -32,18 +36,19 @@ pub(super) struct Documents {
 struct Unread;
 
 impl Documents {
-    pub(super) fn new(
+    /// Nothing is read yet.
+    pub fn new(
         config: &config::Http,
         directory: Directory,
         registry: &Registry,
     ) -> prometheus::Result<Self> {
-        let help = "Livestreams' documents read for the listening page, or not, by outcome.";
+        let help = "Livestreams' documents read for the listening page and players' titles, or not, by outcome.";
         let opts = Opts::new("page_documents_total", help).namespace("castaway");
         let reads = IntCounterVec::new(opts, &["outcome"])?;
         registry.register(Box::new(reads.clone()))?;
         let outcomes = ["found", "missing", "unavailable", "rate_limit", "timeout"];
         preset(&reads, &[&outcomes]);
-        Ok(Self {
+        let inner = Inner {
             directory,
             cache: Cache::builder()
                 .max_capacity(config.max_documents)
@@ -52,13 +57,14 @@ impl Documents {
             quota: PageQuota::new(config),
             timeout: config.document_timeout,
             reads,
-        })
+        };
+        Ok(Self(Arc::new(inner)))
     }
 
-    /// What the document says, for a page that `address` asks for; none if there is no document, or it is not read.
+    /// What the document says, for a request of `address`; none if there is no document, or it is not read.
     pub(super) async fn about(&self, id: &LivestreamId, address: IpAddr) -> Option<About> {
-        let read = self.cache.try_get_with_by_ref(id, self.read(id, address));
-        let Ok(about) = tokio::time::timeout(self.timeout, read).await else {
+        let read = self.0.cache.try_get_with_by_ref(id, self.read(id, address));
+        let Ok(about) = tokio::time::timeout(self.0.timeout, read).await else {
             self.count("timeout");
             return None;
         };
@@ -66,11 +72,11 @@ impl Documents {
     }
 
     async fn read(&self, id: &LivestreamId, address: IpAddr) -> Result<Option<About>, Unread> {
-        if !self.quota.take(counted_address(address)) {
+        if !self.0.quota.take(counted_address(address)) {
             self.count("rate_limit");
             return Err(Unread);
         }
-        let about = self.directory.about(id).await;
+        let about = self.0.directory.about(id).await;
         self.count(match &about {
             Ok(Some(_)) => "found",
             Ok(None) => "missing",
@@ -80,6 +86,6 @@ impl Documents {
     }
 
     fn count(&self, outcome: &str) {
-        self.reads.with_label_values(&[outcome]).inc();
+        self.0.reads.with_label_values(&[outcome]).inc();
     }
 }
