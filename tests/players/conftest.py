@@ -2,12 +2,15 @@
 
 import os
 import pwd
+import signal
 
 import pytest
 import pytest_asyncio
 import sound
+from livestreams import ENVIRONMENT
 
 from harness.google import Google
+from harness.server import Server
 
 COUNT = 5
 
@@ -17,6 +20,19 @@ async def google():
     google = await Google.start()
     yield google
     await google.stop()
+
+
+@pytest_asyncio.fixture(scope="session")
+async def daemon(google):
+    server = await Server.start(google, ENVIRONMENT)
+    yield server
+    await server.stop(signal.SIGKILL)
+
+
+@pytest.fixture(scope="session")
+def tones(tmp_path_factory):
+    """Clips that are told apart by ear: each has the pitch of its number, from 1."""
+    return sound.make_tones(tmp_path_factory.mktemp("tones"), 20)
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,13 @@
 """Livestreams of the tests: a streamer on air, its clips, and what a daemon says of them."""
 
+import contextlib
 import itertools
 import os
 import socket
 from types import SimpleNamespace
 
 import aiohttp
+from aiohttp import web
 
 from harness.client import Client
 from harness.waiting import until
@@ -84,3 +86,25 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+@contextlib.asynccontextmanager
+async def serving(files):
+    """The address of a server of these files, by their names."""
+
+    async def file(request):
+        name = request.match_info["name"]
+        kind = "application/vnd.apple.mpegurl" if name.endswith(".m3u8") else "audio/mpeg"
+        headers = {"Access-Control-Allow-Origin": "*"}
+        return web.Response(body=files[name], content_type=kind, headers=headers)
+
+    app = web.Application()
+    app.router.add_get("/{name}", file)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    port = free_port()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        await runner.cleanup()

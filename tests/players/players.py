@@ -3,6 +3,7 @@
 import asyncio
 import os
 import subprocess
+from pathlib import Path
 
 FORMAT = "audio/x-raw,format=S16LE,channels=1,rate=44100"
 
@@ -29,6 +30,11 @@ def gstreamer(url, file):
         *["gst-launch-1.0", "-q", "souphttpsrc", f"location={url}", "!", "decodebin", "!", "audioconvert"],
         *["!", FORMAT, "!", "filesink", f"location={file}"],
     ]
+
+
+def hls_js(url):
+    """Chromium; it prints what it hears."""
+    return ["node", Path(__file__).parent / "hls.js", url]
 
 
 PLAYERS = {"ffmpeg": ffmpeg, "mpv": mpv, "VLC": vlc, "GStreamer": gstreamer}

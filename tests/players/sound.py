@@ -32,6 +32,37 @@ def make_clips(directory, kind, count):
     return files
 
 
+def pitch(number):
+    """Of a tone, in Hz."""
+    return 500 + 100 * number
+
+
+def make_tones(directory, count):
+    """Clips of one tone each."""
+    clips = []
+    for number in range(1, count + 1):
+        file = directory / f"tone-{number}"
+        tone = f"aevalsrc='0.4*sin(2*PI*{pitch(number)}*t)':s=44100:d={SECONDS}"
+        run("ffmpeg", "-v", "error", "-f", "lavfi", "-i", tone, "-ac", "1", *ENCODERS["m4a"], file)
+        clips.append(file.read_bytes())
+    return clips
+
+
+def heard_tones(raw):
+    """The numbers of the tones in the order in which they were heard, each once for as long as it lasts."""
+    heard, window, before = [], 4410, 0
+    for at in range(0, len(raw) // 2 - window, window):
+        part = samples(raw[2 * at : 2 * (at + window)])
+        crossings = sum((a < 0) != (b < 0) for a, b in zip(part, part[1:]))
+        number = round((crossings * 5 - pitch(0)) / (pitch(1) - pitch(0)))
+        is_tone = max(part) > 8_000 and abs(crossings * 5 - pitch(number)) < 20
+        # A window may lie on two clips: only what lasts is a tone.
+        if is_tone and number == before and heard[-1:] != [number]:
+            heard.append(number)
+        before = number if is_tone else 0
+    return heard
+
+
 def joined(files, kind):
     """The clips one after the other, as `ffmpeg -c copy` joins them, without a container."""
     bare = ["-f", "mp3", "-write_xing", "0", "-id3v2_version", "0"] if kind == "mp3" else ["-f", "adts"]
