@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import aiohttp
+import drain
 import scale
 from rig.cluster import Cluster
 from rig.nodes import Node
@@ -265,7 +266,11 @@ async def main():
     parser.add_argument(
         "--scale", type=int, nargs="+", metavar="NUMBER", help="so many livestreams at once, nothing else"
     )
+    parser.add_argument("--drain", type=int, nargs="+", metavar="NUMBER", help="so many listeners, nothing else")
+    parser.add_argument("--drain-time", type=int, default=60, metavar="SECONDS", help="server.drain_time")
     arguments = parser.parse_args()
+    if arguments.drain:
+        return await drain.measure(arguments.drain, arguments.drain_time)
     if arguments.scale:
         return await scale.measure(arguments.scale)
     arguments.clips, arguments.livestreams, arguments.seconds = (500, 200, 5) if arguments.quick else (2000, 1000, 15)

@@ -125,13 +125,15 @@ async def at_once(work):
 
 
 class Scale:
+    peer = Peer
+
     def __init__(self, cluster, token):
         self.cluster, self.token = cluster, token
         self.peers = []
 
     async def join(self, node, role, livestream):
         host, port = node.url.removeprefix("http://").split(":")
-        make = lambda: Peer(role, self.token, livestream)  # noqa: E731
+        make = lambda: self.peer(role, self.token, livestream)  # noqa: E731
         for attempt in range(ATTEMPTS):
             _, peer = await asyncio.get_running_loop().create_connection(make, host, int(port))
             try:
