@@ -94,8 +94,8 @@ async def measure(counts, seconds):
         for number, count in enumerate(counts):
             silences, took = await drain.measure(count, f"drain-{number}")
             heard = sorted(it for it in silences if it)
-            figures = [took, *(heard[int(len(heard) * part)] for part in (0.5, 0.99)), heard[-1]]
-            row = " | ".join(f"{it:.2f}" for it in figures)
+            values = [took, *(heard[int(len(heard) * part)] for part in (0.5, 0.99)), heard[-1]]
+            row = " | ".join(f"{it:.2f}" for it in values)
             print(f"| {count} | {row} | {count - len(heard)} |", flush=True)
     finally:
         if cluster:
