@@ -1,7 +1,7 @@
 //! Webhooks: messages about livestreams to a server of the operator's, after the Standard Webhooks specification.
 //!
 //! The relay's events become messages ([`message`]) that wait in a bounded queue ([`queue`]) and in a file of the state
-//! directory ([`file`]). One task takes the events, and never waits; tries to deliver run beside it ([`request`]).
+//! directory ([`mod@file`]). One task takes the events, and never waits; tries to deliver run beside it ([`request`]).
 //!
 //! **Invariant**: a message is delivered at least once, with the same id each time, or counted as dropped. Of each
 //! livestream they come in the order of its events on this node.
