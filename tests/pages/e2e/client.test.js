@@ -12,7 +12,7 @@ import { Listener, Streamer } from "../../../clients/js/index.js";
 import { Network, Server } from "./stage.js";
 
 const PACKAGE = new URL("../../../clients/js/", import.meta.url);
-const MOST_BYTES = 8 * 1024;
+const MOST_BYTES = 8.5 * 1024;
 
 Object.assign(globalThis, { WebSocket });
 
