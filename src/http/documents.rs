@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use moka::future::Cache;
-use prometheus::{IntCounterVec, Opts, Registry};
+use prometheus::{IntCounterVec, Registry};
 
 use crate::broadcast::LivestreamId;
 use crate::config;
 use crate::directory::{About, Directory};
 use crate::limits::PageQuota;
-use crate::metrics::preset;
+use crate::metrics::{counters, preset};
 use crate::transport::counted_address;
 
 /// See the module documentation; cheap to clone.
@@ -43,9 +43,7 @@ impl Documents {
         registry: &Registry,
     ) -> prometheus::Result<Self> {
         let help = "Livestreams' documents read for the listening page and players' titles, or not, by outcome.";
-        let opts = Opts::new("page_documents_total", help).namespace("castaway");
-        let reads = IntCounterVec::new(opts, &["outcome"])?;
-        registry.register(Box::new(reads.clone()))?;
+        let reads = counters(registry, "page_documents_total", help, &["outcome"])?;
         let outcomes = ["found", "missing", "unavailable", "rate_limit", "timeout"];
         preset(&reads, &[&outcomes]);
         let inner = Inner {

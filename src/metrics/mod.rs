@@ -372,13 +372,15 @@ fn opts(name: &str, help: &str) -> Opts {
     Opts::new(name, help).namespace("castaway")
 }
 
-fn gauge(registry: &Registry, name: &str, help: &str) -> prometheus::Result<IntGauge> {
+/// Registers a gauge. Its name gets the prefix, as do those of the others.
+pub fn gauge(registry: &Registry, name: &str, help: &str) -> prometheus::Result<IntGauge> {
     let gauge = IntGauge::with_opts(opts(name, help))?;
     registry.register(Box::new(gauge.clone()))?;
     Ok(gauge)
 }
 
-fn gauges(
+/// Registers gauges with labels.
+pub fn gauges(
     registry: &Registry,
     name: &str,
     help: &str,
@@ -389,13 +391,15 @@ fn gauges(
     Ok(gauges)
 }
 
-fn counter(registry: &Registry, name: &str, help: &str) -> prometheus::Result<IntCounter> {
+/// Registers a counter.
+pub fn counter(registry: &Registry, name: &str, help: &str) -> prometheus::Result<IntCounter> {
     let counter = IntCounter::with_opts(opts(name, help))?;
     registry.register(Box::new(counter.clone()))?;
     Ok(counter)
 }
 
-fn counters(
+/// Registers counters with labels.
+pub fn counters(
     registry: &Registry,
     name: &str,
     help: &str,

@@ -1,10 +1,10 @@
 //! The metrics of webhooks.
 
-use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{IntCounterVec, IntGauge, Registry};
 
 use super::message::TYPES;
 use super::request::Failure;
-use crate::metrics::preset;
+use crate::metrics::{counters, gauge, preset};
 
 /// See the module documentation; cheap to clone.
 #[derive(Clone)]
@@ -28,40 +28,42 @@ pub(super) const EXPIRED: &str = "expired";
 
 impl WebhookMetrics {
     pub(super) fn register(registry: &Registry) -> prometheus::Result<Self> {
-        let opts = |name: &str, help: &str| Opts::new(name, help).namespace("castaway");
-        let counters = |name, help, label| {
-            let counters = IntCounterVec::new(opts(name, help), &[label])?;
-            registry.register(Box::new(counters.clone()))?;
-            Ok::<_, prometheus::Error>(counters)
-        };
-        let gauge = |name, help| {
-            let gauge = IntGauge::with_opts(opts(name, help))?;
-            registry.register(Box::new(gauge.clone()))?;
-            Ok::<_, prometheus::Error>(gauge)
-        };
         let metrics = Self {
             sent: counters(
+                registry,
                 "webhooks_sent_total",
                 "Webhooks that the receiver has taken, by type.",
-                "type",
+                &["type"],
             )?,
             failed: counters(
+                registry,
                 "webhooks_failed_total",
                 "Tries to send a webhook that failed, by reason; all but those to an endpoint that is `gone` are repeated.",
-                "reason",
+                &["reason"],
             )?,
             dropped: counters(
+                registry,
                 "webhooks_dropped_total",
                 "Webhooks that were given up: the queue was full, or they were tried for webhooks.retry_time.",
-                "reason",
+                &["reason"],
             )?,
-            waiting: gauge("webhooks_waiting", "Webhooks that wait for the receiver.")?,
-            waiting_bytes: gauge("webhooks_waiting_bytes", "Bytes of the webhooks that wait.")?,
+            waiting: gauge(
+                registry,
+                "webhooks_waiting",
+                "Webhooks that wait for the receiver.",
+            )?,
+            waiting_bytes: gauge(
+                registry,
+                "webhooks_waiting_bytes",
+                "Bytes of the webhooks that wait.",
+            )?,
             oldest: gauge(
+                registry,
                 "webhooks_oldest_seconds",
                 "The age of the oldest webhook that waits; 0 if none does.",
             )?,
             gone: gauge(
+                registry,
                 "webhooks_gone",
                 "1 after the receiver has answered 410: nothing is sent to it until a restart; else 0.",
             )?,

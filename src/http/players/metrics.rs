@@ -1,8 +1,8 @@
 //! The metrics of listening with players.
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, Registry};
 
-use crate::metrics::preset;
+use crate::metrics::{counter, counters, gauge, gauges, preset};
 
 /// See the module documentation.
 #[derive(Clone)]
@@ -25,49 +25,42 @@ pub(super) struct PlayerMetrics {
 
 impl PlayerMetrics {
     pub(super) fn register(registry: &Registry) -> prometheus::Result<Self> {
-        let opts = |name: &str, help: &str| Opts::new(name, help).namespace("castaway");
-        let counters = |name, help, label| {
-            let counters = IntCounterVec::new(opts(name, help), &[label])?;
-            registry.register(Box::new(counters.clone()))?;
-            Ok::<_, prometheus::Error>(counters)
-        };
-        let listeners = IntGaugeVec::new(
-            opts(
-                "player_listeners",
-                "Listeners with players on this node: HTTP streams, and HLS sessions.",
-            ),
+        let listeners = gauges(
+            registry,
+            "player_listeners",
+            "Listeners with players on this node: HTTP streams, and HLS sessions.",
             &["transport"],
         )?;
-        registry.register(Box::new(listeners.clone()))?;
-        let waiting = IntGauge::with_opts(opts(
-            "player_requests_waiting",
-            "Requests of players that wait for a clip or for Redis.",
-        ))?;
-        registry.register(Box::new(waiting.clone()))?;
-        let missed = IntCounter::with_opts(opts(
-            "player_clips_missed_total",
-            "Clips that a listener by an HTTP stream was too slow for.",
-        ))?;
-        registry.register(Box::new(missed.clone()))?;
         let metrics = Self {
             streams: listeners.with_label_values(&["http"]),
             sessions: listeners.with_label_values(&["hls"]),
-            waiting,
+            waiting: gauge(
+                registry,
+                "player_requests_waiting",
+                "Requests of players that wait for a clip or for Redis.",
+            )?,
             clips: counters(
+                registry,
                 "player_clips_total",
                 "Clips remuxed for players, or not, by outcome.",
-                "outcome",
+                &["outcome"],
             )?,
-            missed,
+            missed: counter(
+                registry,
+                "player_clips_missed_total",
+                "Clips that a listener by an HTTP stream was too slow for.",
+            )?,
             requests: counters(
+                registry,
                 "player_requests_total",
                 "Requests of players, by kind.",
-                "kind",
+                &["kind"],
             )?,
             refused: counters(
+                registry,
                 "player_requests_refused_total",
                 "Requests of players that were refused, by reason.",
-                "reason",
+                &["reason"],
             )?,
         };
         metrics.preset();
