@@ -38,6 +38,7 @@ pub mod config;
 pub mod ctl;
 pub mod demo;
 pub mod directory;
+pub mod files;
 pub mod google;
 pub mod handover;
 mod housekeeping;

@@ -12,7 +12,7 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -22,6 +22,7 @@ use prometheus::{IntCounter, IntGaugeVec};
 use serde::{Deserialize, Serialize};
 
 use crate::broadcast::{LivestreamId, UserId};
+use crate::files;
 use crate::metrics::Metrics;
 
 /// The longest reason, in bytes.
@@ -300,13 +301,7 @@ fn read(path: &Path) -> io::Result<Changes> {
 
 fn write(path: &Path, changes: &Changes) -> io::Result<()> {
     let changes: Vec<&Change> = changes.values().collect();
-    let directory = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(directory)?;
-    file.write_all(&serde_json::to_vec(&changes)?)?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    // The name, too, is on the disk before the operator is answered.
-    fs::File::open(directory)?.sync_all()
+    files::replace(path, &serde_json::to_vec(&changes)?)
 }
 
 /// Milliseconds since the Unix epoch.

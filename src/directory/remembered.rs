@@ -8,7 +8,7 @@
 //! **Invariant**: when a write is sent to Firestore, its livestream is in the file on disk, unless the disk failed.
 
 use std::collections::BTreeSet;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,6 +17,7 @@ use prometheus::IntCounter;
 use serde::{Deserialize, Serialize};
 
 use crate::broadcast::LivestreamId;
+use crate::files;
 use crate::google::Complaint;
 
 const FILE: &str = "streamer-connected.json";
@@ -208,14 +209,9 @@ fn write(path: &Path, project: &str, ids: &BTreeSet<LivestreamId>) -> io::Result
         project: project.to_owned(),
         livestreams: ids.iter().map(|id| id.as_str().to_owned()).collect(),
     };
-    let directory = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(directory)?;
-    serde_json::to_writer(&mut file, &content)?;
-    file.write_all(b"\n")?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    // The rename itself must survive a power cut too.
-    std::fs::File::open(directory)?.sync_all()
+    let mut text = serde_json::to_vec(&content)?;
+    text.push(b'\n');
+    files::replace(path, &text)
 }
 
 #[cfg(test)]

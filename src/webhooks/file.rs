@@ -1,11 +1,11 @@
-//! The file of the state directory that holds what waits: a line of JSON for each change, so that a new message costs one
+//! The file of the state directory with the waiting messages: a line of JSON for each change, so that a new message costs one
 //! line; it is written again when most of it is about the past.
 //!
 //! **Invariant**: a line counts if it is whole. After a crash the file has every message whose write had ended, and perhaps
 //! some that were delivered already: these are sent again, with the same id.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
@@ -99,14 +99,4 @@ pub(super) fn append(path: &Path, lines: &[u8]) -> io::Result<()> {
     let mut file = options.create(true).append(true).mode(0o600).open(path)?;
     file.write_all(lines)?;
     file.sync_data()
-}
-
-/// Replaces the file.
-pub(super) fn replace(path: &Path, lines: &[u8]) -> io::Result<()> {
-    let directory = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(directory)?;
-    file.write_all(lines)?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    File::open(directory)?.sync_all()
 }

@@ -17,6 +17,7 @@ use super::metrics::{EXPIRED, FULL, WebhookMetrics};
 use super::queue::{Limits, Queue};
 use crate::bans::millis;
 use crate::config;
+use crate::files;
 use crate::google::Complaint;
 
 /// Bytes of the file about the past, besides as many as wait, before it is written again.
@@ -27,7 +28,7 @@ pub(super) struct State {
     pub(super) queue: Queue,
     /// The livestreams that are live for the receiver; none in a cluster.
     pub(super) open: BTreeSet<String>,
-    /// None: what waits ends with the process.
+    /// None: waiting messages end with the process.
     path: Option<PathBuf>,
     /// For the end of the file.
     lines: Vec<u8>,
@@ -49,7 +50,7 @@ pub(super) struct Work {
 impl Work {
     pub(super) fn perform(self) -> io::Result<()> {
         if self.is_whole {
-            file::replace(&self.path, &self.lines)
+            files::replace(&self.path, &self.lines)
         } else {
             file::append(&self.path, &self.lines)
         }
@@ -57,7 +58,7 @@ impl Work {
 }
 
 impl State {
-    /// With what waits in this file. A file that cannot be read is kept as it is, and not used.
+    /// With the messages of this file. A file that cannot be read is kept as it is, and not used.
     pub(super) fn open(
         config: &config::Webhooks,
         mut path: Option<PathBuf>,

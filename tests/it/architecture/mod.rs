@@ -12,9 +12,10 @@ use std::path::{Path, PathBuf};
 use source::{below, files, root};
 
 /// Every room and its floor; a file without a room of its own stands here by its name.
-const FLOORS: [(&str, u8); 26] = [
+const FLOORS: [(&str, u8); 27] = [
     ("broadcast", 0),
     ("config", 0),
+    ("files", 0),
     ("media", 0),
     ("metrics", 0),
     ("transport", 1),
