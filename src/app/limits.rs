@@ -1,10 +1,18 @@
-//! The limits of connections, from several sections of the configuration.
+//! The limits and options of connections, from several sections of the configuration.
 
-use crate::config::Config;
-use crate::transport::{ConnectionLimits, QueueBounds, Timeouts};
+use crate::config::{Config, Server};
+use crate::transport::{ConnectionLimits, QueueBounds, SocketOptions, Timeouts};
 
 /// Connections on the health port.
 const HEALTH_CONNECTIONS: usize = 256;
+
+pub(super) fn socket_options(server: &Server) -> SocketOptions {
+    SocketOptions {
+        send_buffer_bytes: server.send_buffer_bytes,
+        keepalive_time: server.tcp_keepalive_time,
+        trusted_proxies: server.trusted_proxies.clone(),
+    }
+}
 
 pub(super) fn of_connections(config: &Config) -> ConnectionLimits {
     let Config {

@@ -38,8 +38,8 @@ use crate::preflight::Preflight;
 use crate::recheck::Recheck;
 use crate::relay::Relay;
 use crate::socket::{Parts as SocketParts, Sockets};
-use crate::transport::{Connections, RequestConnection, SocketOptions, TcpAcceptor};
-use crate::webhooks::Webhooks;
+use crate::transport::{Connections, RequestConnection, TcpAcceptor};
+use crate::webhooks::{Settling, Webhooks};
 use inherited::listen;
 
 pub use inherited::Inherited;
@@ -100,6 +100,7 @@ struct Ports {
     routes: Router,
     health: TcpAcceptor,
     feed: Option<players::Feed>,
+    settling: Option<Settling>,
     operator: Option<UnixListener>,
 }
 
@@ -192,7 +193,8 @@ impl App {
             Connections::new(&limits::of_health_checks(&limits), Metrics::new());
         let (known, nodes) = (directory.clone(), cluster.clone());
         let relay = Relay::new(&config, known, nodes, bans, metrics.clone());
-        let webhooks = Webhooks::open(&config.webhooks, state.as_deref(), relay.node(), &metrics)?;
+        let (webhooks, settling) =
+            Webhooks::open(&config.webhooks, state.as_deref(), relay.node(), &metrics)?.unzip();
         let parts = SocketParts {
             relay: relay.clone(),
             identity: identity.clone(),
@@ -216,11 +218,7 @@ impl App {
             routes = routes.merge(players::router(players.clone()));
             (Some(players), Some(feed))
         };
-        let options = SocketOptions {
-            send_buffer_bytes: server.send_buffer_bytes,
-            keepalive_time: server.tcp_keepalive_time,
-            trusted_proxies: server.trusted_proxies.clone(),
-        };
+        let options = limits::socket_options(server);
         let clients = listen(
             inherited.clients,
             server.listen,
@@ -242,6 +240,7 @@ impl App {
             routes: client::layered(socket_io, routes, server)?,
             health: TcpAcceptor::new(health, options, health_connections.clone())?,
             feed,
+            settling,
             operator,
         };
         let readiness = degraded::readiness(google.as_ref(), &directory, cluster.as_ref(), &relay);
@@ -300,12 +299,13 @@ impl Parts {
             routes,
             health,
             feed,
+            settling,
             operator,
         } = ports;
         // Before the first client.
         let events = self.relay.subscribe();
         self.spawn(failed, "notifications", self.sockets.clone().notify(events));
-        self.send_webhooks(failed);
+        self.send_webhooks(failed, settling);
         if let Some((players, feed)) = self.players.clone().zip(feed) {
             self.spawn(failed, "players", players.run(feed));
         }

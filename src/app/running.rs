@@ -50,8 +50,8 @@ impl Running {
     }
 
     /// Stops in order, by `deadline`: refuses new clients and clips, clears flags, hands live livestreams over to the
-    /// next process, delivers accepted clips, closes every transport so that clients reconnect by themselves, and writes the webhooks that
-    /// wait.
+    /// next process, delivers accepted clips, closes every transport so that clients reconnect by themselves, and writes
+    /// the waiting webhooks.
     pub async fn stop(self, deadline: Instant) {
         self.parts.readiness.stopping();
         self.parts.stopping.cancel();

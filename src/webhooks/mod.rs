@@ -56,11 +56,12 @@ struct Inner {
     /// Held while the file is written, so that writes do not overtake each other.
     writing: tokio::sync::Mutex<()>,
     settling: mpsc::Sender<oneshot::Sender<()>>,
-    /// Taken by the task.
-    settle: Mutex<Option<mpsc::Receiver<oneshot::Sender<()>>>>,
     complaint: Complaint,
     full: Complaint,
 }
+
+/// What [`Webhooks::settle`] asks of the task.
+pub struct Settling(mpsc::Receiver<oneshot::Sender<()>>);
 
 /// The reason why webhooks cannot be sent; detected at start.
 #[derive(Debug, thiserror::Error)]
@@ -94,20 +95,20 @@ pub fn problem(config: &config::Webhooks) -> Option<ConfigError> {
 
 impl Webhooks {
     /// The webhooks that are configured, with those that waited in this directory; none if they are off. Without a
-    /// directory what waits ends with the process.
+    /// directory, waiting messages end with the process.
     pub fn open(
         config: &config::Webhooks,
         directory: Option<&Path>,
         node: Option<&str>,
         metrics: &Metrics,
-    ) -> Result<Option<Self>, WebhookError> {
+    ) -> Result<Option<(Self, Settling)>, WebhookError> {
         let own = WebhookMetrics::register(metrics.registry())?;
         let (Some(url), Some(secrets)) = (&config.url, &config.secrets) else {
             return Ok(None);
         };
         let keys = Keys::parse(secrets).map_err(WebhookError::Secrets)?;
         let receiver = Receiver::new(url, config.timeout, keys).map_err(WebhookError::Client)?;
-        let (settling, settle) = mpsc::channel(1);
+        let (settling, asked) = mpsc::channel(1);
         let path = directory.map(|directory| directory.join("webhooks"));
         let opened = Self(Arc::new(Inner {
             receiver,
@@ -123,12 +124,11 @@ impl Webhooks {
             dirty: Notify::new(),
             writing: tokio::sync::Mutex::default(),
             settling,
-            settle: Mutex::new(Some(settle)),
             complaint: Complaint::default(),
             full: Complaint::default(),
         }));
         opened.0.state.lock().count(Instant::now());
-        Ok(Some(opened))
+        Ok(Some((opened, Settling(asked))))
     }
 
     /// Replaces the secrets by good ones.
@@ -153,18 +153,20 @@ impl Webhooks {
     }
 
     /// Sends messages about these events, for as long as there may be one.
-    pub async fn run(self, events: mpsc::UnboundedReceiver<Arc<Event>>) -> std::io::Result<()> {
-        let settle = self.0.settle.lock().take();
-        let (_none, never) = mpsc::channel(1);
+    pub async fn run(
+        self,
+        events: mpsc::UnboundedReceiver<Arc<Event>>,
+        settling: Settling,
+    ) -> std::io::Result<()> {
         tokio::select! {
-            () = self.take_in(events, settle.unwrap_or(never)) => {}
+            () = self.take_in(events, settling) => {}
             () = self.deliver() => {}
             () = self.keep_written() => {}
         }
         Ok(())
     }
 
-    /// At a stop: takes the events until now, and writes what waits for the next process.
+    /// At a stop: takes the events until now, and writes the waiting messages for the next process.
     pub async fn settle(&self, limit: Duration) {
         let (reply, settled) = oneshot::channel();
         let settle = async {
@@ -180,7 +182,7 @@ impl Webhooks {
     async fn take_in(
         &self,
         mut events: mpsc::UnboundedReceiver<Arc<Event>>,
-        mut settle: mpsc::Receiver<oneshot::Sender<()>>,
+        Settling(mut settling): Settling,
     ) {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -191,7 +193,7 @@ impl Webhooks {
                     None => return,
                 },
                 _ = ticks.tick() => self.tick(),
-                Some(reply) = settle.recv() => {
+                Some(reply) = settling.recv() => {
                     while let Ok(event) = events.try_recv() {
                         self.tell(&event);
                     }

@@ -64,10 +64,10 @@ impl Sender {
         change(&mut config);
         let metrics = Metrics::new();
         let webhooks = Webhooks::open(&config, directory, None, &metrics);
-        let webhooks = webhooks.expect("good ones").expect("they are on");
+        let (webhooks, settling) = webhooks.expect("good ones").expect("they are on");
         let (events, relayed) = mpsc::unbounded_channel();
         Self {
-            task: tokio::spawn(webhooks.clone().run(relayed)),
+            task: tokio::spawn(webhooks.clone().run(relayed, settling)),
             webhooks,
             events,
             metrics,
