@@ -9,7 +9,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 
-import { breaks, clips, mixedClips } from "../e2e/ladder.js";
+import { KINDS, breaks, clips, mixedClips } from "../e2e/ladder.js";
 import { Network, Server } from "../e2e/stage.js";
 import { openFirefox } from "./firefox.js";
 import { openLoudspeaker } from "./loudspeaker.js";
@@ -17,16 +17,6 @@ import { heardRungs, hears, stream, tapSound } from "./sound.js";
 import { openWebKit } from "./webkit.js";
 
 const PHONE = { width: 390, height: 664 };
-/** One after the other in one livestream, a second of each. */
-const KINDS = [
-  ["wav"],
-  ["m4a", "-c:a", "aac", "-b:a", "128k"],
-  ["m4a", "-c:a", "aac", "-b:a", "128k", "-use_editlist", "0"],
-  ["aac", "-c:a", "aac", "-b:a", "128k"],
-  ["mp3", "-c:a", "libmp3lame", "-b:a", "128k"],
-  ["mp3", "-c:a", "libmp3lame", "-b:a", "128k", "-write_xing", "0"],
-  ["ogg", "-c:a", "libopus"],
-];
 
 /** @type {Server} */ let server;
 /** @type {Network} */ let network;
@@ -111,6 +101,7 @@ for (const [name, open] of Object.entries({ Firefox: openFirefox, WebKitGTK: ope
       if (!browser) return context.skip(`${name} is not installed`);
       // It crashes now and then while it is driven, so what it is asked is short.
       if (name === "WebKitGTK") return context.skip("not in WebKitGTK");
+      // One after the other in one livestream, a second of each.
       const row = mixedClips(KINDS);
       const tab = await listen(browser);
       const livestream = stream(server.studio, row);

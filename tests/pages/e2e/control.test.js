@@ -2,13 +2,10 @@
 /** The control page against a real server with a livestream on air. */
 
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import { after, afterEach, before, test } from "node:test";
 
-import { Network, Server, isIn, openBrowser, openPage, picture, sounds } from "./stage.js";
+import { Network, Server, faults, isIn, openBrowser, openPage, picture, sounds } from "./stage.js";
 
-const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const PHONE = { width: 390, height: 844 };
 const DESK = { width: 1280, height: 900 };
 
@@ -97,11 +94,7 @@ async function showDetails(page) {
 
 /** What an accessibility check finds, and how much the page is too wide. @param {Page} page @param {string} name */
 async function isSound(page, name) {
-  await page.evaluate(AXE);
-  /** @type {{violations: {id: string, nodes: {html: string, failureSummary: string}[]}[]}} */
-  const found = await page.evaluate("axe.run()");
-  const faults = found.violations.map(({ id, nodes }) => `${id}: ${nodes.map((it) => `${it.html} ${it.failureSummary}`).join("; ")}`);
-  assert.deepEqual(faults, [], name);
+  assert.deepEqual(await faults(page), [], name);
   assert.equal(await page.evaluate(() => Math.max(0, document.documentElement.scrollWidth - innerWidth)), 0, `${name} is too wide`);
   await picture(page, `control-${name}`);
 }

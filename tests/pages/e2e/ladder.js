@@ -63,6 +63,17 @@ export function clips(kind, ...how) {
   return mixedClips([[kind, ...how]]);
 }
 
+/** Kinds of clips that other clients send, with ffmpeg's arguments. */
+export const KINDS = [
+  ["wav"],
+  ["m4a", "-c:a", "aac", "-b:a", "128k"],
+  ["m4a", "-c:a", "aac", "-b:a", "128k", "-use_editlist", "0"],
+  ["aac", "-c:a", "aac", "-b:a", "128k"],
+  ["mp3", "-c:a", "libmp3lame", "-b:a", "128k"],
+  ["mp3", "-c:a", "libmp3lame", "-b:a", "128k", "-write_xing", "0"],
+  ["ogg", "-c:a", "libopus"],
+];
+
 /** The same, in one kind after the other. @param {string[][]} kinds each a file's ending and how it is made */
 export function mixedClips(kinds) {
   return Array.from({ length: 2 * ROUND_SECONDS }, (_, second) => {

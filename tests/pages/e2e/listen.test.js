@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
-import { breaks, clips, encoded, ladderWav } from "./ladder.js";
+import { KINDS, breaks, clips, encoded, ladderWav } from "./ladder.js";
 import { Server, heardRungs, hears, isIn, openBrowser, openPage, picture, tap, tapped } from "./stage.js";
 
 /** @type {Server} */ let server;
@@ -106,15 +106,7 @@ async function longestSilence() {
   return quiet / 48;
 }
 
-for (const [kind, ...how] of [
-  ["wav"],
-  ["m4a", "-c:a", "aac", "-b:a", "128k"],
-  ["m4a", "-c:a", "aac", "-b:a", "128k", "-use_editlist", "0"],
-  ["aac", "-c:a", "aac", "-b:a", "128k"],
-  ["mp3", "-c:a", "libmp3lame", "-b:a", "128k"],
-  ["mp3", "-c:a", "libmp3lame", "-b:a", "128k", "-write_xing", "0"],
-  ["ogg", "-c:a", "libopus"],
-]) {
+for (const [kind, ...how] of KINDS) {
   test(`clips of another client have no silence at their seams: ${[kind, ...how].join(" ")}`, async () => {
     const row = clips(kind ?? "", ...how);
     // A machine that is busy sends a clip too late now and then: that is not a seam of the encoding.

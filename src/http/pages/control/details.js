@@ -79,7 +79,7 @@ export class Details {
     this.#search.value = "";
     this.#body.replaceChildren();
     for (const fact of this.#section.querySelectorAll("dd[id]")) say(fact, "–");
-    this.#allow(false);
+    this.#enable(false);
   }
 
   /** @param {Api} api @param {number} now in ms */
@@ -98,7 +98,7 @@ export class Details {
   }
 
   /** @param {boolean} isThere whether the livestream is there to be ended */
-  #allow(isThere) {
+  #enable(isThere) {
     const streamer = this.#shown?.streamer ?? "";
     const possible = { end: isThere, kick: isThere && Boolean(this.#shown?.node), "ban-streamer": Boolean(streamer) };
     for (const [name, isPossible] of Object.entries(possible)) {
@@ -112,7 +112,7 @@ export class Details {
     if (this.#shown) this.#shown = { ...this.#shown, sockets: [], node: null };
     say(element("fact-state", HTMLElement), "not there");
     this.#listSockets();
-    this.#allow(false);
+    this.#enable(false);
   }
 
   /** @param {Shown} it @param {number} now @param {number} serverNow */
@@ -137,7 +137,7 @@ export class Details {
     const samples = this.#history.of(it.id);
     for (const field of /** @type {const} */ (["listeners", "rate"])) draw(this.#plots[field], samples, field, now);
     this.#listSockets(serverNow);
-    this.#allow(true);
+    this.#enable(true);
   }
 
   #listSockets(serverNow = this.#api().now()) {
