@@ -43,7 +43,7 @@ pub struct Totals {
     pub bytes: u64,
     /// The most listeners on all nodes at a time.
     pub peak_listeners: usize,
-    /// Joins of listeners on this node; one who comes back counts again.
+    /// Joins of listeners on this node; a return counts again.
     pub joined: u64,
     /// The seconds that all listeners on all nodes have listened for together.
     pub listener_seconds: u64,

@@ -11,6 +11,7 @@
 //! they came; all others were dropped oldest first, whole, and counted. Nothing follows a Close frame.
 
 mod dropping;
+mod leaving;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -24,8 +25,6 @@ use super::closing::Closing;
 use super::frame::{ClipFrame, FIN_BINARY, FrameTracker, Piece};
 use super::greeting::Greeting;
 use super::mark::Mark;
-
-mod leaving;
 
 /// Bounds of one listener's queue.
 #[derive(Debug, Clone, Copy)]
