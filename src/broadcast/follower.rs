@@ -1,7 +1,10 @@
-//! The order in which clips of another node are passed on: each once, in order. Pure.
+//! The order in which clips of other nodes are passed on: each once, in order. Pure.
 //!
 //! Clips are ordered by epoch, then sequence. Within an epoch the sequences have no gap, so a missing clip is detected
 //! and fetched from the history. A new epoch always requires the history: another livestream may have begun.
+//!
+//! Listeners may hear a streamer *apart*: one that was admitted here while Redis was away. Order comes first, so they
+//! get no clip of an owner before that streamer any more. They get every clip of the owners after it.
 //!
 //! **Invariant**: each taken clip is later than every clip taken before, for any order and repetition of messages.
 
@@ -19,11 +22,13 @@ pub enum Verdict {
 }
 
 /// The progress in one livestream.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Follower {
     last: Option<Position>,
     /// The record's position when the whole history had been fetched.
     caught_up: Option<Position>,
+    /// Listeners heard a streamer apart; the owners after it have later epochs than this one.
+    apart: Option<u64>,
 }
 
 /// The epoch and sequence of a clip.
@@ -32,10 +37,28 @@ pub type Position = (u64, u64);
 impl Follower {
     /// Continues after `last`; none: with the next clip that arrives.
     pub fn restart(&mut self, last: Option<Position>) {
-        *self = Self {
-            last,
-            caught_up: None,
+        (self.last, self.caught_up) = (last, None);
+    }
+
+    /// Records that listeners heard a streamer apart; the owners after it have later epochs than `since`.
+    pub fn hear_apart(&mut self, since: u64) {
+        self.apart = Some(since);
+    }
+
+    /// After listeners heard a streamer apart: skips the clips of the owners before it. `latest` is the position of a
+    /// record, or before a clip. Returns whether there was such a streamer.
+    pub fn settle(&mut self, latest: Position) -> bool {
+        let Some(since) = self.apart.take() else {
+            return false;
         };
+        // Sequences rise over all epochs of a livestream: of this position none is missed.
+        let skipped = if latest.0 > since {
+            (since, latest.1)
+        } else {
+            latest
+        };
+        self.restart(self.last.max(Some(skipped)));
+        true
     }
 
     /// The position of the latest clip taken.
@@ -146,6 +169,33 @@ mod tests {
             }
             prop_assert_eq!(taken, history);
         }
+    }
+
+    /// A follower that took clip 5 of epoch 3, before listeners heard a streamer apart at the time of epoch 6.
+    fn heard_apart() -> Follower {
+        let mut follower = Follower::default();
+        follower.take((3, 5));
+        follower.hear_apart(6);
+        follower
+    }
+
+    #[test]
+    fn owner_before_a_streamer_heard_apart_is_skipped() {
+        let mut follower = heard_apart();
+        assert!(follower.settle((4, 9)));
+        assert_eq!(follower.judge((4, 9)), Verdict::Duplicate);
+        assert_eq!(follower.judge((4, 10)), Verdict::Next);
+        assert!(!follower.settle((4, 10)), "once");
+    }
+
+    #[test]
+    fn owner_after_a_streamer_heard_apart_is_followed() {
+        let mut follower = heard_apart();
+        assert!(follower.settle((8, 90)));
+        assert!(follower.is_behind((8, 90)));
+        assert_eq!(follower.judge((4, 9)), Verdict::Stale, "the owner before");
+        assert_eq!(follower.take((7, 10)), Some(0), "its first clip");
+        assert_eq!(follower.take((8, 90)), Some(79));
     }
 
     #[test]

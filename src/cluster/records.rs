@@ -136,7 +136,10 @@ impl Records {
         keys: &Keys,
         (now, epoch, node, phase, left, sequence): RecordFields,
     ) -> Record {
-        *keys.clock.lock() = (now, Instant::now());
+        // An answer to a publication has no time.
+        if now > 0 {
+            *keys.clock.lock() = (now, Instant::now());
+        }
         let (state, left) = match phase.as_str() {
             "live" => (Some(State::Live), 0),
             "grace" | "expired" => (Some(State::Reconnecting), left),
@@ -151,6 +154,16 @@ impl Records {
             is_here: node == self.node,
             is_restored: false,
         }
+    }
+
+    /// The epoch of a claim that Redis grants now, by its own clock; later than any if it has never answered.
+    pub(crate) fn epoch_by_now(keys: &Keys) -> u64 {
+        let (then, read) = *keys.clock.lock();
+        if then == 0 {
+            return u64::MAX;
+        }
+        let passed = u64::try_from(read.elapsed().as_micros()).unwrap_or(u64::MAX);
+        then.saturating_mul(1000).saturating_add(passed)
     }
 
     /// The keys of every script that changes a record and publishes the change.
@@ -287,13 +300,9 @@ impl Records {
             self.redis.publish_command()
         };
         let (placed_in, sequence) = clips.position;
-        let (epoch, sequence, after) = (
-            epoch.to_string(),
-            sequence.to_string(),
-            clips.after.to_string(),
-        );
+        let (epoch, sequence) = (epoch.to_string(), sequence.to_string());
         let (lease, most) = (millis(self.lease), most.min(self.history_clips).to_string());
-        let placed_in = placed_in.to_string();
+        let (placed_in, after) = (placed_in.to_string(), clips.after.to_string());
         let most_ids = <ClipIds<()>>::MOST.to_string();
         let written = Self::written_with_ids(keys);
         let mut arguments = vec![

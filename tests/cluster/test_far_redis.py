@@ -7,9 +7,11 @@ from rig.cluster import Cluster, all_hear
 from rig.far import Far
 from rig.redis import Redis
 
-AWAY, PACE = 0.03, 0.025
+AWAY, PACE, BURST = 0.03, 0.025, 0.002
 """Seconds: each direction to Redis, and between two clips."""
 CLIPS = 40
+FEW = 20
+"""What the history holds."""
 
 
 @pytest_asyncio.fixture
@@ -33,11 +35,11 @@ async def cluster():
         await redis.stop()
 
 
-async def talk(streamer):
-    for _ in range(CLIPS):
-        streamer.say()
-        await asyncio.sleep(PACE)
-    await streamer.answered(CLIPS)
+async def talk(streamer, pace=PACE, clips=CLIPS):
+    for _ in range(clips):
+        last = streamer.say()
+        await asyncio.sleep(pace)
+    await streamer.answered(last)
 
 
 async def test_a_listener_misses_nothing_from_its_success_on(cluster):
@@ -48,6 +50,34 @@ async def test_a_listener_misses_nothing_from_its_success_on(cluster):
         listener = await cluster.listener(livestream, cluster.nodes[1])
         await talking
         await all_hear([listener], CLIPS)
+        livestream.check()
+
+
+async def test_a_listener_who_comes_during_a_burst_misses_nothing(cluster):
+    for _ in range(10):
+        livestream = await cluster.livestream()
+        streamer = await cluster.streamer(livestream, cluster.nodes[0])
+        await streamer.say_and_wait()
+        talking = asyncio.create_task(talk(streamer, BURST, FEW))
+        listener = await cluster.listener(livestream, cluster.nodes[1])
+        await talking
+        await all_hear([listener], (await streamer.say_and_wait()).stamp.number)
+        livestream.check()
+
+
+async def test_a_takeover_during_a_burst_loses_nothing_that_was_acknowledged(cluster):
+    for _ in range(5):
+        livestream = await cluster.livestream()
+        old = await cluster.streamer(livestream, cluster.nodes[0])
+        listeners = await cluster.listeners(livestream)
+        await old.say_and_wait()
+        await all_hear(listeners, 1)
+        talking = asyncio.create_task(talk(old, BURST))
+        new = await cluster.streamer(livestream, cluster.nodes[1])
+        new.numbers = iter(range(100, 200))
+        await old.told.wait()
+        talking.cancel()
+        await all_hear(listeners, (await new.say_and_wait()).stamp.number)
         livestream.check()
 
 

@@ -1,5 +1,6 @@
-"""Links are cut and restored at random, and what everybody saw is checked: nobody hears a clip twice, out of order, or
-from two owners at once; and what the streamer was told is safe reaches everybody who could hear it."""
+"""Links are cut and restored at random, and nodes stand still as on a machine that is too busy; what everybody saw is
+checked: nobody hears a clip twice, out of order, or from two owners at once; and what the streamer was told is safe
+reaches everybody who could hear it."""
 
 import asyncio
 import os
@@ -20,6 +21,8 @@ SECONDS = 30
 PACE = 0.1
 CALM = (0.5, 2.5)
 """Between two changes."""
+STILL = (1, 4)
+"""How long a node stands still: a process that gets no processor."""
 REASON = why_not()
 ENVIRONMENT = {
     # Nothing is to be lost for want of room, and nothing ends while a link is away.
@@ -74,21 +77,37 @@ async def scattered(request):
 
 
 class Chaos:
-    """Cuts and restores links as its dice say, and writes it into the livestream's history."""
+    """Cuts and restores links, and stops nodes for a while, as its dice say. Writes the cuts into the livestream's history:
+    a node that stood still is not cut off."""
 
     def __init__(self, cluster, livestream, seed):
         self.cluster, self.livestream, self.dice = cluster, livestream, random.Random(seed)
-        self.cut = set()
+        self.cut, self.still = set(), set()
         self.began = time.monotonic()
 
     def change(self):
         node = self.dice.randrange(3)
         # A client's way is cut less often: a streamer spends its time on coming back.
-        side = self.dice.choices(("redis", "clients"), (3, 1))[0]
-        if (node, side) in self.cut:
+        side = self.dice.choices(("redis", "clients", "still"), (6, 2, 3))[0]
+        if side == "still":
+            self._stop(node, self.dice.uniform(*STILL))
+        elif (node, side) in self.cut:
             self._restore(node, side)
         else:
             self._cut(node, side)
+
+    def _stop(self, node, seconds):
+        if node not in self.still:
+            self.cluster.nodes[node].hang()
+            self.still.add(node)
+            asyncio.get_running_loop().call_later(seconds, self._wake, node)
+            print(f"{time.monotonic() - self.began:6.2f}  {self.cluster.nodes[node].name} . {seconds:.1f} s")
+
+    def _wake(self, node):
+        if node in self.still:
+            self.cluster.nodes[node].wake()
+            self.still.discard(node)
+            print(f"{time.monotonic() - self.began:6.2f}  {self.cluster.nodes[node].name} !")
 
     def _cut(self, node, side):
         name = self.cluster.nodes[node].name
@@ -107,6 +126,8 @@ class Chaos:
         print(f"{time.monotonic() - self.began:6.2f}  {name} - {side}")
 
     def restore_all(self):
+        for node in sorted(self.still):
+            self._wake(node)
         for node, side in sorted(self.cut):
             self._restore(node, side)
 
@@ -220,3 +241,44 @@ async def test_clip_missed_while_cut_off_is_fetched(scattered):
     assert await there.metric("castaway_cluster_clips_fetched_total") > fetched
     assert all(len(listener.visits) == 1 for listener in listeners)
     livestream.check()
+
+
+async def test_listeners_of_an_unconfirmed_streamer_hear_the_owner_after_it(scattered):
+    await _unconfirmed_between(scattered, clips=3)
+
+
+async def test_listeners_of_an_unconfirmed_streamer_that_said_nothing_miss_nothing(scattered):
+    await _unconfirmed_between(scattered, clips=0)
+
+
+async def _unconfirmed_between(cluster, clips):
+    """A streamer leaves the second node, where it said clips that the first one missed; comes to the first node, which is
+    cut off, and says so many; and goes on at the third one."""
+    here, there, elsewhere = cluster.nodes
+    livestream = await cluster.livestream()
+    streamer = await cluster.streamer(livestream, there, here, elsewhere)
+    listeners = await cluster.listeners(livestream)
+    await streamer.say_and_wait()
+    await all_hear(listeners, 1)
+    cluster.machines[0].cut("redis")
+    livestream.history.append(Cut(time.monotonic(), here.name))
+    await until(here.degraded, "the node that is cut off says so")
+    # Else a connection that outlived the cut would be sent all of it by the kernel.
+    await cluster.redis.forget_connections_of(cluster.machines[0].address["redis"])
+    for _ in range(5):
+        await streamer.say_and_wait()
+    await _moves(streamer, here)
+    for _ in range(clips):
+        await listeners[0].hears_number(streamer.say())
+    await _moves(streamer, elsewhere)
+    for _ in range(20):
+        last = await streamer.say_and_wait()
+    cluster.machines[0].restore("redis")
+    livestream.history.append(Restored(time.monotonic(), here.name))
+    await all_hear(listeners, last.stamp.number, 15)
+    livestream.check()
+
+
+async def _moves(streamer, node):
+    await streamer.cut()
+    await until(lambda: streamer.is_in() and streamer.node is node, f"the streamer is at {node.name}")

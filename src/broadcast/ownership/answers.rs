@@ -1,6 +1,9 @@
 //! The answers of Redis, and the actions that follow.
 
-use super::{AFFIRM, Action, Flag, Goodbye, MOST_REFUSALS, Ownership, Progress, Release, Streamer};
+use super::{
+    AFFIRM, Action, Flag, Goodbye, MOST_REFUSALS, MOST_UNANSWERED, Ownership, Progress, Release,
+    Streamer,
+};
 use crate::broadcast::{Record, State};
 
 impl Ownership {
@@ -80,6 +83,7 @@ impl Ownership {
             is_fresh: false,
             expected: 0,
             refusals: 0,
+            unanswered: 0,
         };
         self.claim(seen)
     }
@@ -140,32 +144,25 @@ impl Ownership {
 
     /// Another node has a live streamer: its claim is later than any epoch of this node.
     pub(super) fn give_way(&mut self, seen: Record) -> Vec<Action> {
-        let (from, goodbye) = match (self.streamer(), self.last_epoch()) {
-            (Streamer::Known, Some(epoch)) => {
-                let sequence = self.sequence();
-                (Some(Progress { epoch, sequence }), Goodbye::TakenOver)
-            }
-            _ => (None, Goodbye::ComeAgain),
+        let from = self.progress();
+        let goodbye = match (self.streamer(), from) {
+            (Streamer::Known, Some(_)) => Goodbye::TakenOver,
+            _ => Goodbye::ComeAgain,
         };
         *self = Self::Following {
             sequence: seen.sequence,
             flag: Flag::IfForgotten,
         };
-        vec![
-            Action::RefuseClips,
-            Action::Dismiss(goodbye),
-            Action::FollowFrom(from),
-            Action::Follow(seen),
-        ]
+        let mut actions = vec![Action::RefuseClips, Action::Dismiss(goodbye)];
+        actions.extend(from.map(Action::FollowFrom));
+        actions.push(Action::Follow(seen));
+        actions
     }
 
     pub(super) fn granted(&mut self, epoch: u64, sequence: u64, is_resumed: bool) -> Vec<Action> {
+        let from = self.progress();
         let Self::Claiming {
-            streamer,
-            last_epoch,
-            expected,
-            sequence: reached,
-            ..
+            streamer, expected, ..
         } = *self
         else {
             return Vec::new();
@@ -183,15 +180,11 @@ impl Ownership {
         };
         let mut actions = vec![Action::DropTried];
         // Other nodes have owned it since this node did, or own it until now: their clips come first.
-        if is_arrival && is_resumed && last_epoch != Some(expected) {
-            if let Some(epoch) = last_epoch {
-                let from = Progress {
-                    epoch,
-                    sequence: reached,
-                };
+        if is_resumed && from.map(|it| it.epoch) != Some(expected) {
+            if is_arrival && from.is_some() {
                 actions.push(Action::Dismiss(Goodbye::TakenOver));
-                actions.push(Action::FollowFrom(Some(from)));
             }
+            actions.extend(from.map(Action::FollowFrom));
             actions.push(Action::CatchUp);
         }
         if is_arrival {
@@ -249,7 +242,7 @@ impl Ownership {
         };
         let mut actions = vec![
             Action::RefuseClips,
-            Action::FollowFrom(Some(Progress { epoch, sequence })),
+            Action::FollowFrom(Progress { epoch, sequence }),
         ];
         match (release, is_ended) {
             (Release::Done | Release::Missing, true) => {
@@ -266,12 +259,18 @@ impl Ownership {
             streamer,
             last_epoch,
             sequence,
+            unanswered,
             ..
-        } = *self
+        } = self
         else {
             return Vec::new();
         };
-        let is_arrival = streamer == Streamer::Arriving;
+        let is_arrival = *streamer == Streamer::Arriving;
+        *unanswered += 1;
+        if is_arrival && *unanswered < MOST_UNANSWERED {
+            return vec![Action::Heartbeat(None)];
+        }
+        let (streamer, last_epoch, sequence) = (*streamer, *last_epoch, *sequence);
         *self = Self::Unconfirmed {
             streamer: if is_arrival { Streamer::New } else { streamer },
             last_epoch,

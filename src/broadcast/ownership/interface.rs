@@ -148,14 +148,14 @@ pub enum Action {
     },
     /// Dismisses the streamer.
     Dismiss(Goodbye),
-    /// Fetches the missing clips of the owner before.
+    /// Fetches the missing clips of the owners before.
     CatchUp,
     /// Refuses the clips whose publication was tried under an older epoch.
     DropTried,
     /// Refuses every queued clip.
     RefuseClips,
-    /// Follows other owners from here; none: from the record's latest clip, for listeners here heard another streamer.
-    FollowFrom(Option<Progress>),
+    /// Follows other owners from here.
+    FollowFrom(Progress),
     /// Applies the record.
     Follow(Record),
     /// Writes `streamerConnected`.

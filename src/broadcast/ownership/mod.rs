@@ -48,6 +48,8 @@ pub enum Ownership {
         expected: u64,
         /// Refused claims so far.
         refusals: u8,
+        /// Commands without an answer so far.
+        unanswered: u8,
     },
     /// This node may publish.
     Owner {
@@ -82,6 +84,8 @@ pub enum Ownership {
 
 /// A streamer is admitted unconfirmed after so many refused claims; each one means that another claim was granted.
 const MOST_REFUSALS: u8 = 8;
+/// Or after so many commands without an answer: one answer may come too late because this node itself is slow.
+const MOST_UNANSWERED: u8 = 3;
 /// The flag of a new livestream is written again after so many heartbeats, since another node may write the end of the
 /// one before late: twice, for a slow Firestore.
 const AFFIRM: (u8, u8) = (12, 9);
@@ -173,8 +177,22 @@ impl Ownership {
         }
     }
 
+    /// The same, with the latest clip that it published.
+    fn progress(&self) -> Option<Progress> {
+        let sequence = self.sequence();
+        self.last_epoch().map(|epoch| Progress { epoch, sequence })
+    }
+
     fn streamer_came(&mut self) -> Vec<Action> {
         let is_fresh = matches!(self, Self::Releasing { is_ended: true, .. });
+        let mut actions = Vec::new();
+        if let Self::Releasing {
+            epoch, sequence, ..
+        } = *self
+        {
+            // Others may have owned it since.
+            actions.push(Action::FollowFrom(Progress { epoch, sequence }));
+        }
         *self = Self::Claiming {
             streamer: Streamer::Arriving,
             last_epoch: self.last_epoch(),
@@ -182,8 +200,10 @@ impl Ownership {
             is_fresh,
             expected: 0,
             refusals: 0,
+            unanswered: 0,
         };
-        vec![Action::Heartbeat(None)]
+        actions.push(Action::Heartbeat(None));
+        actions
     }
 
     fn streamer_gone(&mut self, is_ended: bool) -> Vec<Action> {
@@ -208,7 +228,7 @@ impl Ownership {
                     sequence,
                     flag: Flag::Owed,
                 };
-                vec![Action::RefuseClips, Action::FollowFrom(None)]
+                vec![Action::RefuseClips]
             }
             Self::Releasing { epoch, .. } if is_ended => {
                 *self = Self::Releasing {
@@ -245,9 +265,8 @@ impl Ownership {
     }
 
     fn renew(&self) -> Action {
-        let sequence = self.sequence();
-        Action::Heartbeat(self.last_epoch().map(|epoch| Renewal {
-            progress: Progress { epoch, sequence },
+        Action::Heartbeat(self.progress().map(|progress| Renewal {
+            progress,
             may_restore: self.epoch().is_some(),
         }))
     }
@@ -271,5 +290,7 @@ impl Ownership {
 mod any_input;
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+mod owners_before;
 #[cfg(test)]
 mod tests;

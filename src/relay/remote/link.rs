@@ -125,10 +125,13 @@ struct State {
     bytes: usize,
     /// The streamer has ended the livestream, or it never went on air.
     ended: bool,
-    /// The lowest sequence at which a listener joined: every later clip must be delivered to it.
-    joined_at: Option<u64>,
+    /// The lowest position at which a listener joined: every later clip must be delivered to it.
+    joined_at: Option<Position>,
     /// The position of the next clip, while this node has an epoch.
     next: Option<Position>,
+    /// The epoch that every owner after the unconfirmed streamer exceeds; and the same, once listeners heard it.
+    unconfirmed_since: u64,
+    heard_apart: Option<u64>,
 }
 
 impl State {
@@ -178,6 +181,9 @@ impl Link {
         let (ticket, answer) = watch::channel(Progress::Queued);
         let mut state = self.lock();
         let position = state.take_position();
+        if position.is_none() {
+            state.heard_apart = Some(state.unconfirmed_since);
+        }
         clip.position = position;
         state.bytes += clip.bytes.len();
         state.clips.push_back(Waiting {
@@ -199,7 +205,7 @@ impl Link {
     /// positions.
     pub(super) fn begin_epoch(&self, epoch: u64, sequence: u64) -> Vec<NewClip> {
         let state = &mut *self.lock();
-        state.next = Some((epoch, sequence + 1));
+        (state.next, state.heard_apart) = (Some((epoch, sequence + 1)), None);
         let mut clips = std::mem::take(&mut state.clips);
         for waiting in &mut clips {
             waiting.clip.position = state.take_position();
@@ -208,9 +214,16 @@ impl Link {
         state.clips.iter().map(|it| it.clip.clone()).collect()
     }
 
-    /// This node has no epoch: it alone numbers the clips from now on.
-    pub(super) fn lose_epoch(&self) {
-        self.lock().next = None;
+    /// This node has no epoch: it alone numbers the clips of its unconfirmed streamer from now on. Owners after that one
+    /// have later epochs than `since`.
+    pub(super) fn lose_epoch(&self, since: u64) {
+        let mut state = self.lock();
+        (state.next, state.unconfirmed_since) = (None, since);
+    }
+
+    /// Whether listeners here heard an unconfirmed streamer since the latest call: the epoch that owners after it exceed.
+    pub(super) fn take_heard_apart(&self) -> Option<u64> {
+        self.lock().heard_apart.take()
     }
 
     fn drop_oldest(&self, state: &mut State, reason: &str) {
@@ -240,13 +253,13 @@ impl Link {
         self.work.notify_one();
     }
 
-    /// Records that a listener joined at `sequence`. Every later clip must be delivered to it.
-    pub(crate) fn joined_at(&self, sequence: u64) {
+    /// Records that a listener joined at this position. Every later clip must be delivered to it.
+    pub(crate) fn joined_at(&self, position: Position) {
         let joined_at = &mut self.lock().joined_at;
-        *joined_at = Some(joined_at.map_or(sequence, |before| before.min(sequence)));
+        *joined_at = Some(joined_at.map_or(position, |before| before.min(position)));
     }
 
-    pub(super) fn take_joined_at(&self) -> Option<u64> {
+    pub(super) fn take_joined_at(&self) -> Option<Position> {
         self.lock().joined_at.take()
     }
 
@@ -407,6 +420,18 @@ mod tests {
             link.take(usize::MAX, None).map(|it| it.clip.bytes),
             Some(Bytes::from_static(b"late"))
         );
+    }
+
+    #[test]
+    fn unconfirmed_streamer_without_a_clip_is_unheard() {
+        let link = link(8, 100);
+        link.lose_epoch(6);
+        assert_eq!(link.take_heard_apart(), None);
+        let _ticket = publish(&link, "clip");
+        assert_eq!(link.take_heard_apart(), Some(6));
+        let _ticket = publish(&link, "clip");
+        link.begin_epoch(7, 0);
+        assert_eq!(link.take_heard_apart(), None);
     }
 
     #[tokio::test]

@@ -9,8 +9,8 @@
 //!   └─────────────────┘   └───── channel ◀──┘
 //! ```
 //!
-//! **Invariant**: a clip from another node takes the same way as an upload, under the same lock; while the streamer is
-//! here, no clip from another node is relayed. Local listeners never wait for Redis.
+//! **Invariant**: a clip from another node takes the same way as an upload, under the same lock; while this node is the
+//! owner, no clip from another node is relayed. Local listeners never wait for Redis.
 
 mod link;
 mod orphans;

@@ -5,8 +5,8 @@ place in that session; a listener's sitting is one connection of it. `violations
 none for a good history.
 
 A node that is cut off lets a streamer in *unconfirmed*: it cannot know whether others have one. Nothing is acknowledged until it
-is confirmed. A listener who heard such a streamer is not handed afterwards what was said elsewhere until then, for order comes
-first.
+is confirmed. A listener who heard such a streamer is not handed afterwards what an earlier one says until then, for order comes
+first. A later one's clips are due to it.
 """
 
 from collections import defaultdict
@@ -148,7 +148,8 @@ def _lost(events):
         settled = max((alone[session][1] for session in mine), default=since)
         for ack in _of(events, Acked):
             clip = (ack.session, ack.index)
-            due = sent.get(clip, 0) > since and (ack.session in mine or sent[clip] > settled)
+            is_after = all(ack.session >= session for session in mine)
+            due = sent.get(clip, 0) > since and (is_after or ack.session in mine or sent[clip] > settled)
             if due and (*me, *clip) not in heard:
                 yield f"lost: {stay.listener}/{stay.sitting} at {stay.node} never heard {clip}, sequence {ack.sequence}"
 

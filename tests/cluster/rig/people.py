@@ -130,6 +130,11 @@ class Person:
     def __repr__(self):
         return f"{self.user} ({self.role})"
 
+    async def cut(self):
+        """Its link breaks; it comes back to its next node, perhaps before the old one has noticed."""
+        if self.is_in():
+            await self.visits[-1].socket.eio.disconnect(abort=True)
+
     async def leave(self):
         """The client's own DISCONNECT."""
         self.told.set()

@@ -51,12 +51,6 @@ class Resumer(Listener):
         self.ids.add(clip["id"])
         return is_known
 
-    async def cut(self):
-        """Its link breaks; it comes back to its next node."""
-        if self.is_in():
-            await self.visits[-1].socket.eio.disconnect(abort=True)
-
-
     def stall(self):
         """Its connection reads nothing, until the returned function is called."""
         transport = self.visits[-1].socket.eio.ws._conn.transport
@@ -70,11 +64,6 @@ class Device(Streamer):
     def __init__(self, *arguments):
         super().__init__(*arguments)
         self.with_ids = True
-
-    async def cut(self):
-        """Its link breaks; it comes back to its next node, perhaps before the old one has noticed."""
-        if self.is_in():
-            await self.visits[-1].socket.eio.disconnect(abort=True)
 
 
 class Talker:

@@ -21,6 +21,8 @@ impl World {
             } => {
                 let claim = (expected, sequence, is_fresh);
                 self.enrol(at, fences);
+                let before = self.memory.seen(at);
+                self.nodes[at].listener.claimed(&before);
                 self.memory.claim(at, claim, &mut self.clock, fences)
             }
             Action::Publish { epoch, sequence } => self.publish(at, epoch, sequence, fences),

@@ -5,6 +5,7 @@
 
 mod commands;
 mod events;
+mod listeners;
 mod properties;
 mod redis;
 mod world;
@@ -61,7 +62,7 @@ impl Model for Search {
                 |_, world: &World| !world.is_robbed,
             ),
             Property::always(
-                "it ends with one owner and a right flag",
+                "it ends with one owner, a right flag and every clip heard",
                 |model: &Self, world: &World| world.comes_to_rest(model.fences),
             ),
         ]
@@ -122,6 +123,12 @@ fn is_found(search: Search) {
 fn model_takeover_with_lost_and_late_commands() {
     let many = depth();
     holds(search(2, 2, &[(Fault::Lost, many), (Fault::Late, many)]));
+}
+
+#[test]
+fn model_streamer_that_comes_and_goes() {
+    let many = depth();
+    holds(search(3, 2, &[(Fault::Cut, many), (Fault::Lost, many - 1)]));
 }
 
 #[test]
@@ -190,6 +197,13 @@ fn model_finds_a_gap_after_a_restart() {
 fn model_finds_a_release_of_an_old_epoch() {
     let mut search = search(2, 1, &[(Fault::Late, 1)]);
     search.fences = Fences(Some(Fence::ReleasedEpoch));
+    is_found(search);
+}
+
+#[test]
+fn model_finds_an_owner_that_does_not_catch_up() {
+    let mut search = search(2, 1, &[(Fault::Lost, 1)]);
+    search.fences = Fences(Some(Fence::CatchUp));
     is_found(search);
 }
 

@@ -27,8 +27,8 @@ impl World {
         })
     }
 
-    /// Without further faults: a streamer has exactly one owner, all its acknowledged clips are in the history, and the
-    /// flag is right.
+    /// Without further faults: a streamer has exactly one owner, all its acknowledged clips are in the history and heard
+    /// on all nodes, and the flag is right.
     pub(super) fn comes_to_rest(&self, fences: Fences) -> bool {
         let mut world = self.clone();
         world.budget.clear();
@@ -77,6 +77,7 @@ impl World {
             && owners <= 1
             && (world.flag == is_live || world.is_left_behind)
             && is_available
+            && world.acknowledged_are_heard()
     }
 
     /// Runs one node until it has nothing to do.

@@ -18,6 +18,8 @@ pub(super) enum Fence {
     ReleasedEpoch,
     /// A clip comes after all clips before it.
     WholeHistory,
+    /// A new owner has the clips of the owners before.
+    CatchUp,
     /// A livestream is enrolled before it is claimed, and before its flag is set.
     Enrolment,
 }

@@ -1,6 +1,7 @@
 //! Nodes, their streamers and Redis, and their possible events.
 
 use super::super::*;
+use super::listeners::Listener;
 use super::redis::{Clip, Fence, Fences, Memory, Phase};
 use crate::broadcast::State;
 
@@ -57,6 +58,7 @@ pub(super) struct Node {
     pub(super) is_cut: bool,
     pub(super) is_alive: bool,
     pub(super) flagged: Flagged,
+    pub(super) listener: Listener,
     /// The order in which its streamer connected, and the streamer of its latest claim.
     came: u8,
     claimed_for: Streamer,
@@ -134,6 +136,7 @@ impl World {
             is_cut: false,
             is_alive: true,
             flagged: Flagged::Together,
+            listener: Listener::default(),
             came: 0,
             claimed_for: Streamer::Arriving,
         };
@@ -203,6 +206,7 @@ impl World {
                 self.clips -= 1;
                 self.number += 1;
                 self.nodes[at].queue.push(self.number);
+                self.nodes[at].listener.hear(self.number);
             }
             Event::Work(at) => self.feed(at, Input::ClipQueued),
             Event::Beat(at) => self.feed(at, Input::HeartbeatDue),
@@ -362,6 +366,9 @@ impl World {
                 .extend(clips.into_iter().map(|clip| (at, clip)));
         }
         self.feed(at, input);
+        if matches!(input, Input::Granted { .. }) {
+            self.nodes[at].listener.granted();
+        }
     }
 
     fn feed(&mut self, at: usize, input: Input) {
@@ -386,8 +393,9 @@ impl World {
             | Action::Release { .. } => {
                 node.pending = Some(Pending::Sent(action));
             }
-            Action::Admit { .. } => {
+            Action::Admit { is_confirmed } => {
                 node.streaming = Streaming::Live;
+                node.listener.streamer_is_admitted(is_confirmed, self.clock);
                 node.flagged = if self.memory.is_enrolled || !self.fences.have(Fence::Enrolment) {
                     Flagged::Together
                 } else if node.is_cut {
@@ -422,8 +430,14 @@ impl World {
                 if !seen.is_here && is_started || seen.state == Some(State::Ended) {
                     node.published.clear();
                 }
+                node.listener.follow(&self.memory, &seen, node.is_cut);
             }
-            Action::CatchUp | Action::FollowFrom(_) => {}
+            Action::FollowFrom(progress) => node.listener.follow_from(progress),
+            Action::CatchUp => {
+                let (memory, clock) = (&self.memory, self.clock);
+                node.listener
+                    .catch_up(memory, node.is_cut, clock, self.fences);
+            }
         }
     }
 }

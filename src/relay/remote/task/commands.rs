@@ -7,7 +7,7 @@ use super::{Granted, InFlight, LivestreamTask, Published, TO_BEGIN};
 use crate::broadcast::ownership::{Action, Goodbye, Input, Renewal};
 use crate::broadcast::{Position, Record, State};
 use crate::cluster::encode;
-use crate::cluster::records::{Claimed, Publication};
+use crate::cluster::records::{Claimed, Publication, Records};
 use crate::relay::{Replacement, now};
 
 /// The most bytes of clips in one publication, if it is more than one clip: a command has to be through in its timeout.
@@ -26,7 +26,7 @@ impl LivestreamTask {
             Action::Release { epoch, is_ended } => Some(self.release(epoch, is_ended).await),
             Action::Admit { is_confirmed } => {
                 if !is_confirmed {
-                    self.link.lose_epoch();
+                    self.link.lose_epoch(self.latest_epoch());
                 }
                 self.admit();
                 None
@@ -48,20 +48,13 @@ impl LivestreamTask {
                 };
                 self.relay.yield_to_other(&self.id, replacement);
             }
-            Action::CatchUp => {
-                if let Some(record) = &self.record
-                    && self.follower.last().is_some()
-                {
-                    self.catch_up((record.epoch, record.sequence)).await;
-                }
-            }
+            Action::CatchUp => self.catch_up_as_owner().await,
             Action::DropTried => self.drop_in_flight(Unpublished::Away),
             Action::RefuseClips => self.refuse(Unpublished::Superseded),
-            Action::FollowFrom(Some(progress)) => {
+            Action::FollowFrom(progress) => {
                 self.follower
                     .restart(Some((progress.epoch, progress.sequence)));
             }
-            Action::FollowFrom(None) => self.heard_apart = true,
             Action::Follow(_) => self.follow().await,
             Action::WriteFlag(true) => self.relay.write_live_again(&self.id),
             Action::WriteFlag(false) => self.relay.write_ended(&self.id),
@@ -121,6 +114,14 @@ impl LivestreamTask {
         }
         self.record = Some(record);
         Input::Observed(self.seen(record))
+    }
+
+    /// The latest epoch that any owner can have by now.
+    fn latest_epoch(&self) -> u64 {
+        let by_clock = Records::epoch_by_now(&self.keys);
+        let recorded = self.record.map_or(0, |record| record.epoch);
+        let followed = self.follower.last().map_or(0, |(epoch, _)| epoch);
+        by_clock.max(recorded).max(followed)
     }
 
     /// The record as an input of ownership.

@@ -1,19 +1,21 @@
 //! The follower's side: the relay follows the record, and gets the clips of other nodes.
 //!
-//! **Invariant**: no clip is passed on while a streamer is connected here, and none that this node published itself.
+//! **Invariant**: no clip is passed on while this node is the owner, and none that this node published itself.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::LivestreamTask;
+use super::{Granted, LivestreamTask};
 use crate::broadcast::ownership::{Input, Ownership};
-use crate::broadcast::{Position, State, Verdict};
+use crate::broadcast::{Follower, Position, State, Verdict};
 use crate::cluster::{Message, RemoteClip, decode};
 use crate::relay::now;
 
 /// Clips in one fetch.
 pub(in super::super) const PIECE: usize = 4;
+/// The pause before another try of a fetch that a streamer waits for.
+const RETRY: Duration = Duration::from_millis(100);
 
 impl LivestreamTask {
     /// Applies the latest record.
@@ -30,10 +32,10 @@ impl LivestreamTask {
         }
         if seen.state == Some(State::Ended) {
             // The next livestream begins with its first clip, which must be delivered to its waiting listeners.
-            self.follower.restart(None);
-            self.heard_apart = false;
+            self.follower = Follower::default();
+            self.link.take_heard_apart();
             if listeners > 0 {
-                self.link.joined_at(0);
+                self.link.joined_at((0, 0));
             }
         }
         if record.state == Some(State::Reconnecting) && record.grace_left.is_zero() {
@@ -44,18 +46,14 @@ impl LivestreamTask {
             self.subscribe(true).await;
         }
         let latest = (record.epoch, record.sequence);
-        if is_started && std::mem::take(&mut self.heard_apart) {
-            self.skip_to(latest);
+        if is_started {
+            self.settle(latest);
         }
         if listeners > 0 && is_started && self.follower.last().is_none() {
             self.begin(latest).await;
         }
         // A clip published before the read of the record has arrived by now, or is lost.
-        while let Some(message) = self.inbox.try_recv() {
-            if let Some(Message::Clip(clip)) = decode(message) {
-                self.take_clip(clip).await;
-            }
-        }
+        self.take_clips().await;
         if listeners > 0 && is_started && self.follower.is_behind(latest) {
             // If messages are lost for good, another subscription helps.
             self.subscribed = None;
@@ -76,39 +74,82 @@ impl LivestreamTask {
         }
     }
 
-    /// Begins to follow: first with the part of the history due to listeners here.
-    async fn begin(&mut self, record: Position) {
-        let joined_at = self.link.take_joined_at().unwrap_or(record.1).min(record.1);
-        let due = joined_at.saturating_sub(self.links.joiners_clips as u64);
-        let count = usize::try_from(record.1 - due).unwrap_or(usize::MAX);
-        let fetched = if count == 0 {
-            Ok(Vec::new())
-        } else {
-            let most = count
-                .min(self.links.bulk_clips)
-                .min(self.links.history_clips);
-            let _permit = self.links.bulk_permit(most).await;
-            let records = &self.cluster.records;
-            records.history_until(&self.keys, record, most).await
-        };
-        let Ok(clips) = fetched else {
-            self.link.joined_at(joined_at);
-            return;
-        };
-        for clip in clips.into_iter().filter(|clip| clip.sequence > due) {
-            self.pass_on_fetched(clip);
+    /// Begins to follow: with the clips before a listener joined that are due to it, then with all until now. False if
+    /// they are not available now.
+    async fn begin(&mut self, until: Position) -> bool {
+        let joined_at = self.link.take_joined_at().unwrap_or(until).min(until);
+        let most = self
+            .links
+            .joiners_clips
+            .min(self.links.bulk_clips)
+            .min(usize::try_from(joined_at.1).unwrap_or(usize::MAX));
+        if most > 0 {
+            let fetched = {
+                let _permit = self.links.bulk_permit(most).await;
+                let records = &self.cluster.records;
+                records.history_until(&self.keys, joined_at, most).await
+            };
+            let Ok(clips) = fetched else {
+                self.link.joined_at(joined_at);
+                return false;
+            };
+            for clip in clips {
+                self.pass_on_fetched(clip);
+            }
         }
-        if self.follower.last().is_none() {
-            self.skip_to(record);
+        if self.follower.last() < Some(joined_at) {
+            self.follower.restart(Some(joined_at));
+            self.break_chain();
         }
-        self.follower.caught_up(record);
+        if joined_at == until {
+            self.follower.caught_up(until);
+            return true;
+        }
+        self.catch_up(until).await
     }
 
-    /// Goes on after a position; clips up to it are not passed on.
-    fn skip_to(&mut self, position: Position) {
-        self.follower.restart(Some(position));
-        let before = Some(position).filter(|(_, sequence)| *sequence > 0);
+    /// The next clip comes after the follower's position; clips up to it are not passed on.
+    fn break_chain(&self) {
+        let before = self.follower.last().filter(|(_, sequence)| *sequence > 0);
         self.relay.break_chain(&self.id, before);
+    }
+
+    /// Skips what listeners who heard an unconfirmed streamer must not hear after it.
+    fn settle(&mut self, latest: Position) {
+        if let Some(since) = self.link.take_heard_apart() {
+            self.follower.hear_apart(since);
+        }
+        if self.follower.settle(latest) {
+            self.break_chain();
+        }
+    }
+
+    /// Before a streamer is admitted, or goes on, as the owner: passes on the clips of the owners before it. They cannot
+    /// follow later, so this is tried for as long as the lease lasts.
+    pub(super) async fn catch_up_as_owner(&mut self) {
+        let Some(Granted { before, .. }) = self.granted else {
+            return;
+        };
+        self.settle(before);
+        // They arrived before the answer to the claim, and the history may be too short for them.
+        self.take_clips().await;
+        let is_due =
+            |task: &Self| task.follower.last().is_some() || task.relay.listeners(&task.id) > 0;
+        while is_due(self) && !self.reach(before).await {
+            if self.renewed.elapsed() >= self.links.lease {
+                tracing::warn!(livestream.id = %self.id, "Redis has not given the clips of another node in time");
+                return;
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    async fn reach(&mut self, until: Position) -> bool {
+        if self.follower.last().is_none() {
+            self.begin(until).await
+        } else {
+            self.catch_up(until).await
+        }
     }
 
     /// Passes on clips of the history that did not arrive, batch by batch, up to a position: later ones arrive as
@@ -173,20 +214,34 @@ impl LivestreamTask {
             Some(Message::Changed) => {
                 self.feed(Input::HeartbeatDue).await;
             }
-            Some(Message::Clip(clip)) => self.take_clip(clip).await,
+            // A node that just became or just ceased to be the owner receives its own clips.
+            Some(Message::Clip(clip)) if self.is_following() => self.take_clip(clip).await,
+            Some(Message::Clip(_)) => {}
             None => self.cluster.metrics.drop_clips("decode_error", 1),
         }
     }
 
+    pub(super) fn is_following(&self) -> bool {
+        matches!(self.ownership, Ownership::Following { .. })
+    }
+
+    /// Takes the clips that are here already.
+    pub(super) async fn take_clips(&mut self) {
+        while let Some(message) = self.inbox.try_recv() {
+            if let Some(Message::Clip(clip)) = decode(message) {
+                self.take_clip(clip).await;
+            }
+        }
+    }
+
     async fn take_clip(&mut self, clip: RemoteClip) {
-        // A node that just became or just ceased to be the owner receives its own clips.
-        let is_following = matches!(self.ownership, Ownership::Following { .. });
-        if !is_following || clip.node == self.cluster.records.node {
+        if clip.node == self.cluster.records.node {
             return;
         }
         self.cluster.metrics.received.inc();
         let position = (clip.epoch, clip.sequence);
         let before = (clip.epoch, clip.sequence.saturating_sub(1));
+        self.settle(before);
         if self.follower.last().is_none() {
             self.begin(before).await;
         }

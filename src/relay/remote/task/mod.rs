@@ -82,8 +82,6 @@ pub(super) struct LivestreamTask {
     /// The time since which Redis has had no record of the livestream.
     missing_since: Option<Instant>,
     follower: Follower,
-    /// Listeners here heard an unconfirmed streamer: clips that others published meanwhile are too late for them.
-    heard_apart: bool,
     /// The generation of the connection in which the channel was subscribed to.
     subscribed: Option<u64>,
     idle_since: Option<Instant>,
@@ -122,7 +120,6 @@ impl LivestreamTask {
             renewed: Instant::now(),
             missing_since: None,
             follower: Follower::default(),
-            heard_apart: false,
             subscribed: None,
             idle_since: None,
         }
@@ -184,6 +181,10 @@ impl LivestreamTask {
         if self.link.take_ended() {
             self.feed(Input::StreamerEnded).await;
             self.refuse(Unpublished::Away);
+        }
+        // Clips of the owner before that are here already come first.
+        if self.is_following() {
+            self.take_clips().await;
         }
         self.arriving = Some(request);
         self.link.delay_flag();

@@ -1,0 +1,91 @@
+//! A node that becomes the owner again has the clips of the owners between: its listeners are owed them.
+
+use super::tests::{after, owner, record, unconfirmed};
+use super::*;
+use crate::broadcast::State;
+
+/// The latest clip that [`owner`] published.
+const FROM: Action = Action::FollowFrom(Progress {
+    epoch: 7,
+    sequence: 3,
+});
+
+/// Granted after another node's clips 4 and 5.
+const RESUMED: Input = Input::Granted {
+    epoch: 10,
+    sequence: 5,
+    is_resumed: true,
+};
+
+#[test]
+fn return_after_other_owners_catches_up_first() {
+    let mut ownership = owner();
+    ownership.apply(Input::StreamerCame);
+    ownership.apply(Input::Observed(record(9, Some(State::Live), 5)));
+    let actions = ownership.apply(Input::Granted {
+        epoch: 10,
+        sequence: 5,
+        is_resumed: true,
+    });
+    let replaced = Action::Dismiss(Goodbye::TakenOver);
+    assert_eq!(actions[..2], [Action::DropTried, replaced]);
+    assert_eq!(actions[3], Action::CatchUp);
+}
+
+#[test]
+fn return_during_a_release_catches_up_first() {
+    let mut ownership = owner();
+    ownership.apply(Input::StreamerLost);
+    ownership.apply(Input::Unanswered);
+    let actions = ownership.apply(Input::StreamerCame);
+    assert_eq!(actions, [FROM, Action::Heartbeat(None)]);
+    ownership.apply(Input::Observed(record(9, Some(State::Reconnecting), 5)));
+    assert!(ownership.apply(RESUMED).contains(&Action::CatchUp));
+}
+
+#[test]
+fn owner_that_reclaims_catches_up_first() {
+    let mut ownership = owner();
+    ownership.apply(Input::LeaseOver);
+    ownership.apply(Input::Observed(record(9, Some(State::Reconnecting), 5)));
+    let expected = [Action::DropTried, FROM, Action::CatchUp];
+    assert_eq!(ownership.apply(RESUMED), expected);
+}
+
+#[test]
+fn unconfirmed_streamer_that_is_confirmed_catches_up() {
+    let mut ownership = unconfirmed();
+    ownership.apply(Input::Observed(record(9, Some(State::Reconnecting), 5)));
+    let expected = [Action::DropTried, Action::CatchUp];
+    assert_eq!(ownership.apply(RESUMED), expected);
+}
+
+#[test]
+fn owner_whose_next_streamer_gives_way_follows_on() {
+    let mut ownership = owner();
+    ownership.apply(Input::StreamerCame);
+    for _ in 0..MOST_UNANSWERED {
+        ownership.apply(Input::Unanswered);
+    }
+    let actions = ownership.apply(Input::Observed(record(9, Some(State::Live), 5)));
+    assert!(actions.contains(&Action::Dismiss(Goodbye::ComeAgain)));
+    assert!(actions.contains(&FROM));
+}
+
+#[test]
+fn owner_without_others_between_fetches_nothing() {
+    let mut ownership = owner();
+    ownership.apply(Input::StreamerCame);
+    ownership.apply(Input::Observed(record(7, Some(State::Live), 3)));
+    assert!(!ownership.apply(RESUMED).contains(&Action::CatchUp));
+}
+
+#[test]
+fn one_late_answer_admits_nobody_unconfirmed() {
+    let mut ownership = after(&[Input::StreamerCame, Input::Unanswered]);
+    ownership.apply(Input::Observed(record(9, Some(State::Live), 5)));
+    ownership.apply(Input::Unanswered);
+    ownership.apply(Input::Observed(record(10, Some(State::Live), 5)));
+    let actions = ownership.apply(RESUMED);
+    assert!(actions.contains(&Action::Admit { is_confirmed: true }));
+}
