@@ -21,13 +21,15 @@ impl Ownership {
             || seen.state == Some(State::Reconnecting) && flag == Flag::Owed;
         if seen.is_here && is_ours {
             // A claim with a lost answer, for a streamer that is gone.
+            let epoch = seen.epoch;
             *self = Self::Releasing {
-                epoch: seen.epoch,
-                sequence: seen.sequence,
+                epoch,
+                sequence: self.sequence(),
                 is_ended: false,
+                is_unused: true,
             };
             return vec![Action::Release {
-                epoch: seen.epoch,
+                epoch,
                 is_ended: false,
             }];
         }
@@ -227,6 +229,7 @@ impl Ownership {
             epoch,
             sequence,
             is_ended,
+            is_unused,
         } = *self
         else {
             return Vec::new();
@@ -240,10 +243,10 @@ impl Ownership {
             sequence: if is_ended { 0 } else { sequence },
             flag,
         };
-        let mut actions = vec![
-            Action::RefuseClips,
-            Action::FollowFrom(Progress { epoch, sequence }),
-        ];
+        let mut actions = vec![Action::RefuseClips];
+        if !is_unused {
+            actions.push(Action::FollowFrom(Progress { epoch, sequence }));
+        }
         match (release, is_ended) {
             (Release::Done | Release::Missing, true) => {
                 actions.push(Action::WriteFlag(false));

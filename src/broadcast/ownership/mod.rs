@@ -79,6 +79,8 @@ pub enum Ownership {
         sequence: u64,
         /// Whether the livestream is over.
         is_ended: bool,
+        /// Whether this node never knew the epoch as its own: clips before it may be unknown here.
+        is_unused: bool,
     },
 }
 
@@ -187,7 +189,10 @@ impl Ownership {
         let is_fresh = matches!(self, Self::Releasing { is_ended: true, .. });
         let mut actions = Vec::new();
         if let Self::Releasing {
-            epoch, sequence, ..
+            epoch,
+            sequence,
+            is_unused: false,
+            ..
         } = *self
         {
             // Others may have owned it since.
@@ -218,6 +223,7 @@ impl Ownership {
                     epoch,
                     sequence,
                     is_ended,
+                    is_unused: false,
                 };
                 vec![Action::Release { epoch, is_ended }]
             }
@@ -230,11 +236,14 @@ impl Ownership {
                 };
                 vec![Action::RefuseClips]
             }
-            Self::Releasing { epoch, .. } if is_ended => {
+            Self::Releasing {
+                epoch, is_unused, ..
+            } if is_ended => {
                 *self = Self::Releasing {
                     epoch,
                     sequence,
                     is_ended,
+                    is_unused,
                 };
                 vec![Action::Release { epoch, is_ended }]
             }

@@ -2,7 +2,7 @@
 
 use super::tests::{after, owner, record, unconfirmed};
 use super::*;
-use crate::broadcast::State;
+use crate::broadcast::{Record, State};
 
 /// The latest clip that [`owner`] published.
 const FROM: Action = Action::FollowFrom(Progress {
@@ -70,6 +70,17 @@ fn owner_whose_next_streamer_gives_way_follows_on() {
     let actions = ownership.apply(Input::Observed(record(9, Some(State::Live), 5)));
     assert!(actions.contains(&Action::Dismiss(Goodbye::ComeAgain)));
     assert!(actions.contains(&FROM));
+}
+
+#[test]
+fn abandoned_claim_skips_no_clip_before_it() {
+    let mut ownership = Ownership::default();
+    ownership.apply(Input::Observed(Record {
+        is_here: true,
+        ..record(9, Some(State::Live), 5)
+    }));
+    let actions = ownership.apply(Input::Released(Release::Done));
+    assert_eq!(actions, [Action::RefuseClips, Action::Enrol]);
 }
 
 #[test]
