@@ -174,11 +174,7 @@ impl Ownership {
             epoch,
             sequence,
             is_aired: is_resumed || !is_arrival,
-            affirmations: if !is_resumed || !is_arrival {
-                AFFIRM.0
-            } else {
-                0
-            },
+            affirmations: AFFIRM.0,
         };
         let mut actions = vec![Action::DropTried];
         // Other nodes have owned it since this node did, or own it until now: their clips come first.
@@ -201,7 +197,7 @@ impl Ownership {
         };
         *refusals += 1;
         if *refusals >= MOST_REFUSALS {
-            return self.unanswered();
+            return self.go_unconfirmed();
         }
         self.claim(seen)
     }
@@ -260,20 +256,31 @@ impl Ownership {
     pub(super) fn unanswered(&mut self) -> Vec<Action> {
         let Self::Claiming {
             streamer,
-            last_epoch,
-            sequence,
             unanswered,
             ..
         } = self
         else {
             return Vec::new();
         };
-        let is_arrival = *streamer == Streamer::Arriving;
         *unanswered += 1;
-        if is_arrival && *unanswered < MOST_UNANSWERED {
+        if *streamer == Streamer::Arriving && *unanswered < MOST_UNANSWERED {
             return vec![Action::Heartbeat(None)];
         }
-        let (streamer, last_epoch, sequence) = (*streamer, *last_epoch, *sequence);
+        self.go_unconfirmed()
+    }
+
+    /// Gives the claim up.
+    fn go_unconfirmed(&mut self) -> Vec<Action> {
+        let Self::Claiming {
+            streamer,
+            last_epoch,
+            sequence,
+            ..
+        } = *self
+        else {
+            return Vec::new();
+        };
+        let is_arrival = streamer == Streamer::Arriving;
         *self = Self::Unconfirmed {
             streamer: if is_arrival { Streamer::New } else { streamer },
             last_epoch,

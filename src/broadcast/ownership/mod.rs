@@ -88,8 +88,8 @@ pub enum Ownership {
 const MOST_REFUSALS: u8 = 8;
 /// Or after so many commands without an answer: one answer may come too late because this node itself is slow.
 const MOST_UNANSWERED: u8 = 3;
-/// The flag of a new livestream is written again after so many heartbeats, since another node may write the end of the
-/// one before late: twice, for a slow Firestore.
+/// The flag is written again after so many heartbeats of an epoch, since another node may write the end of an earlier
+/// livestream late: twice, for a slow Firestore.
 const AFFIRM: (u8, u8) = (12, 9);
 
 impl Default for Ownership {

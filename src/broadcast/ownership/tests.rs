@@ -417,18 +417,20 @@ fn clips_without_an_owner_are_refused() {
 }
 
 #[test]
-fn flag_of_a_beginning_livestream_is_affirmed() {
-    let mut ownership = after(&[Input::StreamerCame, Input::Observed(NOBODY)]);
-    ownership.apply(Input::Granted {
-        epoch: 7,
-        sequence: 0,
-        is_resumed: false,
-    });
-    let written: Vec<usize> = (1..20)
-        .filter(|_| {
-            let actions = ownership.apply(Input::Observed(here(7, 0)));
-            actions.contains(&Action::WriteFlag(true))
-        })
-        .collect();
-    assert_eq!(written, [3, 12]);
+fn flag_is_affirmed_in_every_epoch() {
+    for is_resumed in [false, true] {
+        let mut ownership = after(&[Input::StreamerCame, Input::Observed(NOBODY)]);
+        ownership.apply(Input::Granted {
+            epoch: 7,
+            sequence: 0,
+            is_resumed,
+        });
+        let written: Vec<usize> = (1..20)
+            .filter(|_| {
+                let actions = ownership.apply(Input::Observed(here(7, 0)));
+                actions.contains(&Action::WriteFlag(true))
+            })
+            .collect();
+        assert_eq!(written, [3, 12]);
+    }
 }

@@ -23,7 +23,12 @@ impl World {
                 self.enrol(at, fences);
                 let before = self.memory.seen(at);
                 self.nodes[at].listener.claimed(&before);
-                self.memory.claim(at, claim, &mut self.clock, fences)
+                let answer = self.memory.claim(at, claim, &mut self.clock, fences);
+                if is_fresh && matches!(answer, Input::Granted { .. }) {
+                    // Its streamer has ended the livestream before.
+                    self.acknowledged.clear();
+                }
+                answer
             }
             Action::Publish { epoch, sequence } => self.publish(at, epoch, sequence, fences),
             Action::Republish { epoch, after } => {

@@ -349,7 +349,6 @@ impl World {
         );
         if is_fresh && matches!(input, Input::Granted { .. }) {
             self.nodes[at].published.clear();
-            self.acknowledged.clear();
         }
         if let Input::Published { .. } = input
             && let Some(epoch) = self.nodes[at].ownership.epoch()
