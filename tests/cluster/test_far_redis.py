@@ -53,7 +53,7 @@ async def test_a_listener_misses_nothing_from_its_success_on(cluster):
         livestream.check()
 
 
-async def test_a_listener_who_comes_during_a_burst_misses_nothing(cluster):
+async def test_listener_coming_during_a_burst_misses_nothing(cluster):
     for _ in range(10):
         livestream = await cluster.livestream()
         streamer = await cluster.streamer(livestream, cluster.nodes[0])
@@ -65,7 +65,7 @@ async def test_a_listener_who_comes_during_a_burst_misses_nothing(cluster):
         livestream.check()
 
 
-async def test_a_takeover_during_a_burst_loses_nothing_that_was_acknowledged(cluster):
+async def test_takeover_during_a_burst_loses_nothing_acknowledged(cluster):
     for _ in range(5):
         livestream = await cluster.livestream()
         old = await cluster.streamer(livestream, cluster.nodes[0])

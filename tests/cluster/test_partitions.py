@@ -243,11 +243,11 @@ async def test_clip_missed_while_cut_off_is_fetched(scattered):
     livestream.check()
 
 
-async def test_listeners_of_an_unconfirmed_streamer_hear_the_owner_after_it(scattered):
+async def test_listeners_of_unconfirmed_streamer_hear_the_next_owner(scattered):
     await _unconfirmed_between(scattered, clips=3)
 
 
-async def test_listeners_of_an_unconfirmed_streamer_that_said_nothing_miss_nothing(scattered):
+async def test_silent_unconfirmed_streamer_costs_its_listeners_nothing(scattered):
     await _unconfirmed_between(scattered, clips=0)
 
 

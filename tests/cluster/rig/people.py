@@ -84,6 +84,7 @@ class Person:
                 await visit.gone.wait()
             except (TimeoutError, OSError, socketio.exceptions.ConnectionError):
                 visit.gone.set()
+                self.gives_up(visit)
             if self.told.is_set():
                 return
             await asyncio.sleep(PAUSE)
@@ -91,10 +92,15 @@ class Person:
     def arrives(self, visit):
         """Before a connection is tried."""
 
+    def gives_up(self, visit):
+        """A connection took too long. The library does not report its end, also if it was let in just now."""
+
     def auth(self):
         """The payload of its CONNECT, besides the headers."""
 
     def hears(self, visit, name, value):
+        if visit.gone.is_set():
+            return
         self.journal.append((time.monotonic(), visit.node.name, name, value))
         if name == "success" and " connected as " in value:
             visit.accepted = True
@@ -254,6 +260,10 @@ class Listener(Person):
     def enters(self, visit):
         self.history.append(Joined(time.monotonic(), self.user, visit.number, visit.node.name))
         visit.stamps = []
+
+    def gives_up(self, visit):
+        if visit.accepted:
+            self.history.append(Left(time.monotonic(), self.user, visit.number))
 
     def notices(self, visit, name, value):
         if name == "audio":
