@@ -4,7 +4,7 @@
 //! and fetched from the history. A new epoch always requires the history: another livestream may have begun.
 //!
 //! Listeners may hear a streamer *apart*: one that was admitted here while Redis was away. Order comes first, so they
-//! get no clip of an owner before that streamer any more. They get every clip of the owners after it.
+//! get no clip of an owner before that streamer. They get every clip of the owners after it.
 //!
 //! **Invariant**: each taken clip is later than every clip taken before, for any order and repetition of messages.
 

@@ -201,7 +201,7 @@ fn model_finds_a_release_of_an_old_epoch() {
 }
 
 #[test]
-fn model_finds_an_owner_that_does_not_catch_up() {
+fn model_finds_an_owner_without_the_clips_before() {
     let mut search = search(2, 1, &[(Fault::Lost, 1)]);
     search.fences = Fences(Some(Fence::CatchUp));
     is_found(search);
