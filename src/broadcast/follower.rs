@@ -3,8 +3,8 @@
 //! Clips are ordered by epoch, then sequence. Within an epoch the sequences have no gap, so a missing clip is detected
 //! and fetched from the history. A new epoch always requires the history: another livestream may have begun.
 //!
-//! Listeners may hear a streamer *apart*: one that was admitted here while Redis was away. Order comes first, so they
-//! get no clip of an owner before that streamer. They get every clip of the owners after it.
+//! Listeners hear this node's own streamer too, also while Redis is away. Order comes first, so of an earlier streamer they
+//! get no clip that it said before that one was gone. They get every clip of a later streamer.
 //!
 //! **Invariant**: each taken clip is later than every clip taken before, for any order and repetition of messages.
 
@@ -27,8 +27,16 @@ pub struct Follower {
     last: Option<Position>,
     /// The record's position when the whole history had been fetched.
     caught_up: Option<Position>,
-    /// Listeners heard a streamer apart; the owners after it have later epochs than this one.
-    apart: Option<u64>,
+    /// The latest streamer of this node that listeners heard.
+    own: Option<OwnStreamer>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct OwnStreamer {
+    /// When it came, in microseconds of Redis's clock.
+    came: u64,
+    /// When it was gone, in milliseconds.
+    until: Option<u64>,
 }
 
 /// The epoch and sequence of a clip.
@@ -40,25 +48,25 @@ impl Follower {
         (self.last, self.caught_up) = (last, None);
     }
 
-    /// Records that listeners heard a streamer apart; the owners after it have later epochs than `since`.
-    pub fn hear_apart(&mut self, since: u64) {
-        self.apart = Some(since);
+    /// Records that listeners hear a streamer of this node that `came` at this time, in microseconds of Redis's clock; 0 if
+    /// that is unknown: all others then count as earlier.
+    pub fn hear_own(&mut self, came: u64) {
+        let came = if came == 0 { u64::MAX } else { came };
+        self.own = Some(OwnStreamer { came, until: None });
     }
 
-    /// After listeners heard a streamer apart: skips the clips of the owners before it. `latest` is the position of a
-    /// record, or before a clip. Returns whether there was such a streamer.
-    pub fn settle(&mut self, latest: Position) -> bool {
-        let Some(since) = self.apart.take() else {
-            return false;
-        };
-        // Sequences rise over all epochs of a livestream: of this position none is missed.
-        let skipped = if latest.0 > since {
-            (since, latest.1)
-        } else {
-            latest
-        };
-        self.restart(self.last.max(Some(skipped)));
-        true
+    /// Records that this node has no streamer at this time, in milliseconds of Redis's clock.
+    pub fn lose_own(&mut self, now: u64) {
+        if let Some(own) = &mut self.own {
+            own.until.get_or_insert(now);
+        }
+    }
+
+    /// Whether listeners must not hear a clip, because they heard a later streamer of this node. `came` is the time of the clip's
+    /// streamer, in microseconds; `said` the clip's own, in milliseconds.
+    pub fn is_too_early(&self, came: u64, said: u64) -> bool {
+        self.own
+            .is_some_and(|own| came < own.came && own.until.is_none_or(|until| said <= until))
     }
 
     /// The position of the latest clip taken.
@@ -171,31 +179,46 @@ mod tests {
         }
     }
 
-    /// A follower that took clip 5 of epoch 3, before listeners heard a streamer apart at the time of epoch 6.
-    fn heard_apart() -> Follower {
+    /// A follower whose listeners heard a streamer here, which came at 6,000 µs and was gone at 20 ms.
+    fn heard_here() -> Follower {
         let mut follower = Follower::default();
-        follower.take((3, 5));
-        follower.hear_apart(6);
+        follower.hear_own(6_000);
+        follower.lose_own(20);
+        follower.lose_own(40);
         follower
     }
 
     #[test]
-    fn owner_before_a_streamer_heard_apart_is_skipped() {
-        let mut follower = heard_apart();
-        assert!(follower.settle((4, 9)));
-        assert_eq!(follower.judge((4, 9)), Verdict::Duplicate);
-        assert_eq!(follower.judge((4, 10)), Verdict::Next);
-        assert!(!follower.settle((4, 10)), "once");
+    fn earlier_streamer_is_not_heard_after_a_later_one() {
+        let follower = heard_here();
+        assert!(follower.is_too_early(5_999, 20));
+        assert!(follower.is_too_early(0, 0), "it is unknown when it came");
     }
 
     #[test]
-    fn owner_after_a_streamer_heard_apart_is_followed() {
-        let mut follower = heard_apart();
-        assert!(follower.settle((8, 90)));
-        assert!(follower.is_behind((8, 90)));
-        assert_eq!(follower.judge((4, 9)), Verdict::Stale, "the owner before");
-        assert_eq!(follower.take((7, 10)), Some(0), "its first clip");
-        assert_eq!(follower.take((8, 90)), Some(79));
+    fn later_streamer_is_heard_from_its_first_clip() {
+        let follower = heard_here();
+        assert!(!follower.is_too_early(6_001, 7));
+        assert!(!follower.is_too_early(6_000, 7), "the same one");
+        assert!(!Follower::default().is_too_early(0, 0), "nobody was heard");
+    }
+
+    #[test]
+    fn earlier_streamer_that_stays_is_heard_again() {
+        let mut follower = Follower::default();
+        follower.hear_own(6_000);
+        assert!(follower.is_too_early(5_000, 21), "the later one is here");
+        follower.lose_own(20);
+        assert!(!follower.is_too_early(5_000, 21));
+    }
+
+    #[test]
+    fn streamer_that_came_at_an_unknown_time_is_last() {
+        let mut follower = Follower::default();
+        follower.hear_own(0);
+        follower.lose_own(20);
+        assert!(follower.is_too_early(7_000, 20));
+        assert!(!follower.is_too_early(7_000, 21));
     }
 
     #[test]

@@ -16,6 +16,8 @@ pub struct Record {
     pub grace_left: Duration,
     /// The sequence of the latest clip in the history in Redis.
     pub sequence: u64,
+    /// When the owner's streamer came, in microseconds of Redis's clock; 0 if it is unknown.
+    pub came: u64,
     /// Whether this node's process is the owner.
     pub is_here: bool,
     /// The record was missing, or older than the owner's epoch, and this heartbeat wrote it again.
@@ -30,6 +32,7 @@ impl Record {
             state: Some(State::Waiting),
             grace_left: Duration::ZERO,
             sequence: 0,
+            came: 0,
             is_here: false,
             is_restored: false,
         }

@@ -1,7 +1,7 @@
 //! The messages of a channel: a clip with its position in the livestream, or a change of the record.
 //!
 //! ```text
-//! version 1 │ kind 4 │ epoch 8 │ sequence 8 │ sent at 8 │ length of the node's name 1 │ the name
+//! version 1 │ kind 5 │ epoch 8 │ sequence 8 │ sent at 8 │ came 8 │ length of the node's name 1 │ the name
 //!           │ length of the clip's id 2 │ the id │ the clip's own bytes
 //! version 1 │ kind 2                                                      (the record has changed)
 //! ```
@@ -16,10 +16,10 @@ use crate::broadcast::{ClipId, NewClip, Position};
 
 const VERSION: u8 = 1;
 const CHANGED_KIND: u8 = 2;
-/// 1 and 3 were those of pre-releases.
-const CLIP: u8 = 4;
-/// Version, kind, epoch, sequence, time, length of the name, length of the id.
-const FIXED: usize = 1 + 1 + 8 + 8 + 8 + 1 + 2;
+/// 1, 3 and 4 were those of pre-releases.
+const CLIP: u8 = 5;
+/// Version, kind, epoch, sequence, two times, length of the name, length of the id.
+const FIXED: usize = 1 + 1 + 8 + 8 + 8 + 8 + 1 + 2;
 
 /// A clip that another node received from its streamer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,8 +32,10 @@ pub struct RemoteClip {
     pub node: String,
     /// The streamer's own id for it.
     pub id: Option<ClipId>,
-    /// The time at which that node accepted it, in milliseconds since the Unix epoch.
+    /// The time at which that node accepted it, in milliseconds of Redis's clock.
     pub sent_at: u64,
+    /// The time at which its streamer came, in microseconds of Redis's clock; 0 if it is unknown.
+    pub came: u64,
     /// The clip's own bytes.
     pub bytes: Bytes,
 }
@@ -58,8 +60,8 @@ pub enum Message {
     Changed,
 }
 
-/// Encodes a clip. `node` has at most 255 bytes: a longer name is cut.
-pub(crate) fn encode((epoch, sequence): Position, node: &str, clip: &NewClip) -> Bytes {
+/// Encodes a clip of a streamer that `came` at this time. `node` has at most 255 bytes: a longer name is cut.
+pub(crate) fn encode((epoch, sequence): Position, node: &str, came: u64, clip: &NewClip) -> Bytes {
     let name = &node.as_bytes()[..node.len().min(255)];
     let id = clip.id.as_ref().map_or("", ClipId::as_str).as_bytes();
     let length = FIXED + name.len() + id.len() + clip.bytes.len();
@@ -69,6 +71,7 @@ pub(crate) fn encode((epoch, sequence): Position, node: &str, clip: &NewClip) ->
     message.put_u64(epoch);
     message.put_u64(sequence);
     message.put_u64(clip.sent_at);
+    message.put_u64(came);
     #[expect(clippy::cast_possible_truncation, reason = "255 at most")]
     message.put_u8(name.len() as u8);
     message.put_slice(name);
@@ -91,7 +94,7 @@ pub fn decode(mut bytes: Bytes) -> Option<Message> {
         CHANGED_KIND if bytes.is_empty() => Some(Message::Changed),
         CLIP if bytes.len() >= FIXED - 2 => {
             let (epoch, sequence) = (bytes.get_u64(), bytes.get_u64());
-            let sent_at = bytes.get_u64();
+            let (sent_at, came) = (bytes.get_u64(), bytes.get_u64());
             let length = usize::from(bytes.get_u8());
             if length > bytes.len() {
                 return None;
@@ -108,6 +111,7 @@ pub fn decode(mut bytes: Bytes) -> Option<Message> {
                 node,
                 id,
                 sent_at,
+                came,
                 bytes,
             }))
         }
@@ -132,15 +136,15 @@ mod tests {
     proptest! {
         #[test]
         fn clip_comes_out_as_it_went_in(
-            epoch: u64, sequence: u64, sent_at: u64, node in "\\PC{0,60}",
+            epoch: u64, sequence: u64, sent_at: u64, came: u64, node in "\\PC{0,60}",
             id in prop::option::of("\\PC{1,64}"),
             clip in prop::collection::vec(any::<u8>(), 0..200),
         ) {
             let id = id.map(|id| ClipId::new(&id).expect("an id"));
             let bytes = Bytes::from(clip);
             let clip = NewClip { id: id.clone(), sent_at, ..bytes.clone().into() };
-            let wire = encode((epoch, sequence), &node, &clip);
-            let expected = Message::Clip(RemoteClip { epoch, sequence, node, id, sent_at, bytes });
+            let wire = encode((epoch, sequence), &node, came, &clip);
+            let expected = Message::Clip(RemoteClip { epoch, sequence, node, id, sent_at, came, bytes });
             prop_assert_eq!(decode(wire), Some(expected));
         }
 
@@ -153,9 +157,9 @@ mod tests {
     #[test]
     fn message_of_another_version_or_cut_is_refused() {
         let clip = NewClip::from(Bytes::new());
-        let wire = encode((1, 2), "node", &clip).to_vec();
+        let wire = encode((1, 2), "node", 3, &clip).to_vec();
         let id = ClipId::new("id");
-        let with_id = encode((1, 2), "node", &NewClip { id, ..clip });
+        let with_id = encode((1, 2), "node", 3, &NewClip { id, ..clip });
         for wire in [&with_id[..], &wire[..]] {
             for length in 0..wire.len() {
                 assert_eq!(decode(Bytes::copy_from_slice(&wire[..length])), None);

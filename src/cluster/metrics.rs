@@ -15,6 +15,7 @@ const DROPS: &[&str] = &[
     "decode_error",
     "duplicate",
     "stale_epoch",
+    "too_early",
 ];
 
 /// The metrics; cheap to clone.

@@ -19,6 +19,7 @@ macro_rules! script {
 
 pub(crate) mod bans;
 mod client;
+mod clock;
 mod frame;
 pub(crate) mod metrics;
 mod node_registry;
@@ -42,6 +43,7 @@ use records::Records;
 use returns::Returns;
 
 pub(crate) use client::{CommandError, Inbox};
+pub(crate) use clock::RedisClock;
 pub(crate) use frame::encode;
 pub use frame::{Message, RemoteClip, decode};
 pub use peers::{PeerError, PeerReply, PeerRequest, Peers};

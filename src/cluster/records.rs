@@ -10,12 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::client::{CommandError, Redis, Script};
+use super::clock::RedisClock;
 use super::frame::{self, Message, RemoteClip};
-use crate::broadcast::ownership::{Release, Renewal};
+use crate::broadcast::ownership::{Claim, Release, Renewal};
 use crate::broadcast::{ClipId, ClipIds, LivestreamId, Position, Record, State};
 use crate::config::Config;
 
@@ -77,7 +77,7 @@ pub(crate) struct Records {
 }
 
 /// The fields of a record in a script's answer.
-type RecordFields = (u64, u64, String, String, u64, u64);
+type RecordFields = (u64, u64, String, String, u64, u64, u64);
 
 /// The keys of one livestream.
 pub(crate) struct Keys {
@@ -87,8 +87,8 @@ pub(crate) struct Keys {
     /// The ids of the latest clips, by sequence.
     clip_ids: String,
     pub(crate) channel: Bytes,
-    /// Redis's clock in milliseconds, and when its latest answer came. A lock: it is shared with the answers' readers.
-    clock: Mutex<(u64, Instant)>,
+    /// The clock of the Redis that has the record.
+    pub(crate) clock: Arc<RedisClock>,
 }
 
 fn millis(duration: Duration) -> String {
@@ -126,19 +126,20 @@ impl Records {
             listeners: of("listeners"),
             clip_ids: of("ids"),
             channel: of("clips").into(),
-            clock: Mutex::new((0, Instant::now())),
+            clock: Arc::default(),
         }
     }
 
-    /// The record in a script's answer.
+    /// The record in the answer of a script that was asked for at this time.
     fn record(
         &self,
         keys: &Keys,
-        (now, epoch, node, phase, left, sequence): RecordFields,
+        asked: Instant,
+        (now, epoch, node, phase, left, sequence, came): RecordFields,
     ) -> Record {
         // An answer to a publication has no time.
         if now > 0 {
-            *keys.clock.lock() = (now, Instant::now());
+            keys.clock.observe(now, asked);
         }
         let (state, left) = match phase.as_str() {
             "live" => (Some(State::Live), 0),
@@ -151,19 +152,10 @@ impl Records {
             state,
             grace_left: Duration::from_millis(left),
             sequence,
+            came,
             is_here: node == self.node,
             is_restored: false,
         }
-    }
-
-    /// The epoch of a claim that Redis grants now, by its own clock; later than any if it has never answered.
-    pub(crate) fn epoch_by_now(keys: &Keys) -> u64 {
-        let (then, read) = *keys.clock.lock();
-        if then == 0 {
-            return u64::MAX;
-        }
-        let passed = u64::try_from(read.elapsed().as_micros()).unwrap_or(u64::MAX);
-        then.saturating_mul(1000).saturating_add(passed)
     }
 
     /// The keys of every script that changes a record and publishes the change.
@@ -181,18 +173,12 @@ impl Records {
         [record, history, channel, keys.clip_ids.as_bytes()]
     }
 
-    /// Makes this node the owner if `seen` is still the newest record. `sequence` is the latest one known to this node.
-    pub(crate) async fn claim(
-        &self,
-        keys: &Keys,
-        seen: &Record,
-        sequence: u64,
-        is_fresh: bool,
-    ) -> Result<Claimed, CommandError> {
+    /// Makes this node the owner if `expected` is still the newest epoch.
+    pub(crate) async fn claim(&self, keys: &Keys, claim: Claim) -> Result<Claimed, CommandError> {
         // By Redis's own clock: later than this the caller no longer waits, so the claim must have no effect.
-        let (then, read) = *keys.clock.lock();
-        let passed = u64::try_from((read.elapsed() + self.redis.timeout).as_millis());
-        let deadline = then.saturating_add(passed.unwrap_or(u64::MAX));
+        let timeout = u64::try_from(self.redis.timeout.as_millis()).unwrap_or(u64::MAX);
+        let deadline = keys.clock.millis().unwrap_or(0).saturating_add(timeout);
+        let asked = Instant::now();
         let (epoch, sequence, before, ids): (u64, u64, RecordFields, Vec<(String, u64)>) = self
             .redis
             .run_script(
@@ -200,19 +186,20 @@ impl Records {
                 &Self::written_with_ids(keys),
                 &[
                     self.node.as_bytes(),
-                    seen.epoch.to_string().as_bytes(),
+                    claim.expected.to_string().as_bytes(),
                     deadline.to_string().as_bytes(),
                     millis(self.lease).as_bytes(),
                     millis(self.grace).as_bytes(),
-                    sequence.to_string().as_bytes(),
-                    flag(is_fresh),
+                    claim.sequence.to_string().as_bytes(),
+                    flag(claim.is_fresh),
+                    claim.came.to_string().as_bytes(),
                     self.redis.publish_command().as_bytes(),
                     &frame::CHANGED,
                 ],
             )
             .await?;
         let node = before.2.clone();
-        let before = self.record(keys, before);
+        let before = self.record(keys, asked, before);
         Ok(if epoch == 0 {
             Claimed::Refused(before)
         } else {
@@ -253,7 +240,9 @@ impl Records {
         let progress = renewal.map(|renewal| renewal.progress);
         let (epoch, sequence) =
             progress.map_or((0, 0), |progress| (progress.epoch, progress.sequence));
+        let came = renewal.map_or(0, |renewal| renewal.came);
         let may_restore = renewal.is_some_and(|renewal| renewal.may_restore);
+        let asked = Instant::now();
         let (fields, remote_listeners, is_restored): (RecordFields, usize, String) = self
             .redis
             .run_script(
@@ -273,13 +262,14 @@ impl Records {
                     millis(self.grace).as_bytes(),
                     sequence.to_string().as_bytes(),
                     flag(may_restore),
+                    came.to_string().as_bytes(),
                 ],
             )
             .await?;
         Ok(Heartbeat {
             record: Record {
                 is_restored: is_restored == "1",
-                ..self.record(keys, fields)
+                ..self.record(keys, asked, fields)
             },
             remote_listeners,
         })
@@ -319,6 +309,7 @@ impl Records {
             let id = id.map(ClipId::as_str).unwrap_or_default();
             arguments.extend([message, id.as_bytes()]);
         }
+        let asked = Instant::now();
         let fields = if clips.is_again {
             self.redis
                 .run_bulk_script(&self.publish, &written, &arguments)
@@ -328,7 +319,7 @@ impl Records {
                 .run_script(&self.publish, &written, &arguments)
                 .await
         };
-        fields.map(|fields| self.record(keys, fields))
+        fields.map(|fields| self.record(keys, asked, fields))
     }
 
     /// Ends the epoch: the livestream has no streamer under it any longer.

@@ -156,7 +156,7 @@ impl Relay {
         let mut clip = NewClip {
             bytes,
             id: clip_id.clone(),
-            sent_at: unix_millis(),
+            sent_at: active.unix_millis(),
             position: None,
         };
         // Queued under the lock, so in order; the publication is not awaited here.
@@ -190,6 +190,12 @@ impl Relay {
 }
 
 impl ActiveLivestream {
+    /// The time for a clip that is accepted now: in a cluster by the clock that all nodes share.
+    fn unix_millis(&self) -> u64 {
+        let shared = self.link.as_ref().and_then(|link| link.unix_millis());
+        shared.unwrap_or_else(unix_millis)
+    }
+
     /// The answer to a clip whose id is that of a clip which is relayed, or on its way; none for any other.
     fn repeated(&self, clip_id: &ClipId) -> Option<Uploaded> {
         let (sequence, ticket) = match self.clip_ids.get(clip_id)? {
@@ -218,7 +224,7 @@ impl ActiveLivestream {
         let mut clip = NewClip {
             bytes: bytes.clone(),
             id: Some(clip_id.clone()),
-            sent_at: unix_millis(),
+            sent_at: self.unix_millis(),
             position: None,
         };
         let (ticket, position) = link.publish(clip.clone());

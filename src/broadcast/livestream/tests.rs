@@ -27,6 +27,7 @@ fn record(state: Option<State>) -> Record {
         state,
         grace_left: GRACE / 2,
         sequence: 0,
+        came: 0,
         is_here: false,
         is_restored: false,
     }

@@ -1,10 +1,20 @@
 //! The answers of Redis, and the actions that follow.
 
 use super::{
-    AFFIRM, Action, Flag, Goodbye, MOST_REFUSALS, MOST_UNANSWERED, Ownership, Progress, Release,
-    Streamer,
+    AFFIRM, Action, Claim, Flag, Goodbye, MOST_REFUSALS, MOST_UNANSWERED, Ownership, Progress,
+    Release, Streamer,
 };
 use crate::broadcast::{Record, State};
+
+/// Whether another node has had a streamer that came no earlier. Where it is unknown when this one came: whether another
+/// node has a live one.
+fn is_later(seen: &Record, came: u64) -> bool {
+    let is_known = !matches!(seen.state, None | Some(State::Waiting));
+    match came {
+        0 => seen.is_elsewhere(),
+        came => is_known && !seen.is_here && seen.came >= came,
+    }
+}
 
 impl Ownership {
     pub(super) fn observed(&mut self, seen: Record) -> Vec<Action> {
@@ -50,10 +60,11 @@ impl Ownership {
         actions
     }
 
-    /// Claims, unless another node has a live streamer that this one does not take over from.
+    /// Claims, unless another node has had a later streamer.
     pub(super) fn claim(&mut self, seen: Record) -> Vec<Action> {
         let Self::Claiming {
             streamer,
+            came,
             sequence,
             is_fresh,
             expected,
@@ -63,23 +74,26 @@ impl Ownership {
             return Vec::new();
         };
         *expected = seen.epoch;
-        if *streamer != Streamer::Arriving && seen.is_elsewhere() {
+        let is_arrival = *streamer == Streamer::Arriving;
+        if !is_arrival && is_later(&seen, *came) {
             return self.give_way(seen);
         }
         if *streamer != Streamer::Known && seen.state == Some(State::Ended) {
             (*sequence, *is_fresh) = (0, true);
         }
-        vec![Action::Claim {
+        vec![Action::Claim(Claim {
             expected: seen.epoch,
             sequence: *sequence,
             is_fresh: *is_fresh,
-        }]
+            came: if is_arrival { 0 } else { *came },
+        })]
     }
 
     /// Claims for a streamer that is connected here.
     pub(super) fn claim_again(&mut self, seen: Record) -> Vec<Action> {
         *self = Self::Claiming {
             streamer: self.streamer(),
+            came: self.came(),
             last_epoch: self.last_epoch(),
             sequence: self.sequence(),
             is_fresh: false,
@@ -119,7 +133,7 @@ impl Ownership {
             } => (epoch, is_aired, affirmations),
             _ => (seen.epoch, true, AFFIRM.0),
         };
-        let sequence = self.sequence();
+        let (sequence, came) = (self.sequence(), self.came());
         let mut actions = Vec::new();
         if seen.is_restored {
             affirmations = AFFIRM.0;
@@ -131,6 +145,7 @@ impl Ownership {
         }
         *self = Self::Owner {
             epoch,
+            came,
             sequence,
             is_aired,
             affirmations,
@@ -144,16 +159,23 @@ impl Ownership {
         actions
     }
 
-    /// Another node has a live streamer: its claim is later than any epoch of this node.
+    /// Another node has had a later streamer.
     pub(super) fn give_way(&mut self, seen: Record) -> Vec<Action> {
         let from = self.progress();
         let goodbye = match (self.streamer(), from) {
             (Streamer::Known, Some(_)) => Goodbye::TakenOver,
             _ => Goodbye::ComeAgain,
         };
+        // It was cleared before the streamer here set it.
+        let is_over = seen.state == Some(State::Ended);
+        let flag = if is_over {
+            Flag::Owed
+        } else {
+            Flag::IfForgotten
+        };
         *self = Self::Following {
             sequence: seen.sequence,
-            flag: Flag::IfForgotten,
+            flag,
         };
         let mut actions = vec![Action::RefuseClips, Action::Dismiss(goodbye)];
         actions.extend(from.map(Action::FollowFrom));
@@ -164,7 +186,10 @@ impl Ownership {
     pub(super) fn granted(&mut self, epoch: u64, sequence: u64, is_resumed: bool) -> Vec<Action> {
         let from = self.progress();
         let Self::Claiming {
-            streamer, expected, ..
+            streamer,
+            came,
+            expected,
+            ..
         } = *self
         else {
             return Vec::new();
@@ -172,6 +197,7 @@ impl Ownership {
         let is_arrival = streamer == Streamer::Arriving;
         *self = Self::Owner {
             epoch,
+            came: if is_arrival || came == 0 { epoch } else { came },
             sequence,
             is_aired: is_resumed || !is_arrival,
             affirmations: AFFIRM.0,
@@ -273,6 +299,7 @@ impl Ownership {
     fn go_unconfirmed(&mut self) -> Vec<Action> {
         let Self::Claiming {
             streamer,
+            came,
             last_epoch,
             sequence,
             ..
@@ -283,6 +310,7 @@ impl Ownership {
         let is_arrival = streamer == Streamer::Arriving;
         *self = Self::Unconfirmed {
             streamer: if is_arrival { Streamer::New } else { streamer },
+            came,
             last_epoch,
             sequence,
         };

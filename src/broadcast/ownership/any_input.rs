@@ -18,24 +18,31 @@ fn states() -> impl Strategy<Value = Option<State>> {
 }
 
 fn seen() -> impl Strategy<Value = Record> {
-    (1..9_u64, states(), 0..5_u64, any::<bool>(), any::<bool>()).prop_map(
-        |(epoch, state, sequence, is_here, is_restored)| {
+    (
+        1..9_u64,
+        states(),
+        0..5_u64,
+        0..9_u64,
+        any::<bool>(),
+        any::<bool>(),
+    )
+        .prop_map(|(epoch, state, sequence, came, is_here, is_restored)| {
             let is_known = !matches!(state, None | Some(State::Waiting));
             Record {
                 epoch: if is_known { epoch } else { 0 },
                 state,
                 grace_left: Duration::ZERO,
                 sequence,
+                came: if is_known { came } else { 0 },
                 is_here: is_here && is_known,
                 is_restored: is_restored && is_known,
             }
-        },
-    )
+        })
 }
 
 fn inputs() -> impl Strategy<Value = Input> {
     prop_oneof![
-        Just(Input::StreamerCame),
+        (0..9_u64).prop_map(|at| Input::StreamerCame { at }),
         Just(Input::StreamerLost),
         Just(Input::StreamerEnded),
         Just(Input::ClipQueued),
@@ -63,7 +70,7 @@ fn is_command(action: &Action) -> bool {
     matches!(
         action,
         Action::Heartbeat(_)
-            | Action::Claim { .. }
+            | Action::Claim(_)
             | Action::Publish { .. }
             | Action::Republish { .. }
             | Action::Release { .. }
@@ -78,7 +85,7 @@ proptest! {
         for input in inputs {
             let before = ownership;
             let actions = ownership.apply(input);
-            waits |= input == Input::StreamerCame;
+            waits |= matches!(input, Input::StreamerCame { .. });
             let commands = actions.iter().filter(|action| is_command(action)).count();
             prop_assert!(commands <= 1, "{:?}", actions);
             prop_assert!(commands == 0 || actions.last().is_some_and(is_command), "{:?}", actions);
@@ -96,7 +103,7 @@ proptest! {
                     Action::Dismiss(_) => {
                         let is_replaced = match input {
                             Input::Observed(seen) | Input::Refused(seen) | Input::NotPublished(seen) => {
-                                seen.is_elsewhere()
+                                !seen.is_here && (seen.came >= before.came() || before.came() == 0)
                             }
                             // Another node replaced it, and then the admitted streamer.
                             Input::Granted { .. } => actions.contains(&Action::Admit { is_confirmed: true }),

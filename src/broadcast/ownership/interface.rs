@@ -16,8 +16,23 @@ pub struct Progress {
 pub struct Renewal {
     /// The epoch and sequence of the owner.
     pub progress: Progress,
+    /// When its streamer came.
+    pub came: u64,
     /// Whether a lost record is written again. An owner that may have been replaced meanwhile must not do so.
     pub may_restore: bool,
+}
+
+/// A claim: it takes effect if `expected` is still the newest epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Claim {
+    /// The newest epoch that was seen.
+    pub expected: u64,
+    /// The latest sequence known here.
+    pub sequence: u64,
+    /// Whether another livestream begins: its predecessor's history is dropped.
+    pub is_fresh: bool,
+    /// When its streamer came, in microseconds of Redis's clock; 0: with this claim.
+    pub came: u64,
 }
 
 /// Whether this node may have left `streamerConnected` true.
@@ -35,7 +50,10 @@ pub enum Flag {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Input {
     /// A streamer requests the livestream.
-    StreamerCame,
+    StreamerCame {
+        /// The time, in microseconds of Redis's clock; 0 if it is unknown.
+        at: u64,
+    },
     /// The streamer's transport is gone, or its node stops: the grace period begins.
     StreamerLost,
     /// The streamer ended the livestream, or never began.
@@ -101,7 +119,7 @@ pub enum Streamer {
 pub enum Goodbye {
     /// A newer streamer owns the livestream.
     TakenOver,
-    /// Another streamer owns it, and it is unknown which is newer: the one that connects again wins.
+    /// It was never confirmed, and another streamer seems to be newer: the one that connects again wins.
     ComeAgain,
 }
 
@@ -110,16 +128,8 @@ pub enum Goodbye {
 pub enum Action {
     /// Command: read the record, and renew a lease.
     Heartbeat(Option<Renewal>),
-    /// Command: become the owner if `expected` is still the newest epoch. Before that, schedules a check by other nodes,
-    /// in case this node dies.
-    Claim {
-        /// The newest epoch that was seen.
-        expected: u64,
-        /// The latest sequence known here.
-        sequence: u64,
-        /// Whether another livestream begins: its predecessor's history is dropped.
-        is_fresh: bool,
-    },
+    /// Command: become the owner. Before that, schedules a check by other nodes, in case this node dies.
+    Claim(Claim),
     /// Command: publish the next clips, all or none. If they were tried before, the same ones.
     Publish {
         /// The epoch of their publication.

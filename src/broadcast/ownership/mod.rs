@@ -16,13 +16,14 @@
 //! Its answer, or [`Input::Unanswered`], is the next input that may lead to a command.
 //!
 //! **Invariant**: a clip is published only under the newest epoch granted to this node, with the sequence after the
-//! last one known to be published; a sequence is used again only for the same clip. A streamer is dismissed only
-//! because of another live owner, never because Redis is away.
+//! last one known to be published; a sequence is used again only for the same clip. Of two streamers the one that came
+//! later wins, by Redis's clock: an earlier one never replaces it, however late its node learns of it. A streamer is
+//! dismissed only because of a later one, never because Redis is away.
 
 mod answers;
 mod interface;
 
-pub use interface::{Action, Flag, Goodbye, Input, Progress, Release, Renewal, Streamer};
+pub use interface::{Action, Claim, Flag, Goodbye, Input, Progress, Release, Renewal, Streamer};
 
 /// See the module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -38,6 +39,8 @@ pub enum Ownership {
     Claiming {
         /// The streamer that the claim is for.
         streamer: Streamer,
+        /// When it came, in microseconds of Redis's clock; 0 if it is unknown.
+        came: u64,
         /// The epoch before the claim.
         last_epoch: Option<u64>,
         /// The latest sequence known here.
@@ -55,6 +58,8 @@ pub enum Ownership {
     Owner {
         /// Its epoch.
         epoch: u64,
+        /// When its streamer came.
+        came: u64,
         /// The latest published clip.
         sequence: u64,
         /// Whether the livestream was on air, and so has a grace period.
@@ -66,6 +71,8 @@ pub enum Ownership {
     Unconfirmed {
         /// The streamer.
         streamer: Streamer,
+        /// When it came; 0 if it is unknown.
+        came: u64,
         /// The epoch before.
         last_epoch: Option<u64>,
         /// The latest sequence known here.
@@ -105,7 +112,7 @@ impl Ownership {
     /// Applies an input; returns the actions to perform.
     pub fn apply(&mut self, input: Input) -> Vec<Action> {
         match input {
-            Input::StreamerCame => self.streamer_came(),
+            Input::StreamerCame { at } => self.streamer_came(at),
             Input::StreamerLost => self.streamer_gone(false),
             Input::StreamerEnded => self.streamer_gone(true),
             Input::ClipQueued => self.clip_queued(),
@@ -142,6 +149,16 @@ impl Ownership {
             | Self::Owner { sequence, .. }
             | Self::Unconfirmed { sequence, .. }
             | Self::Releasing { sequence, .. } => *sequence,
+        }
+    }
+
+    /// When the streamer here came, in microseconds of Redis's clock; 0 if there is none, or it is unknown.
+    pub fn came(&self) -> u64 {
+        match self {
+            Self::Claiming { came, .. }
+            | Self::Owner { came, .. }
+            | Self::Unconfirmed { came, .. } => *came,
+            Self::Following { .. } | Self::Releasing { .. } => 0,
         }
     }
 
@@ -185,7 +202,7 @@ impl Ownership {
         self.last_epoch().map(|epoch| Progress { epoch, sequence })
     }
 
-    fn streamer_came(&mut self) -> Vec<Action> {
+    fn streamer_came(&mut self, at: u64) -> Vec<Action> {
         let is_fresh = matches!(self, Self::Releasing { is_ended: true, .. });
         let mut actions = Vec::new();
         if let Self::Releasing {
@@ -200,6 +217,7 @@ impl Ownership {
         }
         *self = Self::Claiming {
             streamer: Streamer::Arriving,
+            came: at,
             last_epoch: self.last_epoch(),
             sequence: if is_fresh { 0 } else { self.sequence() },
             is_fresh,
@@ -276,17 +294,22 @@ impl Ownership {
     fn renew(&self) -> Action {
         Action::Heartbeat(self.progress().map(|progress| Renewal {
             progress,
+            came: self.came(),
             may_restore: self.epoch().is_some(),
         }))
     }
 
     fn lease_over(&mut self) -> Vec<Action> {
         if let Self::Owner {
-            epoch, sequence, ..
+            epoch,
+            came,
+            sequence,
+            ..
         } = *self
         {
             *self = Self::Unconfirmed {
                 streamer: Streamer::Known,
+                came,
                 last_epoch: Some(epoch),
                 sequence,
             };

@@ -1,6 +1,6 @@
 //! A node that becomes the owner again has the clips of the owners between: its listeners are owed them.
 
-use super::tests::{after, owner, record, unconfirmed};
+use super::tests::{CAME, after, owner, record, unconfirmed};
 use super::*;
 use crate::broadcast::{Record, State};
 
@@ -17,10 +17,18 @@ const RESUMED: Input = Input::Granted {
     is_resumed: true,
 };
 
+/// Of a streamer that came first.
+fn earlier(epoch: u64) -> Record {
+    Record {
+        came: 1,
+        ..record(epoch, Some(State::Reconnecting), 5)
+    }
+}
+
 #[test]
 fn return_after_other_owners_catches_up_first() {
     let mut ownership = owner();
-    ownership.apply(Input::StreamerCame);
+    ownership.apply(CAME);
     ownership.apply(Input::Observed(record(9, Some(State::Live), 5)));
     let actions = ownership.apply(Input::Granted {
         epoch: 10,
@@ -37,7 +45,7 @@ fn return_during_a_release_catches_up_first() {
     let mut ownership = owner();
     ownership.apply(Input::StreamerLost);
     ownership.apply(Input::Unanswered);
-    let actions = ownership.apply(Input::StreamerCame);
+    let actions = ownership.apply(CAME);
     assert_eq!(actions, [FROM, Action::Heartbeat(None)]);
     ownership.apply(Input::Observed(record(9, Some(State::Reconnecting), 5)));
     assert!(ownership.apply(RESUMED).contains(&Action::CatchUp));
@@ -47,7 +55,7 @@ fn return_during_a_release_catches_up_first() {
 fn owner_that_reclaims_catches_up_first() {
     let mut ownership = owner();
     ownership.apply(Input::LeaseOver);
-    ownership.apply(Input::Observed(record(9, Some(State::Reconnecting), 5)));
+    ownership.apply(Input::Observed(earlier(9)));
     let expected = [Action::DropTried, FROM, Action::CatchUp];
     assert_eq!(ownership.apply(RESUMED), expected);
 }
@@ -55,7 +63,7 @@ fn owner_that_reclaims_catches_up_first() {
 #[test]
 fn unconfirmed_streamer_that_is_confirmed_catches_up() {
     let mut ownership = unconfirmed();
-    ownership.apply(Input::Observed(record(9, Some(State::Reconnecting), 5)));
+    ownership.apply(Input::Observed(earlier(9)));
     let expected = [Action::DropTried, Action::CatchUp];
     assert_eq!(ownership.apply(RESUMED), expected);
 }
@@ -63,7 +71,7 @@ fn unconfirmed_streamer_that_is_confirmed_catches_up() {
 #[test]
 fn owner_whose_next_streamer_gives_way_follows_on() {
     let mut ownership = owner();
-    ownership.apply(Input::StreamerCame);
+    ownership.apply(CAME);
     for _ in 0..MOST_UNANSWERED {
         ownership.apply(Input::Unanswered);
     }
@@ -86,14 +94,14 @@ fn abandoned_claim_skips_no_clip_before_it() {
 #[test]
 fn owner_without_others_between_fetches_nothing() {
     let mut ownership = owner();
-    ownership.apply(Input::StreamerCame);
+    ownership.apply(CAME);
     ownership.apply(Input::Observed(record(7, Some(State::Live), 3)));
     assert!(!ownership.apply(RESUMED).contains(&Action::CatchUp));
 }
 
 #[test]
 fn one_late_answer_admits_nobody_unconfirmed() {
-    let mut ownership = after(&[Input::StreamerCame, Input::Unanswered]);
+    let mut ownership = after(&[CAME, Input::Unanswered]);
     ownership.apply(Input::Observed(record(9, Some(State::Live), 5)));
     ownership.apply(Input::Unanswered);
     ownership.apply(Input::Observed(record(10, Some(State::Live), 5)));

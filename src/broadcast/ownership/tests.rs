@@ -11,14 +11,20 @@ const NOBODY: Record = Record {
     state: None,
     grace_left: Duration::ZERO,
     sequence: 0,
+    came: 0,
     is_here: false,
     is_restored: false,
 };
 
+/// A streamer that came before all epochs of [`record`] but the first three.
+pub(super) const CAME: Input = Input::StreamerCame { at: 4 };
+
+/// Of a streamer that came with this epoch.
 pub(super) fn record(epoch: u64, state: Option<State>, sequence: u64) -> Record {
     Record {
         epoch,
         state,
+        came: epoch,
         sequence,
         ..NOBODY
     }
@@ -50,7 +56,7 @@ pub(super) fn after(inputs: &[Input]) -> Ownership {
 /// The owner under epoch 7, three clips published.
 pub(super) fn owner() -> Ownership {
     after(&[
-        Input::StreamerCame,
+        CAME,
         Input::Observed(NOBODY),
         granted(7, 0),
         Input::Published { sequence: 1 },
@@ -59,7 +65,7 @@ pub(super) fn owner() -> Ownership {
 }
 
 pub(super) fn unconfirmed() -> Ownership {
-    let mut ownership = after(&[Input::StreamerCame]);
+    let mut ownership = after(&[CAME]);
     for _ in 0..MOST_UNANSWERED {
         ownership.apply(Input::Unanswered);
     }
@@ -69,15 +75,13 @@ pub(super) fn unconfirmed() -> Ownership {
 #[test]
 fn arrival_claims_with_the_epoch_it_saw() {
     let mut ownership = Ownership::default();
-    assert_eq!(
-        ownership.apply(Input::StreamerCame),
-        [Action::Heartbeat(None)]
-    );
-    let claim = Action::Claim {
+    assert_eq!(ownership.apply(CAME), [Action::Heartbeat(None)]);
+    let claim = Action::Claim(Claim {
         expected: 5,
         sequence: 0,
         is_fresh: false,
-    };
+        came: 0,
+    });
     let seen = record(5, Some(State::Live), 9);
     assert_eq!(ownership.apply(Input::Observed(seen)), [claim]);
     let actions = ownership.apply(granted(6, 9));
@@ -87,14 +91,17 @@ fn arrival_claims_with_the_epoch_it_saw() {
 
 #[test]
 fn arrival_that_lost_a_race_claims_again() {
-    let mut ownership = after(&[Input::StreamerCame, Input::Observed(NOBODY)]);
+    let mut ownership = after(&[CAME, Input::Observed(NOBODY)]);
     let actions = ownership.apply(Input::Refused(record(4, Some(State::Live), 0)));
-    assert!(matches!(actions[..], [Action::Claim { expected: 4, .. }]));
+    assert!(matches!(
+        actions[..],
+        [Action::Claim(Claim { expected: 4, .. })]
+    ));
 }
 
 #[test]
 fn arrival_that_loses_every_race_is_unconfirmed() {
-    let mut ownership = after(&[Input::StreamerCame, Input::Observed(NOBODY)]);
+    let mut ownership = after(&[CAME, Input::Observed(NOBODY)]);
     let actions: Vec<Action> = (1..=u64::from(MOST_REFUSALS))
         .flat_map(|epoch| ownership.apply(Input::Refused(record(epoch, Some(State::Live), 0))))
         .collect();
@@ -109,7 +116,7 @@ fn arrival_that_loses_every_race_is_unconfirmed() {
 
 #[test]
 fn arrival_without_redis_is_admitted_unconfirmed() {
-    let mut ownership = after(&[Input::StreamerCame]);
+    let mut ownership = after(&[CAME]);
     for _ in 1..MOST_UNANSWERED {
         let again = Action::Heartbeat(None);
         assert_eq!(ownership.apply(Input::Unanswered), [again]);
@@ -131,26 +138,64 @@ fn unconfirmed_streamer_claims_a_livestream_without_owner() {
         let mut ownership = unconfirmed();
         let actions = ownership.apply(Input::Observed(record(3, state, 0)));
         assert!(
-            matches!(actions[..], [Action::Claim { expected: 3, .. }]),
+            matches!(actions[..], [Action::Claim(Claim { expected: 3, .. })]),
             "{state:?}"
         );
     }
 }
 
 #[test]
-fn unconfirmed_streamer_gives_way_to_a_live_one() {
+fn unconfirmed_streamer_gives_way_to_a_later_one() {
+    for state in [State::Live, State::Reconnecting, State::Ended] {
+        let mut ownership = unconfirmed();
+        let actions = ownership.apply(Input::Observed(record(5, Some(state), 5)));
+        assert!(actions.contains(&Action::Dismiss(Goodbye::ComeAgain)));
+        assert!(actions.contains(&Action::RefuseClips));
+        assert!(matches!(ownership, Ownership::Following { .. }));
+    }
+}
+
+#[test]
+fn unconfirmed_streamer_replaces_an_earlier_one() {
     let mut ownership = unconfirmed();
     let actions = ownership.apply(Input::Observed(record(3, Some(State::Live), 5)));
-    assert!(actions.contains(&Action::Dismiss(Goodbye::ComeAgain)));
-    assert!(actions.contains(&Action::RefuseClips));
-    assert!(matches!(ownership, Ownership::Following { .. }));
+    let claim = Claim {
+        expected: 3,
+        sequence: 0,
+        is_fresh: false,
+        came: 4,
+    };
+    assert_eq!(actions, [Action::Claim(claim)]);
+    ownership.apply(granted(9, 5));
+    assert_eq!(ownership.came(), 4, "not the time of its claim");
+}
+
+#[test]
+fn streamer_from_an_unknown_time_replaces_no_live_one() {
+    let unknown = Input::StreamerCame { at: 0 };
+    for (state, is_replaced) in [(Some(State::Live), false), (GRACE, true)] {
+        let mut ownership = after(&[unknown, Input::Unanswered, Input::Unanswered]);
+        ownership.apply(Input::Unanswered);
+        let actions = ownership.apply(Input::Observed(record(3, state, 5)));
+        let is_claim = matches!(actions[..], [Action::Claim(_)]);
+        assert_eq!(is_claim, is_replaced, "{state:?}");
+    }
+}
+
+#[test]
+fn streamer_that_gives_way_to_an_end_owes_the_flag() {
+    let mut ownership = unconfirmed();
+    let ended = record(5, Some(State::Ended), 0);
+    ownership.apply(Input::Observed(ended));
+    let actions = ownership.apply(Input::Observed(ended));
+    assert!(actions.contains(&Action::WriteFlag(false)));
 }
 
 #[test]
 fn unconfirmed_streamer_that_lost_a_race_gives_way() {
     let mut ownership = unconfirmed();
     ownership.apply(Input::Observed(NOBODY));
-    let actions = ownership.apply(Input::Refused(record(3, Some(State::Live), 0)));
+    let actions = ownership.apply(Input::Refused(record(5, Some(State::Live), 0)));
     assert!(actions.contains(&Action::Dismiss(Goodbye::ComeAgain)));
 }
 
@@ -158,7 +203,10 @@ fn unconfirmed_streamer_that_lost_a_race_gives_way() {
 fn claim_whose_answer_was_lost_is_made_again() {
     let mut ownership = unconfirmed();
     let actions = ownership.apply(Input::Observed(here(3, 0)));
-    assert!(matches!(actions[..], [Action::Claim { expected: 3, .. }]));
+    assert!(matches!(
+        actions[..],
+        [Action::Claim(Claim { expected: 3, .. })]
+    ));
 }
 
 #[test]
@@ -207,6 +255,7 @@ fn owner_renews_its_lease() {
             epoch: 7,
             sequence: 3,
         },
+        came: 7,
         may_restore: true,
     });
     assert_eq!(
@@ -238,6 +287,7 @@ fn owner_finds_no_record_and_writes_it_again() {
             epoch: 7,
             sequence: 3,
         },
+        came: 7,
         may_restore: true,
     });
     assert_eq!(
@@ -247,10 +297,15 @@ fn owner_finds_no_record_and_writes_it_again() {
 }
 
 #[test]
-fn owner_is_dismissed_by_a_newer_live_owner() {
+fn owner_is_dismissed_by_a_later_streamer() {
+    for state in [State::Live, State::Reconnecting, State::Ended] {
+        let mut ownership = owner();
+        let actions = ownership.apply(Input::Observed(record(9, Some(state), 5)));
+        let replaced = Action::Dismiss(Goodbye::TakenOver);
+        assert!(actions.contains(&replaced), "{state:?}");
+    }
     let mut ownership = owner();
     let actions = ownership.apply(Input::Observed(record(9, Some(State::Live), 5)));
-    assert!(actions.contains(&Action::Dismiss(Goodbye::TakenOver)));
     let from = Progress {
         epoch: 7,
         sequence: 3,
@@ -260,13 +315,20 @@ fn owner_is_dismissed_by_a_newer_live_owner() {
 }
 
 #[test]
-fn owner_reclaims_a_livestream_others_left_or_ended() {
-    for state in [GRACE, Some(State::Ended)] {
+fn owner_reclaims_from_earlier_streamers() {
+    for state in [GRACE, Some(State::Ended), Some(State::Live)] {
         for epoch in [7, 9] {
             let mut ownership = owner();
-            let actions = ownership.apply(Input::Observed(record(epoch, state, 0)));
+            let earlier = Record {
+                came: 6,
+                ..record(epoch, state, 0)
+            };
+            if earlier.epoch == 7 && state == Some(State::Live) {
+                continue;
+            }
+            let actions = ownership.apply(Input::Observed(earlier));
             assert!(
-                matches!(actions[..], [Action::Claim { expected, .. }] if expected == epoch),
+                matches!(actions[..], [Action::Claim(Claim { expected, .. })] if expected == epoch),
                 "{state:?} {epoch}"
             );
             let actions = ownership.apply(granted(10, 3));
@@ -298,7 +360,10 @@ fn absent_owner_restores_no_record_at_once() {
     let unsettled = record(0, Some(State::Waiting), 0);
     assert_eq!(ownership.apply(Input::Observed(unsettled)), []);
     let actions = ownership.apply(Input::Observed(NOBODY));
-    assert!(matches!(actions[..], [Action::Claim { expected: 0, .. }]));
+    assert!(matches!(
+        actions[..],
+        [Action::Claim(Claim { expected: 0, .. })]
+    ));
 }
 
 #[test]
@@ -351,22 +416,26 @@ fn livestream_after_an_unconfirmed_end_starts_over() {
     let mut ownership = owner();
     ownership.apply(Input::StreamerEnded);
     ownership.apply(Input::Unanswered);
-    ownership.apply(Input::StreamerCame);
+    ownership.apply(CAME);
     let actions = ownership.apply(Input::Observed(here(7, 3)));
-    let claim = Action::Claim {
+    let claim = Action::Claim(Claim {
         expected: 7,
         sequence: 0,
         is_fresh: true,
-    };
+        came: 0,
+    });
     assert_eq!(actions, [claim]);
 }
 
 #[test]
 fn return_to_the_node_has_a_new_epoch() {
     let mut ownership = owner();
-    ownership.apply(Input::StreamerCame);
+    ownership.apply(CAME);
     let actions = ownership.apply(Input::Observed(here(7, 3)));
-    assert!(matches!(actions[..], [Action::Claim { expected: 7, .. }]));
+    assert!(matches!(
+        actions[..],
+        [Action::Claim(Claim { expected: 7, .. })]
+    ));
     let actions = ownership.apply(granted(8, 3));
     assert!(actions.contains(&Action::DropTried), "{actions:?}");
 }
@@ -419,7 +488,7 @@ fn clips_without_an_owner_are_refused() {
 #[test]
 fn flag_is_affirmed_in_every_epoch() {
     for is_resumed in [false, true] {
-        let mut ownership = after(&[Input::StreamerCame, Input::Observed(NOBODY)]);
+        let mut ownership = after(&[CAME, Input::Observed(NOBODY)]);
         ownership.apply(Input::Granted {
             epoch: 7,
             sequence: 0,

@@ -6,12 +6,14 @@
 --   grace     the grace period, in milliseconds
 --   sequence  of the latest clip in the history
 --   known     the highest sequence in use, if Redis lost some of the history
+--   came      when the owner's streamer came, in microseconds of Redis's clock
 local read = function()
-  local fields = redis.call('HMGET', KEYS[1], 'epoch', 'node', 'phase', 'until', 'grace', 'sequence')
-  if not fields[1] then return { epoch = 0, node = '', phase = 'missing', left = 0, grace = 0, sequence = 0 } end
+  local fields = redis.call('HMGET', KEYS[1], 'epoch', 'node', 'phase', 'until', 'grace', 'sequence', 'came')
+  if not fields[1] then return { epoch = 0, node = '', phase = 'missing', left = 0, grace = 0, sequence = 0, came = 0 } end
   local record = {
     epoch = tonumber(fields[1]), node = fields[2], phase = fields[3], stored = fields[3],
     left = tonumber(fields[4]) - now, grace = tonumber(fields[5]), sequence = tonumber(fields[6]),
+    came = tonumber(fields[7] or 0),
   }
   -- The phase by now: a silent owner is lost, a grace period is over.
   if record.phase == 'live' and record.left <= 0 then
@@ -23,7 +25,8 @@ local read = function()
 end
 
 local told = function(record)
-  return { whole(now), whole(record.epoch), record.node, record.phase, whole(math.max(record.left, 0)), whole(record.sequence) }
+  local left = whole(math.max(record.left, 0))
+  return { whole(now), whole(record.epoch), record.node, record.phase, left, whole(record.sequence), whole(record.came) }
 end
 
 -- The record outlives its end for long, so that a node that was away learns of the end too.

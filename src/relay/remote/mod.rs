@@ -138,10 +138,12 @@ impl Relay {
         if let Some(link) = all.get(id) {
             return link.clone();
         }
-        let (link, requests) = Link::new(links.bounds, links.cluster.metrics.clone());
+        let keys = links.cluster.records.keys(id);
+        let metrics = links.cluster.metrics.clone();
+        let (link, requests) = Link::new(links.bounds, metrics, keys.clock.clone());
         all.insert(id.clone(), link.clone());
         let (relay, links) = (self.clone(), links.clone());
-        let task = LivestreamTask::new(id.clone(), relay, links, link.clone(), requests);
+        let task = LivestreamTask::new((id.clone(), keys), relay, links, link.clone(), requests);
         tokio::spawn(task.run());
         link
     }

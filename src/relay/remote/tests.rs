@@ -32,7 +32,7 @@ impl World {
             bytes: 1000,
         };
         let metrics = crate::cluster::metrics::Metrics::new(&prometheus::Registry::new());
-        let (link, _) = Link::new(bounds, metrics.expect("metrics"));
+        let (link, _) = Link::new(bounds, metrics.expect("metrics"), Arc::default());
         let found = relay.find(&id).expect("it is on air");
         lock(&found).link = Some(link.clone());
         Self {
@@ -165,6 +165,7 @@ async fn clip_refused_here_comes_from_another_node_once() {
             node: "other".into(),
             id: ClipId::new(clip_id),
             sent_at: 0,
+            came: 0,
             bytes: Bytes::from_static(b"clip"),
         };
         world.relay.accept_remote_clip(&world.id, clip, world.now);

@@ -12,19 +12,14 @@ impl World {
                     // The node's own heartbeat.
                     self.enrol(at, fences);
                 }
-                self.memory.heartbeat(at, renewal)
+                self.memory.heartbeat(at, renewal, fences)
             }
-            Action::Claim {
-                expected,
-                sequence,
-                is_fresh,
-            } => {
-                let claim = (expected, sequence, is_fresh);
+            Action::Claim(claim) => {
                 self.enrol(at, fences);
-                let before = self.memory.seen(at);
+                let before = self.memory.seen(at, fences);
                 self.nodes[at].listener.claimed(&before);
                 let answer = self.memory.claim(at, claim, &mut self.clock, fences);
-                if is_fresh && matches!(answer, Input::Granted { .. }) {
+                if claim.is_fresh && matches!(answer, Input::Granted { .. }) {
                     // Its streamer has ended the livestream before.
                     self.acknowledged.clear();
                 }
@@ -34,7 +29,7 @@ impl World {
             Action::Republish { epoch, after } => {
                 for clip in self.nodes[at].published.clone() {
                     if clip.1 > after && !self.memory.publish(epoch, &[clip], 0, fences) {
-                        return Input::NotPublished(self.memory.seen(at));
+                        return Input::NotPublished(self.memory.seen(at, fences));
                     }
                 }
                 Input::Republished
@@ -59,11 +54,11 @@ impl World {
         let after = node.published.last().map_or(0, |clip| clip.1);
         let clips: Vec<Clip> = (sequence..)
             .zip(&node.queue[..node.tried])
-            .map(|(sequence, number)| (epoch, sequence, *number))
+            .map(|(sequence, (number, came))| (epoch, sequence, *number, *came))
             .collect();
         let before = self.memory.history.len();
         if !self.memory.publish(epoch, &clips, after, fences) {
-            return Input::NotPublished(self.memory.seen(at));
+            return Input::NotPublished(self.memory.seen(at, fences));
         }
         self.log.extend(&self.memory.history[before..]);
         Input::Published {

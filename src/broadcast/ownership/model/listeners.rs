@@ -1,6 +1,6 @@
 //! A listener on every node, from the beginning on: it is owed every acknowledged clip.
 //!
-//! Only if it heard an unconfirmed streamer, it may miss clips of the owners before that one: order comes first.
+//! Only if it heard a later streamer on its own node, it misses what an earlier one said until then: order comes first.
 
 use super::super::*;
 use super::redis::{Clip, Fence, Fences, Memory};
@@ -12,8 +12,10 @@ pub(super) struct Listener {
     follower: Follower,
     /// The heard clips, by number, in the order of their numbers.
     heard: Vec<u8>,
-    /// The clock when the unconfirmed streamer was admitted.
-    unconfirmed_since: Option<u64>,
+    /// The latest streamer that it heard, by the time at which that came, and its latest clip.
+    latest: (u64, u8),
+    /// It heard a clip after a later one.
+    is_confused: bool,
     /// It is owed clips of later epochs than this one.
     owed_after: u64,
     /// The record's position before the latest claim.
@@ -22,30 +24,28 @@ pub(super) struct Listener {
 
 impl Listener {
     /// Hears its own node's streamer.
-    pub(super) fn hear(&mut self, number: u8) {
-        self.add(number);
-        if let Some(since) = self.unconfirmed_since {
-            self.follower.hear_apart(since);
-            self.owed_after = since;
-        }
+    pub(super) fn hear(&mut self, (number, came): (u8, u64)) {
+        self.add(number, came);
+        self.follower.hear_own(came);
     }
 
-    fn add(&mut self, number: u8) {
+    fn add(&mut self, number: u8, came: u64) {
         if let Err(place) = self.heard.binary_search(&number) {
             self.heard.insert(place, number);
+            self.is_confused |= came <= self.latest.0 && number < self.latest.1;
+            if came >= self.latest.0 {
+                self.latest = (came, number);
+            }
         }
     }
 
-    pub(super) fn streamer_is_admitted(&mut self, is_confirmed: bool, clock: u64) {
-        self.unconfirmed_since = (!is_confirmed).then_some(clock);
+    /// Its own node has no streamer any longer; the latest clip that anybody said has this number.
+    pub(super) fn streamer_is_gone(&mut self, number: u8) {
+        self.follower.lose_own(number.into());
     }
 
     pub(super) fn claimed(&mut self, before: &Record) {
         self.before = (before.epoch, before.sequence);
-    }
-
-    pub(super) fn granted(&mut self) {
-        self.unconfirmed_since = None;
     }
 
     pub(super) fn follow_from(&mut self, progress: Progress) {
@@ -61,35 +61,44 @@ impl Listener {
         if is_cut {
             self.owed_after = clock;
         } else {
-            self.reach(memory, self.before);
+            self.reach(memory, self.before, fences);
         }
     }
 
-    pub(super) fn follow(&mut self, memory: &Memory, seen: &Record, is_cut: bool) {
+    pub(super) fn follow(&mut self, memory: &Memory, seen: &Record, is_cut: bool, fences: Fences) {
         if seen.state == Some(State::Ended) {
             self.follower = Follower::default();
         }
         if seen.is_started() && !is_cut {
-            self.reach(memory, (seen.epoch, seen.sequence));
+            self.reach(memory, (seen.epoch, seen.sequence), fences);
         }
     }
 
-    fn reach(&mut self, memory: &Memory, until: Position) {
-        self.follower.settle(until);
+    fn reach(&mut self, memory: &Memory, until: Position, fences: Fences) {
         for clip in &memory.history {
             let position = (clip.0, clip.1);
-            if position <= until && self.follower.take(position).is_some() {
-                self.add(clip.2);
+            let is_next = position <= until && self.follower.take(position).is_some();
+            if is_next && !(self.must_miss(clip) && fences.have(Fence::HeardOrder)) {
+                self.add(clip.2, clip.3);
             }
         }
     }
 
+    fn must_miss(&self, clip: &Clip) -> bool {
+        self.follower.is_too_early(clip.3, clip.2.into())
+    }
+
     fn is_owed(&self, clip: &Clip) -> bool {
-        clip.0 > self.owed_after && !self.heard.contains(&clip.2)
+        clip.0 > self.owed_after && !self.must_miss(clip) && !self.heard.contains(&clip.2)
     }
 }
 
 impl World {
+    /// No listener heard an earlier streamer after a later one.
+    pub(super) fn streamers_are_heard_in_order(&self) -> bool {
+        self.nodes.iter().all(|node| !node.listener.is_confused)
+    }
+
     /// Every listener has heard each acknowledged clip that Redis has.
     pub(super) fn acknowledged_are_heard(&self) -> bool {
         let mut acknowledged = self.acknowledged.iter();

@@ -10,6 +10,7 @@ mod properties;
 mod redis;
 mod world;
 
+use super::MOST_UNANSWERED;
 use stateright::{Checker, HasDiscoveries, Model, Property};
 
 use redis::{Fence, Fences};
@@ -26,6 +27,8 @@ struct Search {
     clips: u8,
     faults: Vec<(Fault, u8)>,
     fences: Fences,
+    /// What has happened before.
+    before: Vec<Event>,
 }
 
 impl Model for Search {
@@ -35,6 +38,9 @@ impl Model for Search {
     fn init_states(&self) -> Vec<World> {
         let mut world = World::new(self.nodes, self.streamers, self.clips, &self.faults);
         world.fences = self.fences;
+        for event in &self.before {
+            world.happen(*event, self.fences);
+        }
         vec![world]
     }
 
@@ -52,6 +58,9 @@ impl Model for Search {
         vec![
             Property::always("no clip is out of order", |_, world: &World| {
                 world.is_in_order()
+            }),
+            Property::always("streamers are heard in their order", |_, world: &World| {
+                world.streamers_are_heard_in_order()
             }),
             Property::always(
                 "an acknowledged clip is on every node or can be",
@@ -76,7 +85,20 @@ fn search(streamers: u8, clips: u8, faults: &[(Fault, u8)]) -> Search {
         clips,
         faults: faults.to_vec(),
         fences: Fences(None),
+        before: Vec::new(),
     }
+}
+
+/// Two nodes that are cut off, each with a streamer that has said something, the first one's before the second one's.
+fn two_unconfirmed(faults: &[(Fault, u8)]) -> Search {
+    let mut search = search(2, 2, &[&[(Fault::Cut, 2)], faults].concat());
+    for at in [0, 1] {
+        let given_up = [Event::GiveUp(at); MOST_UNANSWERED as usize];
+        search.before.extend([Event::Cut(at), Event::Come(at)]);
+        search.before.extend(given_up);
+        search.before.push(Event::Upload(at));
+    }
+    search
 }
 
 fn depth() -> u8 {
@@ -141,6 +163,27 @@ fn model_nodes_cut_off_and_crashed() {
 fn model_crash_after_a_lost_command() {
     let many = depth();
     holds(search(2, 1, &[(Fault::Lost, many), (Fault::Crash, 1)]));
+}
+
+#[test]
+fn model_two_unconfirmed_streamers() {
+    let mut search = two_unconfirmed(&[(Fault::Lost, depth())]);
+    search.nodes = 3;
+    holds(search);
+}
+
+#[test]
+fn model_finds_an_earlier_streamer_that_replaces() {
+    let mut search = two_unconfirmed(&[]);
+    search.fences = Fences(Some(Fence::Came));
+    is_found(search);
+}
+
+#[test]
+fn model_finds_an_earlier_streamer_heard_later() {
+    let mut search = two_unconfirmed(&[]);
+    search.fences = Fences(Some(Fence::HeardOrder));
+    is_found(search);
 }
 
 #[test]

@@ -22,6 +22,10 @@ pub(super) enum Fence {
     CatchUp,
     /// A livestream is enrolled before it is claimed, and before its flag is set.
     Enrolment,
+    /// A record tells when its streamer came.
+    Came,
+    /// A listener hears no earlier streamer after a later one.
+    HeardOrder,
 }
 
 /// Every check, or every check but one: the model checker must find the fault that the missing one prevents.
@@ -34,8 +38,8 @@ impl Fences {
     }
 }
 
-/// A clip's epoch, sequence and number.
-pub(super) type Clip = (u64, u64, u8);
+/// A clip's epoch, sequence and number, and the time at which its streamer came.
+pub(super) type Clip = (u64, u64, u8, u64);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Phase {
@@ -53,6 +57,7 @@ pub(super) struct Stored {
     pub(super) phase: Phase,
     pub(super) sequence: u64,
     pub(super) known: u64,
+    pub(super) came: u64,
 }
 
 /// The memory of Redis; the clock behind the epochs survives a restart.
@@ -74,13 +79,14 @@ impl Memory {
     }
 
     /// The record, as a node reads it.
-    pub(super) fn seen(&self, node: usize) -> Record {
+    pub(super) fn seen(&self, node: usize, fences: Fences) -> Record {
         let Some(record) = &self.record else {
             return Record {
                 epoch: 0,
                 state: self.is_unsettled.then_some(State::Waiting),
                 grace_left: Duration::ZERO,
                 sequence: 0,
+                came: 0,
                 is_here: false,
                 is_restored: false,
             };
@@ -94,15 +100,26 @@ impl Memory {
             }),
             grace_left: Duration::ZERO,
             sequence: record.sequence,
+            came: if fences.have(Fence::Came) {
+                record.came
+            } else {
+                0
+            },
             is_here: record.node == node,
             is_restored: false,
         }
     }
 
-    pub(super) fn heartbeat(&mut self, node: usize, renewal: Option<Renewal>) -> Input {
+    pub(super) fn heartbeat(
+        &mut self,
+        node: usize,
+        renewal: Option<Renewal>,
+        fences: Fences,
+    ) -> Input {
         let mut is_restored = false;
         if let Some(Renewal {
             progress,
+            came,
             may_restore,
         }) = renewal
         {
@@ -114,16 +131,17 @@ impl Memory {
                     phase: Phase::Live,
                     sequence: self.record.as_ref().map_or(0, |record| record.sequence),
                     known: progress.sequence,
+                    came,
                 });
                 is_restored = true;
             } else if let Some(record) = &mut self.record
                 && record.epoch == progress.epoch
-                && record.phase == Phase::Lapsed
+                && matches!(record.phase, Phase::Live | Phase::Lapsed)
             {
-                record.phase = Phase::Live;
+                (record.phase, record.came) = (Phase::Live, came);
             }
         }
-        let seen = self.seen(node);
+        let seen = self.seen(node, fences);
         Input::Observed(Record {
             is_restored,
             ..seen
@@ -133,20 +151,20 @@ impl Memory {
     pub(super) fn claim(
         &mut self,
         node: usize,
-        (expected, sequence, is_fresh): (u64, u64, bool),
+        claim: Claim,
         clock: &mut u64,
         fences: Fences,
     ) -> Input {
-        let before = self.seen(node);
-        if before.epoch != expected && fences.have(Fence::CompareAndSet) {
+        let before = self.seen(node, fences);
+        if before.epoch != claim.expected && fences.have(Fence::CompareAndSet) {
             return Input::Refused(before);
         }
-        let is_resumed = !is_fresh && before.is_started();
+        let is_resumed = !claim.is_fresh && before.is_started();
         let sequence = match &self.record {
-            Some(record) if is_resumed => sequence.max(record.sequence).max(record.known),
+            Some(record) if is_resumed => claim.sequence.max(record.sequence).max(record.known),
             _ => {
                 self.history.clear();
-                sequence
+                claim.sequence
             }
         };
         *clock += 1;
@@ -156,6 +174,7 @@ impl Memory {
             phase: Phase::Live,
             sequence,
             known: sequence,
+            came: if claim.came == 0 { *clock } else { claim.came },
         });
         Input::Granted {
             epoch: *clock,

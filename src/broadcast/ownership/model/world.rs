@@ -51,16 +51,18 @@ pub(super) struct Node {
     pub(super) ownership: Ownership,
     pub(super) streaming: Streaming,
     pub(super) pending: Option<Pending>,
-    /// The queued clips, by number, of which the first ones were tried.
-    pub(super) queue: Vec<u8>,
+    /// The queued clips with the times of their streamers, of which the first ones were tried.
+    pub(super) queue: Vec<(u8, u64)>,
     pub(super) tried: usize,
     pub(super) published: Vec<Clip>,
     pub(super) is_cut: bool,
     pub(super) is_alive: bool,
     pub(super) flagged: Flagged,
     pub(super) listener: Listener,
-    /// The order in which its streamer connected, and the streamer of its latest claim.
+    /// When its streamer came: by Redis's clock as far as the node knows, and in the world's own order.
+    since: u64,
     came: u8,
+    /// The streamer of its latest claim.
     claimed_for: Streamer,
 }
 
@@ -137,6 +139,7 @@ impl World {
             is_alive: true,
             flagged: Flagged::Together,
             listener: Listener::default(),
+            since: 0,
             came: 0,
             claimed_for: Streamer::Arriving,
         };
@@ -189,7 +192,8 @@ impl World {
                 self.streamers -= 1;
                 self.nodes[at].came = u8::MAX - self.streamers;
                 self.nodes[at].streaming = Streaming::Arriving;
-                self.feed(at, Input::StreamerCame);
+                self.clock += 1;
+                self.feed(at, Input::StreamerCame { at: self.clock });
             }
             Event::Go(at, is_ended) => {
                 self.nodes[at].lose_streamer();
@@ -205,8 +209,9 @@ impl World {
             Event::Upload(at) => {
                 self.clips -= 1;
                 self.number += 1;
-                self.nodes[at].queue.push(self.number);
-                self.nodes[at].listener.hear(self.number);
+                let clip = (self.number, self.nodes[at].since);
+                self.nodes[at].queue.push(clip);
+                self.nodes[at].listener.hear(clip);
             }
             Event::Work(at) => self.feed(at, Input::ClipQueued),
             Event::Beat(at) => self.feed(at, Input::HeartbeatDue),
@@ -306,7 +311,7 @@ impl World {
     fn arrive_late(&mut self, index: usize, fences: Fences) {
         let (at, action) = self.late.remove(index);
         let victim = self.memory.record.clone();
-        if matches!(action, Action::Claim { .. }) && fences.have(Fence::Deadline) {
+        if matches!(action, Action::Claim(_)) && fences.have(Fence::Deadline) {
             return;
         }
         if let Action::Publish { .. } = action {
@@ -358,15 +363,15 @@ impl World {
             let tried = node.queue.drain(..std::mem::take(&mut node.tried));
             let clips: Vec<Clip> = (first..)
                 .zip(tried)
-                .map(|(sequence, number)| (epoch, sequence, number))
+                .map(|(sequence, (number, came))| (epoch, sequence, number, came))
                 .collect();
             node.published.extend(&clips);
             self.acknowledged
                 .extend(clips.into_iter().map(|clip| (at, clip)));
         }
         self.feed(at, input);
-        if matches!(input, Input::Granted { .. }) {
-            self.nodes[at].listener.granted();
+        if self.nodes[at].ownership.epoch().is_some() {
+            self.nodes[at].since = self.nodes[at].ownership.came();
         }
     }
 
@@ -374,6 +379,13 @@ impl World {
         let actions = self.nodes[at].ownership.apply(input);
         for action in actions {
             self.perform(at, action);
+        }
+        let node = &mut self.nodes[at];
+        if matches!(
+            node.ownership,
+            Ownership::Following { .. } | Ownership::Releasing { .. }
+        ) {
+            node.listener.streamer_is_gone(self.number);
         }
     }
 
@@ -387,14 +399,14 @@ impl World {
                 node.pending = Some(Pending::Sent(action));
             }
             Action::Heartbeat(_)
-            | Action::Claim { .. }
+            | Action::Claim(_)
             | Action::Republish { .. }
             | Action::Release { .. } => {
                 node.pending = Some(Pending::Sent(action));
             }
-            Action::Admit { is_confirmed } => {
+            Action::Admit { .. } => {
                 node.streaming = Streaming::Live;
-                node.listener.streamer_is_admitted(is_confirmed, self.clock);
+                node.since = node.ownership.came();
                 node.flagged = if self.memory.is_enrolled || !self.fences.have(Fence::Enrolment) {
                     Flagged::Together
                 } else if node.is_cut {
@@ -429,7 +441,8 @@ impl World {
                 if !seen.is_here && is_started || seen.state == Some(State::Ended) {
                     node.published.clear();
                 }
-                node.listener.follow(&self.memory, &seen, node.is_cut);
+                node.listener
+                    .follow(&self.memory, &seen, node.is_cut, self.fences);
             }
             Action::FollowFrom(progress) => node.listener.follow_from(progress),
             Action::CatchUp => {

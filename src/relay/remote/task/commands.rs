@@ -4,10 +4,10 @@ use tokio::time::Instant;
 
 use super::super::link::Unpublished;
 use super::{Granted, InFlight, LivestreamTask, Published, TO_BEGIN};
-use crate::broadcast::ownership::{Action, Goodbye, Input, Renewal};
+use crate::broadcast::ownership::{Action, Claim, Goodbye, Input, Renewal};
 use crate::broadcast::{Position, Record, State};
 use crate::cluster::encode;
-use crate::cluster::records::{Claimed, Publication, Records};
+use crate::cluster::records::{Claimed, Publication};
 use crate::relay::{Replacement, now};
 
 /// The most bytes of clips in one publication, if it is more than one clip: a command has to be through in its timeout.
@@ -18,15 +18,13 @@ impl LivestreamTask {
     pub(super) async fn perform(&mut self, action: Action) -> Option<Input> {
         match action {
             Action::Heartbeat(renewal) => Some(self.heartbeat(renewal).await),
-            Action::Claim {
-                sequence, is_fresh, ..
-            } => Some(self.claim(sequence, is_fresh).await),
+            Action::Claim(claim) => Some(self.claim(claim).await),
             Action::Publish { epoch, sequence } => self.publish(epoch, sequence).await,
             Action::Republish { epoch, after } => Some(self.republish(epoch, after).await),
             Action::Release { epoch, is_ended } => Some(self.release(epoch, is_ended).await),
             Action::Admit { is_confirmed } => {
                 if !is_confirmed {
-                    self.link.lose_epoch(self.latest_epoch());
+                    self.link.lose_epoch();
                 }
                 self.admit();
                 None
@@ -73,11 +71,13 @@ impl LivestreamTask {
         if let Some(granted) = self.granted.take() {
             self.relay
                 .begin_epoch(&self.id, &self.link, &granted, now());
+            self.link.set_came(self.ownership.came());
         }
     }
 
     fn admit(&mut self) {
         self.begin_epoch();
+        self.link.set_came(self.ownership.came());
         self.begins_until = Some(Instant::now() + TO_BEGIN);
         if let Some(request) = self.arriving.take() {
             // The streamer may be gone: then it does not begin.
@@ -116,14 +116,6 @@ impl LivestreamTask {
         Input::Observed(self.seen(record))
     }
 
-    /// The latest epoch that any owner can have by now.
-    fn latest_epoch(&self) -> u64 {
-        let by_clock = Records::epoch_by_now(&self.keys);
-        let recorded = self.record.map_or(0, |record| record.epoch);
-        let followed = self.follower.last().map_or(0, |(epoch, _)| epoch);
-        by_clock.max(recorded).max(followed)
-    }
-
     /// The record as an input of ownership.
     pub(super) fn seen(&mut self, record: Record) -> Record {
         // An epoch older than a known one: Redis was started from an old copy, and the owner writes the record again.
@@ -144,10 +136,7 @@ impl LivestreamTask {
         (since.elapsed() < self.links.lease).then_some(State::Waiting)
     }
 
-    async fn claim(&mut self, sequence: u64, is_fresh: bool) -> Input {
-        let Some(seen) = self.record else {
-            return Input::Unanswered;
-        };
+    async fn claim(&mut self, claim: Claim) -> Input {
         let cluster = self.cluster.clone();
         // First, so that other nodes check the livestream if this one dies at any time from now on.
         let silence = cluster.records.longest_silence();
@@ -157,41 +146,38 @@ impl LivestreamTask {
         }
         self.relay.allow_flag(&self.id, &self.link);
         let asked = Instant::now();
-        let claimed = cluster
-            .records
-            .claim(&self.keys, &seen, sequence, is_fresh)
-            .await;
-        let (epoch, sequence, before, replaced) = match claimed {
-            Ok(Claimed::Granted {
-                epoch,
-                sequence,
-                before,
-                replaced,
-                clip_ids,
-            }) => {
-                // Before the streamer is admitted, and before clips with an unknown result are given up.
-                self.relay.know_clips(&self.id, clip_ids);
-                (epoch, sequence, before, replaced)
-            }
-            Ok(Claimed::Refused(record)) => {
-                self.record = Some(record);
-                return Input::Refused(self.seen(record));
-            }
-            Err(error) => {
-                tracing::debug!(livestream.id = %self.id, %error, "a claim got no answer");
-                return Input::Unanswered;
-            }
-        };
+        let (epoch, sequence, before, replaced) =
+            match cluster.records.claim(&self.keys, claim).await {
+                Ok(Claimed::Granted {
+                    epoch,
+                    sequence,
+                    before,
+                    replaced,
+                    clip_ids,
+                }) => {
+                    // Before the streamer is admitted, and before clips with an unknown result are given up.
+                    self.relay.know_clips(&self.id, clip_ids);
+                    (epoch, sequence, before, replaced)
+                }
+                Ok(Claimed::Refused(record)) => {
+                    self.record = Some(record);
+                    return Input::Refused(self.seen(record));
+                }
+                Err(error) => {
+                    tracing::debug!(livestream.id = %self.id, %error, "a claim got no answer");
+                    return Input::Unanswered;
+                }
+            };
         self.renewed = asked;
         self.granted = Some(Granted {
             position: (epoch, sequence),
             before: (before.epoch, before.sequence),
             own: self.ownership.last_epoch(),
         });
-        if is_fresh {
+        if claim.is_fresh {
             self.forget_published();
         }
-        let is_resumed = before.is_started() && !is_fresh;
+        let is_resumed = before.is_started() && !claim.is_fresh;
         if is_resumed {
             // If the streamer leaves before it is admitted, the grace period begins all the same.
             let live = Record {
@@ -268,7 +254,7 @@ impl LivestreamTask {
             let position = waiting.clip.position.unwrap_or(first).max(first);
             next = Some((position.0, position.1 + 1));
             let node = &self.cluster.records.node;
-            let message = encode(position, node, &waiting.clip);
+            let message = encode(position, node, waiting.came, &waiting.clip);
             bytes += message.len();
             self.in_flight.push(InFlight {
                 waiting,

@@ -33,7 +33,7 @@ impl LivestreamTask {
         if seen.state == Some(State::Ended) {
             // The next livestream begins with its first clip, which must be delivered to its waiting listeners.
             self.follower = Follower::default();
-            self.link.take_heard_apart();
+            self.link.take_heard();
             if listeners > 0 {
                 self.link.joined_at((0, 0));
             }
@@ -46,9 +46,6 @@ impl LivestreamTask {
             self.subscribe(true).await;
         }
         let latest = (record.epoch, record.sequence);
-        if is_started {
-            self.settle(latest);
-        }
         if listeners > 0 && is_started && self.follower.last().is_none() {
             self.begin(latest).await;
         }
@@ -99,7 +96,8 @@ impl LivestreamTask {
         }
         if self.follower.last() < Some(joined_at) {
             self.follower.restart(Some(joined_at));
-            self.break_chain();
+            let before = Some(joined_at).filter(|(_, sequence)| *sequence > 0);
+            self.relay.break_chain(&self.id, before);
         }
         if joined_at == until {
             self.follower.caught_up(until);
@@ -108,19 +106,19 @@ impl LivestreamTask {
         self.catch_up(until).await
     }
 
-    /// The next clip comes after the follower's position; clips up to it are not passed on.
-    fn break_chain(&self) {
-        let before = self.follower.last().filter(|(_, sequence)| *sequence > 0);
-        self.relay.break_chain(&self.id, before);
+    /// Notes the streamer that listeners heard here, and when it is gone.
+    pub(super) fn note_own_streamer(&mut self) {
+        self.note_heard();
+        let has_streamer =
+            self.is_streaming() || matches!(self.ownership, Ownership::Claiming { .. });
+        if !has_streamer && let Some(now) = self.keys.clock.millis() {
+            self.follower.lose_own(now);
+        }
     }
 
-    /// Skips what listeners who heard an unconfirmed streamer must not hear after it.
-    fn settle(&mut self, latest: Position) {
-        if let Some(since) = self.link.take_heard_apart() {
-            self.follower.hear_apart(since);
-        }
-        if self.follower.settle(latest) {
-            self.break_chain();
+    fn note_heard(&mut self) {
+        if let Some(came) = self.link.take_heard() {
+            self.follower.hear_own(came);
         }
     }
 
@@ -130,7 +128,6 @@ impl LivestreamTask {
         let Some(Granted { before, .. }) = self.granted else {
             return;
         };
-        self.settle(before);
         // They arrived before the answer to the claim, and the history may be too short for them.
         self.take_clips().await;
         let is_due =
@@ -204,6 +201,13 @@ impl LivestreamTask {
         if clip.node == self.cluster.records.node {
             return false;
         }
+        self.note_heard();
+        if self.follower.is_too_early(clip.came, clip.sent_at) {
+            // Listeners here heard a later streamer.
+            self.cluster.metrics.drop_clips("too_early", 1);
+            self.relay.break_chain(&self.id, Some(position));
+            return false;
+        }
         self.relay.accept_remote_clip(&self.id, clip, now());
         true
     }
@@ -241,7 +245,6 @@ impl LivestreamTask {
         self.cluster.metrics.received.inc();
         let position = (clip.epoch, clip.sequence);
         let before = (clip.epoch, clip.sequence.saturating_sub(1));
-        self.settle(before);
         if self.follower.last().is_none() {
             self.begin(before).await;
         }

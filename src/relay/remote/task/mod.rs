@@ -89,14 +89,13 @@ pub(super) struct LivestreamTask {
 
 impl LivestreamTask {
     pub(super) fn new(
-        id: LivestreamId,
+        (id, keys): (LivestreamId, Keys),
         relay: Relay,
         links: Arc<Links>,
         link: Arc<Link>,
         requests: mpsc::Receiver<Request>,
     ) -> Self {
         let cluster = links.cluster.clone();
-        let keys = cluster.records.keys(&id);
         let inbox = cluster.records.redis.inbox(&keys.channel);
         let generation = cluster.records.redis.generation();
         Self {
@@ -161,6 +160,7 @@ impl LivestreamTask {
             }
         }
         self.begin_epoch();
+        self.note_own_streamer();
     }
 
     fn is_streaming(&self) -> bool {
@@ -188,7 +188,8 @@ impl LivestreamTask {
         }
         self.arriving = Some(request);
         self.link.delay_flag();
-        self.feed(Input::StreamerCame).await;
+        let at = self.keys.clock.micros().unwrap_or(0);
+        self.feed(Input::StreamerCame { at }).await;
         tracing::debug!(livestream.id = %self.id, ownership = ?self.ownership, "a streamer requests the livestream");
     }
 

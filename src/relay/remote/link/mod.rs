@@ -13,6 +13,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::broadcast::{NewClip, Position};
+use crate::cluster::RedisClock;
 use crate::cluster::metrics::Metrics;
 
 /// The reason why a clip was not published.
@@ -80,6 +81,8 @@ pub(super) struct LinkBounds {
 /// A queued clip.
 pub(super) struct Waiting {
     pub(super) clip: NewClip,
+    /// When its streamer came.
+    pub(super) came: u64,
     since: Instant,
     ticket: watch::Sender<Progress>,
 }
@@ -105,6 +108,8 @@ impl Waiting {
 pub(crate) struct Link {
     bounds: LinkBounds,
     metrics: Metrics,
+    /// The clock of this livestream's Redis.
+    clock: Arc<RedisClock>,
     /// A lock: the relay pushes while the task takes.
     state: Mutex<State>,
     /// Notified when there is work.
@@ -129,9 +134,10 @@ struct State {
     joined_at: Option<Position>,
     /// The position of the next clip, while this node has an epoch.
     next: Option<Position>,
-    /// The epoch that every owner after the unconfirmed streamer exceeds; and the same, once listeners heard it.
-    unconfirmed_since: u64,
-    heard_apart: Option<u64>,
+    /// When the streamer here came, in microseconds of Redis's clock; 0 if it is unknown.
+    came: u64,
+    /// The same of the streamer that listeners here heard last, until the task has noted it.
+    heard: Option<u64>,
 }
 
 impl State {
@@ -147,11 +153,13 @@ impl Link {
     pub(super) fn new(
         bounds: LinkBounds,
         metrics: Metrics,
+        clock: Arc<RedisClock>,
     ) -> (Arc<Self>, mpsc::Receiver<Request>) {
         let (requests, asked) = mpsc::channel(REQUESTS);
         let link = Self {
             bounds,
             metrics,
+            clock,
             state: Mutex::default(),
             work: Notify::new(),
             changed: Notify::new(),
@@ -181,13 +189,13 @@ impl Link {
         let (ticket, answer) = watch::channel(Progress::Queued);
         let mut state = self.lock();
         let position = state.take_position();
-        if position.is_none() {
-            state.heard_apart = Some(state.unconfirmed_since);
-        }
+        let came = state.came;
+        state.heard = Some(came);
         clip.position = position;
         state.bytes += clip.bytes.len();
         state.clips.push_back(Waiting {
             clip,
+            came,
             since: Instant::now(),
             ticket,
         });
@@ -205,7 +213,7 @@ impl Link {
     /// positions.
     pub(super) fn begin_epoch(&self, epoch: u64, sequence: u64) -> Vec<NewClip> {
         let state = &mut *self.lock();
-        (state.next, state.heard_apart) = (Some((epoch, sequence + 1)), None);
+        state.next = Some((epoch, sequence + 1));
         let mut clips = std::mem::take(&mut state.clips);
         for waiting in &mut clips {
             waiting.clip.position = state.take_position();
@@ -214,16 +222,24 @@ impl Link {
         state.clips.iter().map(|it| it.clip.clone()).collect()
     }
 
-    /// This node has no epoch: it alone numbers the clips of its unconfirmed streamer from now on. Owners after that one
-    /// have later epochs than `since`.
-    pub(super) fn lose_epoch(&self, since: u64) {
-        let mut state = self.lock();
-        (state.next, state.unconfirmed_since) = (None, since);
+    /// This node has no epoch: it alone numbers the clips of its unconfirmed streamer from now on.
+    pub(super) fn lose_epoch(&self) {
+        self.lock().next = None;
     }
 
-    /// Whether listeners here heard an unconfirmed streamer since the latest call: the epoch that owners after it exceed.
-    pub(super) fn take_heard_apart(&self) -> Option<u64> {
-        self.lock().heard_apart.take()
+    /// A streamer is admitted that came at this time.
+    pub(super) fn set_came(&self, came: u64) {
+        self.lock().came = came;
+    }
+
+    /// Milliseconds since the Unix epoch, by the clock that all nodes share; none before Redis has answered.
+    pub(crate) fn unix_millis(&self) -> Option<u64> {
+        self.clock.millis()
+    }
+
+    /// Whether listeners heard a streamer here since the latest call: when it came.
+    pub(super) fn take_heard(&self) -> Option<u64> {
+        self.lock().heard.take()
     }
 
     fn drop_oldest(&self, state: &mut State, reason: &str) {
@@ -341,110 +357,4 @@ impl Link {
 }
 
 #[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn publish(link: &Link, clip: impl Into<Bytes>) -> Ticket {
-        link.publish(clip.into().into()).0
-    }
-
-    fn link(clips: usize, bytes: usize) -> Arc<Link> {
-        let metrics = Metrics::new(&prometheus::Registry::new()).expect("metrics");
-        Link::new(LinkBounds { clips, bytes }, metrics).0
-    }
-
-    proptest! {
-        #[test]
-        fn queue_is_bounded_and_every_ticket_answered(
-            sizes in prop::collection::vec(0..40_usize, 1..30), clips in 1..6_usize, bytes in 1..60_usize,
-        ) {
-            let link = link(clips, bytes);
-            let tickets: Vec<Ticket> = sizes
-                .iter()
-                .map(|size| publish(&link, vec![0; *size]))
-                .collect();
-            let mut taken = Vec::new();
-            while let Some(waiting) = link.take(usize::MAX, None) {
-                taken.push(waiting.clip.bytes.len());
-                waiting.answer(Ok(taken.len() as u64));
-            }
-            prop_assert!(taken.len() <= clips);
-            prop_assert!(taken.len() == 1 || taken.iter().sum::<usize>() <= bytes);
-            prop_assert_eq!(&taken[..], &sizes[sizes.len() - taken.len()..]);
-            let dropped = sizes.len() - taken.len();
-            for (at, ticket) in tickets.into_iter().enumerate() {
-                let expected = match at.checked_sub(dropped) {
-                    None => Err(Unpublished::Away),
-                    Some(index) => Ok(index as u64 + 1),
-                };
-                prop_assert_eq!(ticket.result(), Some(expected));
-            }
-        }
-    }
-
-    #[test]
-    fn change_of_owner_answers_every_ticket() {
-        let link = link(8, 100);
-        let ticket = publish(&link, "clip");
-        link.refuse_all(Unpublished::Superseded);
-        assert_eq!(ticket.result(), Some(Err(Unpublished::Superseded)));
-        assert!(link.take(usize::MAX, None).is_none());
-    }
-
-    #[test]
-    fn clip_larger_than_the_room_stays_queued() {
-        let link = link(8, 100);
-        let _ticket = publish(&link, "clip");
-        assert!(link.take(3, None).is_none());
-        assert!(link.take(4, None).is_some());
-        assert!(link.is_empty());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn ticket_is_answered_within_the_limit() {
-        let link = link(8, 100);
-        let limit = Duration::from_secs(6);
-        let early = publish(&link, "early");
-        tokio::time::advance(limit / 2).await;
-        let late = publish(&link, "late");
-        link.drop_overdue(limit);
-        assert_eq!(early.result(), None, "it may still be published");
-        tokio::time::advance(limit / 2).await;
-        link.drop_overdue(limit);
-        assert_eq!(early.result(), Some(Err(Unpublished::Away)));
-        assert_eq!(late.result(), None);
-        assert_eq!(
-            link.take(usize::MAX, None).map(|it| it.clip.bytes),
-            Some(Bytes::from_static(b"late"))
-        );
-    }
-
-    #[test]
-    fn unconfirmed_streamer_without_a_clip_is_unheard() {
-        let link = link(8, 100);
-        link.lose_epoch(6);
-        assert_eq!(link.take_heard_apart(), None);
-        let _ticket = publish(&link, "clip");
-        assert_eq!(link.take_heard_apart(), Some(6));
-        let _ticket = publish(&link, "clip");
-        link.begin_epoch(7, 0);
-        assert_eq!(link.take_heard_apart(), None);
-    }
-
-    #[tokio::test]
-    async fn late_clip_is_answered_and_goes_on() {
-        let link = link(8, 100);
-        let ticket = publish(&link, "clip");
-        let repeated = ticket.clone();
-        let waiting = link.take(usize::MAX, None).expect("the clip");
-        waiting.mark_late();
-        assert_eq!(ticket.answer().await, Err(Unpublished::Away));
-        assert_eq!(repeated.result(), None, "it may still be published");
-        assert!(!waiting.is_overdue(Duration::ZERO), "it is answered once");
-        waiting.answer(Ok(7));
-        assert_eq!(repeated.answer().await, Ok(7));
-    }
-}
+mod tests;
