@@ -66,6 +66,7 @@ impl Ownership {
             streamer,
             came,
             sequence,
+            ended,
             is_fresh,
             expected,
             ..
@@ -78,12 +79,11 @@ impl Ownership {
         if !is_arrival && is_later(&seen, *came) {
             return self.give_way(seen);
         }
-        if *streamer != Streamer::Known && seen.state == Some(State::Ended) {
-            (*sequence, *is_fresh) = (0, true);
-        }
+        let is_over = seen.state == Some(State::Ended) && *streamer != Streamer::Known;
+        *is_fresh = is_over || *ended == Some(seen.epoch);
         vec![Action::Claim(Claim {
             expected: seen.epoch,
-            sequence: *sequence,
+            sequence: if *is_fresh { 0 } else { *sequence },
             is_fresh: *is_fresh,
             came: if is_arrival { 0 } else { *came },
         })]
@@ -96,6 +96,7 @@ impl Ownership {
             came: self.came(),
             last_epoch: self.last_epoch(),
             sequence: self.sequence(),
+            ended: None,
             is_fresh: false,
             expected: 0,
             refusals: 0,

@@ -45,7 +45,9 @@ pub enum Ownership {
         last_epoch: Option<u64>,
         /// The latest sequence known here.
         sequence: u64,
-        /// Whether another livestream begins: its predecessor's history is dropped.
+        /// The epoch of a livestream that has ended here, which Redis may not know yet.
+        ended: Option<u64>,
+        /// Whether the latest claim begins another livestream.
         is_fresh: bool,
         /// The newest epoch in a record so far.
         expected: u64,
@@ -203,7 +205,14 @@ impl Ownership {
     }
 
     fn streamer_came(&mut self, at: u64) -> Vec<Action> {
-        let is_fresh = matches!(self, Self::Releasing { is_ended: true, .. });
+        let ended = match *self {
+            Self::Releasing {
+                epoch,
+                is_ended: true,
+                ..
+            } => Some(epoch),
+            _ => None,
+        };
         let mut actions = Vec::new();
         if let Self::Releasing {
             epoch,
@@ -219,8 +228,9 @@ impl Ownership {
             streamer: Streamer::Arriving,
             came: at,
             last_epoch: self.last_epoch(),
-            sequence: if is_fresh { 0 } else { self.sequence() },
-            is_fresh,
+            sequence: if ended.is_some() { 0 } else { self.sequence() },
+            ended,
+            is_fresh: false,
             expected: 0,
             refusals: 0,
             unanswered: 0,

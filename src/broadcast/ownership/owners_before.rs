@@ -81,6 +81,36 @@ fn owner_whose_next_streamer_gives_way_follows_on() {
 }
 
 #[test]
+fn refused_claim_begins_no_other_livestream() {
+    let ended = record(3, Some(State::Ended), 0);
+    let mut ownership = after(&[CAME, Input::Observed(ended)]);
+    let actions = ownership.apply(Input::Refused(record(5, Some(State::Live), 2)));
+    let claim = Claim {
+        expected: 5,
+        sequence: 0,
+        is_fresh: false,
+        came: 0,
+    };
+    assert_eq!(actions, [Action::Claim(claim)], "its clips stay");
+}
+
+#[test]
+fn end_that_redis_missed_ends_no_later_livestream() {
+    for (epoch, is_fresh) in [(7, true), (9, false)] {
+        let mut ownership = owner();
+        for input in [Input::StreamerEnded, Input::Unanswered, CAME] {
+            ownership.apply(input);
+        }
+        let actions = ownership.apply(Input::Observed(record(epoch, Some(State::Live), 3)));
+        let is_expected = |claim: &Claim| claim.is_fresh == is_fresh;
+        assert!(
+            matches!(&actions[..], [Action::Claim(claim)] if is_expected(claim)),
+            "{epoch}"
+        );
+    }
+}
+
+#[test]
 fn abandoned_claim_skips_no_clip_before_it() {
     let mut ownership = Ownership::default();
     ownership.apply(Input::Observed(Record {

@@ -19,8 +19,9 @@ impl World {
                 let before = self.memory.seen(at, fences);
                 self.nodes[at].listener.claimed(&before);
                 let answer = self.memory.claim(at, claim, &mut self.clock, fences);
-                if claim.is_fresh && matches!(answer, Input::Granted { .. }) {
-                    // Its streamer has ended the livestream before.
+                let is_over = !before.is_started() || before.is_here;
+                if claim.is_fresh && is_over && matches!(answer, Input::Granted { .. }) {
+                    // The livestream before has ended, perhaps here alone.
                     self.acknowledged.clear();
                 }
                 answer
