@@ -40,6 +40,7 @@ async def test_listeners_elsewhere_are_told_of_the_return(cluster):
     streamer = await cluster.streamer(livestream, here)
     listeners = await cluster.listeners(livestream, there, elsewhere)
     await streamer.say_and_wait()
+    await cluster.flagged(livestream, True)
     await here.kill()
     for listener in listeners:
         reconnects = lambda: listener.states()[-1] == "reconnecting"  # noqa: E731
