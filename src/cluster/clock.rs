@@ -3,6 +3,8 @@
 //! **Invariant**: it is not ahead of Redis's own, as long as this machine's monotonic clock keeps time: an answer that was
 //! long under way changes nothing.
 
+use std::sync::Arc;
+
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -12,6 +14,8 @@ pub(crate) struct RedisClock {
     began: Instant,
     /// Redis's time at `began`, in microseconds; none before the first answer. A lock: links and tasks share it.
     at_begin: Mutex<Option<i64>>,
+    /// The same of any record's Redis, before that of this one has answered: their machines are in step by and large.
+    any: Option<Arc<Self>>,
 }
 
 impl Default for RedisClock {
@@ -19,11 +23,20 @@ impl Default for RedisClock {
         Self {
             began: Instant::now(),
             at_begin: Mutex::default(),
+            any: None,
         }
     }
 }
 
 impl RedisClock {
+    /// The clock of one record's Redis: of several shards each has its own.
+    pub(super) fn of_record(any: Arc<Self>) -> Self {
+        Self {
+            any: Some(any),
+            ..Self::default()
+        }
+    }
+
     /// Applies an answer that has just come: it has Redis's time, in milliseconds since the Unix epoch.
     pub(crate) fn observe(&self, millis: u64, asked: Instant) {
         let micros = i64::try_from(millis.saturating_mul(1000)).unwrap_or(i64::MAX);
@@ -37,11 +50,16 @@ impl RedisClock {
         if !is_right {
             *at_begin = Some(earliest);
         }
+        if let Some(any) = &self.any {
+            any.observe(millis, asked);
+        }
     }
 
     /// Microseconds since the Unix epoch; none before the first answer.
     pub(crate) fn micros(&self) -> Option<u64> {
-        let at_begin = (*self.at_begin.lock())?;
+        let Some(at_begin) = *self.at_begin.lock() else {
+            return self.any.as_ref()?.micros();
+        };
         u64::try_from(at_begin.saturating_add(self.since_begin(Instant::now()))).ok()
     }
 
@@ -72,6 +90,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn clock_is_unknown_before_the_first_answer() {
         assert_eq!(RedisClock::default().micros(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn record_without_an_answer_has_the_common_clock() {
+        let any = Arc::new(RedisClock::default());
+        let [one, other] = [(); 2].map(|()| RedisClock::of_record(any.clone()));
+        one.observe(NOON, Instant::now());
+        passes(5).await;
+        assert_eq!(other.millis(), Some(NOON + 5));
+        other.observe(NOON + 90_000, Instant::now());
+        assert_eq!(one.millis(), Some(NOON + 5), "of another shard");
     }
 
     #[tokio::test(start_paused = true)]

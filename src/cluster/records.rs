@@ -69,6 +69,7 @@ pub(crate) struct Records {
     grace: Duration,
     heartbeat: Duration,
     history_clips: usize,
+    clock: Arc<RedisClock>,
     claim: Script,
     heartbeat_script: Script,
     publish: Script,
@@ -110,6 +111,7 @@ impl Records {
             grace: config.livestream.grace,
             heartbeat: cluster.heartbeat,
             history_clips: cluster.history_clips,
+            clock: Arc::default(),
             claim: script!("clock", "record", "claim"),
             heartbeat_script: script!("clock", "record", "heartbeat"),
             publish: script!("clock", "record", "publish"),
@@ -126,7 +128,7 @@ impl Records {
             listeners: of("listeners"),
             clip_ids: of("ids"),
             channel: of("clips").into(),
-            clock: Arc::default(),
+            clock: Arc::new(RedisClock::of_record(self.clock.clone())),
         }
     }
 
