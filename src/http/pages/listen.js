@@ -70,8 +70,9 @@ let admitted = false;
 const hearing = new Hearing();
 /** Where this listener is in the livestream: after an outage it hears what it missed. */
 let place = new Place();
-/** Whether the next clip follows an outage. */
+/** Whether the next clip follows an outage, and whether clips before it are lost for this listener. */
 let returning = false;
+let missed = false;
 
 /** @param {State} next @param {string} [detail] */
 function show(next, detail = WORDS[next].detail) {
@@ -144,14 +145,16 @@ function take(name, value) {
   } else if (name === "error") {
     refusal = String(value);
   } else if (name === "gap" || (name === "resumed" && value?.recovered === false)) {
+    missed = true;
     trouble("missed");
   }
 }
 
 /** @param {Uint8Array} clip */
 function hearClip(clip) {
-  if (returning) player?.returned();
+  if (returning) player?.returned(!missed);
   returning = false;
+  missed = false;
   player?.take(clip);
 }
 

@@ -103,9 +103,14 @@ export class Player {
     for (const { clip, came } of paused.clips) this.take(clip, came);
   }
 
-  /** After an outage that was not the network's unsteadiness: begins again if the sound has run out, with no lesson drawn. */
-  returned() {
-    if (this.inHand === 0) this.#schedule.reset();
+  /**
+   * After an outage that was not the network's unsteadiness: begins again if the sound has run out, with no lesson drawn.
+   * @param {boolean} whole nothing was missed: the next clip is heard from its beginning
+   */
+  returned(whole) {
+    if (this.inHand > 0) return;
+    if (whole) this.#schedule.goOn();
+    else this.#schedule.reset();
   }
 
   /** Drops what is in hand, and goes on with the latest clip. Clips that are being decoded follow it. */

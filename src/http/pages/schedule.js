@@ -34,6 +34,8 @@ export class Schedule {
   /** What was in hand when clips came, over the last seconds. @type {{now: number, slack: number}[]} */
   #slacks = [];
   #shrunk = 0;
+  /** Whether the next clip is heard whole, however old it is. */
+  #whole = false;
 
   /** @param {number} [sampleRate] of the output: every start and end falls on one of its samples */
   constructor(sampleRate = 48_000) {
@@ -45,6 +47,13 @@ export class Schedule {
     this.end = null;
     this.lead = 0;
     this.#slacks = [];
+    this.#whole = false;
+  }
+
+  /** Starts again after an outage: the next clip is the first one that was missed, so nothing of it is left out. */
+  goOn() {
+    this.reset();
+    this.#whole = true;
   }
 
   /** Seconds of sound in hand. @param {number} now */
@@ -94,14 +103,17 @@ export class Schedule {
 
   /**
    * The first sound, or the first after a gap. The next clip comes `duration - age` from now: what is in hand then should be
-   * the margin, so an old clip starts inside, and a new one waits. One of unknown age is taken for new.
+   * the margin, so an old clip starts inside, and a new one waits. One of unknown age is taken for new. Of a clip that was
+   * missed nothing is left out: those that were missed after it are in hand soon.
    * @param {number} now @param {number} duration @param {number | null} age @param {boolean} late
    * @returns {Place}
    */
   #begin(now, duration, age, late) {
     const ahead = this.margin - (age ?? 0);
     const at = this.#onSample(now + Math.max(AT_ONCE, ahead));
-    const offset = this.#onSample(Math.min(Math.max(0, AT_ONCE - ahead), Math.max(0, duration - this.margin)));
+    const old = this.#whole ? 0 : Math.min(Math.max(0, AT_ONCE - ahead), Math.max(0, duration - this.margin));
+    const offset = this.#onSample(old);
+    this.#whole = false;
     this.end = this.#onSample(at + duration - offset);
     return { at, offset, speed: 1, fresh: true, skip: false, late };
   }

@@ -190,6 +190,27 @@ test("clips of the studio without an ack are sent again, in order, and heard onc
   }
 });
 
+test("a listener that changes its network twice hears everything, once", async () => {
+  const path = await Network.to(server.port);
+  const phone = await openPage(browser, tapped);
+  await tap(phone);
+  await phone.goto(path.through(server.listen));
+  await phone.click("#play");
+  await hears(phone, 8);
+  const settled = (await heardRungs(phone)).length;
+  for (const address of ["127.0.0.2", "127.0.0.3"]) {
+    const from = (await heardRungs(phone)).length;
+    path.hold(); // what is sent from now on is lost with the connection
+    await phone.waitForTimeout(1_500);
+    path.move(address);
+    await hears(phone, 24, from);
+  }
+  assert.deepEqual(breaks((await heardRungs(phone)).slice(settled)), []);
+  assert.deepEqual(phone.complaints, []);
+  await phone.context().close();
+  path.close();
+});
+
 test("the server is restarted in the middle of a livestream, and the sound returns", async () => {
   await server.stop();
   await isIn(first, "reconnecting", "away", "ended");

@@ -88,6 +88,8 @@ export class Server {
 /** A stretch of network between a browser and the server, which can be cut. */
 export class Network {
   #up = true;
+  /** The address that the server sees. */
+  #address = "127.0.0.1";
   /** @type {Map<import("node:net").Socket, import("node:net").Socket>} */ #pairs = new Map();
   /** @type {Set<import("node:net").Socket>} */ #sockets = new Set();
 
@@ -106,7 +108,7 @@ export class Network {
     const network = new Network(listener, typeof address === "object" && address ? address.port : 0);
     listener.on("connection", (near) => {
       if (!network.#up) return void near.destroy();
-      const far = createConnection(target, "127.0.0.1");
+      const far = createConnection({ port: target, host: "127.0.0.1", localAddress: network.#address });
       for (const [one, other] of [[near, far], [far, near]]) {
         if (!one || !other) continue;
         network.#sockets.add(one);
@@ -139,6 +141,13 @@ export class Network {
 
   mend() {
     this.#up = true;
+  }
+
+  /** As from Wi-Fi to mobile: every connection ends, and the next ones come from another address. @param {string} address */
+  move(address) {
+    this.cut();
+    this.#address = address;
+    this.mend();
   }
 
   close() {

@@ -37,6 +37,21 @@ test("a clip of unknown age waits for the margin, whole", () => {
   assert.equal(schedule.place(8.4, 5, null).late, false, "the next one may be a little late");
 });
 
+test("who comes back hears the clips that were missed whole, at once", () => {
+  for (const age of [0, 0.3, 0.9, 2.5, null]) {
+    const schedule = new Schedule();
+    schedule.place(0, 1, 0);
+    schedule.goOn();
+    const first = schedule.place(10, 1, age);
+    assert.equal(first.offset, 0, `of a clip that is ${age} s old nothing is left out`);
+    near(first.at, 10 + Math.max(0.05, MARGIN.first - (age ?? 0)));
+    assert.deepEqual([first.late, schedule.margin], [false, MARGIN.first]);
+    near(schedule.place(10.01, 1, age).at, first.at + 1);
+    schedule.reset();
+    assert.ok(schedule.place(20, 1, 0.9).offset > 0, "once");
+  }
+});
+
 test("clips follow each other without a gap and without overlap", () => {
   const schedule = new Schedule();
   let end = 0;
