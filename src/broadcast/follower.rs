@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn earlier_streamer_is_not_heard_after_a_later_one() {
+    fn earlier_streamer_is_unheard_after_a_later_one() {
         let follower = heard_here();
         assert!(follower.is_too_early(5_999, 20));
         assert!(follower.is_too_early(0, 0), "it is unknown when it came");
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn streamer_that_came_at_an_unknown_time_is_last() {
+    fn streamer_with_an_unknown_arrival_is_last() {
         let mut follower = Follower::default();
         follower.hear_own(0);
         follower.lose_own(20);

@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn fast_answer_after_a_late_one_corrects_the_clock() {
+    async fn fast_answer_corrects_a_late_clock() {
         let clock = RedisClock::default();
         let asked = Instant::now();
         passes(4000).await;

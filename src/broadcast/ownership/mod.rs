@@ -331,6 +331,8 @@ impl Ownership {
 #[cfg(test)]
 mod any_input;
 #[cfg(test)]
+mod later_streamers;
+#[cfg(test)]
 mod model;
 #[cfg(test)]
 mod owners_before;

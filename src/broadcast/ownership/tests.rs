@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::*;
 use crate::broadcast::{Record, State};
 
-const GRACE: Option<State> = Some(State::Reconnecting);
-const NOBODY: Record = Record {
+pub(super) const GRACE: Option<State> = Some(State::Reconnecting);
+pub(super) const NOBODY: Record = Record {
     epoch: 0,
     state: None,
     grace_left: Duration::ZERO,
@@ -37,7 +37,7 @@ fn here(epoch: u64, sequence: u64) -> Record {
     }
 }
 
-fn granted(epoch: u64, sequence: u64) -> Input {
+pub(super) fn granted(epoch: u64, sequence: u64) -> Input {
     Input::Granted {
         epoch,
         sequence,
@@ -145,61 +145,6 @@ fn unconfirmed_streamer_claims_a_livestream_without_owner() {
 }
 
 #[test]
-fn unconfirmed_streamer_gives_way_to_a_later_one() {
-    for state in [State::Live, State::Reconnecting, State::Ended] {
-        let mut ownership = unconfirmed();
-        let actions = ownership.apply(Input::Observed(record(5, Some(state), 5)));
-        assert!(actions.contains(&Action::Dismiss(Goodbye::ComeAgain)));
-        assert!(actions.contains(&Action::RefuseClips));
-        assert!(matches!(ownership, Ownership::Following { .. }));
-    }
-}
-
-#[test]
-fn unconfirmed_streamer_replaces_an_earlier_one() {
-    let mut ownership = unconfirmed();
-    let actions = ownership.apply(Input::Observed(record(3, Some(State::Live), 5)));
-    let claim = Claim {
-        expected: 3,
-        sequence: 0,
-        is_fresh: false,
-        came: 4,
-    };
-    assert_eq!(actions, [Action::Claim(claim)]);
-    ownership.apply(granted(9, 5));
-    assert_eq!(ownership.came(), 4, "not the time of its claim");
-}
-
-#[test]
-fn streamer_from_an_unknown_time_replaces_no_live_one() {
-    let unknown = Input::StreamerCame { at: 0 };
-    for (state, is_replaced) in [(Some(State::Live), false), (GRACE, true)] {
-        let mut ownership = after(&[unknown, Input::Unanswered, Input::Unanswered]);
-        ownership.apply(Input::Unanswered);
-        let actions = ownership.apply(Input::Observed(record(3, state, 5)));
-        let is_claim = matches!(actions[..], [Action::Claim(_)]);
-        assert_eq!(is_claim, is_replaced, "{state:?}");
-    }
-}
-
-#[test]
-fn streamer_that_gives_way_to_an_end_owes_the_flag() {
-    let mut ownership = unconfirmed();
-    let ended = record(5, Some(State::Ended), 0);
-    ownership.apply(Input::Observed(ended));
-    let actions = ownership.apply(Input::Observed(ended));
-    assert!(actions.contains(&Action::WriteFlag(false)));
-}
-
-#[test]
-fn unconfirmed_streamer_that_lost_a_race_gives_way() {
-    let mut ownership = unconfirmed();
-    ownership.apply(Input::Observed(NOBODY));
-    let actions = ownership.apply(Input::Refused(record(5, Some(State::Live), 0)));
-    assert!(actions.contains(&Action::Dismiss(Goodbye::ComeAgain)));
-}
-
-#[test]
 fn claim_whose_answer_was_lost_is_made_again() {
     let mut ownership = unconfirmed();
     let actions = ownership.apply(Input::Observed(here(3, 0)));
@@ -294,52 +239,6 @@ fn owner_finds_no_record_and_writes_it_again() {
         ownership.apply(Input::NotPublished(NOBODY)),
         [Action::Heartbeat(renewal)]
     );
-}
-
-#[test]
-fn owner_is_dismissed_by_a_later_streamer() {
-    for state in [State::Live, State::Reconnecting, State::Ended] {
-        let mut ownership = owner();
-        let actions = ownership.apply(Input::Observed(record(9, Some(state), 5)));
-        let replaced = Action::Dismiss(Goodbye::TakenOver);
-        assert!(actions.contains(&replaced), "{state:?}");
-    }
-    let mut ownership = owner();
-    let actions = ownership.apply(Input::Observed(record(9, Some(State::Live), 5)));
-    let from = Progress {
-        epoch: 7,
-        sequence: 3,
-    };
-    assert!(actions.contains(&Action::FollowFrom(from)));
-    assert_eq!(ownership.epoch(), None);
-}
-
-#[test]
-fn owner_reclaims_from_earlier_streamers() {
-    for state in [GRACE, Some(State::Ended), Some(State::Live)] {
-        for epoch in [7, 9] {
-            let mut ownership = owner();
-            let earlier = Record {
-                came: 6,
-                ..record(epoch, state, 0)
-            };
-            if earlier.epoch == 7 && state == Some(State::Live) {
-                continue;
-            }
-            let actions = ownership.apply(Input::Observed(earlier));
-            assert!(
-                matches!(actions[..], [Action::Claim(Claim { expected, .. })] if expected == epoch),
-                "{state:?} {epoch}"
-            );
-            let actions = ownership.apply(granted(10, 3));
-            assert!(
-                !actions
-                    .iter()
-                    .any(|action| matches!(action, Action::Admit { .. })),
-                "it is already admitted"
-            );
-        }
-    }
 }
 
 #[test]

@@ -1,7 +1,33 @@
 //! The possible events of a world.
 
 use super::redis::Phase;
-use super::world::{Event, Fault, Node, Pending, Streaming, World};
+use super::world::{Fault, Node, Pending, Streaming, World};
+
+/// An event, mostly at one node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Event {
+    Come(usize),
+    Go(usize, bool),
+    Upload(usize),
+    Work(usize),
+    Beat(usize),
+    Execute(usize),
+    Answer(usize),
+    LoseCommand(usize),
+    LoseAnswer(usize),
+    GiveUp(usize),
+    ArriveLate(usize),
+    LeaseOver(usize),
+    Lapse,
+    Expire,
+    Settle,
+    Cut(usize),
+    Mend(usize),
+    Crash(usize),
+    Restart,
+    Save,
+    RestartFromCopy,
+}
 
 impl World {
     pub(super) fn events(&self) -> Vec<Event> {

@@ -13,8 +13,9 @@ mod world;
 use super::MOST_UNANSWERED;
 use stateright::{Checker, HasDiscoveries, Model, Property};
 
+use events::Event;
 use redis::{Fence, Fences};
-use world::{Event, Fault, World};
+use world::{Fault, World};
 
 /// States to explore, times `CASTAWAY_MODEL`.
 const MOST_STATES: usize = 200_000;

@@ -1,7 +1,8 @@
 //! The properties of every world.
 
+use super::events::Event;
 use super::redis::{Clip, Fences};
-use super::world::{Event, Pending, Streaming, World};
+use super::world::{Pending, Streaming, World};
 
 impl World {
     /// A follower passes on every clip once; each clip that it drops was passed on before.

@@ -1,6 +1,7 @@
 //! Nodes, their streamers and Redis, and their possible events.
 
 use super::super::*;
+use super::events::Event;
 use super::listeners::Listener;
 use super::redis::{Clip, Fence, Fences, Memory, Phase};
 use crate::broadcast::State;
@@ -64,32 +65,6 @@ pub(super) struct Node {
     came: u8,
     /// The streamer of its latest claim.
     claimed_for: Streamer,
-}
-
-/// The possible events.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Event {
-    Come(usize),
-    Go(usize, bool),
-    Upload(usize),
-    Work(usize),
-    Beat(usize),
-    Execute(usize),
-    Answer(usize),
-    LoseCommand(usize),
-    LoseAnswer(usize),
-    GiveUp(usize),
-    ArriveLate(usize),
-    LeaseOver(usize),
-    Lapse,
-    Expire,
-    Settle,
-    Cut(usize),
-    Mend(usize),
-    Crash(usize),
-    Restart,
-    Save,
-    RestartFromCopy,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
