@@ -17,6 +17,7 @@ pub(crate) async fn doors(options: &Options) -> anyhow::Result<Vec<Door>> {
         host: host.clone(),
         token,
         livestream,
+        is_for_clips: false,
     };
     if options.demo {
         let mut doors = Vec::new();

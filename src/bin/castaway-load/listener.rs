@@ -56,7 +56,7 @@ struct Listening {
     listener: Listener,
     check: Check,
     /// The next binary message is a clip.
-    audio: bool,
+    is_clip: bool,
     /// The first sequence number that was not received yet.
     next: u64,
     verdict: Option<Result<(), String>>,
@@ -99,7 +99,7 @@ impl Listener {
         let mut listening = Listening {
             listener: self,
             check: Check::new(),
-            audio: false,
+            is_clip: false,
             next: 0,
             verdict: None,
             open: false,
@@ -135,16 +135,16 @@ impl Listening {
 
     fn hear(&mut self, heard: Heard<'_>) {
         match heard {
-            Heard::Piece(piece) if self.audio => self.check.feed(&self.listener.clips, piece),
-            Heard::End if self.audio => {
-                self.audio = false;
+            Heard::Piece(piece) if self.is_clip => self.check.feed(&self.listener.clips, piece),
+            Heard::End if self.is_clip => {
+                self.is_clip = false;
                 let verdict = self.check.end(&self.listener.clips);
                 self.judge(&verdict);
             }
             Heard::Packet(Packet::Open) => self.open = true,
             Heard::Packet(Packet::Success(_)) => self.verdict = Some(Ok(())),
             Heard::Packet(Packet::Error(text)) => self.verdict = Some(Err(text)),
-            Heard::Packet(Packet::Audio) => self.audio = true,
+            Heard::Packet(Packet::Clip) => self.is_clip = true,
             Heard::Packet(Packet::Gone(why)) => {
                 self.gone = true;
                 self.verdict.get_or_insert(Err(why));

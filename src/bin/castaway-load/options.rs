@@ -38,6 +38,11 @@ pub(crate) struct Options {
     )]
     pub(crate) listeners: u32,
 
+    /// How many of a hundred listeners get the event `clip` instead of `audio`.
+    #[arg(long, default_value_t = 0, value_name = "PERCENT", help_heading = "Load",
+          value_parser = clap::value_parser!(u32).range(..=100))]
+    pub(crate) clip_listeners: u32,
+
     /// Streamers, each with a livestream of its own.
     #[arg(short, long, default_value_t = 1, value_name = "S", help_heading = "Load",
           value_parser = clap::value_parser!(u32).range(1..))]

@@ -17,8 +17,8 @@ pub(crate) enum Packet {
     Success(String),
     /// `error`, with its text.
     Error(String),
-    /// `audio`: the next binary message is a clip.
-    Audio,
+    /// `audio` or `clip`: the next binary message is a clip.
+    Clip,
     /// The answer to upload number `.0`: whether it was accepted.
     Ack(u64, bool),
     /// Anything else.
@@ -39,7 +39,11 @@ impl Packet {
             ([b'4', b'2', ..], Some(body)) => Self::event(body),
             ([b'4', b'3', ..], Some(body)) => Self::ack(body),
             ([b'4', b'4', ..], Some(body)) => Self::Gone(format!("CONNECT_ERROR {body}")),
-            ([b'4', b'5', ..], Some(body)) if body.starts_with("[\"audio\"") => Self::Audio,
+            ([b'4', b'5', ..], Some(body))
+                if body.starts_with("[\"audio\"") || body.starts_with("[\"clip\"") =>
+            {
+                Self::Clip
+            }
             _ => Self::Other,
         }
     }
@@ -111,7 +115,11 @@ mod tests {
             ),
             (
                 r#"451-/listener,["audio",{"_placeholder":true,"num":0}]"#,
-                Packet::Audio,
+                Packet::Clip,
+            ),
+            (
+                r#"451-/listener,["clip",{"epoch":1,"sequence":2,"sentAt":3,"bytes":{"_placeholder":true,"num":0}}]"#,
+                Packet::Clip,
             ),
             (
                 r#"43/streamer,17[{"ok":true,"sequence":3,"listeners":1}]"#,

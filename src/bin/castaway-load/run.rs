@@ -183,6 +183,9 @@ impl Run {
             if let Some(guest) = self.guests.get(index / LISTENERS_PER_USER) {
                 door.token.clone_from(guest);
             }
+            // Evenly among the listeners of each livestream.
+            let place = index / self.options.streamers as usize;
+            door.is_for_clips = is_chosen(place as u64, self.options.clip_listeners.into());
             let listener = Listener {
                 door,
                 streamer: number,
@@ -339,6 +342,11 @@ impl Run {
     }
 }
 
+/// Whether a thing at this place is one of `percent` of a hundred, evenly spread.
+fn is_chosen(place: u64, percent: u64) -> bool {
+    (place + 1) * percent / 100 > place * percent / 100
+}
+
 fn quantiles(latencies: &Latencies) -> Quantiles {
     let at = |thousandths| millis(latencies.quantile(thousandths));
     Quantiles {
@@ -346,5 +354,18 @@ fn quantiles(latencies: &Latencies) -> Quantiles {
         p95: at(950),
         p99: at(990),
         max: at(1000),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_chosen;
+
+    #[test]
+    fn chosen_share_is_spread_evenly() {
+        let chosen = |percent| (0..200).filter(move |place| is_chosen(*place, percent));
+        assert_eq!(chosen(0).count(), 0);
+        assert_eq!(chosen(100).count(), 200);
+        assert!(chosen(50).eq((1..200).step_by(2)));
     }
 }

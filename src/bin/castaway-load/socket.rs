@@ -51,6 +51,8 @@ pub(crate) struct Door {
     pub(crate) token: String,
     /// The value of the `livestream-id` header.
     pub(crate) livestream: String,
+    /// Whether clips come as `clip` instead of `audio`.
+    pub(crate) is_for_clips: bool,
 }
 
 /// Result of a read.
@@ -88,10 +90,15 @@ impl Socket {
         }
         let mut stream = socket.connect(door.address).await?;
         stream.set_nodelay(true)?;
+        let features = if door.is_for_clips {
+            "castaway-features: clips\r\n"
+        } else {
+            ""
+        };
         let request = format!(
             "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\n\
              Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: Y2FzdGF3YXktbG9hZC1ydQ==\r\n\
-             id-token: {}\r\nlivestream-id: {}\r\n\r\n",
+             id-token: {}\r\nlivestream-id: {}\r\n{features}\r\n",
             door.host, door.token, door.livestream
         );
         stream.write_all(request.as_bytes()).await?;
