@@ -1,8 +1,8 @@
 //! The tests' double of Google as a process of its own, for test suites in other languages.
 //!
 //! It prints one JSON line: `{"google": "http://…", "admin": "http://…", "environment": {…}}`. `environment` is what a
-//! server needs to find Google here; `google` serves signing keys, look-ups, tokens, Firestore and the metadata
-//! server. `admin` takes JSON:
+//! server needs to find Google here; `google` serves signing keys, look-ups, tokens, Firestore, Secret Manager and the
+//! metadata server. `admin` takes JSON:
 //!
 //! | call | does |
 //! |---|---|
@@ -11,20 +11,27 @@
 //! | `DELETE /livestreams/{id}` | deletes it |
 //! | `POST /tokens` `{"user": "ada", "kind": "valid"}` | `{"token": "…"}`; kinds: `valid`, `expired`, `foreign`, `unknown-key`, `forged`, `unsigned`, or `{"ends": seconds}` |
 //! | `PUT /users/{id}` `{"state": "disabled"}` | or `deleted`, or `there` |
-//! | `POST /faults` `{"endpoint": "write", "fault": "status", "status": 503, "times": 5}` | the next calls go wrong; faults: `status`, `slow` and `late` (with `ms`), `garbage`, `closed`, `lost`; endpoints: `keys`, `lookup`, `token`, `read`, `write`, `metadata-project`, `metadata-token` |
+//! | `PUT /secrets/{name}` `{"text": "…"}` | sets the latest version of a secret |
+//! | `PUT /api-key` `{"key": "…"}` | the API key that look-ups need; with `null` they take any |
+//! | `GET /api-keys` | the API keys that look-ups came with |
+//! | `GET /service-account` | the JSON of the server's service account |
+//! | `POST /faults` `{"endpoint": "write", "fault": "status", "status": 503, "times": 5}` | the next calls go wrong; faults: `status`, `slow` and `late` (with `ms`), `garbage`, `closed`, `lost`; endpoints: `keys`, `lookup`, `token`, `read`, `write`, `secret`, `metadata-project`, `metadata-token` |
 //! | `DELETE /faults` | no more faults |
 //! | `GET /calls` | how many calls each endpoint has had |
 //! | `POST /stop`, `POST /resume` | refuses connections, and takes them again |
 //!
-//! It ends when its standard input does.
+//! It ends when its standard input does; with `--service` only when it is killed.
 
 use std::io::{Read as _, Write as _};
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
+use clap::Parser;
 use serde_json::{Map, Value, json};
 
 #[path = "../tests/it/support/google/mod.rs"]
@@ -33,15 +40,32 @@ mod google;
 
 use google::{Account, Endpoint, Fault, GoogleDouble, Kind};
 
-const ENDPOINTS: [(&str, Endpoint); 7] = [
+const ENDPOINTS: [(&str, Endpoint); 8] = [
     ("keys", Endpoint::Keys),
     ("lookup", Endpoint::Lookup),
     ("token", Endpoint::Token),
     ("read", Endpoint::Read),
     ("write", Endpoint::Write),
+    ("secret", Endpoint::Secret),
     ("metadata-project", Endpoint::MetadataProject),
     ("metadata-token", Endpoint::MetadataToken),
 ];
+
+#[derive(Parser)]
+struct Arguments {
+    /// Where Google is
+    #[arg(long, default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    /// Where it is told what to do
+    #[arg(long, default_value = "127.0.0.1:0")]
+    admin: SocketAddr,
+    /// Where documents are kept: a power cut loses none
+    #[arg(long, value_name = "FILE")]
+    documents: Option<PathBuf>,
+    /// Does not end with the standard input
+    #[arg(long)]
+    service: bool,
+}
 
 type Refused = (StatusCode, String);
 
@@ -51,7 +75,11 @@ fn bad(what: &str) -> Refused {
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> std::io::Result<()> {
-    let google = GoogleDouble::start().await;
+    let arguments = Arguments::parse();
+    let google = GoogleDouble::start_on(arguments.listen).await;
+    if let Some(file) = arguments.documents {
+        google.world().keep_livestreams_in(file)?;
+    }
     let router = Router::new()
         .route(
             "/livestreams/{id}",
@@ -61,12 +89,16 @@ async fn main() -> std::io::Result<()> {
         )
         .route("/tokens", post(token))
         .route("/users/{id}", put(user))
+        .route("/secrets/{name}", put(secret))
+        .route("/api-key", put(api_key))
+        .route("/api-keys", get(api_keys))
+        .route("/service-account", get(service_account))
         .route("/faults", post(fault).delete(heal))
         .route("/calls", get(calls))
         .route("/stop", post(stop))
         .route("/resume", post(resume))
         .with_state(google.clone());
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let listener = tokio::net::TcpListener::bind(arguments.admin).await?;
     let admin = format!("http://{}", listener.local_addr()?);
     let config = google.config().google;
     let (project, api_key) = {
@@ -93,7 +125,9 @@ async fn main() -> std::io::Result<()> {
     out.flush()?;
     tokio::select! {
         served = async { axum::serve(listener, router).await } => served,
-        ended = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())) => ended?.map(drop),
+        ended = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())), if !arguments.service => {
+            ended?.map(drop)
+        }
     }
 }
 
@@ -121,7 +155,7 @@ async fn livestream(
 }
 
 async fn delete_livestream(State(google): State<GoogleDouble>, Path(id): Path<String>) {
-    google.world().livestreams.remove(&id);
+    google.world().delete_livestream(&id);
 }
 
 async fn token(
@@ -160,6 +194,37 @@ async fn user(
         _ => return Err(bad("no such state")),
     };
     Ok(())
+}
+
+async fn secret(
+    State(google): State<GoogleDouble>,
+    Path(name): Path<String>,
+    Json(body): Json<Value>,
+) -> Result<(), Refused> {
+    let text = body["text"]
+        .as_str()
+        .ok_or_else(|| bad("text is missing"))?;
+    google.world().secrets.insert(name, text.to_owned());
+    Ok(())
+}
+
+async fn api_key(State(google): State<GoogleDouble>, Json(body): Json<Value>) {
+    google.world().api_key = body["key"].as_str().map(str::to_owned);
+}
+
+async fn api_keys(State(google): State<GoogleDouble>) -> Json<Value> {
+    Json(json!(google.world().api_keys_seen))
+}
+
+async fn service_account(State(google): State<GoogleDouble>) -> Json<Value> {
+    let config = google.config().google;
+    Json(json!({
+        "type": "service_account",
+        "project_id": config.project_id,
+        "client_email": config.client_email,
+        "private_key": google::tokens::pairs()[0].pem,
+        "token_uri": config.token_url,
+    }))
 }
 
 async fn fault(State(google): State<GoogleDouble>, Json(body): Json<Value>) -> Result<(), Refused> {

@@ -1,17 +1,20 @@
 # One livestream on many machines: the module's own Valkey with a password on one, two more nodes beside it.
 { lib, pkgs, ... }:
 let
-  # The double of Google answers on the loopback alone; so that all nodes meet the same one, it is carried there.
-  carry = from: to: {
-    wantedBy = [ "multi-user.target" ];
-    wants = [ "network-online.target" ];
-    after = [ "network-online.target" ];
-    serviceConfig.ExecStart = "${lib.getExe pkgs.socat} TCP-LISTEN:${from},fork,reuseaddr TCP:${to}";
-  };
+  # All nodes meet one double of Google: that of the first, which is carried to the loopback of the others.
   guest =
     { nodes, ... }:
+    let
+      carry = port: {
+        wantedBy = [ "multi-user.target" ];
+        wants = [ "network-online.target" ];
+        after = [ "network-online.target" ];
+        serviceConfig.ExecStart = "${lib.getExe pkgs.socat} TCP-LISTEN:${port},bind=127.0.0.1,fork,reuseaddr TCP:${nodes.valkey.networking.primaryIPAddress}:${port}";
+      };
+    in
     {
-      systemd.services.castaway-carry = carry "9000,bind=127.0.0.1" "${nodes.valkey.networking.primaryIPAddress}:9001";
+      systemd.services.carry-google = carry "9000";
+      systemd.services.carry-google-admin = carry "9001";
     };
 in
 {
@@ -45,9 +48,9 @@ in
         };
         networking.firewall.allowedTCPPorts = [
           6379
+          9000
           9001
         ];
-        systemd.services.castaway-carry = carry "9001" "127.0.0.1:9000";
       };
     one = guest;
     two = guest;

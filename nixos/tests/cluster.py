@@ -15,14 +15,16 @@ def node_says(node, line):
 start_all()
 start_google()
 for node in (valkey, one, two):
-    node.wait_until_succeeds("curl --fail --silent localhost:9000/keys", timeout=60)
+    node.wait_until_succeeds(
+        f"curl --fail --silent {GOOGLE}/jwks && curl --fail --silent {GOOGLE_ADMIN}/calls", timeout=60
+    )
     node.succeed(f"mkdir -p /tmp/clients; systemctl restart {UNIT}", timeout=90)
 for node in (valkey, one, two):
     node_says(node, "castaway_redis_up 1")
     node_says(node, "castaway_cluster_nodes 3")
 
 with subtest("a livestream on one machine is heard on another"):
-    valkey.succeed("castaway-google document show artistId=alice")
+    document("show", "alice")
     at(one)
     client("alice", "streamer", "show", "alice")
     client("anne", "listener", "show", "anne")

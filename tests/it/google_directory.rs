@@ -161,6 +161,27 @@ async fn write_changes_the_one_field_alone() {
     assert_eq!(document.len(), 3);
 }
 
+// Of the double itself, for machines whose power is cut.
+#[tokio::test]
+async fn kept_documents_outlive_the_double() {
+    let kept = tempfile::tempdir().expect("a directory");
+    let file = kept.path().join("documents.json");
+    let first = GoogleDouble::start().await;
+    let keep = |google: &GoogleDouble| google.world().keep_livestreams_in(file.clone());
+    keep(&first).expect("a new file");
+    first.world().put_livestream("show", "ada", false);
+    first.world().put_livestream("deleted", "ada", false);
+    first.world().delete_livestream("deleted");
+    let directory = directory(&first).await;
+    directory.set_streamer_connected(&id("show"), true);
+    assert_eq!(directory.settle(SOON).await, 0);
+    let second = GoogleDouble::start().await;
+    keep(&second).expect("its file");
+    assert_eq!(second.world().livestreams, first.world().livestreams);
+    assert_eq!(says(&second, "show"), Some(true));
+    assert_eq!(says(&second, "deleted"), None);
+}
+
 #[tokio::test]
 async fn missing_document_is_never_created() {
     let google = GoogleDouble::start().await;

@@ -262,7 +262,7 @@ async fn verified_token_holds_while_the_lookup_fails() {
         let result = check(&identity, &token, Role::Streamer).await;
         assert_eq!(result.as_deref(), Ok("ada"), "{fault:?}");
     }
-    google.world().api_key = "another".into();
+    google.world().api_key = Some("another".into());
     assert!(
         check(&identity, &token, Role::Streamer).await.is_ok(),
         "a wrong API key is not the user's fault"
@@ -324,7 +324,7 @@ async fn lost_socket_returns_on_an_expired_token() {
 #[tokio::test]
 async fn unsigned_tokens_need_the_auth_emulator() {
     let google = GoogleDouble::start().await;
-    google.world().api_key = "emulator".into();
+    google.world().api_key = Some("emulator".into());
     let mut config = google.config();
     config.google.api_key = None;
     let emulators = Emulators {

@@ -34,7 +34,7 @@ async fn deleted_document_ends_its_livestream_for_everybody() {
     let mut streamer = Client::streamer(&app, Way::WebSocket, "show").await;
     let mut listener = Client::listener(&app, Way::Polling, "bob", "show").await;
     let mut other = Client::streamer(&app, Way::WebSocket, "other").await;
-    app.google.world().livestreams.remove("show");
+    app.google.world().delete_livestream("show");
     assert_eq!(streamer.next().await, Said::Disconnect);
     assert_eq!(listener.next().await, Said::Disconnect);
     assert_eq!(app.says("show"), None, "it is not created again");
@@ -52,7 +52,7 @@ async fn deleted_document_ends_the_grace_period() {
     drop(streamer);
     let lost = r#"castaway_livestream_events_total{event="streamer_lost"}"#;
     app.until_metric(lost, |count| count == 1).await;
-    app.google.world().livestreams.remove("show");
+    app.google.world().delete_livestream("show");
     assert_eq!(listener.next().await, Said::Disconnect);
 }
 
@@ -60,7 +60,7 @@ async fn deleted_document_ends_the_grace_period() {
 async fn outage_ends_no_livestream() {
     let app = rechecking().await;
     let mut streamer = Client::streamer(&app, Way::WebSocket, "show").await;
-    app.google.world().livestreams.remove("show");
+    app.google.world().delete_livestream("show");
     app.google
         .world()
         .accounts

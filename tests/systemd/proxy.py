@@ -25,7 +25,7 @@ def on_air_through_the_proxy(livestream):
     """A streamer and a listener over each transport; returns when every listener hears."""
     machine.succeed("systemctl stop 'client-*'; rm -rf /tmp/clients; mkdir -p /tmp/clients")
     for transport in TRANSPORTS:
-        machine.succeed(f"castaway-google document {livestream}-{transport} artistId={transport}")
+        document(f"{livestream}-{transport}", transport)
         through_the_proxy(f"streamer-{transport}", "streamer", f"{livestream}-{transport}", transport, transport)
     for transport in TRANSPORTS:
 
@@ -104,7 +104,7 @@ with subtest("an upgrade through the proxy ends no livestream"):
     switch("first")
 
 with subtest("Caddy keeps no header and no address"):
-    token = machine.succeed("castaway-google token mallory").strip()
+    token = google("POST", "/tokens", {"user": "mallory"})["token"]
     ask = f"curl --silent --show-error --cacert {AUTHORITY} --interface {CALLER} --max-time 40 -H 'id-token: {token}' "
     ask += "-H 'livestream-id: a-secret-livestream' "
     page = f"'{URL}/socket.io/?EIO=4&transport=polling'"
@@ -114,7 +114,7 @@ with subtest("Caddy keeps no header and no address"):
     machine.succeed(f"systemctl stop {SOCKETS} {UNIT}")
     assert "502" in machine.succeed(f"{ask} --output /dev/null --write-out '%{{http_code}}' {page}", timeout=60)
     machine.succeed(f"systemctl start {SOCKETS} {UNIT}")
-    tokens = {text.split(".")[2][:40] for text in google_saw("tokens")}
+    tokens = {token.split(".")[2][:40], *tokens_of_clients()}
     write("/root/secrets", "\n".join([*tokens, CALLER, "a-secret-livestream", "Id-Token"]) + "\n")
     machine.succeed("journalctl --sync")
     machine.fail("journalctl --unit caddy.service --output export | grep --text --ignore-case -F -f /root/secrets")

@@ -35,16 +35,18 @@ with subtest("READY comes when both ports are bound: no retry is needed after th
 
 with subtest("READY waits until the signing keys were tried"):
     fresh()
-    machine.succeed("castaway-google delay=1.5")
+    google_fails("keys", "slow", ms=1500)
     began = time.monotonic()
     machine.succeed(f"systemctl restart {UNIT}")
     took = time.monotonic() - began
-    machine.succeed("castaway-google delay=0")
+    start_google()
     assert took >= 1.5, f"ready after {took:.1f} s"
 
 with subtest("starts without Google, and STATUS names what is down as soon as it is missed"):
     fresh()
-    machine.succeed(f"castaway-google down=1; systemctl restart {UNIT}", timeout=60)
+    for endpoint in ("keys", "lookup", "token", "read", "write"):
+        google_fails(endpoint, "status", status=503)
+    machine.succeed(f"systemctl restart {UNIT}", timeout=60)
     for name in ("frank", "grace", "heidi"):
         client(name, "listener", "show", name)
 
@@ -53,7 +55,7 @@ with subtest("starts without Google, and STATUS names what is down as soon as it
 
     until(the_status_names_what_is_down)
     log.info(f"status: {property_of('StatusText')}")
-    machine.succeed("castaway-google down=0")
+    start_google()
 
     def the_status_is_clear_again():
         return "is down" not in property_of("StatusText")
@@ -79,7 +81,7 @@ with subtest("the journal can be asked for a livestream and a user"):
     start = now_in_journal()
     client("carol", "listener", "show", "carol")
     hears_more("carol", 1)
-    machine.succeed("castaway-google document other artistId=dave")
+    document("other", "dave")
     client("dave", "streamer", "other", "dave")
 
     def the_other_livestream_is_in_the_journal():
@@ -156,7 +158,7 @@ with subtest("a restart in the middle of a livestream refuses no connection and 
 
 with subtest("the latest clip outlives a restart: who joins before the next one hears it"):
     fresh()
-    machine.succeed("castaway-google document quiet artistId=alice")
+    document("quiet", "alice")
     client("quiet", "streamer", "quiet", "alice", "6")
 
     def a_clip_is_on_air():

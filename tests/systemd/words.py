@@ -8,14 +8,16 @@ import time
 UNIT = "castaway-media-server.service"
 SOCKETS = "castaway-media-server.socket castaway-media-server-health.socket castaway-media-server-admin.socket"
 CONFIG = "/etc/castaway-media-server/config.toml"
+GOOGLE = "http://127.0.0.1:9000"
+GOOGLE_ADMIN = "http://127.0.0.1:9001"
 # Outlives a power cut, and is writable on NixOS too.
 DROP_INS = "/etc/systemd/system.control"
-TEST_CONFIG = """
+TEST_CONFIG = f"""
 [google]
-keys_url = "http://127.0.0.1:9000/keys"
-identity_url = "http://127.0.0.1:9000/v1"
-firestore_url = "http://127.0.0.1:9000/v1"
-token_url = "http://127.0.0.1:9000/token"
+keys_url = "{GOOGLE}/jwks"
+identity_url = "{GOOGLE}/v1"
+firestore_url = "{GOOGLE}/v1"
+token_url = "{GOOGLE}/token"
 
 [livestream]
 grace = "20s"
@@ -54,12 +56,38 @@ def configure(extra=""):
     write(CONFIG, TEST_CONFIG + extra)
 
 
+def google(method, path, body=None):
+    """Tells the double of Google what to do, or asks it (examples/google-double.rs)."""
+    asked = ["curl", "--silent", "--show-error", "--fail-with-body", "--request", method, GOOGLE_ADMIN + path]
+    if body is not None:
+        asked += ["--header", "content-type: application/json", "--data", json.dumps(body)]
+    answer = machine.succeed(shlex.join(asked))
+    return json.loads(answer) if answer else None
+
+
 def start_google():
+    """A double of Google in the machine, or the one that runs, without faults; documents outlive a power cut."""
+    serve = "google-double --service --listen 0.0.0.0:9000 --admin 0.0.0.0:9001 --documents /var/lib/google.json"
     machine.succeed(
-        "systemctl is-active castaway-google || systemd-run --quiet --setenv=PATH --unit=castaway-google castaway-google serve"
+        f"systemctl is-active google-double || systemd-run --quiet --setenv=PATH --unit=google-double {serve}"
     )
-    machine.wait_for_open_port(9000)
-    machine.succeed("castaway-google down=0 delay=0")
+    machine.wait_for_open_port(9001)
+    google("DELETE", "/faults")
+    google("PUT", "/api-key", {"key": None})
+
+
+def google_fails(endpoint, fault, **how):
+    """Until the next `start_google`."""
+    google("POST", "/faults", {"endpoint": endpoint, "fault": fault, "times": 100_000, **how})
+
+
+def document(livestream, artist):
+    google("PUT", f"/livestreams/{livestream}", {"artistId": artist})
+
+
+def service_account(path):
+    """Writes the JSON of the service account to `path` in the machine."""
+    machine.succeed(f"curl --silent --fail {GOOGLE_ADMIN}/service-account >{path}")
 
 
 def fresh(*lines, config=""):
@@ -117,7 +145,7 @@ def hears_more(name, count=3):
 
 def show(livestream="show", listeners=1):
     """A livestream on air with listeners; returns when everybody hears."""
-    machine.succeed(f"castaway-google document {livestream} artistId=alice")
+    document(livestream, "alice")
     client("alice", "streamer", livestream, "alice")
     client_names = [f"bob{n}" for n in range(listeners)]
 
@@ -132,7 +160,7 @@ def show(livestream="show", listeners=1):
 
 
 def on_air(livestream="show"):
-    return json.loads(machine.succeed(f"castaway-google document {livestream}"))["streamerConnected"]
+    return google("GET", f"/livestreams/{livestream}")["streamerConnected"]
 
 
 def it_is_on_air():
@@ -159,8 +187,9 @@ def messages(after, *matches):
     return [str(entry.get("MESSAGE")) for entry in journal(after, *matches)]
 
 
-def google_saw(what):
-    return json.loads(machine.succeed("castaway-google seen"))[what]
+def tokens_of_clients():
+    """The signatures of all ID tokens that clients came with: in pieces, because a token may be cut."""
+    return {line.split(".")[2][:40] for line in machine.succeed("cat /var/tmp/id-tokens").splitlines()}
 
 
 def must_fail_to_start():

@@ -10,7 +10,7 @@ let
       settings = {
         google = {
           project_id = "castaway-test";
-          keys_url = "http://127.0.0.1:9000/keys";
+          keys_url = "http://127.0.0.1:9000/jwks";
           identity_url = "http://127.0.0.1:9000/v1";
           firestore_url = "http://127.0.0.1:9000/v1";
           token_url = "http://127.0.0.1:9000/token";

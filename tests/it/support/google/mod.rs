@@ -1,5 +1,5 @@
-//! A double of Google: signing keys, account look-up, token endpoint, Firestore and metadata server in one small
-//! server on loopback, with faults on demand.
+//! A double of Google: signing keys, account look-up, token endpoint, Firestore, Secret Manager and metadata server in
+//! one small server, with faults on demand.
 //!
 //! `examples/google-double.rs` is the same double as a process of its own.
 //!
@@ -39,6 +39,7 @@ pub(crate) enum Endpoint {
     Token,
     Read,
     Write,
+    Secret,
     MetadataProject,
     MetadataToken,
 }
@@ -53,6 +54,7 @@ impl Endpoint {
             path if path.ends_with("/accounts:lookup") => Self::Lookup,
             path if path.ends_with("/documents:batchGet") => Self::Read,
             path if path.ends_with("/documents:commit") => Self::Write,
+            path if path.ends_with(":access") => Self::Secret,
             _ => return None,
         })
     }
@@ -131,7 +133,7 @@ impl GoogleDouble {
         let mut config = Config::default();
         let google = &mut config.google;
         google.project_id = Some(self.world().project.clone());
-        google.api_key = Some(self.world().api_key.clone().into());
+        google.api_key = self.world().api_key.clone().map(Into::into);
         google.client_email = Some("server@castaway-test.iam.gserviceaccount.com".into());
         google.private_key = Some(tokens::pairs()[0].pem.clone().into());
         google.keys_url = format!("{}/jwks", self.url());
@@ -308,6 +310,7 @@ impl Shared {
             Endpoint::Token => world.grant(&String::from_utf8_lossy(body)),
             Endpoint::Read => world.batch_get(header("authorization"), &json()),
             Endpoint::Write => world.commit(header("authorization"), &json()),
+            Endpoint::Secret => world.secret(header("authorization"), head.uri.path()),
             _ if !flavoured => return respond(403, "Missing Metadata-Flavor:Google header."),
             Endpoint::MetadataProject => return respond(200, &world.project),
             Endpoint::MetadataToken => world.hand_out(),

@@ -45,7 +45,13 @@ impl Pair {
         let pair = KeyPair::generate(KeySize::Rsa2048).expect("a key");
         let der: Pkcs8V1Der<'_> = pair.as_der().expect("its DER");
         let body = STANDARD.encode(der.as_ref());
-        let pem = format!("-----BEGIN PRIVATE KEY-----\n{body}\n-----END PRIVATE KEY-----\n");
+        // In lines of 64, as Google writes it.
+        let mut pem = String::from("-----BEGIN PRIVATE KEY-----\n");
+        for line in body.as_bytes().chunks(64) {
+            pem.push_str(&String::from_utf8_lossy(line));
+            pem.push('\n');
+        }
+        pem.push_str("-----END PRIVATE KEY-----\n");
         let encoding = EncodingKey::from_rsa_pem(pem.as_bytes()).expect("an RSA key");
         let mut jwk = Jwk::from_encoding_key(&encoding, Algorithm::RS256).expect("a JWK");
         jwk.common.key_id = Some(id.to_owned());

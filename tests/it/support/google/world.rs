@@ -3,9 +3,14 @@
 //! **Invariant**: like Google, a commit without a precondition creates a missing document, and one with
 //! `exists: true` does not.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io;
+use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use castaway_media_server::files;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde_json::{Map, Value, json};
 
@@ -26,9 +31,16 @@ pub(crate) enum Account {
 /// All that the double knows.
 pub(crate) struct World {
     pub(crate) project: String,
-    pub(crate) api_key: String,
+    /// The API key that a look-up needs; none if it takes any.
+    pub(crate) api_key: Option<String>,
+    /// The API keys that look-ups came with.
+    pub(crate) api_keys_seen: BTreeSet<String>,
     /// Firestore's own representation: `{"artistId": {"stringValue": "…"}}`.
     pub(crate) livestreams: BTreeMap<String, Map<String, Value>>,
+    /// Where the livestreams are kept as well, if anywhere.
+    file: Option<PathBuf>,
+    /// Secret Manager's: texts by name, each the latest version.
+    pub(crate) secrets: HashMap<String, String>,
     /// Users who are not simply there.
     pub(crate) accounts: HashMap<String, Account>,
     /// Whether a look-up refuses an expired token, as Google's does and the emulator's does not.
@@ -53,8 +65,11 @@ impl World {
     pub(crate) fn new(project: &str, api_key: &str) -> Self {
         Self {
             project: project.to_owned(),
-            api_key: api_key.to_owned(),
+            api_key: Some(api_key.to_owned()),
+            api_keys_seen: BTreeSet::new(),
             livestreams: BTreeMap::new(),
+            file: None,
+            secrets: HashMap::new(),
             accounts: HashMap::new(),
             looks_at_expiry: false,
             signer: 0,
@@ -62,6 +77,23 @@ impl World {
             token_lifetime: 3600,
             granted: Vec::new(),
             grants: 0,
+        }
+    }
+
+    /// Keeps the livestreams in `file`, and begins with those that are in it.
+    pub(crate) fn keep_livestreams_in(&mut self, file: PathBuf) -> io::Result<()> {
+        if file.exists() {
+            self.livestreams = serde_json::from_slice(&std::fs::read(&file)?)?;
+        }
+        self.file = Some(file);
+        self.keep_livestreams()
+    }
+
+    /// Returns when the livestreams are on the disk, where they are kept there: a power cut loses none.
+    fn keep_livestreams(&self) -> io::Result<()> {
+        match &self.file {
+            Some(file) => files::replace(file, &serde_json::to_vec(&self.livestreams)?),
+            None => Ok(()),
         }
     }
 
@@ -76,6 +108,13 @@ impl World {
             return;
         };
         self.livestreams.insert(id.to_owned(), fields);
+        self.keep_livestreams().expect("a writable file");
+    }
+
+    /// Deletes the document of `id`.
+    pub(crate) fn delete_livestream(&mut self, id: &str) {
+        self.livestreams.remove(id);
+        self.keep_livestreams().expect("a writable file");
     }
 
     /// What the document of `id` says of its streamer; none if there is no document.
@@ -102,8 +141,9 @@ impl World {
         (200, json!({ "users": users }))
     }
 
-    pub(crate) fn lookup(&self, api_key: Option<&str>, body: &Value) -> Answer {
-        if api_key != Some(&self.api_key) {
+    pub(crate) fn lookup(&mut self, api_key: Option<&str>, body: &Value) -> Answer {
+        self.api_keys_seen.extend(api_key.map(str::to_owned));
+        if self.api_key.is_some() && api_key != self.api_key.as_deref() {
             return error(
                 400,
                 "INVALID_ARGUMENT",
@@ -113,9 +153,7 @@ impl World {
         let refused = |code: &str| error(400, "INVALID_ARGUMENT", code);
         let claims = body["idToken"].as_str().and_then(|token| {
             let payload = token.split('.').nth(1)?;
-            let json =
-                base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, payload)
-                    .ok()?;
+            let json = URL_SAFE_NO_PAD.decode(payload).ok()?;
             serde_json::from_slice::<Value>(&json).ok()
         });
         let Some(user) = claims.as_ref().and_then(|it| it["sub"].as_str()) else {
@@ -253,7 +291,22 @@ impl World {
                 }
             }
         }
+        self.keep_livestreams().expect("a writable file");
         let result = json!({ "updateTime": "2026-01-01T00:00:00Z" });
         (200, json!({ "writeResults": vec![result; writes.len()] }))
+    }
+
+    /// Secret Manager's `access`, of the version `latest`.
+    pub(crate) fn secret(&self, authorization: Option<&str>, path: &str) -> Answer {
+        if !self.lets_in(authorization) {
+            return error(401, "UNAUTHENTICATED", "no");
+        }
+        let name = path
+            .strip_prefix(&format!("/v1/projects/{}/secrets/", self.project))
+            .and_then(|it| it.strip_suffix("/versions/latest:access"));
+        match name.and_then(|name| self.secrets.get(name)) {
+            Some(text) => (200, json!({ "payload": { "data": STANDARD.encode(text) } })),
+            None => error(404, "NOT_FOUND", "Secret not found or has no versions."),
+        }
     }
 }
