@@ -15,7 +15,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use parking_lot::{Mutex, RwLock};
 use prometheus::{IntCounter, IntGaugeVec};
@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use crate::broadcast::{LivestreamId, UserId};
 use crate::files;
 use crate::metrics::Metrics;
+use crate::unix_time::millis;
 
 /// The longest reason, in bytes.
 pub const MAX_REASON: usize = 1_000;
@@ -302,12 +303,6 @@ fn read(path: &Path) -> io::Result<Changes> {
 fn write(path: &Path, changes: &Changes) -> io::Result<()> {
     let changes: Vec<&Change> = changes.values().collect();
     files::replace(path, &serde_json::to_vec(&changes)?)
-}
-
-/// Milliseconds since the Unix epoch.
-pub fn millis(time: SystemTime) -> u64 {
-    let since: Duration = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -1,10 +1,8 @@
 //! The cluster's metrics.
 
-use prometheus::{
-    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-};
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
-use crate::metrics::preset;
+use crate::metrics::{counter, counters, gauge, gauges, histogram, preset, zero};
 
 /// Every reason why a clip is not passed on.
 const DROPS: &[&str] = &[
@@ -51,70 +49,73 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     pub(crate) fn new(registry: &Registry) -> prometheus::Result<Self> {
-        let opts = |name: &str, help: &str| Opts::new(name, help).namespace("castaway");
         let metrics = Self {
-            up: IntGauge::with_opts(opts("redis_up", "1 while Redis answers, else 0."))?,
-            nodes: IntGauge::with_opts(opts(
+            up: gauge(registry, "redis_up", "1 while Redis answers, else 0.")?,
+            nodes: gauge(
+                registry,
                 "cluster_nodes",
                 "Live nodes in the node registry, this one included.",
-            ))?,
-            livestreams: IntGaugeVec::new(
-                opts(
-                    "cluster_livestreams",
-                    "Livestreams that this node takes part in, by its role.",
-                ),
+            )?,
+            livestreams: gauges(
+                registry,
+                "cluster_livestreams",
+                "Livestreams that this node takes part in, by its role.",
                 &["role"],
             )?,
-            remote_listeners: IntGauge::with_opts(opts(
+            remote_listeners: gauge(
+                registry,
                 "cluster_remote_listeners",
                 "Listeners on other nodes of this node's livestreams.",
-            ))?,
-            published: IntCounter::with_opts(opts(
+            )?,
+            published: counter(
+                registry,
                 "cluster_clips_published_total",
                 "Clips published to Redis.",
-            ))?,
-            received: IntCounter::with_opts(opts(
+            )?,
+            received: counter(
+                registry,
                 "cluster_clips_received_total",
                 "Clips received from other nodes.",
-            ))?,
-            fetched: IntCounter::with_opts(opts(
+            )?,
+            fetched: counter(
+                registry,
                 "cluster_clips_fetched_total",
                 "Clips of other nodes fetched from the history because their message was lost.",
-            ))?,
-            republished: IntCounter::with_opts(opts(
+            )?,
+            republished: counter(
+                registry,
                 "cluster_clips_republished_total",
                 "Clips published again because Redis had lost them.",
-            ))?,
-            dropped: IntCounterVec::new(
-                opts(
-                    "cluster_clips_dropped_total",
-                    "Clips not passed on between nodes, by reason.",
-                ),
+            )?,
+            dropped: counters(
+                registry,
+                "cluster_clips_dropped_total",
+                "Clips not passed on between nodes, by reason.",
                 &["reason"],
             )?,
-            leases_lost: IntCounter::with_opts(opts(
+            leases_lost: counter(
+                registry,
                 "cluster_leases_lost_total",
                 "Leases that ran out because Redis was away.",
-            ))?,
-            commands: Histogram::with_opts(
-                HistogramOpts::new("redis_command_seconds", "Duration of Redis commands.")
-                    .namespace("castaway")
-                    .buckets(vec![
-                        0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
-                    ]),
             )?,
-            failures: IntCounterVec::new(
-                opts(
-                    "redis_command_failures_total",
-                    "Failed Redis commands, by reason.",
-                ),
+            commands: histogram(
+                registry,
+                "redis_command_seconds",
+                "Duration of Redis commands.",
+                &[
+                    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
+                ],
+            )?,
+            failures: counters(
+                registry,
+                "redis_command_failures_total",
+                "Failed Redis commands, by reason.",
                 &["reason"],
             )?,
-            peer_requests: IntCounterVec::new(
-                opts(
-                    "cluster_peer_requests_total",
-                    "Requests of the operator's API to other nodes, by outcome.",
-                ),
+            peer_requests: counters(
+                registry,
+                "cluster_peer_requests_total",
+                "Requests of the operator's API to other nodes, by outcome.",
                 &["outcome"],
             )?,
         };
@@ -124,22 +125,7 @@ impl Metrics {
         );
         preset(&metrics.dropped, &[DROPS]);
         preset(&metrics.failures, &[&["away", "refused"]]);
-        for role in ["owner", "follower"] {
-            metrics.livestreams.with_label_values(&[role]).set(0);
-        }
-        registry.register(Box::new(metrics.up.clone()))?;
-        registry.register(Box::new(metrics.nodes.clone()))?;
-        registry.register(Box::new(metrics.livestreams.clone()))?;
-        registry.register(Box::new(metrics.remote_listeners.clone()))?;
-        registry.register(Box::new(metrics.published.clone()))?;
-        registry.register(Box::new(metrics.received.clone()))?;
-        registry.register(Box::new(metrics.fetched.clone()))?;
-        registry.register(Box::new(metrics.republished.clone()))?;
-        registry.register(Box::new(metrics.dropped.clone()))?;
-        registry.register(Box::new(metrics.leases_lost.clone()))?;
-        registry.register(Box::new(metrics.commands.clone()))?;
-        registry.register(Box::new(metrics.failures.clone()))?;
-        registry.register(Box::new(metrics.peer_requests.clone()))?;
+        zero(&metrics.livestreams, &["owner", "follower"]);
         Ok(metrics)
     }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
+use prometheus::{HistogramVec, IntCounterVec, Registry};
 use reqwest::RequestBuilder;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
@@ -20,7 +20,8 @@ use super::circuit::{Circuit, Health};
 use super::complaint::Complaint;
 use super::{Failure, GoogleError};
 use crate::config;
-use crate::metrics::preset;
+use crate::http_client::{self, HttpClient};
+use crate::metrics::{counters, histograms, preset};
 
 /// The largest accepted answer, in bytes.
 const MAX_ANSWER: usize = 1 << 20;
@@ -91,8 +92,7 @@ pub struct Client {
 }
 
 struct Inner {
-    http: reqwest::Client,
-    without_authorities: bool,
+    http: HttpClient,
     permits: [Semaphore; 4],
     request_timeout: Duration,
     /// One lock each, never held across an await: a few integers.
@@ -107,35 +107,28 @@ impl Client {
     /// `castaway_google_requests_total{dependency,outcome}` and
     /// `castaway_google_request_duration_seconds{dependency}`.
     pub fn new(config: &config::Google, registry: &Registry) -> Result<Self, GoogleError> {
-        let requests = IntCounterVec::new(
-            Opts::new(
-                "castaway_google_requests_total",
-                "Calls to Google, by dependency and outcome.",
-            ),
+        let requests = counters(
+            registry,
+            "google_requests_total",
+            "Calls to Google, by dependency and outcome.",
             &["dependency", "outcome"],
         )?;
-        let seconds = HistogramVec::new(
-            HistogramOpts::new(
-                "castaway_google_request_duration_seconds",
-                "Duration of calls to Google, failed ones included.",
-            )
-            .buckets(vec![
-                0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0,
-            ]),
+        let seconds = histograms(
+            registry,
+            "google_request_duration_seconds",
+            "Duration of calls to Google, failed ones included.",
             &["dependency"],
+            &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0],
         )?;
         let dependencies = Dependency::ALL.map(Dependency::as_str);
         preset(&requests, &[&dependencies, &Failure::OUTCOMES]);
         for dependency in dependencies {
             seconds.with_label_values(&[dependency]);
         }
-        let (http, without_authorities) = http_client(config)?;
-        registry.register(Box::new(requests.clone()))?;
-        registry.register(Box::new(seconds.clone()))?;
+        let http = http_client(config)?;
         Ok(Self {
             inner: Arc::new(Inner {
                 http,
-                without_authorities,
                 permits: [(); 4].map(|()| Semaphore::new(config.max_requests)),
                 request_timeout: config.request_timeout,
                 circuits: Default::default(),
@@ -148,17 +141,17 @@ impl Client {
 
     /// Whether no certificate authority is available: every https call fails.
     pub fn is_without_authorities(&self) -> bool {
-        self.inner.without_authorities
+        self.inner.http.without_authorities
     }
 
     /// Begins a GET.
     pub fn get(&self, url: &str) -> RequestBuilder {
-        self.inner.http.get(url)
+        self.inner.http.client.get(url)
     }
 
     /// Begins a POST.
     pub fn post(&self, url: &str) -> RequestBuilder {
-        self.inner.http.post(url)
+        self.inner.http.client.post(url)
     }
 
     /// The health of the dependencies by their latest calls.
@@ -311,34 +304,16 @@ fn max_age(cache_control: &str) -> Option<Duration> {
     seconds.trim().parse().ok().map(Duration::from_secs)
 }
 
-/// The client, and whether it lacks certificate authorities.
-pub(super) fn http_client(config: &config::Google) -> Result<(reqwest::Client, bool), GoogleError> {
-    let builder = || {
-        reqwest::Client::builder()
-            .user_agent(concat!("castaway-media-server/", env!("CARGO_PKG_VERSION")))
-            // These interfaces never redirect, and a redirect would carry the API key elsewhere.
-            .redirect(reqwest::redirect::Policy::none())
-            // The metadata server and the emulators must not be reached through a proxy.
-            .no_proxy()
+pub(super) fn http_client(config: &config::Google) -> Result<HttpClient, GoogleError> {
+    let adds = |builder: reqwest::ClientBuilder| {
+        builder
             .connect_timeout(config.connect_timeout)
-            .timeout(config.request_timeout)
             // A connection whose peer is gone silently must not be used until the kernel gives it up.
             .http2_keep_alive_interval(Duration::from_secs(10))
             .http2_keep_alive_timeout(Duration::from_secs(5))
-            .tcp_keepalive(Duration::from_secs(30))
-            .pool_idle_timeout(Duration::from_mins(1))
     };
-    builder()
-        .build()
-        .map(|client| (client, false))
-        .or_else(|_| {
-            // Without a CA bundle (a build sandbox, a bare container) nothing is trusted, but plain HTTP works:
-            // the emulators and the metadata server.
-            let client = builder().tls_certs_only([]).build();
-            client
-                .map(|client| (client, true))
-                .map_err(|error| GoogleError::Client(error.to_string()))
-        })
+    http_client::build(config.request_timeout, adds)
+        .map_err(|error| GoogleError::Client(error.to_string()))
 }
 
 #[cfg(test)]

@@ -222,7 +222,7 @@ mod tests {
         let config = crate::config::Google::default();
         let client = crate::google::client::http_client(&config)
             .expect("a client")
-            .0;
+            .client;
         let url = "http://127.0.0.1:1/v1/accounts:lookup?key=TOPSECRET";
         let error = client
             .get(url)

@@ -8,7 +8,7 @@
 //! **Invariant**: the livestreams' file is read at most once, and used only within the grace period. A malformed file
 //! of either kind is ignored with a log line, and no part of it is used.
 
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use std::{fs, iter};
@@ -21,8 +21,10 @@ use tokio::time::Instant;
 
 use crate::app::Directories;
 use crate::broadcast::{ClipId, LivestreamId, NewClip, Role, UserId};
+use crate::files;
 use crate::identity::{HandedOver, Identity, Return, TokenHash};
 use crate::relay::{Relay, Snapshot};
+use crate::unix_time::millis;
 
 #[derive(Serialize, Deserialize)]
 struct Header {
@@ -214,7 +216,7 @@ pub fn leave_returns(
     };
     // Strings and numbers: this cannot fail, and an empty file would be malformed.
     let bytes = serde_json::to_vec(&file).unwrap_or_default();
-    write(path, iter::once(&bytes[..]))
+    Ok(files::replace(path, &bytes)?)
 }
 
 /// Reads the rights to return, and their age. The file stays, for a restart after a crash.
@@ -274,23 +276,11 @@ fn shorten(snapshots: &mut [Snapshot], clip_bytes: usize) -> usize {
 
 /// Writes `snapshots` to `path`, readable by this user only.
 pub fn leave(path: &Path, snapshots: &[Snapshot], now: SystemTime) -> Result<(), HandoverError> {
-    write(path, encode(snapshots, now).iter().map(|part| &part[..]))
-}
-
-/// Writes the parts, one after the other, as one file, or leaves the former one.
-fn write<'a>(path: &Path, parts: impl Iterator<Item = &'a [u8]>) -> Result<(), HandoverError> {
-    let directory = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(directory)?;
-    for part in parts {
-        file.write_all(part)?;
-    }
-    file.persist(path).map_err(|error| error.error)?;
-    Ok(())
-}
-
-fn millis(now: SystemTime) -> u64 {
-    let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    let parts = encode(snapshots, now);
+    Ok(files::replace_by_parts(
+        path,
+        parts.iter().map(|part| &part[..]),
+    )?)
 }
 
 /// Writes the livestreams without their clips, for the next process after a crash; without a livestream, removes the

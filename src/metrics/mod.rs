@@ -3,15 +3,18 @@
 //! **Invariant**: no label value comes from a client, so the number of series is bounded.
 
 mod presets;
+mod register;
 
-pub use presets::preset;
+pub use presets::{preset, zero};
+pub use register::{counter, counters, gauge, gauges, histogram, histograms};
 
 use std::sync::LazyLock;
 
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Encoder, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
 };
+
+use register::opts;
 
 /// Every metric of the process; cheap to clone.
 #[derive(Clone)]
@@ -366,62 +369,6 @@ impl Default for Metrics {
     fn default() -> Self {
         Self::new()
     }
-}
-
-fn opts(name: &str, help: &str) -> Opts {
-    Opts::new(name, help).namespace("castaway")
-}
-
-/// Registers a gauge. Its name gets the prefix, as do those of the others.
-pub fn gauge(registry: &Registry, name: &str, help: &str) -> prometheus::Result<IntGauge> {
-    let gauge = IntGauge::with_opts(opts(name, help))?;
-    registry.register(Box::new(gauge.clone()))?;
-    Ok(gauge)
-}
-
-/// Registers gauges with labels.
-pub fn gauges(
-    registry: &Registry,
-    name: &str,
-    help: &str,
-    labels: &[&str],
-) -> prometheus::Result<IntGaugeVec> {
-    let gauges = IntGaugeVec::new(opts(name, help), labels)?;
-    registry.register(Box::new(gauges.clone()))?;
-    Ok(gauges)
-}
-
-/// Registers a counter.
-pub fn counter(registry: &Registry, name: &str, help: &str) -> prometheus::Result<IntCounter> {
-    let counter = IntCounter::with_opts(opts(name, help))?;
-    registry.register(Box::new(counter.clone()))?;
-    Ok(counter)
-}
-
-/// Registers counters with labels.
-pub fn counters(
-    registry: &Registry,
-    name: &str,
-    help: &str,
-    labels: &[&str],
-) -> prometheus::Result<IntCounterVec> {
-    let counters = IntCounterVec::new(opts(name, help), labels)?;
-    registry.register(Box::new(counters.clone()))?;
-    Ok(counters)
-}
-
-fn histogram(
-    registry: &Registry,
-    name: &str,
-    help: &str,
-    buckets: &[f64],
-) -> prometheus::Result<Histogram> {
-    let options = HistogramOpts::new(name, help)
-        .namespace("castaway")
-        .buckets(buckets.to_vec());
-    let histogram = Histogram::with_opts(options)?;
-    registry.register(Box::new(histogram.clone()))?;
-    Ok(histogram)
 }
 
 #[cfg(test)]

@@ -127,7 +127,8 @@ pub fn preset(counters: &IntCounterVec, values: &[&[&str]]) {
     }
 }
 
-fn zero(gauges: &IntGaugeVec, values: &[&str]) {
+/// Creates a gauge for each of these label values.
+pub fn zero(gauges: &IntGaugeVec, values: &[&str]) {
     for value in values {
         gauges.with_label_values(&[value]).set(0);
     }

@@ -3,6 +3,7 @@
 use std::time::{Instant, SystemTime};
 
 use crate::broadcast::local_epoch;
+use crate::unix_time;
 
 pub(super) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
@@ -17,6 +18,5 @@ pub(super) fn new_epoch() -> u64 {
 
 /// Milliseconds since the Unix epoch.
 pub(super) fn unix_millis() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
+    unix_time::millis(SystemTime::now())
 }

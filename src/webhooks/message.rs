@@ -10,9 +10,9 @@ use humantime_serde::re::humantime::{format_rfc3339_millis, format_rfc3339_secon
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::bans::millis;
 use crate::broadcast::{LivestreamId, UserId};
 use crate::relay::{Arrival, Ending, Event, Totals};
+use crate::unix_time::millis;
 
 /// The types of messages.
 pub(super) const TYPES: [&str; 7] = [

@@ -12,7 +12,8 @@ use tokio::time::timeout;
 
 use super::message::Message;
 use super::signature::Keys;
-use crate::bans::millis;
+use crate::http_client;
+use crate::unix_time::millis;
 
 /// Reasons why a try fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,7 +91,9 @@ impl Receiver {
     /// An error says why there is no HTTP client.
     pub(super) fn new(url: &str, limit: Duration, keys: Keys) -> Result<Self, String> {
         Ok(Self {
-            http: http_client(limit).map_err(|error| error.to_string())?,
+            http: http_client::build(limit, |builder| builder)
+                .map_err(|error| error.to_string())?
+                .client,
             url: url.to_owned(),
             timeout: limit,
             keys: RwLock::new(keys),
@@ -152,23 +155,6 @@ fn retry_after(wish: &str, now: SystemTime) -> Option<Duration> {
     }
     let date = httpdate::parse_http_date(wish.trim()).ok()?;
     Some(date.duration_since(now).unwrap_or_default())
-}
-
-fn http_client(limit: Duration) -> reqwest::Result<reqwest::Client> {
-    let builder = || {
-        reqwest::Client::builder()
-            .user_agent(concat!("castaway-media-server/", env!("CARGO_PKG_VERSION")))
-            // Only the operator's own URL is called.
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .timeout(limit)
-            .tcp_keepalive(Duration::from_secs(30))
-            .pool_idle_timeout(Duration::from_mins(1))
-    };
-    // Without certificate authorities (a build sandbox, a bare container) a loopback receiver works all the same.
-    builder()
-        .build()
-        .or_else(|_| builder().tls_certs_only([]).build())
 }
 
 #[cfg(test)]

@@ -15,10 +15,10 @@ use super::file::{self, Contents, Line};
 use super::message::{Effect, Message};
 use super::metrics::{EXPIRED, FULL, WebhookMetrics};
 use super::queue::{Limits, Queue};
-use crate::bans::millis;
 use crate::config;
 use crate::files;
 use crate::google::Complaint;
+use crate::unix_time::millis;
 
 /// Bytes of the file about the past, besides as many as wait, before it is written again.
 const SLACK: usize = 256 << 10;

@@ -13,9 +13,10 @@ use utoipa::ToSchema;
 use super::Api;
 use super::auth::Operator;
 use super::problem::Problem;
-use crate::bans::{Ban, BanError, MAX_REASON, Subject, millis};
+use crate::bans::{Ban, BanError, MAX_REASON, Subject};
 use crate::broadcast::LivestreamId;
 use crate::relay::BanChanged;
+use crate::unix_time::millis;
 
 /// The longest id of a user, in characters: Firebase's own limit.
 const MAX_USER: usize = 128;

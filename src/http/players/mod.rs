@@ -19,7 +19,7 @@ mod stream;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
@@ -31,6 +31,7 @@ use crate::http::documents::Documents;
 use crate::identity::{Identity, Passes};
 use crate::media;
 use crate::relay::{Fed, Relay};
+use crate::unix_time;
 use count::Counts;
 use livestream::Livestream;
 use metrics::PlayerMetrics;
@@ -155,7 +156,7 @@ impl Players {
         {
             return found.clone();
         }
-        let now = milliseconds(SystemTime::now());
+        let now = unix_time::millis(SystemTime::now());
         let created = Arc::new(Livestream::new(&self.0.config, now));
         livestreams.insert(id.clone(), created.clone());
         created
@@ -186,11 +187,6 @@ impl Players {
             livestream.close();
         }
     }
-}
-
-fn milliseconds(time: SystemTime) -> u64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

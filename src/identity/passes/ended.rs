@@ -7,9 +7,10 @@ use std::collections::HashMap;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use crate::broadcast::LivestreamId;
+use crate::unix_time;
 
 const FILE: &str = "passes.ended";
 /// Remembered ends.
@@ -40,8 +41,7 @@ impl Ended {
                 }
             }
         }
-        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-        ended.forget_old(u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
+        ended.forget_old(unix_time::millis(now));
         ended.rewrite();
         ended
     }

@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::broadcast::LivestreamId;
 use crate::config::{self, PassPolicy};
+use crate::unix_time;
 
 use ended::{Ended, UnwrittenEnd};
 pub use key::{KeyError, PassKey};
@@ -240,8 +241,7 @@ impl Passes {
     }
 
     fn now_ms(&self) -> u64 {
-        let now = (self.0.clock)().duration_since(UNIX_EPOCH);
-        u64::try_from(now.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
+        unix_time::millis((self.0.clock)())
     }
 }
 

@@ -63,7 +63,10 @@ const LIBRARIES: &[(&str, Place)] = &[
     ("rcgen", In(&["demo"])),
     ("redis", In(&["cluster"])),
     ("httpdate", In(&["webhooks"])),
-    ("reqwest", In(&["ctl", "google", "identity", "webhooks"])),
+    (
+        "reqwest",
+        In(&["ctl", "google", "http_client", "identity", "webhooks"]),
+    ),
     ("rustix", In(&["cluster", "http", "telemetry"])),
     ("socket2", In(&["transport"])),
     ("tokio_rustls", In(&["demo"])),
