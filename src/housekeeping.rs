@@ -59,7 +59,7 @@ impl Housekeeping {
                     continue;
                 }
                 _ = ticks.tick() => {}
-                () = self.connections[0].shared.has_room() => {
+                () = self.connections[0].shared.until_room() => {
                     tokio::time::sleep(TOGETHER).await;
                     self.flush_waiting();
                     continue;

@@ -47,13 +47,13 @@ pub(super) fn bad_request(error: &'static str) -> Response {
 }
 
 /// The client that sends a request.
-pub(super) struct Caller {
+pub(super) struct Requester {
     pub(super) connection: RequestConnection,
     address: IpAddr,
     client: Client,
 }
 
-impl Caller {
+impl Requester {
     pub(super) fn of(
         connection: RequestConnection,
         headers: &HeaderMap,

@@ -12,7 +12,7 @@ use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 
-use super::endpoint::{Caller, Endpoint, Service, bad_request, errors, too_many};
+use super::endpoint::{Endpoint, Requester, Service, bad_request, errors, too_many};
 use super::{Sockets, polling, web_socket};
 use crate::transport::{Greeting, RequestConnection};
 
@@ -80,8 +80,8 @@ async fn route(endpoint: Endpoint, request: Request) -> Response {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
     let proxies = &endpoint.sockets.0.trusted_proxies;
-    let caller = match Caller::of(connection, request.headers(), proxies) {
-        Ok(caller) => caller,
+    let requester = match Requester::of(connection, request.headers(), proxies) {
+        Ok(requester) => requester,
         Err(why) => return too_many(why),
     };
     if query.protocol != Some("4") {
@@ -94,15 +94,17 @@ async fn route(endpoint: Endpoint, request: Request) -> Response {
         None => None,
     };
     match query.transport {
-        Some("websocket") => web_socket::upgrade(endpoint, request, session, &caller),
+        Some("websocket") => web_socket::upgrade(endpoint, request, session, &requester),
         Some("polling") => match (request.method().clone(), session) {
-            (Method::GET, None) => polling::open(endpoint, request.headers().clone(), caller).await,
+            (Method::GET, None) => {
+                polling::open(endpoint, request.headers().clone(), requester).await
+            }
             (Method::GET | Method::POST, Some(session)) if session.is_on_web_socket() => {
                 bad_request(errors::BAD_REQUEST)
             }
-            (Method::GET, Some(session)) => polling::poll(endpoint, &session, caller).await,
+            (Method::GET, Some(session)) => polling::poll(endpoint, &session, requester).await,
             (Method::POST, Some(session)) => {
-                polling::post(endpoint, request, &session, caller).await
+                polling::post(endpoint, request, &session, requester).await
             }
             _ => bad_request(errors::BAD_METHOD),
         },

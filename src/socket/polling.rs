@@ -15,7 +15,7 @@ use futures_util::{StreamExt as _, stream};
 use http_body_util::{BodyExt as _, Limited};
 use tower::ServiceExt as _;
 
-use super::endpoint::{Caller, Endpoint, Service, bad_request, errors};
+use super::endpoint::{Endpoint, Requester, Service, bad_request, errors};
 use crate::transport::{Evict, Overdue, READ_AT_ONCE, Session, Turn, answers_in, corrected_open};
 
 /// Separates the packets of a body (Engine.IO 4).
@@ -59,20 +59,20 @@ fn packets(body: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// Opens a session.
-pub(super) async fn open(endpoint: Endpoint, headers: HeaderMap, caller: Caller) -> Response {
-    let session = match caller.open_session(&endpoint) {
+pub(super) async fn open(endpoint: Endpoint, headers: HeaderMap, requester: Requester) -> Response {
+    let session = match requester.open_session(&endpoint) {
         Ok(session) => session,
-        Err(why) => return caller.refuse(why),
+        Err(why) => return requester.refuse(why),
     };
     let mut opening = request(Method::GET, None, Body::empty());
-    caller.store(&headers, &session, opening.extensions_mut());
-    caller.connection.0.serves(&session.activity);
+    requester.store(&headers, &session, opening.extensions_mut());
+    requester.connection.0.serves(&session.activity);
     // A task of its own, which a client that leaves does not cancel: the library would keep the session for longer.
     let opened = tokio::spawn(async move {
         let (_, body) = ask(&endpoint.service, opening).await;
         let times = endpoint.sockets.0.sessions.heartbeat();
         let (id, open) = corrected_open(&body, &times)?;
-        session.is_named(&id);
+        session.set_id(&id);
         greet(&endpoint, &id).await;
         Some(open)
     });
@@ -103,9 +103,13 @@ async fn greet(endpoint: &Endpoint, id: &str) {
 }
 
 /// Answers a poll.
-pub(super) async fn poll(endpoint: Endpoint, session: &Arc<Session>, caller: Caller) -> Response {
+pub(super) async fn poll(
+    endpoint: Endpoint,
+    session: &Arc<Session>,
+    requester: Requester,
+) -> Response {
     session.activity.heard_message();
-    caller.connection.0.serves(&session.activity);
+    requester.connection.0.serves(&session.activity);
     let polls = request(Method::GET, Some(session.id()), Body::empty());
     let (status, body) = tokio::select! {
         biased;
@@ -168,10 +172,10 @@ pub(super) async fn post(
     endpoint: Endpoint,
     posted: Request,
     session: &Arc<Session>,
-    caller: Caller,
+    requester: Requester,
 ) -> Response {
     session.activity.heard_message();
-    caller.connection.0.serves(&session.activity);
+    requester.connection.0.serves(&session.activity);
     let Some(_posting) = session.posts() else {
         let bad_input = &endpoint.sockets.0.metrics.bad_input;
         bad_input.with_label_values(&["concurrent_posts"]).inc();
@@ -203,7 +207,7 @@ pub(super) async fn post(
         biased;
         () = session.closed() => return bad_request(errors::UNKNOWN_SESSION),
         answer = taken => answer,
-        () = caller.connection.0.falls_behind(&times) => {
+        () = requester.connection.0.falls_behind(&times) => {
             endpoint.sockets.0.sessions.close(session, Overdue::Silent);
             return StatusCode::REQUEST_TIMEOUT.into_response();
         }

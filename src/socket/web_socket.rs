@@ -9,7 +9,7 @@ use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto::upgrade::downcast;
 use tower::ServiceExt as _;
 
-use super::endpoint::{Caller, Endpoint, Service, bad_request, errors};
+use super::endpoint::{Endpoint, Requester, Service, bad_request, errors};
 use crate::transport::{HttpIo, Session, WebSocketIo, prove};
 
 /// Reasons why a request is no WebSocket handshake.
@@ -86,7 +86,7 @@ pub(super) fn upgrade(
     endpoint: Endpoint,
     mut request: Request,
     polled: Option<Arc<Session>>,
-    caller: &Caller,
+    requester: &Requester,
 ) -> Response {
     let accept = match accept_key(&request) {
         Ok(accept) => accept,
@@ -112,12 +112,12 @@ pub(super) fn upgrade(
             }
         });
     } else {
-        let session = match caller.open_session(&endpoint) {
+        let session = match requester.open_session(&endpoint) {
             Ok(session) => session,
-            Err(why) => return caller.refuse(why),
+            Err(why) => return requester.refuse(why),
         };
         let mut opening = for_library("/socket.io/?EIO=4&transport=websocket".to_owned());
-        caller.store(request.headers(), &session, opening.extensions_mut());
+        requester.store(request.headers(), &session, opening.extensions_mut());
         tokio::spawn(async move {
             let Some((io, read)) = client_io(upgraded).await else {
                 return;

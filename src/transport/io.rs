@@ -252,7 +252,7 @@ impl AsyncWrite for WebSocketIo {
                 };
                 // The queue is empty, so it takes the whole packet.
                 ready!(this.connection.poll_write_queued(cx, &open))?;
-                this.session.is_named(&id);
+                this.session.set_id(&id);
                 this.first_write = FirstWrite::Done;
                 return Poll::Ready(Ok(bytes.len()));
             }

@@ -198,7 +198,7 @@ fn reader_ends(end: fn(&Arc<Connection>)) {
 fn web_socket_reader_is_woken_by_its_end() {
     check(|| reader_ends(|it| it.close(Closing::Normal)));
     check(|| reader_ends(|it| it.abort()));
-    check(|| reader_ends(|it| it.has_ended()));
+    check(|| reader_ends(|it| it.peer_closed()));
 }
 
 /// The Socket.IO library and its client, which polls.
@@ -298,7 +298,7 @@ impl Listener {
     fn makes_use_of_room(self, over: &Notify) {
         block_on(async {
             while let Either::Left(_) = select(
-                pin!(self.connections.shared.has_room()),
+                pin!(self.connections.shared.until_room()),
                 pin!(over.notified()),
             )
             .await

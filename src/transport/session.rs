@@ -155,7 +155,7 @@ impl Session {
     }
 
     /// Records the id that the library gave it, by which it can be found from now on.
-    pub fn is_named(self: &Arc<Self>, id: &str) {
+    pub fn set_id(self: &Arc<Self>, id: &str) {
         if self.id.set(id.into()).is_ok() {
             self.home.name(self, id);
         }

@@ -202,7 +202,7 @@ impl Shared {
     }
 
     /// Waits until the Socket.IO library has written a clip while others wait.
-    pub async fn has_room(&self) {
+    pub async fn until_room(&self) {
         self.room.notified().await;
     }
 

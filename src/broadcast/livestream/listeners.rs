@@ -8,14 +8,14 @@ use crate::broadcast::State;
 impl<L> Livestream<L> {
     /// Adds a listener. It gets clips of [`Self::history`] first, then every later clip.
     pub fn join(&mut self, id: ListenerId, listener: L) -> Result<(), LivestreamError> {
-        self.has_room()?;
+        self.check_room()?;
         self.listeners.insert(id, listener);
         Ok(())
     }
 
     /// Adds a listener with a player. It counts as a listener, and gets no clip from here.
     pub fn add_player(&mut self) -> Result<(), LivestreamError> {
-        self.has_room()?;
+        self.check_room()?;
         self.players += 1;
         Ok(())
     }
@@ -25,7 +25,7 @@ impl<L> Livestream<L> {
         self.players = self.players.saturating_sub(1);
     }
 
-    fn has_room(&self) -> Result<(), LivestreamError> {
+    fn check_room(&self) -> Result<(), LivestreamError> {
         if self.state == State::Ended {
             return Err(LivestreamError::Ended);
         }

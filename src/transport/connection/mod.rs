@@ -78,7 +78,7 @@ struct State {
 
 impl State {
     /// Records a sign of life of the other end.
-    fn is_heard(&self) {
+    fn hear(&self) {
         if let Some(activity) = self.activity.upgrade() {
             activity.heard_message();
         }
@@ -272,7 +272,7 @@ impl Connection {
     }
 
     /// The other end of a WebSocket closed its side. It cannot read the queued clips, so they do not count as dropped.
-    pub(super) fn has_ended(&self) {
+    pub(super) fn peer_closed(&self) {
         let mut state = self.lock();
         if !state.aborted && !state.closing {
             if let Phase::WebSocket(queue) = &mut state.phase {

@@ -119,7 +119,7 @@ impl Connection {
         let before = out.filled().len();
         let read = ready!(self.poll_read(cx, out));
         if read.is_err() || out.filled().len() == before {
-            self.has_ended();
+            self.peer_closed();
         }
         Poll::Ready(read)
     }

@@ -121,7 +121,7 @@ impl Connection {
             self.shared.count_sent(sent);
             if state.written > before {
                 // The kernel's buffer was full: room in it proves an acknowledgement.
-                state.is_heard();
+                state.hear();
             }
             if !matches!(flushed, Flushed::Blocked) {
                 state.pumping = false;
@@ -151,7 +151,7 @@ impl Connection {
                     if let Err(error) = &done {
                         self.count_kernel_close(error);
                     } else if self.blocked.swap(false, Ordering::Relaxed) {
-                        state.is_heard();
+                        state.hear();
                     }
                     if let Phase::Http(Wait::Next(since) | Wait::Part(since)) = &mut state.phase {
                         *since = tokio::time::Instant::now().into_std();

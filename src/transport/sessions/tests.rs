@@ -34,7 +34,7 @@ async fn session_is_known_as_long_as_it_lives() {
     let sessions = sessions(10, 10);
     let session = sessions.admit(None, None, now()).unwrap();
     assert!(sessions.find("a").is_none());
-    session.is_named("a");
+    session.set_id("a");
     assert!(Arc::ptr_eq(&session, &sessions.find("a").unwrap()));
     drop(session);
     assert!(sessions.find("a").is_none() && sessions.is_empty());

@@ -154,6 +154,31 @@ fn files_are_short_enough_to_read() {
     }
 }
 
+/// The functions that ask by their name, and return no `bool`.
+fn odd_questions(text: &str) -> Vec<&str> {
+    let asks = |name: &str| name.starts_with("is_") || name.starts_with("has_");
+    let functions = text.split("fn ").skip(1);
+    functions
+        .filter_map(|rest| {
+            let header = rest.split('{').next()?;
+            let name = header.split(['(', '<']).next()?;
+            (asks(name) && !header.contains("bool")).then_some(name)
+        })
+        .collect()
+}
+
+#[test]
+fn questions_are_answered_by_a_bool() {
+    let files = files();
+    let code = files
+        .iter()
+        .filter(|file| file.names.iter().any(|name| !name.in_test));
+    let odd: Vec<&str> = code.flat_map(|file| odd_questions(&file.text)).collect();
+    assert!(odd.is_empty(), "{odd:?}");
+    let text = "fn is_over() {} fn is_new() -> bool {} fn has<T>() {} fn has_room(&self) {}";
+    assert_eq!(odd_questions(text), ["is_over", "has_room"]);
+}
+
 /// The names of the tests in a file.
 fn tests_in(text: &str) -> Vec<&str> {
     let is_mark = |line: &str| line.starts_with("#[test]") || line.starts_with("#[tokio::test");

@@ -284,7 +284,7 @@ impl Link {
         self.changed.notify_one();
     }
 
-    pub(super) async fn has_changed(&self) {
+    pub(super) async fn until_changed(&self) {
         self.changed.notified().await;
     }
 
@@ -320,7 +320,7 @@ impl Link {
         self.flag_waits.lock().map(|since| since.elapsed())
     }
 
-    pub(super) async fn has_work(&self) {
+    pub(super) async fn until_work(&self) {
         self.work.notified().await;
     }
 

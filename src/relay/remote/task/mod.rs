@@ -144,8 +144,8 @@ impl LivestreamTask {
                         return;
                     }
                 }
-                () = link.has_changed() => self.feed(Input::HeartbeatDue).await,
-                () = link.has_work() => {}
+                () = link.until_changed() => self.feed(Input::HeartbeatDue).await,
+                () = link.until_work() => {}
                 () = std::future::ready(()), if has_more => {}
             }
         }
