@@ -64,7 +64,7 @@ pub(crate) fn token(criterion: &mut Criterion) {
         .expect("a runtime");
     let signer = Signer::new("bench").expect("a key pair");
     let identity = Identity::local(&signer, &IdentityConfig::default()).expect("its keys");
-    let token = signer.mint(&UserId::new("host"), Duration::from_hours(1));
+    let token = signer.mint(&UserId::new("streamer"), Duration::from_hours(1));
     let livestream = LivestreamId::new("one").expect("an id");
     criterion.bench_function("identity: check", |bench| {
         bench.iter(|| {
@@ -81,7 +81,7 @@ pub(crate) fn token(criterion: &mut Criterion) {
 pub(crate) fn quota(criterion: &mut Criterion) {
     let quota = UploadQuota::new(&Upload::default());
     let streamers: Vec<UserId> = (0..1000)
-        .map(|number| UserId::new(&format!("host {number}")))
+        .map(|number| UserId::new(&format!("streamer {number}")))
         .collect();
     let mut turn = streamers.iter().cycle();
     criterion.bench_function("limits: take", |bench| {

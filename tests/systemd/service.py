@@ -199,7 +199,7 @@ with subtest("kill -9 in a livestream: a listener that is back before the stream
     client("alice", "streamer", "show", "alice")
     hears_more("bob0")
 
-with subtest("kill -9 with a host who never returns: the flag does not stay"):
+with subtest("kill -9 with a streamer who never returns: the flag does not stay"):
     fresh()
     show()
     machine.succeed(f"systemctl kill --signal=KILL --kill-whom=all client-alice; kill -9 {property_of('MainPID')}")

@@ -18,13 +18,13 @@ Object.assign(globalThis, { WebSocket });
 
 /** @type {Server} */ let server;
 /** @type {Network} */ let network;
-let [hostToken, guestToken] = ["", ""];
+let [streamerToken, guestToken] = ["", ""];
 
 before(async () => {
   server = await Server.start();
   network = await Network.to(server.port);
   const token = (/** @type {string} */ address) => new URLSearchParams(new URL(address).hash.slice(1)).get("token") ?? "";
-  [hostToken, guestToken] = [token(server.studio), token(server.listen)];
+  [streamerToken, guestToken] = [token(server.studio), token(server.listen)];
 });
 
 after(async () => {
@@ -63,7 +63,7 @@ test("the README's examples stream clips and hear them", { timeout: 60_000 }, as
     return new Function(...names, `return (async () => {${body}\n${tail}})()`)(...Object.values(given));
   };
   const quiet = { log() {} };
-  const first = new Streamer({ url: address(), livestream: "demo", token: hostToken, onState: () => waiting.look() });
+  const first = new Streamer({ url: address(), livestream: "demo", token: streamerToken, onState: () => waiting.look() });
   first.send(new Uint8Array([0]), 1);
   const listener = await run(listen, "return listener", {
     Listener,
@@ -73,7 +73,7 @@ test("the README's examples stream clips and hear them", { timeout: 60_000 }, as
   });
   await waiting.until(() => heard.length === 1);
   const clips = [1, 2, 3].map((number) => new Uint8Array([number, number]));
-  await run(stream, "", { Streamer, console: quiet, clips, user: { getIdToken: async () => hostToken } });
+  await run(stream, "", { Streamer, console: quiet, clips, user: { getIdToken: async () => streamerToken } });
   await waiting.until(() => heard.length === 4);
   assert.deepEqual(heard.map((clip) => clip[0]), [0, 1, 2, 3]);
   await waiting.until(() => first.state === "refused");
@@ -88,7 +88,7 @@ test("a clip sent during an outage arrives after it, once", { timeout: 60_000 },
   const streamer = new Streamer({
     url: address(),
     livestream: "demo",
-    token: hostToken,
+    token: streamerToken,
     onState: (state) => waiting.look(states.push(state)),
     onClip: () => waiting.look(answered++),
   });
@@ -123,7 +123,7 @@ test("a listener that was away hears all that it missed, once", { timeout: 60_00
   const resumed = /** @type {import("../../../clients/js/place.js").Resumed[]} */ ([]);
   const waiting = new Waiting();
   const onState = () => waiting.look();
-  const streamer = new Streamer({ url: `http://127.0.0.1:${server.port}`, livestream: "demo", token: hostToken, onState });
+  const streamer = new Streamer({ url: `http://127.0.0.1:${server.port}`, livestream: "demo", token: streamerToken, onState });
   await waiting.until(() => streamer.state === "live");
   const listener = new Listener({
     url: address(),
@@ -162,7 +162,7 @@ test("a listener that was away hears all that it missed, once", { timeout: 60_00
 test("a streamer's pass admits a listener, until the livestream ends", { timeout: 60_000 }, async () => {
   const waiting = new Waiting();
   const onState = () => waiting.look();
-  const streamer = new Streamer({ url: address(), livestream: "demo", token: hostToken, onState });
+  const streamer = new Streamer({ url: address(), livestream: "demo", token: streamerToken, onState });
   await waiting.until(() => streamer.state === "live");
   const { ok, pass = "", expiresAt = 0 } = await streamer.invite(60);
   assert.equal(ok, true);
