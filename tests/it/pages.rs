@@ -111,8 +111,13 @@ async fn page_waits_for_google_only_a_moment() {
         .fail(Endpoint::Read, Fault::Slow(Duration::from_mins(10)), 1);
     assert!(get(&app, "/listen/show").await.1.contains(GENERIC));
     assert_eq!(outcome(&app, "timeout"), 1);
+}
+
+#[tokio::test]
+async fn page_without_its_document_is_generic() {
+    let app = TestApp::with_config(with_pages).await;
     app.google.fail(Endpoint::Read, Fault::Status(503), 100);
-    assert!(get(&app, "/listen/other").await.1.contains(GENERIC));
+    assert!(get(&app, "/listen/show").await.1.contains(GENERIC));
     assert_eq!(outcome(&app, "unavailable"), 1);
 }
 
