@@ -214,6 +214,22 @@ test("an act that is refused says why and stays", async () => {
   assert.equal(await page.locator("#question").isVisible(), true);
 });
 
+test("a question asked again at once is answered", async () => {
+  await onAir();
+  const page = await control();
+  await showDetails(page);
+  await page.click("#end");
+  // The browser tells that a dialog is closed after what happens meanwhile.
+  await page.evaluate(() => {
+    const press = (/** @type {string} */ id) => document.getElementById(id)?.click();
+    press("question-no");
+    press("end");
+  });
+  await page.click("#question-yes");
+  await says(page, "#said", /demo is over/);
+  assert.equal(await focused(page), "end");
+});
+
 test("a ban has its reason and end, until it is removed", async () => {
   const { studio } = await onAir();
   const page = await control();

@@ -130,6 +130,7 @@ export class Question {
 
   /** The browser returns the focus itself, unless the element is gone. */
   #returnFocus() {
+    if (this.#dialog.open) return; // the browser told of the last question's end after the next was asked
     const asked = this.#asked;
     [this.#asked, this.#wanted] = [null, null];
     if (asked instanceof HTMLElement && asked.checkVisibility()) asked.focus({ preventScroll: true });
