@@ -183,12 +183,13 @@ export async function openBrowser(/** @type {string[]} */ ...args) {
 }
 
 /**
- * A page of its own, whose complaints are collected.
+ * A page of its own, whose complaints are collected. Its decoration stands still unless the test asks for motion: without a
+ * graphics card it is the processor that draws it, sixty times a second, and the sound needs the processor.
  * @param {import("playwright-core").Browser} browser
  * @param {import("playwright-core").BrowserContextOptions} [options]
  */
 export async function openPage(browser, options = {}) {
-  const context = await browser.newContext({ permissions: ["microphone"], ...options });
+  const context = await browser.newContext({ permissions: ["microphone"], reducedMotion: "reduce", ...options });
   if (FROM_TREE) await context.route(/:\d+\/(pages\/[^?]*|listen|studio|control)(\?.*)?$/, fromTree);
   const page = await context.newPage();
   /** @type {string[]} */
