@@ -3,17 +3,26 @@
 
 import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
+import { WebSocket } from "ws";
 
+import { Listener, Streamer } from "../../../clients/js/index.js";
 import { Network, Server, faults, isIn, openBrowser, openPage, picture, sounds } from "./stage.js";
 
 const PHONE = { width: 390, height: 844 };
 const DESK = { width: 1280, height: 900 };
+/** A clip of the livestream, and how often one is sent. */
+const CLIP = new Uint8Array(4_000);
+const CLIP_MS = 250;
+
+Object.assign(globalThis, { WebSocket });
 
 /** @typedef {Awaited<ReturnType<typeof openPage>>} Page */
 
 /** @type {Server} */ let server;
 /** @type {import("playwright-core").Browser} */ let browser;
 /** @type {Page[]} */ let pages = [];
+/** Stops what sends and hears without a page. */
+let offAir = () => {};
 
 before(async () => {
   server = await Server.start();
@@ -21,6 +30,8 @@ before(async () => {
 });
 
 afterEach(async () => {
+  offAir();
+  offAir = () => {};
   for (const page of pages) await page.context().close();
   pages = [];
   // What a test has left.
@@ -58,8 +69,22 @@ async function control(options, address = server.control) {
   return page;
 }
 
-/** A livestream on air with one listener. */
+/** A livestream on air with one listener, both without a page: the control page alone is looked at. */
 async function onAir() {
+  const token = (/** @type {string} */ address) => new URLSearchParams(new URL(address).hash.slice(1)).get("token") ?? "";
+  const options = (/** @type {string} */ address) => ({ url: new URL(address).origin, livestream: "demo", token: token(address) });
+  const streamer = new Streamer(options(server.studio));
+  const timer = setInterval(() => streamer.send(CLIP, CLIP_MS / 1000), CLIP_MS);
+  /** @type {Listener | undefined} */ let listener;
+  offAir = () => {
+    clearInterval(timer);
+    for (const client of [listener, streamer]) client?.close();
+  };
+  await new Promise((resolve) => (listener = new Listener({ ...options(server.listen), onClip: resolve })));
+}
+
+/** The same in the studio and on the listening page, for what these say. */
+async function onAirOnPages() {
   const [studio, listener] = [await newPage(), await newPage()];
   await studio.goto(server.studio);
   await studio.click("#live");
@@ -148,7 +173,7 @@ test("livestreams are shown with their plots, live", async () => {
 });
 
 test("a livestream's sockets are shown and disconnected", async () => {
-  const { listener } = await onAir();
+  const { listener } = await onAirOnPages();
   const page = await control();
   await showDetails(page);
   assert.equal(await focused(page), "details-title");
@@ -169,7 +194,7 @@ test("a livestream's sockets are shown and disconnected", async () => {
 });
 
 test("a kicked streamer is told why", async () => {
-  const { studio } = await onAir();
+  const { studio } = await onAirOnPages();
   const page = await control();
   await showDetails(page);
   await page.click("#kick");
@@ -184,7 +209,7 @@ test("a kicked streamer is told why", async () => {
 });
 
 test("an end is asked about, and ends it for everybody", async () => {
-  const { studio, listener } = await onAir();
+  const { studio, listener } = await onAirOnPages();
   const page = await control();
   await showDetails(page);
   await page.click("#end");
@@ -231,7 +256,7 @@ test("a question asked again at once is answered", async () => {
 });
 
 test("a ban has its reason and end, until it is removed", async () => {
-  const { studio } = await onAir();
+  const { studio } = await onAirOnPages();
   const page = await control();
   await showDetails(page);
   await page.click("#ban-streamer");
@@ -401,7 +426,7 @@ test("a page that nobody sees asks nothing", async () => {
 });
 
 test("the keyboard alone ends a livestream", async () => {
-  const { studio } = await onAir();
+  const { studio } = await onAirOnPages();
   const page = await newPage();
   await page.goto(server.control);
   assert.equal(await focused(page), "token");
@@ -436,43 +461,47 @@ test("the keyboard alone ends a livestream", async () => {
   assert.ok(await page.evaluate(() => document.activeElement !== document.body));
 });
 
-for (const [size, viewport] of Object.entries({ phone: PHONE, desk: DESK })) {
-  for (const colorScheme of /** @type {const} */ (["light", "dark"])) {
-    test(`every state is accessible and fits, ${size}, ${colorScheme}`, async () => {
-      const options = /** @type {const} */ ({ viewport, colorScheme, reducedMotion: "reduce" });
-      const name = (/** @type {string} */ state) => `${state}-${size}-${colorScheme}`;
-      const closed = await newPage(options);
-      await closed.goto(server.control);
-      await isSound(closed, name("closed"));
-      await closed.fill("#token", "Unmöglich");
-      await closed.click("#enter");
-      await says(closed, "#refusal", /wrong/);
-      await isSound(closed, name("refused"));
-      const page = await control(options);
-      await says(page, "#bans-none", /Nobody/);
-      await isSound(page, name("empty"));
-      await onAir();
-      await showDetails(page);
-      await isSound(page, name("live"));
-      for (const act of ["#end", "#kick", "#ban-livestream", "#ban"]) {
-        await page.click(act);
-        await isSound(page, name(`question${act.replace("#", "-")}`));
-        if (act === "#ban") await page.click("#question-yes");
-        else await page.keyboard.press("Escape");
+test("every state is accessible and fits, phone and desk, light and dark", async () => {
+  const page = await newPage();
+  /** @param {string} state */
+  const isSoundEverywhere = async (state) => {
+    for (const [size, viewport] of Object.entries({ phone: PHONE, desk: DESK })) {
+      await page.setViewportSize(viewport);
+      for (const colorScheme of /** @type {const} */ (["light", "dark"])) {
+        await page.emulateMedia({ colorScheme });
+        await isSound(page, `${state}-${size}-${colorScheme}`);
       }
-      await says(page, "#question-error", /Enter the id/);
-      await isSound(page, name("question-error"));
-      await page.fill("#ban-id", "eve");
-      await page.fill("#ban-reason", "noise");
-      await page.click("#question-yes");
-      await says(page, "#bans-rows", /eve/);
-      await page.getByRole("button", { name: /^Drain…/ }).click();
-      await page.click("#question-yes");
-      await says(page, "#nodes-rows", /drains/);
-      await isSound(page, name("draining"));
-      await api("DELETE", "/drain");
-      await api("DELETE", "/bans/user/eve");
-      assert.deepEqual(page.complaints, []);
-    });
+    }
+  };
+  await page.goto(server.control);
+  await isSoundEverywhere("closed");
+  await page.fill("#token", "Unmöglich");
+  await page.click("#enter");
+  await says(page, "#refusal", /wrong/);
+  await isSoundEverywhere("refused");
+  await page.fill("#token", server.token);
+  await page.click("#enter");
+  await isIn(page, "open");
+  await says(page, "#bans-none", /Nobody/);
+  await isSoundEverywhere("empty");
+  await onAir();
+  await showDetails(page);
+  await isSoundEverywhere("live");
+  for (const act of ["#end", "#kick", "#ban-livestream", "#ban"]) {
+    await page.click(act);
+    await isSoundEverywhere(`question${act.replace("#", "-")}`);
+    if (act === "#ban") await page.click("#question-yes");
+    else await page.keyboard.press("Escape");
   }
-}
+  await says(page, "#question-error", /Enter the id/);
+  await isSoundEverywhere("question-error");
+  await page.fill("#ban-id", "eve");
+  await page.fill("#ban-reason", "noise");
+  await page.click("#question-yes");
+  await says(page, "#bans-rows", /eve/);
+  await page.getByRole("button", { name: /^Drain…/ }).click();
+  await page.click("#question-yes");
+  await says(page, "#nodes-rows", /drains/);
+  await isSoundEverywhere("draining");
+  assert.deepEqual(page.complaints, []);
+});
