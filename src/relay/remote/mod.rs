@@ -143,7 +143,7 @@ impl Relay {
         let (link, requests) = Link::new(links.bounds, metrics, keys.clock.clone());
         all.insert(id.clone(), link.clone());
         let (relay, links) = (self.clone(), links.clone());
-        let task = LivestreamTask::new((id.clone(), keys), relay, links, link.clone(), requests);
+        let task = LivestreamTask::new(id.clone(), keys, relay, links, link.clone(), requests);
         tokio::spawn(task.run());
         link
     }

@@ -89,7 +89,8 @@ pub(super) struct LivestreamTask {
 
 impl LivestreamTask {
     pub(super) fn new(
-        (id, keys): (LivestreamId, Keys),
+        id: LivestreamId,
+        keys: Keys,
         relay: Relay,
         links: Arc<Links>,
         link: Arc<Link>,
