@@ -94,7 +94,10 @@ def fresh(*lines, config=""):
     """The daemon as it is shipped, just started, with nobody connected and `lines` in a drop-in."""
     start_google()
     steps = [
-        f"systemctl stop 'client-*' {UNIT} {SOCKETS}",
+        # In this order: a client that comes back meanwhile would have its socket start the daemon again.
+        "systemctl stop 'client-*'",
+        f"systemctl stop {SOCKETS}",
+        f"systemctl stop {UNIT}",
         f"rm -rf {DROP_INS}/castaway-* /etc/credstore/* /run/credstore/* /etc/credstore.encrypted/* /tmp/clients",
         "mkdir -p /tmp/clients",
         writing(CONFIG, TEST_CONFIG + config),
