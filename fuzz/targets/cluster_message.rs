@@ -12,10 +12,11 @@ fuzz_target!(|bytes: &[u8]| {
     let id = clip.id.as_ref().map(|id| id.as_str().as_bytes());
     let id_length = id.map_or(0, <[u8]>::len);
     let whole = [
-        &[1, 4][..],
+        &[1, 5][..],
         &clip.epoch.to_be_bytes(),
         &clip.sequence.to_be_bytes(),
         &clip.sent_at.to_be_bytes(),
+        &clip.came.to_be_bytes(),
         &[u8::try_from(clip.node.len()).expect("a length in one byte")],
         clip.node.as_bytes(),
         &u16::try_from(id_length).expect("a length in two bytes").to_be_bytes(),
