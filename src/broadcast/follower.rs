@@ -62,8 +62,8 @@ impl Follower {
         }
     }
 
-    /// Whether listeners must not hear a clip, because they heard a later streamer of this node. `came` is the time of the clip's
-    /// streamer, in microseconds; `said` the clip's own, in milliseconds.
+    /// Whether listeners must not hear a clip, because they heard a later streamer of this node. `came` is the time of the
+    /// clip's streamer, in microseconds; `said` the clip's own, in milliseconds.
     pub fn is_too_early(&self, came: u64, said: u64) -> bool {
         self.own
             .is_some_and(|own| came < own.came && own.until.is_none_or(|until| said <= until))

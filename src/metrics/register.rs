@@ -2,6 +2,7 @@
 //!
 //! **Invariant**: a metric that is returned is registered, and its name has the prefix `castaway_`.
 
+use prometheus::core::Collector;
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry,
@@ -16,11 +17,17 @@ fn histogram_opts(name: &str, help: &str, buckets: &[f64]) -> HistogramOpts {
     opts.buckets(buckets.to_vec())
 }
 
+fn registered<M>(registry: &Registry, metric: M) -> prometheus::Result<M>
+where
+    M: Collector + Clone + 'static,
+{
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
 /// Registers a gauge.
 pub fn gauge(registry: &Registry, name: &str, help: &str) -> prometheus::Result<IntGauge> {
-    let gauge = IntGauge::with_opts(opts(name, help))?;
-    registry.register(Box::new(gauge.clone()))?;
-    Ok(gauge)
+    registered(registry, IntGauge::with_opts(opts(name, help))?)
 }
 
 /// Registers gauges with labels.
@@ -30,16 +37,12 @@ pub fn gauges(
     help: &str,
     labels: &[&str],
 ) -> prometheus::Result<IntGaugeVec> {
-    let gauges = IntGaugeVec::new(opts(name, help), labels)?;
-    registry.register(Box::new(gauges.clone()))?;
-    Ok(gauges)
+    registered(registry, IntGaugeVec::new(opts(name, help), labels)?)
 }
 
 /// Registers a counter.
 pub fn counter(registry: &Registry, name: &str, help: &str) -> prometheus::Result<IntCounter> {
-    let counter = IntCounter::with_opts(opts(name, help))?;
-    registry.register(Box::new(counter.clone()))?;
-    Ok(counter)
+    registered(registry, IntCounter::with_opts(opts(name, help))?)
 }
 
 /// Registers counters with labels.
@@ -49,9 +52,7 @@ pub fn counters(
     help: &str,
     labels: &[&str],
 ) -> prometheus::Result<IntCounterVec> {
-    let counters = IntCounterVec::new(opts(name, help), labels)?;
-    registry.register(Box::new(counters.clone()))?;
-    Ok(counters)
+    registered(registry, IntCounterVec::new(opts(name, help), labels)?)
 }
 
 /// Registers a histogram.
@@ -61,9 +62,10 @@ pub fn histogram(
     help: &str,
     buckets: &[f64],
 ) -> prometheus::Result<Histogram> {
-    let histogram = Histogram::with_opts(histogram_opts(name, help, buckets))?;
-    registry.register(Box::new(histogram.clone()))?;
-    Ok(histogram)
+    registered(
+        registry,
+        Histogram::with_opts(histogram_opts(name, help, buckets))?,
+    )
 }
 
 /// Registers histograms with labels.
@@ -74,7 +76,8 @@ pub fn histograms(
     labels: &[&str],
     buckets: &[f64],
 ) -> prometheus::Result<HistogramVec> {
-    let histograms = HistogramVec::new(histogram_opts(name, help, buckets), labels)?;
-    registry.register(Box::new(histograms.clone()))?;
-    Ok(histograms)
+    registered(
+        registry,
+        HistogramVec::new(histogram_opts(name, help, buckets), labels)?,
+    )
 }

@@ -37,7 +37,7 @@ test("a clip of unknown age waits for the margin, whole", () => {
   assert.equal(schedule.place(8.4, 5, null).late, false, "the next one may be a little late");
 });
 
-test("who comes back hears the clips that were missed whole, at once", () => {
+test("after an outage the missed clips are heard whole, at once", () => {
   for (const age of [0, 0.3, 0.9, 2.5, null]) {
     const schedule = new Schedule();
     schedule.place(0, 1, 0);
