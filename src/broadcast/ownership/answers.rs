@@ -67,7 +67,6 @@ impl Ownership {
             came,
             sequence,
             ended,
-            is_fresh,
             expected,
             ..
         } = self
@@ -80,11 +79,11 @@ impl Ownership {
             return self.give_way(seen);
         }
         let is_over = seen.state == Some(State::Ended) && *streamer != Streamer::Known;
-        *is_fresh = is_over || *ended == Some(seen.epoch);
+        let is_fresh = is_over || *ended == Some(seen.epoch);
         vec![Action::Claim(Claim {
             expected: seen.epoch,
-            sequence: if *is_fresh { 0 } else { *sequence },
-            is_fresh: *is_fresh,
+            sequence: if is_fresh { 0 } else { *sequence },
+            is_fresh,
             came: if is_arrival { 0 } else { *came },
         })]
     }
@@ -97,7 +96,6 @@ impl Ownership {
             last_epoch: self.last_epoch(),
             sequence: self.sequence(),
             ended: None,
-            is_fresh: false,
             expected: 0,
             refusals: 0,
             unanswered: 0,

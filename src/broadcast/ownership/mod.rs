@@ -47,8 +47,6 @@ pub enum Ownership {
         sequence: u64,
         /// The epoch of a livestream that has ended here, which Redis may not know yet.
         ended: Option<u64>,
-        /// Whether the latest claim begins another livestream.
-        is_fresh: bool,
         /// The newest epoch in a record so far.
         expected: u64,
         /// Refused claims so far.
@@ -230,7 +228,6 @@ impl Ownership {
             last_epoch: self.last_epoch(),
             sequence: if ended.is_some() { 0 } else { self.sequence() },
             ended,
-            is_fresh: false,
             expected: 0,
             refusals: 0,
             unanswered: 0,

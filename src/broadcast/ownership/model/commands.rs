@@ -15,6 +15,7 @@ impl World {
                 self.memory.heartbeat(at, renewal, fences)
             }
             Action::Claim(claim) => {
+                self.nodes[at].claims_fresh = claim.is_fresh;
                 self.enrol(at, fences);
                 let before = self.memory.seen(at, fences);
                 self.nodes[at].listener.claimed(&before);

@@ -65,6 +65,8 @@ pub(super) struct Node {
     came: u8,
     /// The streamer of its latest claim.
     claimed_for: Streamer,
+    /// Whether its latest claim begins another livestream.
+    pub(super) claims_fresh: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -117,6 +119,7 @@ impl World {
             since: 0,
             came: 0,
             claimed_for: Streamer::Arriving,
+            claims_fresh: false,
         };
         Self {
             nodes: vec![node; nodes],
@@ -323,11 +326,7 @@ impl World {
         {
             self.nodes[at].claimed_for = streamer;
         }
-        let is_fresh = matches!(
-            self.nodes[at].ownership,
-            Ownership::Claiming { is_fresh: true, .. }
-        );
-        if is_fresh && matches!(input, Input::Granted { .. }) {
+        if self.nodes[at].claims_fresh && matches!(input, Input::Granted { .. }) {
             self.nodes[at].published.clear();
         }
         if let Input::Published { .. } = input
