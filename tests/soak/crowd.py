@@ -243,7 +243,13 @@ class Companion(people.Listener):
     def attach(self, visit):
         """Hears what comes to this visit from now on."""
         self.sitting = SimpleNamespace(
-            visit=visit, node=visit.node, number=0, accepted=False, answered=False, asked=time.monotonic()
+            visit=visit,
+            node=visit.node,
+            gone=visit.gone,
+            number=0,
+            accepted=False,
+            answered=False,
+            asked=time.monotonic(),
         )
         visit.companion = self.sitting
         visit.also("/listener", lambda name, value, sitting=self.sitting: self.hears(sitting, name, value))
