@@ -106,9 +106,14 @@ impl Redis {
         })
     }
 
-    /// The number of connections so far: a new connection has no subscriptions.
+    /// The number of connections so far: a new connection has no subscriptions. The present connection is a change that
+    /// the receiver has not seen, because the caller may come after it was made.
     pub(crate) fn generation(&self) -> watch::Receiver<u64> {
-        self.generation.subscribe()
+        let mut generation = self.generation.subscribe();
+        if *generation.borrow() > 0 {
+            generation.mark_changed();
+        }
+        generation
     }
 
     /// Records that Redis has answered.
@@ -326,5 +331,16 @@ mod tests {
             "ERR unknown command 'HELLO', with args beginning with: '3' 'AUTH' 'node' 'secret'";
         assert_eq!(loggable(text), "ERR unknown command 'HELLO'");
         assert_eq!(loggable(&"é".repeat(500)).chars().count(), 200);
+    }
+
+    #[tokio::test]
+    async fn present_connection_is_new_to_a_late_caller() {
+        let config = config::Cluster::default();
+        let metrics = Metrics::new(&prometheus::Registry::new()).unwrap();
+        let redis = Redis::new("redis://127.0.0.1:1", &config, metrics).unwrap();
+        assert!(!redis.generation().has_changed().unwrap());
+        redis.generation.send_modify(|generation| *generation += 1);
+        let late = redis.generation();
+        assert!(late.has_changed().unwrap());
     }
 }
