@@ -15,7 +15,7 @@ use super::{Sockets, now};
 use crate::broadcast::{ListenerId, LivestreamError, LivestreamId, Record, Role, UserId};
 use crate::directory::Freshness;
 use crate::relay::{Listener, SocketId};
-use crate::transport::{Emission, Emit, Mark, Occupancy, Outbox};
+use crate::transport::{ClipEvent, Emission, Emit, Gap, Mark, Occupancy, Outbox};
 
 const ROLE: Role = Role::Listener;
 
@@ -145,13 +145,13 @@ fn emit(sockets: &Sockets, id: SocketId) -> Emit {
         };
         match emission {
             Emission::Clip(clip) => match &clip.about {
-                None => socket.emit(wire::AUDIO, &clip.payload).is_ok(),
+                None => socket.emit(ClipEvent::Audio.name(), &clip.payload).is_ok(),
                 Some(about) => {
                     let message = about.message(&clip.payload);
-                    socket.emit(wire::CLIP, &message).is_ok()
+                    socket.emit(ClipEvent::Clip.name(), &message).is_ok()
                 }
             },
-            Emission::Gap(gap) => socket.emit(wire::GAP, &gap).is_ok(),
+            Emission::Gap(gap) => socket.emit(Gap::EVENT, &gap).is_ok(),
             Emission::Mark(mark) => {
                 socket.transport_type() == TransportType::Websocket
                     && sockets.emit(&socket, Mark::EVENT, mark)

@@ -10,17 +10,11 @@ use crate::identity::IssuedPass;
 /// The namespace of streamers.
 pub(super) const STREAMER: &str = "/streamer";
 /// The namespace of listeners.
-pub(super) const LISTENER: &str = "/listener";
+pub(super) const LISTENER: &str = crate::transport::LISTENER;
 
 /// A clip, from a streamer.
 pub(super) const UPLOAD: &str = "upload";
-/// A clip, to a listener.
-pub(super) const AUDIO: &str = "audio";
-/// A clip with its place in the livestream, to a listener with the feature `clips`.
-pub(super) const CLIP: &str = "clip";
-/// Lost clips, to such a listener.
-pub(super) const GAP: &str = "gap";
-/// The outcome of its `resume`.
+/// The outcome of a listener's `resume`.
 pub(super) const RESUMED: &str = "resumed";
 /// A success.
 pub(super) const SUCCESS: &str = "success";

@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use serde::Serialize;
 
+use super::frame::{LISTENER, event_frame};
 use crate::broadcast::{Clip, ClipId, Position};
 
 /// The event that carries a listener's clips.
@@ -14,6 +15,21 @@ pub enum ClipEvent {
     Audio,
     /// `clip`, with `gap` for clips that the listener loses.
     Clip,
+}
+
+impl ClipEvent {
+    /// The event's name on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Audio => "audio",
+            Self::Clip => "clip",
+        }
+    }
+
+    /// The `BINARY_EVENT` packet with one attachment, whose place is in the argument.
+    pub(super) fn text(self, argument: &str) -> String {
+        format!(r#"451-{LISTENER},["{}",{argument}]"#, self.name())
+    }
 }
 
 /// What `clip` says of a clip.
@@ -44,15 +60,14 @@ impl About {
         self.with(bytes)
     }
 
-    /// The event's text on the wire, with the attachment's place.
-    pub(super) fn text(&self) -> String {
+    /// The argument in JSON, with the attachment's place.
+    pub(super) fn json(&self) -> String {
         let attachment = Placeholder {
             _placeholder: true,
             num: 0,
         };
         // Numbers and texts: this cannot fail.
-        let message = serde_json::to_string(&self.with(attachment)).unwrap_or_default();
-        format!(r#"451-/listener,["clip",{message}]"#)
+        serde_json::to_string(&self.with(attachment)).unwrap_or_default()
     }
 
     fn with<B>(&self, bytes: B) -> ClipMessage<'_, B> {
@@ -99,6 +114,15 @@ pub struct Gap {
 }
 
 impl Gap {
+    /// The event's name on the wire.
+    pub const EVENT: &str = "gap";
+
+    /// The event as a complete frame.
+    pub(super) fn frame(&self) -> Bytes {
+        // Numbers: this cannot fail.
+        event_frame(Self::EVENT, self).unwrap_or_default()
+    }
+
     /// Records the loss of a clip after those before; a clip of `audio` has no number to tell.
     pub(super) fn note(gap: &mut Option<Self>, about: Option<&About>) {
         let Some(sequence) = about.map(About::sequence) else {
@@ -112,15 +136,6 @@ impl Gap {
                     to: sequence,
                 });
             }
-        }
-    }
-
-    /// The same for the clips of a later gap.
-    pub(super) fn join(gap: &mut Option<Self>, later: Option<Self>) {
-        match (gap.as_mut(), later) {
-            (Some(gap), Some(later)) => gap.to = later.to,
-            (None, later) => *gap = later,
-            (Some(_), None) => {}
         }
     }
 }

@@ -11,8 +11,11 @@ use serde::Serialize;
 use super::clip_message::{About, ClipEvent};
 use crate::broadcast::Clip;
 
-/// Socket.IO's `BINARY_EVENT` packet: `audio` in `/listener` with one attachment.
-const EVENT: &[u8] = br#"451-/listener,["audio",{"_placeholder":true,"num":0}]"#;
+/// The namespace of listeners.
+pub const LISTENER: &str = "/listener";
+
+/// The argument of `audio`: the place of the attachment.
+const ATTACHMENT: &str = r#"{"_placeholder":true,"num":0}"#;
 
 const FIN_TEXT: u8 = 0x81;
 pub(super) const FIN_BINARY: u8 = 0x82;
@@ -38,18 +41,20 @@ const WHOLE: usize = 16 << 10;
 impl ClipFrame {
     /// Encodes `clip` as the event `audio`, queued at `now`.
     pub fn new(clip: &Clip, now: Instant) -> Self {
-        Self::encode(clip, EVENT, None, now)
+        Self::of(ClipEvent::Audio, clip, now)
     }
 
     /// Encodes `clip` as this event, queued at `now`.
     pub fn of(event: ClipEvent, clip: &Clip, now: Instant) -> Self {
-        match event {
-            ClipEvent::Audio => Self::new(clip, now),
-            ClipEvent::Clip => {
-                let about = About::new(clip);
-                Self::encode(clip, about.text().as_bytes(), Some(about), now)
-            }
-        }
+        let about = match event {
+            ClipEvent::Audio => None,
+            ClipEvent::Clip => Some(About::new(clip)),
+        };
+        let text = match &about {
+            None => event.text(ATTACHMENT),
+            Some(about) => event.text(&about.json()),
+        };
+        Self::encode(clip, text.as_bytes(), about, now)
     }
 
     fn encode(clip: &Clip, event: &[u8], about: Option<About>, now: Instant) -> Self {
@@ -92,7 +97,7 @@ impl ClipFrame {
 /// An event to a listener with one argument, as a complete frame that all listeners can share.
 pub fn event_frame(event: &str, argument: &impl Serialize) -> serde_json::Result<Bytes> {
     let arguments = serde_json::to_string(&(event, argument))?;
-    let text = format!("42/listener,{arguments}");
+    let text = format!("42{LISTENER},{arguments}");
     let mut frame = BytesMut::with_capacity(text.len() + 10);
     put_header(&mut frame, FIN_TEXT, text.len());
     frame.put_slice(text.as_bytes());
@@ -210,6 +215,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    /// Socket.IO's `BINARY_EVENT` packet: `audio` in `/listener` with one attachment.
+    const EVENT: &[u8] = br#"451-/listener,["audio",{"_placeholder":true,"num":0}]"#;
 
     /// The lengths at which a header changes its shape, and their neighbours.
     const LENGTHS: [usize; 8] = [0, 1, 125, 126, 127, 65_535, 65_536, 70_000];

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use super::frame::LISTENER;
+
 /// A text that opens the gate: random, created at start, and never sent to a client.
 #[derive(Clone)]
 pub struct Mark {
@@ -17,7 +19,7 @@ impl Mark {
     /// Creates a mark that nobody can guess.
     pub fn random() -> Self {
         let argument = format!("{:032x}", rand::random::<u128>());
-        let message = format!("42/listener,[\"{}\",\"{argument}\"]", Self::EVENT).into();
+        let message = format!("42{LISTENER},[\"{}\",\"{argument}\"]", Self::EVENT).into();
         Self {
             argument: argument.into(),
             message,

@@ -47,7 +47,7 @@ pub use backpressure::{Backpressure, READ_AT_ONCE, answers_in};
 pub use clip_message::{About, ClipEvent, Gap};
 pub use connection::Connection;
 pub use connections::Connections;
-pub use frame::{ClipFrame, event_frame};
+pub use frame::{ClipFrame, LISTENER, event_frame};
 pub use greeting::Greeting;
 pub use heartbeat::HeartbeatTimes;
 pub use io::{HttpIo, WebSocketIo};

@@ -48,8 +48,6 @@ pub struct Outbox {
     emit: Emit,
     shared_writes: bool,
     event: ClipEvent,
-    /// Dropped clips that a listener of `clip` is still to be told of. A lock: the fan-out pushes while others write.
-    gap: Mutex<Option<Gap>>,
     /// Clips that the listener should have received and did not.
     missed: AtomicU64,
     // A lock: the fan-out pushes while the socket's own task opens.
@@ -62,6 +60,8 @@ enum Way {
         open: bool,
         waiting: VecDeque<Arc<ClipFrame>>,
         bytes: usize,
+        /// Dropped clips that a listener of `clip` is still to be told of, before the first one that waits.
+        gap: Option<Gap>,
         given: Given,
     },
     Connection(Arc<Connection>),
@@ -98,6 +98,7 @@ impl Outbox {
             open: false,
             waiting: VecDeque::new(),
             bytes: 0,
+            gap: None,
             given: Given {
                 before: let_out,
                 clips: 0,
@@ -111,7 +112,6 @@ impl Outbox {
             emit,
             shared_writes,
             event: ClipEvent::Audio,
-            gap: Mutex::default(),
             missed: AtomicU64::new(0),
             way: Mutex::new(way),
         }
@@ -147,7 +147,12 @@ impl Outbox {
         let bounds = self.shared.bounds;
         let dropped = match &mut *self.lock() {
             Way::Connection(connection) => connection.push(frame.clone(), bounds, frame.queued_at),
-            Way::Library { waiting, bytes, .. } => {
+            Way::Library {
+                waiting,
+                bytes,
+                gap,
+                ..
+            } => {
                 *bytes += frame.len();
                 waiting.push_back(frame.clone());
                 let mut dropped = 0;
@@ -155,7 +160,7 @@ impl Outbox {
                     let Some(oldest) = waiting.pop_front() else {
                         break;
                     };
-                    Gap::note(&mut self.gap.lock(), oldest.about.as_ref());
+                    Gap::note(gap, oldest.about.as_ref());
                     *bytes -= oldest.len();
                     dropped += 1;
                 }
@@ -227,12 +232,16 @@ impl Outbox {
             open: true,
             waiting,
             bytes,
+            gap,
             given,
         } = &mut *way
         {
             if let Some(connection) = self.move_over() {
                 let now = tokio::time::Instant::now().into_std();
                 let mut dropped = 0;
+                if let Some(gap) = gap.take() {
+                    connection.owe_gap(gap);
+                }
                 for frame in waiting.drain(..) {
                     dropped += connection.push(frame, self.shared.bounds, now);
                 }
@@ -250,6 +259,7 @@ impl Outbox {
                 }
                 while let Some(frame) = waiting.front()
                     && !given.is_full()
+                    && self.tell(gap)
                     && (self.emit)(Emission::Clip(frame))
                 {
                     given.clips += 1;
@@ -268,27 +278,18 @@ impl Outbox {
         if let Way::Connection(connection) = &*way {
             sent += connection.flush();
         }
-        if self.event == ClipEvent::Clip {
-            self.tell_gap(&way);
-        }
         sent
     }
 
-    /// Tells the listener of dropped clips. If the library has no room now, the next write tries again.
-    fn tell_gap(&self, way: &Way) {
-        let later = match way {
-            Way::Connection(connection) => connection.take_gap(),
-            Way::Library { open: true, .. } => None,
-            Way::Library { open: false, .. } | Way::Shut => return,
-        };
-        let mut gap = self.gap.lock();
-        Gap::join(&mut gap, later);
-        if let Some(lost) = *gap
-            && (self.emit)(Emission::Gap(lost))
-        {
+    /// Tells the listener of dropped clips through the library; false if it has no room now.
+    fn tell(&self, gap: &mut Option<Gap>) -> bool {
+        let Some(lost) = *gap else { return true };
+        let is_told = (self.emit)(Emission::Gap(lost));
+        if is_told {
             *gap = None;
             self.shared.metrics.gaps.inc();
         }
+        is_told
     }
 
     /// Sends a frame that is no clip past the Socket.IO library, which would keep a buffer for its packets. False if the
@@ -328,10 +329,16 @@ impl Outbox {
             _ => None,
         };
         if overdue.is_some() && self.session.activity.carries_streamer() {
-            if let Way::Library { waiting, bytes, .. } = &mut *way {
+            if let Way::Library {
+                waiting,
+                bytes,
+                gap,
+                ..
+            } = &mut *way
+            {
                 self.miss(waiting.len());
                 for frame in waiting.drain(..) {
-                    Gap::note(&mut self.gap.lock(), frame.about.as_ref());
+                    Gap::note(gap, frame.about.as_ref());
                 }
                 *bytes = 0;
             }

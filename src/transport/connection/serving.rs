@@ -16,12 +16,9 @@ impl Connection {
         state.aborted || state.closing
     }
 
-    /// The clips dropped since the last call that its listener is to be told of.
-    pub(in crate::transport) fn take_gap(&self) -> Option<Gap> {
-        match &mut self.lock().phase {
-            Phase::WebSocket(queue) => queue.take_gap(),
-            Phase::Http(_) => None,
-        }
+    /// Its listener is still to be told of these clips, before any clip.
+    pub(in crate::transport) fn owe_gap(&self, gap: Gap) {
+        self.queue(|queue| queue.owe_gap(gap));
     }
 
     /// Drops the queued clips and returns their number.

@@ -65,7 +65,13 @@ impl Connection {
         let Phase::WebSocket(queue) = &mut state.phase else {
             return Flushed::Drained;
         };
-        while !queue.is_drained() {
+        loop {
+            if queue.place_gap() {
+                self.shared.metrics.gaps.inc();
+            }
+            if queue.is_drained() {
+                break;
+            }
             let tried = if let Some(bytes) = queue.only() {
                 self.tcp.try_write(bytes)
             } else {

@@ -3,9 +3,26 @@
 use super::{Gap, Item, SendQueue};
 
 impl SendQueue {
-    /// The dropped clips of `clip` listeners since the last call.
-    pub fn take_gap(&mut self) -> Option<Gap> {
-        self.gap.take()
+    /// The listener is still to be told of these clips, before the first clip that is queued here.
+    pub fn owe_gap(&mut self, gap: Gap) {
+        self.gap = Some(gap);
+    }
+
+    /// Puts `gap` before the clip that follows the dropped ones, once that clip is next: until then the gap may grow. True if
+    /// it was put.
+    pub fn place_gap(&mut self) -> bool {
+        let is_next = match self.items.front() {
+            Some(Item::Clip(_)) => self.written == 0,
+            Some(Item::Passing(_)) => false,
+            None => self.open && !self.closed && self.at_boundary(),
+        };
+        let Some(gap) = self.gap.take_if(|_| is_next) else {
+            return false;
+        };
+        let frame = gap.frame();
+        self.passing += frame.len();
+        self.items.push_front(Item::Passing(frame));
+        true
     }
 
     /// Drops the oldest clip of which nothing is written yet, unless only `least` are left.

@@ -21,7 +21,8 @@ impl SendQueue {
         whole.get(self.written..)
     }
 
-    /// The bytes that may be written now, as slices for one vectored write. Returns the number of slices.
+    /// The bytes that may be written now, as slices for one vectored write. Returns the number of slices. No clip leaves before
+    /// the gap that it follows.
     pub fn slices<'a>(&'a self, out: &mut [IoSlice<'a>; SLICES]) -> usize {
         let mut filled = 0;
         let mut skip = self.written;
@@ -33,7 +34,11 @@ impl SendQueue {
                 filled += 1;
             }
         };
-        for item in self.items.iter().take(SLICES) {
+        let before_gap = match self.gap {
+            Some(_) => self.first_untouched_clip(),
+            None => None,
+        };
+        for item in self.items.iter().take(before_gap.unwrap_or(SLICES)) {
             match item {
                 Item::Clip(frame) => frame.pieces().into_iter().for_each(&mut put),
                 Item::Passing(bytes) => put(bytes),

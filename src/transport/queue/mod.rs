@@ -8,7 +8,8 @@
 //!
 //! **Invariant**: the frames that leave are the library's, in order (except pings) and unchanged, except that its empty
 //! Close frame gets a code. Whole clips and the server's own pings stand between whole frames. Clips leave in the order
-//! they came; all others were dropped oldest first, whole, and counted. Nothing follows a Close frame.
+//! they came; all others were dropped oldest first, whole, and counted, and a listener of `clip` is told of them before the
+//! clip that follows. Nothing follows a Close frame.
 
 mod dropping;
 mod leaving;
@@ -78,7 +79,7 @@ pub struct SendQueue {
     open: bool,
     clips: usize,
     clip_bytes: usize,
-    /// Dropped clips that the listener is still to be told of.
+    /// Dropped clips that the listener is still to be told of; they were before the first clip of which nothing is written.
     gap: Option<Gap>,
     passing: usize,
     /// Number of the library's binary messages that have begun to pass: clips that were not shared.
@@ -191,9 +192,10 @@ impl SendQueue {
         self.answers.count()
     }
 
-    /// Shuts the gate until the next mark: a listener is about to join.
+    /// Shuts the gate until the next mark: a listener is about to join, who has lost nothing yet.
     pub fn shut(&mut self) {
         self.open = false;
+        self.gap = None;
     }
 
     /// Whether nothing is queued that may leave.

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::broadcast::Clip;
+use crate::transport::ClipEvent;
 
 const BOUNDS: QueueBounds = QueueBounds {
     clips: 3,
@@ -82,6 +83,7 @@ fn wire(frame: &ClipFrame) -> Vec<u8> {
 
 /// Writes at most `most` of the bytes that may leave.
 fn write(queue: &mut SendQueue, most: usize, out: &mut Vec<u8>) {
+    queue.place_gap();
     let mut slices = [IoSlice::new(&[]); SLICES];
     let filled = queue.slices(&mut slices);
     let filled = slices[..filled].iter();
@@ -250,6 +252,65 @@ proptest! {
         prop_assert!(heard.is_sorted_by(|a, b| a < b));
         prop_assert_eq!(heard.len() + dropped, clips.len(), "each clip left or was counted");
         prop_assert!(queue.is_empty() && queue.clips == 0 && queue.clip_bytes == 0 && queue.passing == 0);
+    }
+}
+
+/// The texts of all text frames.
+fn texts(mut wire: &[u8]) -> Vec<String> {
+    let mut tracker = FrameTracker::default();
+    let mut texts = Vec::new();
+    while !wire.is_empty() {
+        let taken = match tracker.next(wire) {
+            Piece::Header { taken, text, .. } => {
+                let length = text.map_or(0, |length| usize::try_from(length).unwrap());
+                let text = &wire[taken..taken + length];
+                texts.extend((length > 0).then(|| String::from_utf8(text.to_vec()).unwrap()));
+                taken
+            }
+            Piece::Payload(taken) | Piece::Part(taken) => taken,
+        };
+        wire = &wire[taken..];
+    }
+    texts
+}
+
+proptest! {
+    #[test]
+    fn gap_is_told_before_the_next_clip(
+        steps in prop::collection::vec((0..8_u8, 1..3000_usize), 1..80),
+    ) {
+        let mut queue = SendQueue::new(&Mark::random());
+        queue.open = true;
+        let (mut out, mut pushed) = (Vec::new(), 0);
+        for (kind, size) in steps {
+            match kind {
+                0..4 => {
+                    pushed += 1;
+                    let clip = Clip::new(pushed, (1, pushed), Bytes::from(vec![b'x'; size]).into(), Instant::now());
+                    let frame = ClipFrame::of(ClipEvent::Clip, &clip, Instant::now());
+                    queue.push_clip(Arc::new(frame), BOUNDS);
+                }
+                4 => drop(queue.accept(&frame(0x82, &vec![b'y'; size]))),
+                5 => drop(queue.drop_waiting()),
+                _ => write(&mut queue, size, &mut out),
+            }
+        }
+        while queue.place_gap() || !queue.is_drained() {
+            write(&mut queue, usize::MAX, &mut out);
+        }
+        let mut next = 1;
+        for text in texts(&out) {
+            let json = text.split_once(',').unwrap().1;
+            let event: serde_json::Value = serde_json::from_str(json).unwrap();
+            let (from, to) = match event[0].as_str() {
+                Some("gap") => ("from", "to"),
+                _ => ("sequence", "sequence"),
+            };
+            prop_assert_eq!(event[1][from].as_u64(), Some(next));
+            next = event[1][to].as_u64().unwrap() + 1;
+        }
+        prop_assert_eq!(next, pushed + 1);
+        prop_assert_eq!(queue.passing, 0);
     }
 }
 
