@@ -4,8 +4,10 @@
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::frame::{LISTENER, event_frame};
 use crate::broadcast::{Clip, ClipId, Position};
+
+/// The namespace of listeners.
+pub const LISTENER: &str = "/listener";
 
 /// The event that carries a listener's clips.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -116,12 +118,6 @@ pub struct Gap {
 impl Gap {
     /// The event's name on the wire.
     pub const EVENT: &str = "gap";
-
-    /// The event as a complete frame.
-    pub(super) fn frame(&self) -> Bytes {
-        // Numbers: this cannot fail.
-        event_frame(Self::EVENT, self).unwrap_or_default()
-    }
 
     /// Records the loss of a clip after those before; a clip of `audio` has no number to tell.
     pub(super) fn note(gap: &mut Option<Self>, about: Option<&About>) {

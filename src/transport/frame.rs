@@ -8,11 +8,8 @@ use std::time::Instant;
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::Serialize;
 
-use super::clip_message::{About, ClipEvent};
+use super::clip_message::{About, ClipEvent, LISTENER};
 use crate::broadcast::Clip;
-
-/// The namespace of listeners.
-pub const LISTENER: &str = "/listener";
 
 /// The argument of `audio`: the place of the attachment.
 const ATTACHMENT: &str = r#"{"_placeholder":true,"num":0}"#;

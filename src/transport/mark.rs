@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::frame::LISTENER;
+use super::clip_message::LISTENER;
 
 /// A text that opens the gate: random, created at start, and never sent to a client.
 #[derive(Clone)]

@@ -320,7 +320,7 @@ async fn slow_listener_is_told_of_its_gap() {
         }
         // It hears each clip, or is told of its loss before it hears a later one.
         let mut last = 0;
-        let mut lost = 0;
+        let mut dropped = 0;
         while last < 30 {
             match slow.next().await {
                 Said::Placed(_, bytes) => {
@@ -330,13 +330,13 @@ async fn slow_listener_is_told_of_its_gap() {
                 Said::Event(event, gap) if event == "gap" => {
                     let edge = |name: &str| gap[name].as_u64().expect("a sequence");
                     assert_eq!(edge("from"), last + 1, "{way:?}: {gap}");
-                    lost += edge("to") - last;
+                    dropped += edge("to") - last;
                     last = edge("to");
                 }
                 said => panic!("{way:?}: {said:?}"),
             }
         }
-        assert!(lost > 0, "{way:?}");
+        assert!(dropped > 0, "{way:?}");
         let told = app.metric("castaway_gaps_total");
         assert!(told > 0 && told <= app.metric("castaway_clips_dropped_total"));
     }

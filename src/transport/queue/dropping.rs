@@ -1,6 +1,7 @@
 //! The clips that a queue drops, and those that its listener is to be told of.
 
 use super::{Gap, Item, SendQueue};
+use crate::transport::event_frame;
 
 impl SendQueue {
     /// The listener is still to be told of these clips, before the first clip that is queued here.
@@ -19,7 +20,8 @@ impl SendQueue {
         let Some(gap) = self.gap.take_if(|_| is_next) else {
             return false;
         };
-        let frame = gap.frame();
+        // Numbers: this cannot fail.
+        let frame = event_frame(Gap::EVENT, &gap).unwrap_or_default();
         self.passing += frame.len();
         self.items.push_front(Item::Passing(frame));
         true
