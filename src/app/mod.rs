@@ -17,6 +17,7 @@ use std::sync::Arc;
 use axum::Router;
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::bans::Bans;
@@ -55,6 +56,7 @@ pub struct App {
 /// A daemon that serves.
 pub struct Running {
     parts: Parts,
+    health: JoinHandle<()>,
     failure: mpsc::Receiver<String>,
 }
 
@@ -78,6 +80,8 @@ struct Parts {
     readiness: Readiness,
     api: Api,
     stopping: CancellationToken,
+    /// The last moment of a stop, until which health checks are answered.
+    exiting: CancellationToken,
 }
 
 /// Dependencies of the client port.
@@ -267,6 +271,7 @@ impl App {
             connections,
             health_connections,
             stopping: CancellationToken::new(),
+            exiting: CancellationToken::new(),
         };
         Ok(Self {
             parts,
@@ -284,16 +289,18 @@ impl App {
     pub async fn serve(self) -> Running {
         self.parts.prepare().await;
         let (failed, failure) = mpsc::channel(2);
-        self.parts.serve(self.ports, &failed);
+        let health = self.parts.serve(self.ports, &failed);
         Running {
             parts: self.parts,
+            health,
             failure,
         }
     }
 }
 
 impl Parts {
-    fn serve(&self, ports: Ports, failed: &mpsc::Sender<String>) {
+    /// Serves both ports; returns the task of the health port, which ends in the last moment of a stop.
+    fn serve(&self, ports: Ports, failed: &mpsc::Sender<String>) -> JoinHandle<()> {
         let Ports {
             clients,
             routes,
@@ -325,7 +332,12 @@ impl Parts {
         let routes =
             client::watched(routes).into_make_service_with_connect_info::<RequestConnection>();
         // Health checks are answered until the process exits.
-        self.spawn(failed, "health port", axum::serve(health, routes));
+        let health = self.spawn(
+            failed,
+            "health port",
+            axum::serve(health, routes)
+                .with_graceful_shutdown(self.exiting.clone().cancelled_owned()),
+        );
         let connections = [self.connections.clone(), self.health_connections.clone()];
         let care = Housekeeping {
             relay: self.relay.clone(),
@@ -348,10 +360,16 @@ impl Parts {
             stopping: self.stopping.clone(),
         };
         self.spawn(failed, "recheck", recheck.run());
+        health
     }
 
     /// Runs a part of the daemon. If it ends before the stop, or panics, the daemon fails.
-    fn spawn<T, F>(&self, failed: &mpsc::Sender<String>, name: &'static str, part: T)
+    fn spawn<T, F>(
+        &self,
+        failed: &mpsc::Sender<String>,
+        name: &'static str,
+        part: T,
+    ) -> JoinHandle<()>
     where
         T: IntoFuture<Output = std::io::Result<()>, IntoFuture = F>,
         F: Future<Output = std::io::Result<()>> + Send + 'static,
@@ -366,7 +384,7 @@ impl Parts {
                     .map_or_else(|| "it ended".to_owned(), |error| error.to_string());
                 failed.send(format!("{name}: {why}")).await.ok();
             }
-        });
+        })
     }
 
     /// Takes over the state of the previous process, schedules the clearing of stale flags, and fetches the signing

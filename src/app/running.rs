@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::Running;
 use crate::http::health::Readiness;
 use crate::metrics::Metrics;
 use crate::preflight::Preflight;
+
+/// Time at the end of a stop for the answers to the last health checks: one that was accepted and not answered would look
+/// like a server that is down.
+const LAST_ANSWERS: Duration = Duration::from_millis(200);
 
 impl Running {
     /// Whether the daemon may be sent clients.
@@ -50,8 +54,8 @@ impl Running {
     }
 
     /// Stops in order, by `deadline`: refuses new clients and clips, clears flags, hands live livestreams over to the
-    /// next process, delivers accepted clips, closes every transport so that clients reconnect by themselves, and writes
-    /// the waiting webhooks.
+    /// next process, delivers accepted clips, closes every transport so that clients reconnect by themselves, writes
+    /// the waiting webhooks, and answers the last health checks.
     pub async fn stop(self, deadline: Instant) {
         self.parts.readiness.stopping();
         self.parts.stopping.cancel();
@@ -86,5 +90,8 @@ impl Running {
                 "streamerConnected could not be cleared in time; the next start clears it"
             );
         }
+        self.parts.exiting.cancel();
+        // Connections that ask nothing do not delay the exit for longer.
+        drop(timeout(LAST_ANSWERS, self.health).await);
     }
 }

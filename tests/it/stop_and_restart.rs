@@ -5,10 +5,14 @@ use std::time::Duration;
 use castaway_media_server::app::Directories;
 use serde_json::json;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use crate::support::app::{TEST_TIMEOUT, TestApp, world};
 use crate::support::client::{Client, Said, Way, clip};
 use crate::support::google::Kind;
+use crate::support::wire::http_client;
 
 fn runtime_in(directory: &TempDir) -> Directories {
     Directories {
@@ -30,6 +34,31 @@ async fn stop_clears_the_flags_and_closes_transports() {
         assert_eq!(streamer.next().await, Said::Closed, "{way:?}");
         assert_eq!(listener.next().await, Said::Closed, "{way:?}");
     }
+}
+
+#[tokio::test]
+async fn check_that_was_accepted_outlives_the_stop() {
+    let app = TestApp::start().await;
+    let health = app.health;
+    let mut check = TcpStream::connect(health).await.expect("a connection");
+    let begun = b"GET /healthz HTTP/1.1\r\nhost: castaway\r\n";
+    check.write_all(begun).await.expect("a write");
+    // A later one is answered, so this one was accepted.
+    let answer = http_client().get(app.health_url("/healthz")).send().await;
+    assert_eq!(answer.expect("an answer").status(), 200);
+    let stop = tokio::spawn(app.stop());
+    let is_shut = async {
+        while TcpStream::connect(health).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let is_shut = timeout(TEST_TIMEOUT, is_shut).await;
+    assert!(is_shut.is_ok(), "the health port is shut in the end");
+    check.write_all(b"\r\n").await.expect("a write");
+    let mut rest = String::new();
+    check.read_to_string(&mut rest).await.expect("an answer");
+    assert!(rest.starts_with("HTTP/1.1 200"), "{rest}");
+    stop.await.expect("a stop");
 }
 
 #[tokio::test]
@@ -118,7 +147,7 @@ async fn listener_may_return_before_the_streamer() {
     streamer.upload(&clip(1, 100)).await;
     streamer.is_received().await;
     let note = runtime.path().join("handover");
-    tokio::time::timeout(TEST_TIMEOUT, async {
+    timeout(TEST_TIMEOUT, async {
         while !note.exists() {
             tokio::task::yield_now().await;
         }
@@ -167,7 +196,7 @@ async fn expired_token_returns_after_stop_or_crash() {
                 note.is_ok_and(|text| text.contains("bob"))
                     && runtime.path().join("handover").exists()
             };
-            tokio::time::timeout(TEST_TIMEOUT, async {
+            timeout(TEST_TIMEOUT, async {
                 while !noted() {
                     tokio::task::yield_now().await;
                 }

@@ -20,7 +20,7 @@ pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 pub(crate) struct TestApp {
     pub(crate) google: GoogleDouble,
     clients: SocketAddr,
-    health: SocketAddr,
+    pub(crate) health: SocketAddr,
     app: Running,
 }
 
