@@ -8,7 +8,7 @@ mod rules;
 use std::time::Instant;
 
 use bytes::Bytes;
-use castaway_media_server::broadcast::Clip;
+use castaway_media_server::broadcast::{Clip, Position};
 use criterion::{criterion_group, criterion_main};
 
 /// Clips of these lengths, in bytes: one that is copied to stand behind its head, and one that is not.
@@ -16,7 +16,7 @@ const LENGTHS: [usize; 2] = [1000, 80_000];
 
 fn clip(length: usize) -> Clip {
     let bytes = Bytes::from(vec![7; length]);
-    Clip::new(1, (1, 1), bytes.into(), Instant::now())
+    Clip::new(1, Position::new(1, 1), bytes.into(), Instant::now())
 }
 
 criterion_group!(

@@ -13,8 +13,8 @@ fuzz_target!(|bytes: &[u8]| {
     let id_length = id.map_or(0, <[u8]>::len);
     let whole = [
         &[1, 5][..],
-        &clip.epoch.to_be_bytes(),
-        &clip.sequence.to_be_bytes(),
+        &clip.position.epoch.to_be_bytes(),
+        &clip.position.sequence.to_be_bytes(),
         &clip.sent_at.to_be_bytes(),
         &clip.came.to_be_bytes(),
         &[u8::try_from(clip.node.len()).expect("a length in one byte")],

@@ -8,6 +8,8 @@
 //!
 //! **Invariant**: each taken clip is later than every clip taken before, for any order and repetition of messages.
 
+use super::Position;
+
 /// The verdict on a clip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
@@ -38,9 +40,6 @@ struct OwnStreamer {
     /// When it was gone, in milliseconds.
     until: Option<u64>,
 }
-
-/// The epoch and sequence of a clip.
-pub type Position = (u64, u64);
 
 impl Follower {
     /// Continues after `last`; none: with the next clip that arrives.
@@ -75,13 +74,18 @@ impl Follower {
     }
 
     /// The verdict on the clip at this position.
-    pub fn judge(&self, (epoch, sequence): Position) -> Verdict {
-        match self.last {
-            None => Verdict::Next,
-            Some((last, _)) if epoch < last => Verdict::Stale,
-            Some(last) if (epoch, sequence) <= last => Verdict::Duplicate,
-            Some((last, taken)) if (epoch, sequence) == (last, taken + 1) => Verdict::Next,
-            Some(_) => Verdict::Gap,
+    pub fn judge(&self, position: Position) -> Verdict {
+        let Some(last) = self.last else {
+            return Verdict::Next;
+        };
+        if position.epoch < last.epoch {
+            Verdict::Stale
+        } else if position <= last {
+            Verdict::Duplicate
+        } else if position == last.next() {
+            Verdict::Next
+        } else {
+            Verdict::Gap
         }
     }
 
@@ -89,7 +93,7 @@ impl Follower {
     pub fn take(&mut self, position: Position) -> Option<u64> {
         let missed = match self.last {
             Some(last) if position <= last => return None,
-            Some((_, last)) => position.1.saturating_sub(last + 1),
+            Some(last) => position.sequence.saturating_sub(last.sequence + 1),
             None => 0,
         };
         self.last = Some(position);
@@ -99,7 +103,7 @@ impl Follower {
     /// Whether Redis may have clips that did not arrive; `record` is the record's epoch and latest sequence.
     pub fn is_behind(&self, record: Position) -> bool {
         // Without a clip none can be missing.
-        record.1 > 0 && Some(record) > self.last && Some(record) != self.caught_up
+        record.sequence > 0 && Some(record) > self.last && Some(record) != self.caught_up
     }
 
     /// Records that the whole history was fetched after the record said so.
@@ -124,7 +128,7 @@ mod tests {
                 }
                 for _ in 0..clips {
                     sequence += 1;
-                    positions.push((epoch, sequence));
+                    positions.push(Position::new(epoch, sequence));
                 }
             }
             positions
@@ -224,10 +228,10 @@ mod tests {
     #[test]
     fn clips_lost_for_good_are_counted() {
         let mut follower = Follower::default();
-        assert_eq!(follower.take((1, 5)), Some(0));
-        assert_eq!(follower.judge((1, 9)), Verdict::Gap);
-        assert_eq!(follower.take((1, 9)), Some(3));
-        assert_eq!(follower.judge((1, 9)), Verdict::Duplicate);
-        assert_eq!(follower.judge((0, 10)), Verdict::Stale);
+        assert_eq!(follower.take(Position::new(1, 5)), Some(0));
+        assert_eq!(follower.judge(Position::new(1, 9)), Verdict::Gap);
+        assert_eq!(follower.take(Position::new(1, 9)), Some(3));
+        assert_eq!(follower.judge(Position::new(1, 9)), Verdict::Duplicate);
+        assert_eq!(follower.judge(Position::new(0, 10)), Verdict::Stale);
     }
 }

@@ -9,17 +9,19 @@ mod history;
 mod livestream;
 mod names;
 pub mod ownership;
+mod position;
 mod record;
 mod state;
 
 pub use clip::{Clip, NewClip};
 pub use clip_ids::ClipIds;
 pub use flag::{FlagOwner, streamer_connected};
-pub use follower::{Follower, Position, Verdict};
+pub use follower::{Follower, Verdict};
 pub use history::{History, is_local, local_epoch};
 pub use livestream::{
     Epoch, ListenerId, Livestream, LivestreamError, LivestreamLimits, Loss, Started,
 };
 pub use names::{ClipId, LivestreamId, Role, UserId};
+pub use position::Position;
 pub use record::Record;
 pub use state::State;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::State;
+use super::{Position, State};
 
 /// The state of a livestream over all nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -36,6 +36,11 @@ impl Record {
             is_here: false,
             is_restored: false,
         }
+    }
+
+    /// Of the latest clip in the history in Redis.
+    pub fn position(&self) -> Position {
+        Position::new(self.epoch, self.sequence)
     }
 
     /// Whether the livestream is on air or in its grace period.

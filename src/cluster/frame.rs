@@ -24,10 +24,8 @@ const FIXED: usize = 1 + 1 + 8 + 8 + 8 + 8 + 1 + 2;
 /// A clip that another node received from its streamer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RemoteClip {
-    /// The epoch of its publication.
-    pub epoch: u64,
-    /// Its number in the livestream.
-    pub sequence: u64,
+    /// Its place in the livestream, by its publication.
+    pub position: Position,
     /// The node that published it.
     pub node: String,
     /// The streamer's own id for it.
@@ -43,7 +41,7 @@ pub struct RemoteClip {
 impl From<RemoteClip> for NewClip {
     fn from(clip: RemoteClip) -> Self {
         Self {
-            position: Some((clip.epoch, clip.sequence)),
+            position: Some(clip.position),
             bytes: clip.bytes,
             id: clip.id,
             sent_at: clip.sent_at,
@@ -61,15 +59,15 @@ pub enum Message {
 }
 
 /// Encodes a clip of a streamer that `came` at this time. `node` has at most 255 bytes: a longer name is cut.
-pub(crate) fn encode((epoch, sequence): Position, node: &str, came: u64, clip: &NewClip) -> Bytes {
+pub(crate) fn encode(position: Position, node: &str, came: u64, clip: &NewClip) -> Bytes {
     let name = &node.as_bytes()[..node.len().min(255)];
     let id = clip.id.as_ref().map_or("", ClipId::as_str).as_bytes();
     let length = FIXED + name.len() + id.len() + clip.bytes.len();
     let mut message = BytesMut::with_capacity(length);
     message.put_u8(VERSION);
     message.put_u8(CLIP);
-    message.put_u64(epoch);
-    message.put_u64(sequence);
+    message.put_u64(position.epoch);
+    message.put_u64(position.sequence);
     message.put_u64(clip.sent_at);
     message.put_u64(came);
     #[expect(clippy::cast_possible_truncation, reason = "255 at most")]
@@ -93,7 +91,7 @@ pub fn decode(mut bytes: Bytes) -> Option<Message> {
     match bytes.get_u8() {
         CHANGED_KIND if bytes.is_empty() => Some(Message::Changed),
         CLIP if bytes.len() >= FIXED - 2 => {
-            let (epoch, sequence) = (bytes.get_u64(), bytes.get_u64());
+            let position = Position::new(bytes.get_u64(), bytes.get_u64());
             let (sent_at, came) = (bytes.get_u64(), bytes.get_u64());
             let length = usize::from(bytes.get_u8());
             if length > bytes.len() {
@@ -106,8 +104,7 @@ pub fn decode(mut bytes: Bytes) -> Option<Message> {
                 id => Some(ClipId::new(id)?),
             };
             Some(Message::Clip(RemoteClip {
-                epoch,
-                sequence,
+                position,
                 node,
                 id,
                 sent_at,
@@ -143,8 +140,9 @@ mod tests {
             let id = id.map(|id| ClipId::new(&id).expect("an id"));
             let bytes = Bytes::from(clip);
             let clip = NewClip { id: id.clone(), sent_at, ..bytes.clone().into() };
-            let wire = encode((epoch, sequence), &node, came, &clip);
-            let expected = Message::Clip(RemoteClip { epoch, sequence, node, id, sent_at, came, bytes });
+            let position = Position::new(epoch, sequence);
+            let wire = encode(position, &node, came, &clip);
+            let expected = Message::Clip(RemoteClip { position, node, id, sent_at, came, bytes });
             prop_assert_eq!(decode(wire), Some(expected));
         }
 
@@ -157,9 +155,9 @@ mod tests {
     #[test]
     fn message_of_another_version_or_cut_is_refused() {
         let clip = NewClip::from(Bytes::new());
-        let wire = encode((1, 2), "node", 3, &clip).to_vec();
+        let wire = encode(Position::new(1, 2), "node", 3, &clip).to_vec();
         let id = ClipId::new("id");
-        let with_id = encode((1, 2), "node", 3, &NewClip { id, ..clip });
+        let with_id = encode(Position::new(1, 2), "node", 3, &NewClip { id, ..clip });
         for wire in [&with_id[..], &wire[..]] {
             for length in 0..wire.len() {
                 assert_eq!(decode(Bytes::copy_from_slice(&wire[..length])), None);

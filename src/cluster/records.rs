@@ -239,9 +239,8 @@ impl Records {
         listeners: &str,
         renewal: Option<Renewal>,
     ) -> Result<Heartbeat, CommandError> {
-        let progress = renewal.map(|renewal| renewal.progress);
-        let (epoch, sequence) =
-            progress.map_or((0, 0), |progress| (progress.epoch, progress.sequence));
+        let position = renewal.map(|renewal| renewal.position);
+        let Position { epoch, sequence } = position.unwrap_or_default();
         let came = renewal.map_or(0, |renewal| renewal.came);
         let may_restore = renewal.is_some_and(|renewal| renewal.may_restore);
         let asked = Instant::now();
@@ -291,10 +290,9 @@ impl Records {
         } else {
             self.redis.publish_command()
         };
-        let (placed_in, sequence) = clips.position;
-        let (epoch, sequence) = (epoch.to_string(), sequence.to_string());
+        let (epoch, sequence) = (epoch.to_string(), clips.position.sequence.to_string());
         let (lease, most) = (millis(self.lease), most.min(self.history_clips).to_string());
-        let (placed_in, after) = (placed_in.to_string(), clips.after.to_string());
+        let (placed_in, after) = (clips.position.epoch.to_string(), clips.after.to_string());
         let most_ids = <ClipIds<()>>::MOST.to_string();
         let written = Self::written_with_ids(keys);
         let mut arguments = vec![
@@ -381,11 +379,11 @@ impl Records {
     pub(crate) async fn history_after(
         &self,
         keys: &Keys,
-        (epoch, sequence): Position,
+        position: Position,
         most: usize,
     ) -> Result<Vec<RemoteClip>, CommandError> {
         let mut command = redis::cmd("XRANGE");
-        let after = format!("({epoch}-{sequence}");
+        let after = format!("({}-{}", position.epoch, position.sequence);
         command.arg(&keys.history).arg(after).arg("+");
         self.fetch(command.arg("COUNT").arg(most)).await
     }
@@ -394,11 +392,11 @@ impl Records {
     pub(crate) async fn history_until(
         &self,
         keys: &Keys,
-        (epoch, sequence): Position,
+        position: Position,
         most: usize,
     ) -> Result<Vec<RemoteClip>, CommandError> {
         let mut command = redis::cmd("XREVRANGE");
-        let until = format!("{epoch}-{sequence}");
+        let until = format!("{}-{}", position.epoch, position.sequence);
         command.arg(&keys.history).arg(until).arg("-");
         let mut clips = self.fetch(command.arg("COUNT").arg(most)).await?;
         clips.reverse();

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::app::Directories;
-use crate::broadcast::{ClipId, LivestreamId, NewClip, Role, UserId};
+use crate::broadcast::{ClipId, LivestreamId, NewClip, Position, Role, UserId};
 use crate::files;
 use crate::identity::{HandedOver, Identity, Return, TokenHash};
 use crate::relay::{Relay, Snapshot};
@@ -62,7 +62,7 @@ struct LeftClip {
 
 impl LeftClip {
     fn of(clip: &NewClip) -> Option<Self> {
-        let (epoch, sequence) = clip.position?;
+        let Position { epoch, sequence } = clip.position?;
         Some(Self {
             epoch,
             sequence,
@@ -76,7 +76,7 @@ impl LeftClip {
             bytes,
             id: self.id.as_deref().and_then(ClipId::new),
             sent_at: self.sent_at,
-            position: Some((self.epoch, self.sequence)),
+            position: Some(Position::new(self.epoch, self.sequence)),
         }
     }
 }

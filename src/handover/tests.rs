@@ -13,7 +13,7 @@ fn snapshots() -> impl Strategy<Value = Vec<Snapshot>> {
         bytes: bytes.into(),
         id: ClipId::new("an id").filter(|_| has_id),
         sent_at,
-        position: Some(position),
+        position: Some(Position::new(position.0, position.1)),
     });
     let clips = prop::collection::vec(clip, 0..3);
     let ids = prop::collection::vec(("\\PC{1,64}", any::<u64>()), 0..3);

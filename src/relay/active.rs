@@ -68,7 +68,7 @@ impl ActiveLivestream {
     pub(super) fn start_following(&mut self, elsewhere: Option<&Record>, now: Instant) {
         let Some(link) = &self.link else { return };
         if let Some(record) = elsewhere.filter(|record| record.is_started()) {
-            link.joined_at((record.epoch, record.sequence));
+            link.joined_at(record.position());
             if self.livestream.state() == State::Waiting {
                 self.livestream.follow(record, now);
             }

@@ -40,7 +40,7 @@ impl ActiveLivestream {
                 let mut span = None;
                 for clip in later {
                     push(clip);
-                    let (_, sequence) = clip.position;
+                    let sequence = clip.position.sequence;
                     span = Some((span.map_or(sequence, |(from, _)| from), sequence));
                 }
                 listener.resumed.set(Resumed::Recovered(span)).ok();
@@ -61,11 +61,11 @@ impl ActiveLivestream {
     }
 
     /// The number of clips after a position that a listener does not get, if the position is of the latest clip's epoch.
-    fn missed(&self, (epoch, sequence): Position, join_clips: usize) -> Option<u64> {
-        let (latest_epoch, latest) = self.livestream.history().clips().next_back()?.position;
-        let later = latest
-            .checked_sub(sequence)
-            .filter(|_| latest_epoch == epoch)?;
+    fn missed(&self, position: Position, join_clips: usize) -> Option<u64> {
+        let latest = self.livestream.history().clips().next_back()?.position;
+        let later = (latest.sequence)
+            .checked_sub(position.sequence)
+            .filter(|_| latest.epoch == position.epoch)?;
         Some(later.saturating_sub(join_clips.min(1) as u64))
     }
 
@@ -92,7 +92,7 @@ impl Relay {
         elsewhere: Option<&Record>,
     ) -> Option<Player> {
         let links = self.0.links.clone()?;
-        if is_local(position.0) {
+        if is_local(position.epoch) {
             return None;
         }
         // Without room the join is refused as well.
@@ -143,6 +143,11 @@ impl Relay {
 
 /// A clip of Redis's history.
 fn historic(clip: RemoteClip, now: Instant) -> Arc<Clip> {
-    let position = (clip.epoch, clip.sequence);
-    Arc::new(Clip::new(clip.sequence, position, NewClip::from(clip), now))
+    let position = clip.position;
+    Arc::new(Clip::new(
+        position.sequence,
+        position,
+        NewClip::from(clip),
+        now,
+    ))
 }

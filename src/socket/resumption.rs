@@ -12,7 +12,7 @@ use crate::relay::Resumed;
 use crate::transport::ClipEvent;
 
 /// A position that no clip has.
-const UNKNOWN: Position = (u64::MAX, 0);
+const UNKNOWN: Position = Position::new(u64::MAX, 0);
 
 /// What a listener asks for besides its livestream.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -45,7 +45,7 @@ impl Wishes {
 
 fn position(resume: &Value) -> Option<Position> {
     let number = |name| resume.get(name).and_then(Value::as_u64);
-    Some((number("epoch")?, number("sequence")?))
+    Some(Position::new(number("epoch")?, number("sequence")?))
 }
 
 /// The one argument of `resumed`.
@@ -109,7 +109,7 @@ mod tests {
         let asked = Wishes {
             event: ClipEvent::Clip,
             warnings: false,
-            resume: Some((7, 9)),
+            resume: Some(Position::new(7, 9)),
         };
         assert_eq!(wishes(true, &at), asked);
         assert_eq!(wishes(false, &at), Wishes::default());

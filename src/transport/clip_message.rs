@@ -54,7 +54,7 @@ impl About {
     }
 
     pub(super) fn sequence(&self) -> u64 {
-        self.position.1
+        self.position.sequence
     }
 
     /// The argument of the event, for a library that finds the attachment itself.
@@ -73,7 +73,7 @@ impl About {
     }
 
     fn with<B>(&self, bytes: B) -> ClipMessage<'_, B> {
-        let (epoch, sequence) = self.position;
+        let Position { epoch, sequence } = self.position;
         ClipMessage {
             epoch,
             sequence,

@@ -212,6 +212,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::broadcast::Position;
 
     /// Socket.IO's `BINARY_EVENT` packet: `audio` in `/listener` with one attachment.
     const EVENT: &[u8] = br#"451-/listener,["audio",{"_placeholder":true,"num":0}]"#;
@@ -223,7 +224,7 @@ mod tests {
     fn clip_is_an_event_and_then_its_bytes() {
         for length in LENGTHS {
             let bytes = Bytes::from(vec![7; length]);
-            let clip = Clip::new(1, (1, 1), bytes.clone().into(), Instant::now());
+            let clip = Clip::new(1, Position::new(1, 1), bytes.clone().into(), Instant::now());
             let frame = ClipFrame::new(&clip, Instant::now());
             let wire = [&frame.head[..], &frame.payload].concat();
             assert!(frame.pieces().concat() == wire, "the same in one piece");

@@ -26,7 +26,7 @@ use super::registry::SessionLimits;
 use super::session::Session;
 use super::sessions::Sessions;
 use super::sync::Mutex;
-use crate::broadcast::Clip;
+use crate::broadcast::{Clip, Position};
 use crate::metrics::Metrics;
 
 /// Runs of each scheduler.
@@ -264,7 +264,7 @@ impl Listener {
             let bytes = Bytes::from(vec![number]);
             let clip = Clip::new(
                 number.into(),
-                (1, number.into()),
+                Position::new(1, number.into()),
                 bytes.into(),
                 Instant::now(),
             );

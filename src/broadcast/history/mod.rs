@@ -107,8 +107,9 @@ impl History {
     /// Redis grants rising epochs, so the order of its positions is the order of the livestream: of a position that
     /// was never published, the clips after it are those with a later one. A local position must be known here.
     pub fn after(&self, position: Position) -> Option<impl Iterator<Item = &Arc<Clip>>> {
-        let is_before =
-            |known: Position| !is_local(known.0) && !is_local(position.0) && known < position;
+        let is_before = |known: Position| {
+            !is_local(known.epoch) && !is_local(position.epoch) && known < position
+        };
         let chain = || self.chain().enumerate();
         let known = chain().rfind(|(_, clip)| clip.position == position);
         let last = || chain().rfind(|(_, clip)| is_before(clip.position));
@@ -160,7 +161,9 @@ impl History {
         }
         // Within an epoch the sequences have no gap but clips that were never published.
         let first = self.clips.front().map(|clip| clip.position);
-        self.before = first.and_then(|(epoch, sequence)| Some((epoch, sequence.checked_sub(1)?)));
+        self.before = first.and_then(|Position { epoch, sequence }| {
+            Some(Position::new(epoch, sequence.checked_sub(1)?))
+        });
     }
 }
 

@@ -6,18 +6,23 @@ use proptest::prelude::*;
 use super::*;
 use crate::broadcast::{ClipId, NewClip};
 
+/// A place, in few letters.
+const fn at(epoch: u64, sequence: u64) -> Position {
+    Position::new(epoch, sequence)
+}
+
 fn clip(position: Position, bytes: Bytes) -> Arc<Clip> {
     let clip = NewClip {
         position: Some(position),
         ..bytes.into()
     };
-    Arc::new(Clip::new(position.1, position, clip, Instant::now()))
+    Arc::new(Clip::new(position.sequence, position, clip, Instant::now()))
 }
 
 fn remaining(max_clips: usize, max_bytes: usize, sizes: &[usize]) -> Vec<u64> {
     let mut history = History::new(max_clips, max_bytes);
     for (sequence, size) in (1..).zip(sizes) {
-        history.push(clip((1, sequence), vec![0; *size].into()));
+        history.push(clip(at(1, sequence), vec![0; *size].into()));
     }
     history.clips().map(|clip| clip.sequence).collect()
 }
@@ -69,8 +74,8 @@ proptest! {
             match step {
                 Step::Clip => {
                     sequence += 1;
-                    all.push((epoch, sequence));
-                    history.push(clip((epoch, sequence), Bytes::from_static(b"clip")));
+                    all.push(at(epoch, sequence));
+                    history.push(clip(at(epoch, sequence), Bytes::from_static(b"clip")));
                 }
                 Step::Owner { unpublished } => {
                     epoch += 1;
@@ -78,7 +83,7 @@ proptest! {
                 }
                 Step::Miss => {
                     sequence += 1;
-                    all.push((epoch, sequence));
+                    all.push(at(epoch, sequence));
                     history.break_chain(None);
                     gaps.push(all.len());
                 }
@@ -101,7 +106,7 @@ proptest! {
         all in 1..30_usize, known in 1..30_usize, fetched in 0..30_usize, max_clips in 1..30_usize,
     ) {
         let known = known.min(all).min(max_clips);
-        let position = |index: usize| (1 + index as u64 / 7, 1 + index as u64);
+        let position = |index: usize| at(1 + index as u64 / 7, 1 + index as u64);
         let clips: Vec<_> = (0..all).map(|index| clip(position(index), Bytes::from_static(b"clip"))).collect();
         let mut history = History::new(max_clips, usize::MAX);
         for clip in &clips[all - known..] {
@@ -132,14 +137,17 @@ proptest! {
 fn local_position_is_never_compared() {
     let mut history = History::new(9, 100);
     let apart = local_epoch(5);
-    for position in [(1, 1), (apart, 2), (3, 2)] {
+    for position in [at(1, 1), at(apart, 2), at(3, 2)] {
         history.push(clip(position, Bytes::from_static(b"clip")));
     }
-    assert_eq!(after(&history, (apart, 2)), Some(vec![(3, 2)]));
-    assert_eq!(after(&history, (apart, 1)), None);
-    assert_eq!(after(&history, (local_epoch(6), 9)), None);
+    assert_eq!(after(&history, at(apart, 2)), Some(vec![at(3, 2)]));
+    assert_eq!(after(&history, at(apart, 1)), None);
+    assert_eq!(after(&history, at(local_epoch(6), 9)), None);
     // Never published: what followed was.
-    assert_eq!(after(&history, (1, 2)), Some(vec![(apart, 2), (3, 2)]));
+    assert_eq!(
+        after(&history, at(1, 2)),
+        Some(vec![at(apart, 2), at(3, 2)])
+    );
 }
 
 /// A clip that was relayed here as `(1, 2)`, and reached other nodes as `(2, 4)`.
@@ -148,38 +156,41 @@ fn repeated(id: Option<ClipId>) -> History {
     for sequence in 1..=3 {
         let bytes = vec![u8::try_from(sequence).expect("small")];
         let new = NewClip {
-            position: Some((1, sequence)),
+            position: Some(at(1, sequence)),
             id: id.clone().filter(|_| sequence == 2),
             ..Bytes::from(bytes).into()
         };
         history.push(Arc::new(Clip::new(
             sequence,
-            (1, sequence),
+            at(1, sequence),
             new,
             Instant::now(),
         )));
     }
     let again = NewClip {
-        position: Some((2, 4)),
+        position: Some(at(2, 4)),
         id,
         ..Bytes::from_static(&[2]).into()
     };
-    history.push(Arc::new(Clip::repeated(3, (2, 4), again, Instant::now())));
-    history.push(clip((2, 5), Bytes::from_static(b"five")));
+    history.push(Arc::new(Clip::repeated(3, at(2, 4), again, Instant::now())));
+    history.push(clip(at(2, 5), Bytes::from_static(b"five")));
     history
 }
 
 #[test]
 fn clip_with_two_positions_is_sent_once() {
     let history = repeated(ClipId::new("id"));
-    assert_eq!(after(&history, (1, 1)), Some(vec![(1, 2), (1, 3), (2, 5)]));
+    assert_eq!(
+        after(&history, at(1, 1)),
+        Some(vec![at(1, 2), at(1, 3), at(2, 5)])
+    );
     // A listener of another node has not heard it.
-    assert_eq!(after(&history, (1, 3)), Some(vec![(2, 4), (2, 5)]));
-    assert_eq!(after(&history, (2, 4)), Some(vec![(2, 5)]));
+    assert_eq!(after(&history, at(1, 3)), Some(vec![at(2, 4), at(2, 5)]));
+    assert_eq!(after(&history, at(2, 4)), Some(vec![at(2, 5)]));
 }
 
 #[test]
 fn clip_without_an_id_is_not_repeated() {
     let history = repeated(None);
-    assert_eq!(after(&history, (1, 3)), Some(vec![(2, 5)]));
+    assert_eq!(after(&history, at(1, 3)), Some(vec![at(2, 5)]));
 }

@@ -206,7 +206,7 @@ impl<L> Livestream<L> {
     }
 
     fn stamp(&mut self, clip: NewClip, now: Instant) -> Arc<Clip> {
-        let here = (self.local_epoch, self.next_sequence);
+        let here = Position::new(self.local_epoch, self.next_sequence);
         let clip = Arc::new(Clip::new(self.next_sequence, here, clip, now));
         self.next_sequence += 1;
         self.history.push(clip.clone());
@@ -326,7 +326,7 @@ impl<L> Livestream<L> {
     /// Records that listeners here heard this clip before, under another position.
     pub fn repeat(&mut self, clip: NewClip, now: Instant) {
         let sequence = self.latest_sequence();
-        let here: Position = (self.local_epoch, sequence);
+        let here = Position::new(self.local_epoch, sequence);
         self.history
             .push(Arc::new(Clip::repeated(sequence, here, clip, now)));
     }

@@ -1,10 +1,10 @@
 //! The answers of Redis, and the actions that follow.
 
 use super::{
-    AFFIRM, Action, Claim, Flag, Goodbye, MOST_REFUSALS, MOST_UNANSWERED, Ownership, Progress,
-    Release, Streamer,
+    AFFIRM, Action, Claim, Flag, Goodbye, MOST_REFUSALS, MOST_UNANSWERED, Ownership, Release,
+    Streamer,
 };
-use crate::broadcast::{Record, State};
+use crate::broadcast::{Position, Record, State};
 
 /// Whether another node has had a streamer that came no earlier. Where it is unknown when this one came: whether another
 /// node has a live one.
@@ -160,7 +160,7 @@ impl Ownership {
 
     /// Another node has had a later streamer.
     pub(super) fn give_way(&mut self, seen: Record) -> Vec<Action> {
-        let from = self.progress();
+        let from = self.position();
         let goodbye = match (self.streamer(), from) {
             (Streamer::Known, Some(_)) => Goodbye::TakenOver,
             _ => Goodbye::ComeAgain,
@@ -183,7 +183,7 @@ impl Ownership {
     }
 
     pub(super) fn granted(&mut self, epoch: u64, sequence: u64, is_resumed: bool) -> Vec<Action> {
-        let from = self.progress();
+        let from = self.position();
         let Self::Claiming {
             streamer,
             came,
@@ -266,7 +266,7 @@ impl Ownership {
         };
         let mut actions = vec![Action::RefuseClips];
         if !is_unused {
-            actions.push(Action::FollowFrom(Progress { epoch, sequence }));
+            actions.push(Action::FollowFrom(Position { epoch, sequence }));
         }
         match (release, is_ended) {
             (Release::Done | Release::Missing, true) => {

@@ -1,21 +1,12 @@
 //! Inputs and actions of the ownership state machine.
 
-use crate::broadcast::Record;
-
-/// A node's position in a livestream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Progress {
-    /// Its epoch.
-    pub epoch: u64,
-    /// The latest published clip.
-    pub sequence: u64,
-}
+use crate::broadcast::{Position, Record};
 
 /// The renewal of a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Renewal {
-    /// The epoch and sequence of the owner.
-    pub progress: Progress,
+    /// The owner's epoch, and its latest published clip.
+    pub position: Position,
     /// When its streamer came.
     pub came: u64,
     /// Whether a lost record is written again. An owner that may have been replaced meanwhile must not do so.
@@ -165,7 +156,7 @@ pub enum Action {
     /// Refuses every queued clip.
     RefuseClips,
     /// Follows other owners from here.
-    FollowFrom(Progress),
+    FollowFrom(Position),
     /// Applies the record.
     Follow(Record),
     /// Writes `streamerConnected`.

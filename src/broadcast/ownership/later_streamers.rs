@@ -61,7 +61,7 @@ fn owner_is_dismissed_by_a_later_streamer() {
     }
     let mut ownership = owner();
     let actions = ownership.apply(Input::Observed(record(9, Some(State::Live), 5)));
-    let from = Progress {
+    let from = Position {
         epoch: 7,
         sequence: 3,
     };

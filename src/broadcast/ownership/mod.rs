@@ -23,7 +23,8 @@
 mod answers;
 mod interface;
 
-pub use interface::{Action, Claim, Flag, Goodbye, Input, Progress, Release, Renewal, Streamer};
+use super::Position;
+pub use interface::{Action, Claim, Flag, Goodbye, Input, Release, Renewal, Streamer};
 
 /// See the module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -197,9 +198,9 @@ impl Ownership {
     }
 
     /// The same, with the latest clip that it published.
-    fn progress(&self) -> Option<Progress> {
+    fn position(&self) -> Option<Position> {
         let sequence = self.sequence();
-        self.last_epoch().map(|epoch| Progress { epoch, sequence })
+        self.last_epoch().map(|epoch| Position { epoch, sequence })
     }
 
     fn streamer_came(&mut self, at: u64) -> Vec<Action> {
@@ -220,7 +221,7 @@ impl Ownership {
         } = *self
         {
             // Others may have owned it since.
-            actions.push(Action::FollowFrom(Progress { epoch, sequence }));
+            actions.push(Action::FollowFrom(Position { epoch, sequence }));
         }
         *self = Self::Claiming {
             streamer: Streamer::Arriving,
@@ -299,8 +300,8 @@ impl Ownership {
     }
 
     fn renew(&self) -> Action {
-        Action::Heartbeat(self.progress().map(|progress| Renewal {
-            progress,
+        Action::Heartbeat(self.position().map(|position| Renewal {
+            position,
             came: self.came(),
             may_restore: self.epoch().is_some(),
         }))

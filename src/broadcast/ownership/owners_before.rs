@@ -5,7 +5,7 @@ use super::*;
 use crate::broadcast::{Record, State};
 
 /// The latest clip that [`owner`] published.
-const FROM: Action = Action::FollowFrom(Progress {
+const FROM: Action = Action::FollowFrom(Position {
     epoch: 7,
     sequence: 3,
 });

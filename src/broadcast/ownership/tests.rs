@@ -196,7 +196,7 @@ fn owner_publishes_the_next_sequence() {
 fn owner_renews_its_lease() {
     let mut ownership = owner();
     let renewal = Some(Renewal {
-        progress: Progress {
+        position: Position {
             epoch: 7,
             sequence: 3,
         },
@@ -228,7 +228,7 @@ fn owner_republishes_clips_that_redis_lost() {
 fn owner_finds_no_record_and_writes_it_again() {
     let mut ownership = owner();
     let renewal = Some(Renewal {
-        progress: Progress {
+        position: Position {
             epoch: 7,
             sequence: 3,
         },

@@ -218,7 +218,7 @@ impl Relay {
         if let Some(clip_id) = remote.id.clone() {
             // The streamer was here, and has sent the clip again to the other node.
             let is_heard = active.has_heard(&clip_id);
-            active.know(clip_id, remote.sequence);
+            active.know(clip_id, remote.position.sequence);
             if is_heard {
                 return active.livestream.repeat(remote.into(), now);
             }
@@ -247,18 +247,18 @@ impl Relay {
     /// of the epoch before, in which this node had `own`, if it had one.
     fn begin_epoch(&self, id: &LivestreamId, link: &Link, granted: &Granted, now: Instant) {
         let Granted {
-            position: (epoch, sequence),
+            position,
             before,
             own,
         } = *granted;
         let Some(found) = self.find(id) else { return };
         let mut active = lock(&found);
-        active.owned_epoch = Some(epoch);
-        let is_known = active.livestream.history().has(before) || own >= Some(before.0);
+        active.owned_epoch = Some(position.epoch);
+        let is_known = active.livestream.history().has(before) || own >= Some(before.epoch);
         if !is_known {
-            active.break_chain(Some(before).filter(|(_, sequence)| *sequence > 0));
+            active.break_chain(before.of_a_clip());
         }
-        for clip in link.begin_epoch(epoch, sequence) {
+        for clip in link.begin_epoch(position) {
             active.livestream.repeat(clip, now);
         }
     }

@@ -7,6 +7,11 @@ use crate::directory::Directory;
 use crate::metrics::Metrics;
 use crate::relay::{SocketId, Upload, Uploaded};
 
+/// A place, in few letters.
+const fn at(epoch: u64, sequence: u64) -> Position {
+    Position::new(epoch, sequence)
+}
+
 struct World {
     relay: Relay,
     link: Arc<Link>,
@@ -160,8 +165,7 @@ async fn clip_refused_here_comes_from_another_node_once() {
         .yield_to_other(&world.id, Replacement::Elsewhere);
     for (sequence, clip_id) in [(2, "a"), (3, "c")] {
         let clip = RemoteClip {
-            epoch: 9,
-            sequence,
+            position: at(9, sequence),
             node: "other".into(),
             id: ClipId::new(clip_id),
             sent_at: 0,
@@ -204,15 +208,15 @@ impl World {
 #[tokio::test]
 async fn clip_is_published_with_the_number_heard_here() {
     let world = World::new();
-    world.is_granted((7, 40), (5, 40), None);
+    world.is_granted(at(7, 40), at(5, 40), None);
     for clip_id in ["a", "b"] {
         world.uploads(clip_id);
     }
-    assert_eq!(world.after((5, 40)), Some(vec![(7, 41), (7, 42)]));
-    assert_eq!(world.after((5, 39)), None, "this node did not follow");
+    assert_eq!(world.after(at(5, 40)), Some(vec![at(7, 41), at(7, 42)]));
+    assert_eq!(world.after(at(5, 39)), None, "this node did not follow");
     for sequence in [41, 42] {
         let waiting = world.link.take(usize::MAX, None).expect("a clip");
-        assert_eq!(waiting.clip.position, Some((7, sequence)));
+        assert_eq!(waiting.clip.position, Some(at(7, sequence)));
     }
 }
 
@@ -222,14 +226,14 @@ async fn clips_queued_without_an_epoch_get_both_numbers() {
     world.uploads("a");
     let found = world.relay.find(&world.id).expect("it is on air");
     let local = lock(&found).livestream.local_epoch();
-    world.is_granted((7, 0), (0, 0), None);
+    world.is_granted(at(7, 0), at(0, 0), None);
     world.uploads("b");
     let waiting = world.link.take(usize::MAX, None).expect("the first");
-    assert_eq!(waiting.clip.position, Some((7, 1)));
+    assert_eq!(waiting.clip.position, Some(at(7, 1)));
     // A listener here has heard it, and one that comes from another node knows it by its number there.
-    assert_eq!(world.after((7, 1)), Some(vec![(7, 2)]));
+    assert_eq!(world.after(at(7, 1)), Some(vec![at(7, 2)]));
     assert_eq!(
-        world.after((local, 1)),
+        world.after(at(local, 1)),
         None,
         "clips of others may be missing"
     );
@@ -238,18 +242,18 @@ async fn clips_queued_without_an_epoch_get_both_numbers() {
 #[tokio::test]
 async fn owner_that_claims_again_keeps_its_chain() {
     let world = World::new();
-    world.is_granted((7, 0), (0, 0), None);
+    world.is_granted(at(7, 0), at(0, 0), None);
     world.uploads("a");
     // The lease was lost, and the first clip was never published.
     let unpublished = world.link.take(usize::MAX, None).expect("the first");
     unpublished.answer(Err(Unpublished::Away));
-    world.is_granted((9, 0), (7, 0), Some(7));
+    world.is_granted(at(9, 0), at(7, 0), Some(7));
     world.uploads("b");
-    assert_eq!(world.after((7, 1)), Some(vec![(9, 1)]));
+    assert_eq!(world.after(at(7, 1)), Some(vec![at(9, 1)]));
     // The streamer sends it again: it is published with a number of its own, and heard here once.
     world.uploads("a");
-    assert_eq!(world.after((7, 1)), Some(vec![(9, 1), (9, 2)]));
-    assert_eq!(world.after((9, 2)), Some(Vec::new()));
+    assert_eq!(world.after(at(7, 1)), Some(vec![at(9, 1), at(9, 2)]));
+    assert_eq!(world.after(at(9, 2)), Some(Vec::new()));
     assert_eq!(world.next_sequence(), 3, "two were relayed");
 }
 

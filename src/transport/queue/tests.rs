@@ -5,7 +5,7 @@ use std::io::IoSlice;
 use proptest::prelude::*;
 
 use super::*;
-use crate::broadcast::Clip;
+use crate::broadcast::{Clip, Position};
 use crate::transport::ClipEvent;
 
 const BOUNDS: QueueBounds = QueueBounds {
@@ -72,7 +72,12 @@ fn clip(sequence: u64, size: usize) -> Arc<ClipFrame> {
         .take(size)
         .collect();
     Arc::new(ClipFrame::new(
-        &Clip::new(sequence, (1, sequence), bytes.into(), Instant::now()),
+        &Clip::new(
+            sequence,
+            Position::new(1, sequence),
+            bytes.into(),
+            Instant::now(),
+        ),
         Instant::now(),
     ))
 }
@@ -286,7 +291,7 @@ proptest! {
             match kind {
                 0..4 => {
                     pushed += 1;
-                    let clip = Clip::new(pushed, (1, pushed), Bytes::from(vec![b'x'; size]).into(), Instant::now());
+                    let clip = Clip::new(pushed, Position::new(1, pushed), Bytes::from(vec![b'x'; size]).into(), Instant::now());
                     let frame = ClipFrame::of(ClipEvent::Clip, &clip, Instant::now());
                     queue.push_clip(Arc::new(frame), BOUNDS);
                 }
@@ -421,7 +426,7 @@ fn clip_equal_to_the_mark_is_a_clip() {
     queue.open = true;
     let bytes = Bytes::from(frame(0x81, mark.message.as_bytes()));
     let clip = Arc::new(ClipFrame::new(
-        &Clip::new(1, (1, 1), bytes.into(), Instant::now()),
+        &Clip::new(1, Position::new(1, 1), bytes.into(), Instant::now()),
         Instant::now(),
     ));
     queue.push_clip(clip.clone(), BOUNDS);

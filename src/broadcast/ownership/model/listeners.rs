@@ -2,7 +2,6 @@
 //!
 //! Only if it heard a later streamer on its own node, it misses what an earlier one said until then: order comes first.
 
-use super::super::*;
 use super::redis::{Clip, Fence, Fences, Memory};
 use super::world::World;
 use crate::broadcast::{Follower, Position, Record, State};
@@ -45,12 +44,11 @@ impl Listener {
     }
 
     pub(super) fn claimed(&mut self, before: &Record) {
-        self.before = (before.epoch, before.sequence);
+        self.before = before.position();
     }
 
-    pub(super) fn follow_from(&mut self, progress: Progress) {
-        self.follower
-            .restart(Some((progress.epoch, progress.sequence)));
+    pub(super) fn follow_from(&mut self, position: Position) {
+        self.follower.restart(Some(position));
     }
 
     /// The new owner's node, if it can, fetches what others published; it is cut off otherwise, and does not know.
@@ -70,13 +68,13 @@ impl Listener {
             self.follower = Follower::default();
         }
         if seen.is_started() && !is_cut {
-            self.reach(memory, (seen.epoch, seen.sequence), fences);
+            self.reach(memory, seen.position(), fences);
         }
     }
 
     fn reach(&mut self, memory: &Memory, until: Position, fences: Fences) {
         for clip in &memory.history {
-            let position = (clip.0, clip.1);
+            let position = Position::new(clip.0, clip.1);
             let is_next = position <= until && self.follower.take(position).is_some();
             if is_next && !(self.must_miss(clip) && fences.have(Fence::HeardOrder)) {
                 self.add(clip.2, clip.3);

@@ -118,24 +118,24 @@ impl Memory {
     ) -> Input {
         let mut is_restored = false;
         if let Some(Renewal {
-            progress,
+            position,
             came,
             may_restore,
         }) = renewal
         {
             let epoch = self.record.as_ref().map_or(0, |record| record.epoch);
-            if epoch < progress.epoch && may_restore {
+            if epoch < position.epoch && may_restore {
                 self.record = Some(Stored {
-                    epoch: progress.epoch,
+                    epoch: position.epoch,
                     node,
                     phase: Phase::Live,
                     sequence: self.record.as_ref().map_or(0, |record| record.sequence),
-                    known: progress.sequence,
+                    known: position.sequence,
                     came,
                 });
                 is_restored = true;
             } else if let Some(record) = &mut self.record
-                && record.epoch == progress.epoch
+                && record.epoch == position.epoch
                 && matches!(record.phase, Phase::Live | Phase::Lapsed)
             {
                 (record.phase, record.came) = (Phase::Live, came);

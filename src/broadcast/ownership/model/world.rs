@@ -418,7 +418,7 @@ impl World {
                 node.listener
                     .follow(&self.memory, &seen, node.is_cut, self.fences);
             }
-            Action::FollowFrom(progress) => node.listener.follow_from(progress),
+            Action::FollowFrom(position) => node.listener.follow_from(position),
             Action::CatchUp => {
                 let (memory, clock) = (&self.memory, self.clock);
                 node.listener

@@ -14,7 +14,7 @@ use tower::ServiceExt as _;
 use super::routes::{Client, files};
 use super::*;
 use crate::bans::Bans;
-use crate::broadcast::{Epoch, NewClip, State, UserId};
+use crate::broadcast::{Epoch, NewClip, Position, State, UserId};
 use crate::config::{Config, PlayerAccess};
 use crate::directory::{About, Directory};
 use crate::identity::Signer;
@@ -429,7 +429,7 @@ async fn clip_of_before_a_restart_keeps_its_time() {
     let world = world(|_| {});
     let mut kept = NewClip::from(Bytes::from_static(MP3));
     kept.sent_at = 1_700_000_000_396;
-    let kept = Clip::new(1, (1, 1), kept, now());
+    let kept = Clip::new(1, Position::new(1, 1), kept, now());
     world.players.clip(&id(), &kept);
     let (_, playlist) = world.text("live.m3u8").await;
     let expected = "#EXT-X-PROGRAM-DATE-TIME:2023-11-14T22:13:20.000Z\n";

@@ -142,9 +142,9 @@ struct State {
 
 impl State {
     fn take_position(&mut self) -> Option<Position> {
-        let (epoch, sequence) = self.next?;
-        self.next = Some((epoch, sequence + 1));
-        Some((epoch, sequence))
+        let position = self.next?;
+        self.next = Some(position.next());
+        Some(position)
     }
 }
 
@@ -209,11 +209,11 @@ impl Link {
         (Ticket(answer), position)
     }
 
-    /// Numbers clips in this epoch from now on, after `sequence`, the queued ones first: returns them with their
+    /// Numbers clips in the epoch of `after` from now on, behind it, the queued ones first: returns them with their
     /// positions.
-    pub(super) fn begin_epoch(&self, epoch: u64, sequence: u64) -> Vec<NewClip> {
+    pub(super) fn begin_epoch(&self, after: Position) -> Vec<NewClip> {
         let state = &mut *self.lock();
-        state.next = Some((epoch, sequence + 1));
+        state.next = Some(after.next());
         let mut clips = std::mem::take(&mut state.clips);
         for waiting in &mut clips {
             waiting.clip.position = state.take_position();

@@ -49,10 +49,7 @@ impl LivestreamTask {
             Action::CatchUp => self.catch_up_as_owner().await,
             Action::DropTried => self.drop_in_flight(Unpublished::Away),
             Action::RefuseClips => self.refuse(Unpublished::Superseded),
-            Action::FollowFrom(progress) => {
-                self.follower
-                    .restart(Some((progress.epoch, progress.sequence)));
-            }
+            Action::FollowFrom(position) => self.follower.restart(Some(position)),
             Action::Follow(_) => self.follow().await,
             Action::WriteFlag(true) => self.relay.write_live_again(&self.id),
             Action::WriteFlag(false) => self.relay.write_ended(&self.id),
@@ -106,7 +103,7 @@ impl LivestreamTask {
         self.link.set_remote_listeners(answer.remote_listeners);
         self.relay
             .count_elsewhere(&self.id, answer.remote_listeners, now());
-        if renewal.is_some_and(|it| it.progress.epoch == record.epoch)
+        if renewal.is_some_and(|it| it.position.epoch == record.epoch)
             && record.state == Some(State::Live)
         {
             self.renewed = asked;
@@ -119,7 +116,7 @@ impl LivestreamTask {
     /// The record as an input of ownership.
     pub(super) fn seen(&mut self, record: Record) -> Record {
         // An epoch older than a known one: Redis was started from an old copy, and the owner writes the record again.
-        let followed = self.follower.last().map(|(epoch, _)| epoch);
+        let followed = self.follower.last().map(|last| last.epoch);
         let is_old = followed.max(self.ownership.last_epoch()) > Some(record.epoch);
         let state = if is_old || record.state.is_none() {
             self.missing()
@@ -170,8 +167,8 @@ impl LivestreamTask {
             };
         self.renewed = asked;
         self.granted = Some(Granted {
-            position: (epoch, sequence),
-            before: (before.epoch, before.sequence),
+            position: Position::new(epoch, sequence),
+            before: before.position(),
             own: self.ownership.last_epoch(),
         });
         if claim.is_fresh {
@@ -200,10 +197,10 @@ impl LivestreamTask {
 
     async fn publish(&mut self, epoch: u64, sequence: u64) -> Option<Input> {
         if self.in_flight.is_empty() {
-            self.take_queued((epoch, sequence));
+            self.take_queued(Position::new(epoch, sequence));
         }
         let (first, last) = (self.in_flight.first()?, self.in_flight.last()?);
-        let (position, (_, last)) = (first.position, last.position);
+        let (position, last) = (first.position, last.position.sequence);
         let messages: Vec<_> = self
             .in_flight
             .iter()
@@ -212,7 +209,10 @@ impl LivestreamTask {
         let publication = Publication {
             position,
             messages: &messages,
-            after: self.published.back().map_or(0, |clip| clip.position.1),
+            after: self
+                .published
+                .back()
+                .map_or(0, |clip| clip.position.sequence),
             is_again: false,
         };
         let asked = Instant::now();
@@ -233,7 +233,7 @@ impl LivestreamTask {
         self.renewed = asked;
         for clip in std::mem::take(&mut self.in_flight) {
             self.cluster.metrics.published.inc();
-            clip.waiting.answer(Ok(clip.position.1));
+            clip.waiting.answer(Ok(clip.position.sequence));
             self.keep(clip);
         }
         Some(Input::Published { sequence: last })
@@ -252,7 +252,7 @@ impl LivestreamTask {
                 return;
             };
             let position = waiting.clip.position.unwrap_or(first).max(first);
-            next = Some((position.0, position.1 + 1));
+            next = Some(position.next());
             let node = &self.cluster.records.node;
             let message = encode(position, node, waiting.came, &waiting.clip);
             bytes += message.len();
@@ -304,7 +304,7 @@ impl LivestreamTask {
         let lost: Vec<_> = self
             .published
             .iter()
-            .filter(|clip| clip.position.1 > after)
+            .filter(|clip| clip.position.sequence > after)
             .cloned()
             .collect();
         if lost.is_empty() {
@@ -330,7 +330,7 @@ impl LivestreamTask {
                 .publish(&self.keys, epoch, publication, usize::MAX)
                 .await
             {
-                Ok(record) if record.epoch == epoch && record.sequence >= position.1 => {
+                Ok(record) if record.epoch == epoch && record.sequence >= position.sequence => {
                     cluster.metrics.republished.inc();
                 }
                 Ok(record) => {

@@ -35,7 +35,7 @@ impl LivestreamTask {
             self.follower = Follower::default();
             self.link.take_heard();
             if listeners > 0 {
-                self.link.joined_at((0, 0));
+                self.link.joined_at(Position::default());
             }
         }
         if record.state == Some(State::Reconnecting) && record.grace_left.is_zero() {
@@ -45,7 +45,7 @@ impl LivestreamTask {
         if listeners > 0 {
             self.subscribe(true).await;
         }
-        let latest = (record.epoch, record.sequence);
+        let latest = record.position();
         if listeners > 0 && is_started && self.follower.last().is_none() {
             self.begin(latest).await;
         }
@@ -79,7 +79,7 @@ impl LivestreamTask {
             .links
             .joiners_clips
             .min(self.links.bulk_clips)
-            .min(usize::try_from(joined_at.1).unwrap_or(usize::MAX));
+            .min(usize::try_from(joined_at.sequence).unwrap_or(usize::MAX));
         if most > 0 {
             let fetched = {
                 let _permit = self.links.bulk_permit(most).await;
@@ -96,8 +96,7 @@ impl LivestreamTask {
         }
         if self.follower.last() < Some(joined_at) {
             self.follower.restart(Some(joined_at));
-            let before = Some(joined_at).filter(|(_, sequence)| *sequence > 0);
-            self.relay.break_chain(&self.id, before);
+            self.relay.break_chain(&self.id, joined_at.of_a_clip());
         }
         if joined_at == until {
             self.follower.caught_up(until);
@@ -164,7 +163,7 @@ impl LivestreamTask {
                     .await
             };
             let Ok(clips) = clips else { return false };
-            let due = |clip: &RemoteClip| (clip.epoch, clip.sequence) <= until;
+            let due = |clip: &RemoteClip| clip.position <= until;
             let due: Vec<RemoteClip> = clips.into_iter().filter(due).collect();
             let is_last = due.len() < PIECE;
             for clip in due {
@@ -185,7 +184,7 @@ impl LivestreamTask {
 
     /// Passes a clip on, unless it or a later one was passed on before.
     fn pass_on(&mut self, clip: RemoteClip) -> bool {
-        let position = (clip.epoch, clip.sequence);
+        let position = clip.position;
         let is_first = self.follower.last().is_none();
         let Some(lost) = self.follower.take(position) else {
             return false;
@@ -243,8 +242,8 @@ impl LivestreamTask {
             return;
         }
         self.cluster.metrics.received.inc();
-        let position = (clip.epoch, clip.sequence);
-        let before = (clip.epoch, clip.sequence.saturating_sub(1));
+        let position = clip.position;
+        let before = Position::new(position.epoch, position.sequence.saturating_sub(1));
         if self.follower.last().is_none() {
             self.begin(before).await;
         }
