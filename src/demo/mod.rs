@@ -28,7 +28,7 @@ pub use tls::Https;
 
 /// The livestream that exists from the start, and its streamer's user.
 const LIVESTREAM: &str = "demo";
-const STREAMER: &str = "host";
+const STREAMER: &str = "streamer";
 const GUEST: &str = "guest";
 
 /// Lifetime of the demo's tokens.

@@ -279,7 +279,7 @@ impl Relay {
         };
         self.write_flag(id, before, State::Ended, owner);
         let user = active.streamer_user();
-        self.emit_ended(id, &mut active, ending, (user, None), now);
+        self.emit_ended(id, &mut active, ending, user, None, now);
         drop(active);
         self.forget(id, found);
     }
@@ -289,7 +289,8 @@ impl Relay {
         id: &LivestreamId,
         active: &mut ActiveLivestream,
         ending: Ending,
-        (user, epoch): (Option<UserId>, Option<u64>),
+        user: Option<UserId>,
+        epoch: Option<u64>,
         now: Instant,
     ) {
         self.feed_end(Fed::Ended(id.clone()));

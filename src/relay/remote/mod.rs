@@ -280,8 +280,9 @@ impl Relay {
             // Of another owner's livestream that owner tells, and without a record nobody else does.
             let was_owner = record.state.is_none()
                 || active.owned_epoch.is_none_or(|epoch| epoch == record.epoch);
-            let last = (user.filter(|_| was_owner), Some(record.epoch));
-            self.emit_ended(id, &mut active, Ending::Elsewhere, last, now);
+            let user = user.filter(|_| was_owner);
+            let (ending, epoch) = (Ending::Elsewhere, Some(record.epoch));
+            self.emit_ended(id, &mut active, ending, user, epoch, now);
             drop(active);
             self.forget(id, &found);
         }

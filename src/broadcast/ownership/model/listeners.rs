@@ -23,7 +23,7 @@ pub(super) struct Listener {
 
 impl Listener {
     /// Hears its own node's streamer.
-    pub(super) fn hear(&mut self, (number, came): (u8, u64)) {
+    pub(super) fn hear(&mut self, number: u8, came: u64) {
         self.add(number, came);
         self.follower.hear_own(came);
     }

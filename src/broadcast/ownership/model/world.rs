@@ -189,7 +189,7 @@ impl World {
                 self.number += 1;
                 let clip = (self.number, self.nodes[at].since);
                 self.nodes[at].queue.push(clip);
-                self.nodes[at].listener.hear(clip);
+                self.nodes[at].listener.hear(clip.0, clip.1);
             }
             Event::Work(at) => self.feed(at, Input::ClipQueued),
             Event::Beat(at) => self.feed(at, Input::HeartbeatDue),
