@@ -99,6 +99,14 @@ class Person:
         """The payload of its CONNECT, besides the headers."""
 
     def hears(self, visit, name, value):
+        try:
+            self._takes(visit, name, value)
+        except AssertionError as wrong:
+            self.wrong.append(str(wrong))
+        except Exception as mistake:
+            self.wrong.append(f"{self} cannot take {name}: {mistake!r}")
+
+    def _takes(self, visit, name, value):
         if visit.gone.is_set():
             return
         self.journal.append((time.monotonic(), visit.node.name, name, value))
@@ -107,10 +115,7 @@ class Person:
             self.enters(visit)
         elif name == "disconnect" and value == SERVER:
             self.told.set()
-        try:
-            self.notices(visit, name, value)
-        except AssertionError as wrong:
-            self.wrong.append(str(wrong))
+        self.notices(visit, name, value)
 
     def enters(self, visit):
         """Was let in."""
