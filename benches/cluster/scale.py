@@ -32,6 +32,7 @@ ENVIRONMENT = {
     # Pings are no part of this.
     "CASTAWAY_SERVER__PING_INTERVAL": "30m",
     "CASTAWAY_SERVER__PING_TIMEOUT": "30m",
+    "CASTAWAY_SERVER__STREAMER_TIMEOUT": "30m",
 }
 UPLOAD = b'451-/streamer,%d["upload",{"_placeholder":true,"num":0}]'
 REQUEST = (
