@@ -57,10 +57,12 @@ impl Relay {
         let changed = off_the_runtime(move || {
             let changed = relay.0.bans.set(subject, ban, version, clock)?;
             if let Some((change, _)) = &changed {
-                if let (Subject::User(user), Some(ban)) = (&change.subject, &change.ban) {
+                if let Subject::User(user) = &change.subject {
                     let user = UserId::new(user);
-                    let ban = ban.clone();
-                    relay.emit(Event::UserBanned { user, ban });
+                    relay.emit(match change.ban.clone() {
+                        Some(ban) => Event::UserBanned { user, ban },
+                        None => Event::UserUnbanned { user },
+                    });
                 }
                 relay.enforce_bans(now());
             }

@@ -183,6 +183,11 @@ pub enum Event {
         /// The ban.
         ban: Ban,
     },
+    /// An operator has removed a user's ban, by a request to this node. Of no livestream alone.
+    UserUnbanned {
+        /// The user.
+        user: UserId,
+    },
     /// The state or the number of listeners changed.
     StateChanged {
         /// The livestream.
@@ -286,6 +291,7 @@ impl Event {
             | Self::SentAway { .. }
             | Self::StreamerRefused { .. }
             | Self::UserBanned { .. }
+            | Self::UserUnbanned { .. }
             | Self::OrphanEnded { .. } => None,
             Self::LivestreamEnded { ending, totals, .. } => match ending {
                 // Its streamer came, and it was never on air.
@@ -348,6 +354,7 @@ impl Event {
             | Self::StateChanged { .. }
             | Self::StreamerRefused { .. }
             | Self::UserBanned { .. }
+            | Self::UserUnbanned { .. }
             | Self::OrphanEnded { .. }
             | Self::LivestreamEnded { totals: None, .. } => {}
         }

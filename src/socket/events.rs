@@ -37,6 +37,7 @@ impl Sockets {
             | Event::StreamerLost { .. }
             | Event::StreamerRefused { .. }
             | Event::UserBanned { .. }
+            | Event::UserUnbanned { .. }
             | Event::OrphanEnded { .. } => {}
             Event::Silent {
                 streamer,

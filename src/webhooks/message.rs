@@ -15,7 +15,7 @@ use crate::relay::{Arrival, Ending, Event, Totals};
 use crate::unix_time::millis;
 
 /// The types of messages.
-pub(super) const TYPES: [&str; 7] = [
+pub(super) const TYPES: [&str; 8] = [
     STARTED,
     RECONNECTING,
     RESUMED,
@@ -23,6 +23,7 @@ pub(super) const TYPES: [&str; 7] = [
     ENDED,
     REFUSED,
     BANNED,
+    UNBANNED,
 ];
 const STARTED: &str = "livestream.started";
 const RECONNECTING: &str = "livestream.reconnecting";
@@ -31,6 +32,7 @@ const SILENT: &str = "livestream.silent";
 const ENDED: &str = "livestream.ended";
 const REFUSED: &str = "streamer.refused";
 const BANNED: &str = "user.banned";
+const UNBANNED: &str = "user.unbanned";
 
 /// A message that waits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -151,8 +153,10 @@ impl Message {
                     "until": until.map(|until| format_rfc3339_seconds(until).to_string()),
                     "reason": ban.reason,
                 });
-                // No livestream has a name with a slash.
-                Self::new(BANNED, format!("user/{user}"), data, node, now)
+                Self::new(BANNED, of_user(user), data, node, now)
+            }
+            Event::UserUnbanned { user } => {
+                Self::new(UNBANNED, of_user(user), json!({ "user": user.as_str() }), node, now)
             }
             Event::StreamerReplaced { .. }
             | Event::Dismissed { .. }
@@ -169,6 +173,11 @@ impl Message {
         let data = json!({ "livestream": livestream, "streamer": null, "reason": "stopped", "totals": null });
         Self::new(ENDED, livestream.to_owned(), data, None, now)
     }
+}
+
+/// The lane of a user. No livestream has a name with a slash.
+fn of_user(user: &UserId) -> String {
+    format!("user/{user}")
 }
 
 fn ended(user: Option<&UserId>, ending: Ending, totals: Option<&Totals>) -> Value {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use castaway_media_server::config::Config;
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::receiver::{KEYS, Receiver};
@@ -38,6 +39,18 @@ async fn next(receiver: &mut Receiver, kind: &str) -> Value {
             .is_some_and(|it| it.ends_with('Z'))
     );
     got.body
+}
+
+/// The status of the API's answer.
+async fn ask(app: &TestApp, method: Method, path: &str, body: Value) -> u16 {
+    let answer = http_client()
+        .request(method, app.health_url(&format!("/api/v1{path}")))
+        .header("authorization", format!("Bearer {TOKEN}"))
+        .header("content-type", "application/json")
+        .body(body.to_string())
+        .send()
+        .await;
+    answer.expect("an answer").status().as_u16()
 }
 
 /// The examples of the page, by type.
@@ -118,17 +131,16 @@ async fn messages_tell_a_livestream_as_documented() {
         (&1.into(), &1.into())
     );
     told.push(ended);
-    let answer = http_client()
-        .put(app.health_url("/api/v1/bans/user/eve"))
-        .header("authorization", format!("Bearer {TOKEN}"))
-        .header("content-type", "application/json")
-        .body(r#"{"until": "2199-12-01T18:00:00Z", "reason": "noise"}"#)
-        .send()
-        .await;
-    assert_eq!(answer.expect("an answer").status().as_u16(), 201);
+    let ban = json!({ "until": "2199-12-01T18:00:00Z", "reason": "noise" });
+    assert_eq!(ask(&app, Method::PUT, "/bans/user/eve", ban).await, 201);
     let banned = next(&mut receiver, "user.banned").await;
     assert_eq!(banned["data"]["until"], "2199-12-01T18:00:00Z");
     told.push(banned);
+    assert_eq!(
+        ask(&app, Method::DELETE, "/bans/user/eve", json!({})).await,
+        204
+    );
+    told.push(next(&mut receiver, "user.unbanned").await);
     let mut examples = examples();
     for message in told {
         let kind = message["type"].as_str().expect("a type");
@@ -153,14 +165,10 @@ async fn ban_ends_its_livestream_and_is_told() {
     .await;
     let _streamer = Client::streamer(&app, Way::WebSocket, "show").await;
     next(&mut receiver, "livestream.started").await;
-    let answer = http_client()
-        .put(app.health_url("/api/v1/bans/user/ada"))
-        .header("authorization", format!("Bearer {TOKEN}"))
-        .header("content-type", "application/json")
-        .body("{}")
-        .send()
-        .await;
-    assert_eq!(answer.expect("an answer").status().as_u16(), 201);
+    assert_eq!(
+        ask(&app, Method::PUT, "/bans/user/ada", json!({})).await,
+        201
+    );
     let mut kinds = Vec::new();
     for _ in 0..2 {
         let body = receiver.next().await.body;
