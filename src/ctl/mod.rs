@@ -23,8 +23,9 @@ const SOCKETS: [&str; 2] = [
 ];
 /// How long a request may take.
 const TIMEOUT: Duration = Duration::from_secs(15);
-/// Exit codes, beside clap's own 2.
+/// Exit codes; clap uses 2, too.
 const FAILED: u8 = 1;
+const USAGE: u8 = 2;
 const NO_ANSWER: u8 = 3;
 const NOT_FOUND: u8 = 4;
 
@@ -258,11 +259,12 @@ impl Ctl {
     /// Does it, and prints the answer.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         let request = self.act.request();
-        let answer = match self.send(&request).await? {
-            Ok(answer) => answer,
-            Err(error) => {
+        let answer = match self.send(&request).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => {
                 return complain(NO_ANSWER, &format!("the daemon does not answer: {error:#}"));
             }
+            Err(error) => return complain(USAGE, &format!("{error:#}")),
         };
         let status = answer.status();
         let text = answer.text().await.context("the answer is cut off")?;
@@ -302,6 +304,7 @@ impl Ctl {
         })
     }
 
+    /// The outer error is one of the arguments, the inner one of the connection.
     async fn send(&self, request: &Request) -> anyhow::Result<anyhow::Result<Response>> {
         let builder = Client::builder().no_proxy().timeout(TIMEOUT);
         let (client, mut url) = if let Some(url) = &self.url {

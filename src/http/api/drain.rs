@@ -62,6 +62,7 @@ impl Drain {
 #[utoipa::path(post, path = "/api/v1/drain", params(Which), tag = "nodes",
     responses((status = 200, body = Drain), (status = 400, body = Problem, content_type = "application/problem+json"),
         (status = 404, body = Problem, content_type = "application/problem+json"),
+        (status = 409, body = Problem, content_type = "application/problem+json", description = "Several nodes have this name"),
         (status = 503, body = Problem, content_type = "application/problem+json", description = "The node does not answer")))]
 pub(super) async fn begin(
     State(api): State<Api>,
@@ -84,6 +85,7 @@ pub(super) async fn begin(
 #[utoipa::path(delete, path = "/api/v1/drain", params(Which), tag = "nodes",
     responses((status = 200, body = Drain), (status = 400, body = Problem, content_type = "application/problem+json"),
         (status = 404, body = Problem, content_type = "application/problem+json"),
+        (status = 409, body = Problem, content_type = "application/problem+json", description = "Several nodes have this name"),
         (status = 503, body = Problem, content_type = "application/problem+json", description = "The node does not answer")))]
 pub(super) async fn undo(
     State(api): State<Api>,

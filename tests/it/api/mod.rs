@@ -285,8 +285,25 @@ async fn command_line_does_what_the_api_does() {
     assert!(error.contains("no such livestream"), "{error}");
     let (code, ..) = ctl(Path::new("/nowhere"), &["list"]).await;
     assert_eq!(code, Some(3));
-    let (code, ..) = ctl(directory.path(), &["kick"]).await;
-    assert_eq!(code, Some(2));
+    let long = "x".repeat(1_001);
+    for (refused, said) in [
+        (&["ban", "user", "ada", "--reason", &long][..], "1000 bytes"),
+        (&["kick", "show", "--text", ""], "text must have"),
+    ] {
+        let (code, _, error) = ctl(directory.path(), refused).await;
+        assert_eq!(code, Some(1), "{error}");
+        assert!(error.contains(said), "{error}");
+    }
+    for wrong in [&["kick"][..], &["list", "--token-file", "/nowhere"]] {
+        let (code, _, error) = ctl(directory.path(), wrong).await;
+        assert_eq!(code, Some(2), "{error}");
+    }
+    let (_, nodes, _) = ctl(directory.path(), &["nodes"]).await;
+    assert!(nodes.starts_with("NODE "), "{nodes}");
+    let (_, said, _) = ctl(directory.path(), &["drain"]).await;
+    assert!(said.contains("drains: 0 streamers"), "{said}");
+    let (_, said, _) = ctl(directory.path(), &["drain", "--undo"]).await;
+    assert!(said.contains("admits clients"), "{said}");
 }
 
 #[tokio::test]

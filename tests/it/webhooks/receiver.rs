@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::hmac::{HMAC_SHA256, Key, verify};
 use axum::Router;
@@ -15,13 +15,16 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// The keys that it knows, after `whsec_`.
 pub(super) const KEYS: [&str; 2] = [
     "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
     "cm90YXRlZC1yb3RhdGVkLXJvdGF0ZWQtcm90YXRlZA==",
 ];
+
+/// How long a test may take by the machine's clock: tokio's may stand still.
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// What it does with a request.
 #[derive(Debug, Clone)]
@@ -58,6 +61,17 @@ pub(super) struct Receiver {
     pub(super) address: SocketAddr,
     shared: Shared,
     pub(super) got: mpsc::UnboundedReceiver<Got>,
+    deadline: oneshot::Receiver<()>,
+}
+
+/// Tells when the time of a test is over.
+fn deadline() -> oneshot::Receiver<()> {
+    let (over, deadline) = oneshot::channel();
+    std::thread::spawn(move || {
+        std::thread::sleep(LIMIT);
+        over.send(()).ok();
+    });
+    deadline
 }
 
 impl Receiver {
@@ -77,6 +91,7 @@ impl Receiver {
                 got: sender,
             },
             got,
+            deadline: deadline(),
         }
     }
 
@@ -107,7 +122,15 @@ impl Receiver {
     }
 
     pub(super) async fn next(&mut self) -> Got {
-        self.got.recv().await.expect("it serves")
+        tokio::select! {
+            got = self.got.recv() => got.expect("it serves"),
+            _ = &mut self.deadline => panic!("nothing comes any longer"),
+        }
+    }
+
+    /// Fails once the time of the test is over.
+    pub(super) fn is_in_time(&mut self) -> bool {
+        self.deadline.try_recv().is_err() || panic!("what was waited for does not come")
     }
 }
 
