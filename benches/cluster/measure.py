@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import aiohttp
+import control
 import drain
 import scale
 from rig.cluster import Cluster
@@ -267,8 +268,14 @@ async def main():
         "--scale", type=int, nargs="+", metavar="NUMBER", help="so many livestreams at once, nothing else"
     )
     parser.add_argument("--drain", type=int, nargs="+", metavar="NUMBER", help="so many listeners, nothing else")
+    parser.add_argument(
+        "--control", type=int, nargs="+", metavar="NUMBER", help="so many listeners beside the control page"
+    )
+    parser.add_argument("--livestreams", type=int, default=300, metavar="NUMBER", help="in which they are")
     parser.add_argument("--drain-time", type=int, default=60, metavar="SECONDS", help="server.drain_time")
     arguments = parser.parse_args()
+    if arguments.control:
+        return await control.measure(arguments.control, arguments.livestreams)
     if arguments.drain:
         return await drain.measure(arguments.drain, arguments.drain_time)
     if arguments.scale:
