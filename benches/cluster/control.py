@@ -21,8 +21,6 @@ PACE = 5
 """Seconds between two clips of a livestream."""
 SECONDS = 20
 """For which the cost is measured."""
-PATIENT = {"CASTAWAY_SERVER__STREAMER_TIMEOUT": "30m", "CASTAWAY_LIVESTREAM__SILENCE_AFTER": "10m"}
-"""While thousands join, a streamer of this process may come to speak late."""
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGE = Path(__file__).with_name("control.js")
 
@@ -108,7 +106,7 @@ class Control(scale.Scale):
 async def measure(counts, livestreams):
     """Prints the table."""
     redis, cluster = Redis(), None
-    environment = {**scale.ENVIRONMENT, **operator.ENVIRONMENT, **drain.ONE_USER, **PATIENT}
+    environment = {**scale.ENVIRONMENT, **operator.ENVIRONMENT, **drain.ONE_USER}
     try:
         await redis.start()
         cluster = await Cluster.start(redis, environment, names="ab")
