@@ -62,6 +62,9 @@ struct Arguments {
     /// Where documents are kept: a power cut loses none
     #[arg(long, value_name = "FILE")]
     documents: Option<PathBuf>,
+    /// The project's id, if another than the tests' own
+    #[arg(long, value_name = "ID")]
+    project: Option<String>,
     /// Does not end with the standard input
     #[arg(long)]
     service: bool,
@@ -77,6 +80,9 @@ fn bad(what: &str) -> Refused {
 async fn main() -> std::io::Result<()> {
     let arguments = Arguments::parse();
     let google = GoogleDouble::start_on(arguments.listen).await;
+    if let Some(project) = arguments.project {
+        google.world().project = project;
+    }
     if let Some(file) = arguments.documents {
         google.world().keep_livestreams_in(file)?;
     }

@@ -10,6 +10,7 @@ use crate::cluster::Cluster;
 use crate::config::{Config, ConfigError, LookupPolicy, Problems, Sources};
 use crate::google::{Client, Credentials, Emulators, GoogleError};
 use crate::http::api::token_problem;
+use crate::http::pages;
 use crate::identity::{ApiKey, PassKey};
 use crate::metrics::Metrics;
 use crate::webhooks;
@@ -53,6 +54,7 @@ impl Preflight {
         if let Some(problem) = webhooks::problem(&config.webhooks) {
             problems.push(problem);
         }
+        problems.take(pages::WebApp::find(&config), drop);
         let mut api_key = None;
         problems.take(ApiKey::find(&config, &emulators), |found| api_key = found);
         let mut pass_key = None;

@@ -211,7 +211,8 @@ impl App {
         let documents = Documents::new(&config.http, directory.clone(), metrics.registry())?;
         let mut routes = extra;
         if config.http.pages {
-            routes = routes.merge(pages::router(&config, documents.clone()));
+            let emulator = google.as_ref().and_then(|it| it.emulators.auth.as_deref());
+            routes = routes.merge(pages::router(&config, documents.clone(), emulator));
         }
         let (players, feed) = if config.players.access == PlayerAccess::Off {
             (None, None)

@@ -29,6 +29,10 @@ pub struct Http {
     /// Origins of the web pages that may frame the listening page, for example `["https://site.example"]`; `["*"]` is any.
     /// Nobody may frame the studio.
     pub frame_ancestors: Vec<String>,
+    /// The Firebase project's public web config, as JSON: people sign in on the pages with e-mail and password. Of it,
+    /// `apiKey` is used, and `projectId` is compared with `google.project_id`. Unset: the pages know no accounts.
+    /// Example: `'{"apiKey": "AIza…", "projectId": "my-project"}'`.
+    pub firebase: Option<String>,
 }
 
 impl Default for Http {
@@ -41,6 +45,7 @@ impl Default for Http {
             documents_per_minute: 600,
             documents_per_minute_per_address: 60,
             frame_ancestors: Vec::new(),
+            firebase: None,
         }
     }
 }

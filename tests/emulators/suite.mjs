@@ -1,10 +1,12 @@
 // The wire contract against Google's emulators; see `run`.
 
 import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { mkdtempSync, mkdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { promisify } from "node:util";
 
 import { Client } from "../clients/js/harness/client.js";
 import { Server } from "../clients/js/harness/server.js";
@@ -239,6 +241,12 @@ const tests = {
     for (const { id } of all) assert.equal((await livestreams.get(id)).streamerConnected, false, id);
     assert.equal(await livestreams.get(gone.id), undefined);
     await startDaemon();
+  },
+
+  async "people sign in on the pages with e-mail and password"() {
+    const test = new URL("../pages/e2e/signin.test.js", import.meta.url).pathname;
+    const environment = { ...process.env, CASTAWAY_AUTH_EMULATOR: auth.host, CASTAWAY_BINARY: process.env.CASTAWAY_DAEMON };
+    await promisify(execFile)("node", ["--test", test], { env: environment, timeout: 240_000 });
   },
 
   async "no token is in the log"() {

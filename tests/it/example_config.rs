@@ -12,7 +12,7 @@ use serde_json::Value;
 const EXAMPLE: &str = include_str!("../../nixos/config.example.toml");
 
 /// Keys that are unset by default.
-const WITHOUT_DEFAULT: [&str; 15] = [
+const WITHOUT_DEFAULT: [&str; 16] = [
     "server.max_sessions",
     "server.max_sessions_per_address",
     "server.max_unjoined_sessions_per_address",
@@ -28,6 +28,7 @@ const WITHOUT_DEFAULT: [&str; 15] = [
     "api.token",
     "webhooks.url",
     "webhooks.secrets",
+    "http.firebase",
 ];
 
 /// The example with its keys switched on: `#key = value` becomes `key = value`, prose stays a comment.

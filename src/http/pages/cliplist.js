@@ -29,7 +29,7 @@ export class ClipList {
     name.scope = "row";
     name.textContent = String(number + 1);
     size.textContent = `${(bytes.length / 1024).toFixed(1)} KB`;
-    answer.textContent = "on its way";
+    answer.textContent = "no answer yet";
     row.append(name, size, answer);
     this.#strip.append(mark);
     this.#rows.prepend(row);

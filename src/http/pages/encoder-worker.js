@@ -16,10 +16,11 @@ function handOn(bytes) {
 
 onmessage = ({ data }) => {
   if (data.start) {
-    const { rate, kbps, sound } = data.start;
+    const { rate, kbps } = data.start;
     encoder = new lamejs.Mp3Encoder(1, rate, kbps);
+  } else if (data.sound) {
     /** @param {MessageEvent<Float32Array>} event */
-    sound.onmessage = ({ data: samples }) => {
+    data.sound.onmessage = ({ data: samples }) => {
       if (encoder) handOn(encoder.encodeBuffer(samples.map((it) => Math.max(-1, Math.min(1, it)) * 32_767)));
     };
   } else if (data.finish) {

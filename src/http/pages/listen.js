@@ -2,7 +2,9 @@
 /** The listening page: one button, and what the livestream is doing, in words. */
 
 import { Hearing } from "./hearing.js";
+import { isStuck, runsAgain } from "./interruption.js";
 import { readLink } from "./link.js";
+import { explainSignIn, findAccount, showAccount } from "./signin.js";
 import { copyPlayerAddress, offerPlayers } from "./otherplayer.js";
 import { Player } from "./player.js";
 import { Connection, endpoint } from "/pages/client/connection.js";
@@ -37,6 +39,10 @@ const LINK_OVER = "Thank you for listening. This link has ended with the livestr
 const COMING = "The streamer is on air. Here comes the sound.";
 
 const link = readLink("listen");
+/** Listens for people whose link brings no token. */
+const account = findAccount({ changed: arrange, renewed: present, signedOut: explainSignIn });
+/** Whether the link's pass or token has been refused, so that the account's is shown instead. */
+let linkOver = false;
 const page = document.body;
 const title = element("title", HTMLElement);
 /** The livestream's name: the title of its document, which the server has written, or else its id. */
@@ -86,11 +92,21 @@ function show(next, detail = WORDS[next].detail) {
   const on = next !== "idle" && next !== "refused" && next !== "paused";
   playButton.setAttribute("aria-label", on ? "Stop" : "Play");
   document.title = `${next === "live" ? "● " : ""}${livestreamName || "Listen"} · Castaway`;
-  describeLivestream({ title: livestreamName, words: [artist, WORDS[next].state].filter(Boolean).join(" · "), cover: cover?.src, playing: on, play, stop });
+  describeLivestream({ title: livestreamName, words: [artist, WORDS[next].state].filter(Boolean).join(" · "), cover: cover?.src, playing: on, play: () => void (state === "paused" ? goOn() : play()), stop });
 }
 
 async function play() {
-  if (connection || !link.token) return;
+  if (connection || !mayListen()) return;
+  if (context && isStuck(context)) dropContext();
+  openContext();
+  place = new Place(); // who presses play wants to hear what is live
+  wasLive = false;
+  asked = 0;
+  connect("connecting");
+}
+
+/** From a click, which the browser wants before there is sound. */
+function openContext() {
   context ??= new AudioContext({ sampleRate: 48_000, latencyHint: "playback" });
   context.onstatechange = hear;
   player ??= new Player(context, { sound: placed, trouble });
@@ -98,10 +114,29 @@ async function play() {
   setVolume();
   keepAwake(true);
   void context.resume();
-  place = new Place(); // who presses play wants to hear what is live
-  wasLive = false;
-  asked = 0;
-  connect("connecting");
+}
+
+function dropContext() {
+  player?.stop();
+  player = null;
+  void context?.close().catch(() => {});
+  context = null;
+}
+
+/** Whether a paused context is being asked to go on. */
+let goingOn = false;
+
+/** Goes on after the browser has paused the sound: with a new context where the one before is lost. */
+async function goOn() {
+  const paused = context;
+  if (!paused || goingOn) return;
+  goingOn = true;
+  keepAwake(true);
+  const runs = await runsAgain(paused);
+  goingOn = false;
+  if (runs || context !== paused || state !== "paused") return;
+  dropContext();
+  openContext();
 }
 
 function stop() {
@@ -123,9 +158,39 @@ function connect(meanwhile) {
   connection = new Connection({
     url: endpoint(location),
     namespace: "/listener",
-    auth: () => ({ ...place.wishes, idToken: (shownToken = link.token), livestreamId: link.livestream }),
+    auth: () => (brought() ? wishes(brought()) : (account?.token() ?? Promise.reject(new Error("no account"))).then(wishes)),
     on: { event: take, left, lost },
   });
+}
+
+/** The pass or token that the link has brought; empty if the account's token is to be shown. */
+const brought = () => (linkOver ? "" : link.token);
+
+/** Whether there is something to show to the server. */
+const mayListen = () => Boolean(link.livestream && (brought() || account?.signedIn));
+
+/** What the server is told at each connect. @param {string} idToken */
+function wishes(idToken) {
+  shownToken = idToken;
+  return { ...place.wishes, idToken, livestreamId: link.livestream };
+}
+
+/** Shows the server a fresh token, in time for a lost connection. @param {string} idToken */
+function present(idToken) {
+  if (brought()) return;
+  shownToken = idToken;
+  connection?.emit("token", idToken);
+}
+
+/** Shows what belongs to a listener who may listen, or what is missing. */
+function arrange() {
+  const may = mayListen();
+  if (!may && connection) stop();
+  element("no-link", HTMLElement).hidden = may || (link.livestream !== "" && account !== null);
+  element("stage", HTMLElement).hidden = !may;
+  element("controls", HTMLElement).hidden = !may;
+  showAccount(account, !link.livestream || brought() ? "neither" : account?.signedIn ? "account" : "form");
+  if (may && state === "refused") show("idle");
 }
 
 /** @param {string} name @param {any} value */
@@ -179,11 +244,13 @@ function follow(told) {
 function left() {
   connection = null;
   admitted = false;
-  if (refusal && shownToken !== link.token) return connect(state); // a fresh one came while the old one was refused
+  if (refusal && brought() && shownToken !== link.token) return connect(state); // a fresh one came while the old one was refused
+  if (/has expired/.test(refusal) && !brought() && account?.expired(shownToken)) return connect(state);
   if (refusal && !/has not started/.test(refusal)) {
     keepAwake(false);
     if (state === "ended" && /pass has ended/.test(refusal)) return show("ended", LINK_OVER);
-    return show("refused", refusal);
+    show("refused", refusal);
+    return offerAccount();
   }
   if (!refusal) wasLive = false; // the livestream's own end
   const meanwhile = refusal ? (wasLive ? "away" : state === "ended" ? "ended" : "waiting") : "ended";
@@ -194,6 +261,15 @@ function left() {
   const wait = wasLive ? ASK_AGAIN_MS.first : Math.min(asked < ASK_AGAIN_MS.often ? ASK_AGAIN_MS.most : ASK_AGAIN_MS.patient, ASK_AGAIN_MS.first * 1.3 ** asked);
   asked++;
   askAgain = setTimeout(() => connect(meanwhile), wait * (0.8 + 0.4 * Math.random()));
+}
+
+/** A link whose pass or token no longer counts: an account may do instead. */
+function offerAccount() {
+  if (!account || !brought() || !/has ended|has expired/.test(refusal)) return;
+  linkOver = true;
+  arrange();
+  if (account.signedIn) connect("connecting");
+  else explainSignIn(refusal);
 }
 
 function lost() {
@@ -268,7 +344,7 @@ setInterval(() => {
 }, 250);
 
 playButton.addEventListener("click", () => {
-  if (state === "paused") void context?.resume();
+  if (state === "paused") void goOn();
   else if (state === "idle" || state === "refused") void play();
   else stop();
 });
@@ -283,6 +359,8 @@ addEventListener("hashchange", () => {
   if (fresh.livestream !== link.livestream) return location.reload();
   if (!fresh.token || fresh.token === link.token) return;
   Object.assign(link, fresh);
+  linkOver = false;
+  arrange();
   offerPlayers(link);
   if (state === "refused") void play();
   else connection?.emit("token", fresh.token);
@@ -299,8 +377,4 @@ setVolume();
 offerPlayers(link);
 copyPlayerAddress();
 show("idle");
-if (!link.token || !link.livestream) {
-  element("no-link", HTMLElement).hidden = false;
-  element("stage", HTMLElement).hidden = true;
-  element("controls", HTMLElement).hidden = true;
-}
+arrange();

@@ -11,6 +11,8 @@ use std::sync::Arc;
 use axum::http::HeaderValue;
 
 use super::content_policy;
+use super::sign_in::SignIn;
+use super::template::{escaped, with};
 use crate::broadcast::LivestreamId;
 use crate::config::PlayerAccess;
 use crate::directory::About;
@@ -40,6 +42,7 @@ pub(super) struct ListenPage {
     /// Origins of the pages that may frame it.
     frames: Arc<[String]>,
     players: PlayerAccess,
+    sign_in: Option<SignIn>,
 }
 
 /// A page, and its Content-Security-Policy.
@@ -49,11 +52,17 @@ pub(super) struct Rendered {
 }
 
 impl ListenPage {
-    pub(super) fn new(documents: Documents, frames: Arc<[String]>, players: PlayerAccess) -> Self {
+    pub(super) fn new(
+        documents: Documents,
+        frames: Arc<[String]>,
+        players: PlayerAccess,
+        sign_in: Option<SignIn>,
+    ) -> Self {
         Self {
             documents,
             frames,
             players,
+            sign_in,
         }
     }
 
@@ -68,12 +77,15 @@ impl ListenPage {
             html = with(&html, "head", &head(about));
             html = with(&html, "about", &heading(about));
         }
+        if let Some(sign_in) = &self.sign_in {
+            html = sign_in.offered_on(&html);
+        }
         if let Some(access) = in_address(self.players) {
             html = with(&html, "player", &PLAYER.replace("ACCESS", access));
         }
         let cover = about.as_ref().and_then(About::cover);
         let origin = cover.map(|cover| cover.origin.as_str());
-        let policy = content_policy(&self.frames, origin);
+        let policy = content_policy(&self.frames, self.sign_in.as_ref(), origin);
         Rendered { html, policy }
     }
 }
@@ -85,17 +97,6 @@ fn in_address(access: PlayerAccess) -> Option<&'static str> {
         PlayerAccess::Pass => Some("pass"),
         PlayerAccess::Public => Some("nothing"),
     }
-}
-
-/// The page with this part replaced.
-fn with(page: &str, part: &str, text: &str) -> String {
-    let (before, rest) = page
-        .split_once(&format!("<!--{part}-->"))
-        .unwrap_or((page, ""));
-    let (_, after) = rest
-        .split_once(&format!("<!--/{part}-->"))
-        .unwrap_or_default();
-    format!("{before}{text}{after}")
 }
 
 /// The title, and what crawlers show of a link.
@@ -148,22 +149,6 @@ fn heading(about: &About) -> String {
     heading
 }
 
-/// A text for HTML, also between double quotes.
-fn escaped(text: &str) -> String {
-    let mut html = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => html.push_str("&amp;"),
-            '<' => html.push_str("&lt;"),
-            '>' => html.push_str("&gt;"),
-            '"' => html.push_str("&quot;"),
-            '\'' => html.push_str("&#39;"),
-            other => html.push(other),
-        }
-    }
-    html
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -179,7 +164,7 @@ mod tests {
 
     #[test]
     fn each_part_of_the_template_is_there_once() {
-        for part in ["head", "about", "player"] {
+        for part in ["head", "about", "sign-in", "player"] {
             for mark in [format!("<!--{part}-->"), format!("<!--/{part}-->")] {
                 assert_eq!(TEMPLATE.matches(&mark).count(), 1, "{mark}");
             }

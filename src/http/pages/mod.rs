@@ -5,19 +5,22 @@
 //! page of a livestream is rendered with what its document says ([`mod@listen`]).
 //!
 //! **Invariant**: every answer carries the same strict policy headers, so that no page runs a script, opens a
-//! connection or is framed except by this server. There are two exceptions, for the listening page alone: its cover,
-//! and the pages of `http.frame_ancestors`, which may frame it.
+//! connection or is framed except by this server. There are two exceptions for the listening page alone: its cover,
+//! and the pages of `http.frame_ancestors`, which may frame it; and one for it and the studio: where `http.firebase` is set,
+//! they connect to Firebase to sign people in ([`mod@sign_in`]).
 
 mod control;
 mod listen;
 mod qr;
+mod sign_in;
+mod template;
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, Path, Request, State};
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, REFERRER_POLICY,
@@ -35,6 +38,8 @@ use crate::transport::{RequestConnection, client_address};
 pub use control::control;
 
 use listen::ListenPage;
+use sign_in::SignIn;
+pub use sign_in::WebApp;
 
 const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
@@ -44,10 +49,10 @@ const PNG: &str = "image/png";
 const MANIFEST: &str = "application/manifest+json";
 const TEXT: &str = "text/plain; charset=utf-8";
 
-/// The Content-Security-Policy, but for images and framing pages. `blob:` is the audio file that a streamer picked, and the silence behind
+/// The Content-Security-Policy, but for connections, images and framing pages. `blob:` is the audio file that a streamer picked, and the silence behind
 /// the lock screen.
 const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; \
-     media-src 'self' blob:; manifest-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'";
+     media-src 'self' blob:; manifest-src 'self'; base-uri 'none'; form-action 'none'";
 
 /// The other policy headers of every answer. The token is in the fragment, which is never sent; the referrer is
 /// restricted all the same.
@@ -65,6 +70,9 @@ const POLICY: [(HeaderName, &str); 5] = [
     // Browsers may store the files and revalidate them: a new server is seen at the next load.
     (CACHE_CONTROL, "no-cache"),
 ];
+
+/// The files on which people sign in.
+const WITH_ACCOUNTS: [&str; 2] = ["/studio", "/listen"];
 
 /// One file: its path, its content type, its bytes.
 type File = (&'static str, &'static str, &'static [u8]);
@@ -100,6 +108,12 @@ const FILES: &[File] = &[
         PNG,
         include_bytes!("icons/apple-touch-icon.png"),
     ),
+    (
+        "/pages/account.js",
+        JAVASCRIPT,
+        include_bytes!("account.js"),
+    ),
+    ("/pages/signin.js", JAVASCRIPT, include_bytes!("signin.js")),
     (
         "/pages/capture-worklet.js",
         JAVASCRIPT,
@@ -150,6 +164,11 @@ const FILES: &[File] = &[
         "/pages/hearing.js",
         JAVASCRIPT,
         include_bytes!("hearing.js"),
+    ),
+    (
+        "/pages/interruption.js",
+        JAVASCRIPT,
+        include_bytes!("interruption.js"),
     ),
     (
         "/pages/otherplayer.js",
@@ -211,35 +230,45 @@ const FILES: &[File] = &[
 ];
 
 /// The routes of the pages: `/`, `/studio`, `/listen`, `/listen/{id}`, what these load from `/pages/`, and `/studio/qr`.
-pub fn router(config: &Config, documents: Documents) -> Router {
+/// `auth_emulator`: where Firebase's Auth emulator is, if it is used.
+pub fn router(config: &Config, documents: Documents, auth_emulator: Option<&str>) -> Router {
     let trusted: Arc<[_]> = config.server.trusted_proxies.clone().into();
     let find_client = move |request: Request, next: Next| {
         let trusted = trusted.clone();
         async move { with_address(request, next, &trusted).await }
     };
-    routes(config, documents).layer(middleware::from_fn(find_client))
+    routes(config, documents, auth_emulator).layer(middleware::from_fn(find_client))
 }
 
 /// The routes, without what finds the client's address.
-fn routes(config: &Config, documents: Documents) -> Router {
+fn routes(config: &Config, documents: Documents, auth_emulator: Option<&str>) -> Router {
     let frames: Arc<[String]> = config.http.frame_ancestors.clone().into();
+    // Preflight has told of one that cannot be read.
+    let app = WebApp::find(config).unwrap_or_default();
+    let sign_in = app.map(|app| SignIn::new(&app, auth_emulator));
     let page = Arc::new(ListenPage::new(
         documents,
         frames.clone(),
         config.players.access,
+        sign_in.clone(),
     ));
     let listen = Router::new()
         .route("/listen/{id}", get(listen))
         .route("/studio/qr", post(draw_qr))
         .with_state(page);
-    FILES.iter().fold(listen, |router, file| {
-        let tag = tag(file.2);
-        let frames: &[String] = if file.0 == "/listen" { &frames } else { &[] };
-        let policy = content_policy(frames, None);
+    FILES.iter().fold(listen, |router, &(path, kind, bytes)| {
+        let sign_in = sign_in.as_ref().filter(|_| WITH_ACCOUNTS.contains(&path));
+        let bytes = match (sign_in, std::str::from_utf8(bytes)) {
+            (Some(sign_in), Ok(page)) => Bytes::from(sign_in.offered_on(page)),
+            _ => Bytes::from_static(bytes),
+        };
+        let tag = tag(&bytes);
+        let frames: &[String] = if path == "/listen" { &frames } else { &[] };
+        let policy = content_policy(frames, sign_in, None);
         let page = get(move |headers: HeaderMap| {
-            std::future::ready(answer(file, &tag, &policy, &headers))
+            std::future::ready(answer(kind, bytes.clone(), &tag, &policy, &headers))
         });
-        router.route(file.0, page)
+        router.route(path, page)
     })
 }
 
@@ -275,13 +304,14 @@ async fn listen(
 /// The QR code of a text.
 async fn draw_qr(body: Body) -> Response {
     let mut response = qr::draw(body).await;
-    set_policy(&mut response, content_policy(&[], None));
+    set_policy(&mut response, strict_content_policy());
     response
 }
 
 /// The file, or 304 if the browser's copy is current.
 fn answer(
-    &(_, content_type, bytes): &File,
+    content_type: &'static str,
+    bytes: Bytes,
     tag: &HeaderValue,
     policy: &HeaderValue,
     headers: &HeaderMap,
@@ -318,16 +348,28 @@ fn set_policy(response: &mut Response, content_policy: HeaderValue) {
     }
 }
 
-/// The whole Content-Security-Policy: pages of these origins may frame the page, and images come from this server and from
-/// the origin of the cover.
-fn content_policy(frames: &[String], cover_origin: Option<&str>) -> HeaderValue {
+/// The Content-Security-Policy without an exception.
+fn strict_content_policy() -> HeaderValue {
+    content_policy(&[], None, None)
+}
+
+/// The whole Content-Security-Policy: pages of these origins may frame the page, it connects to this server and for
+/// `sign_in` to Firebase, and images come from this server and from the origin of the cover.
+fn content_policy(
+    frames: &[String],
+    sign_in: Option<&SignIn>,
+    cover_origin: Option<&str>,
+) -> HeaderValue {
     let frames = if frames.is_empty() {
         "'none'".to_owned()
     } else {
         frames.join(" ")
     };
     let cover = cover_origin.map_or_else(String::new, |origin| format!(" {origin}"));
-    let policy = format!("{CONTENT_POLICY}; frame-ancestors {frames}; img-src 'self'{cover}");
+    let accounts = sign_in.map_or_else(String::new, |it| format!(" {}", it.origins.join(" ")));
+    let policy = format!(
+        "{CONTENT_POLICY}; connect-src 'self'{accounts}; frame-ancestors {frames}; img-src 'self'{cover}"
+    );
     HeaderValue::try_from(policy).expect("origins are checked, and of ASCII")
 }
 

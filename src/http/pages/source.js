@@ -2,6 +2,7 @@
 /** Where the studio's sound comes from, a microphone or a file, and its way to the encoder. */
 
 import { capture } from "./capture.js";
+import { runsAgain } from "./interruption.js";
 import { Cutter, markedClip } from "./mp3.js";
 
 const KBPS = 128;
@@ -35,6 +36,8 @@ export class Source {
   /** @type {HTMLAudioElement | null} */ #player = null;
   /** @type {{worker: Worker, cutter: Cutter, stream: string, number: number} | null} */ #recording = null;
   #muted = false;
+  /** Whether a new audio graph is being made. */
+  #replacing = false;
   /** How often a source was asked for: one that is had when another was asked for since is let go of. */
   #asked = 0;
   /** The loudest amplitude since the last clip. */
@@ -46,6 +49,7 @@ export class Source {
    * @param {(clip: {number: number, bytes: Uint8Array, seconds: number, peak: number}) => void} on.clip `peak`: its
    *   loudest amplitude, 0 to 1
    * @param {() => void} on.changed something in `circumstances` did
+   * @param {() => void} on.parted the file's player belongs to an audio graph that is gone: another is needed
    */
   constructor(on) {
     this.on = on;
@@ -71,6 +75,33 @@ export class Source {
   /** Goes on after the browser has paused the sound; from a click where the browser wants one. */
   async resume() {
     if (this.#context && this.#context.state !== "running") await this.#context.resume().catch(() => {});
+  }
+
+  /**
+   * The same from a gesture, with a new audio graph where the browser does not let the one before go on. The clips go on as one
+   * stream.
+   */
+  async goOn() {
+    const context = this.#context;
+    if (!context || context.state === "running" || this.#replacing) return;
+    this.#replacing = true;
+    if (!(await runsAgain(context))) await this.#replace(context).catch(() => {});
+    this.#replacing = false;
+    this.on.changed();
+  }
+
+  /** @param {AudioContext} before */
+  async #replace(before) {
+    const [microphone, had] = [this.#microphone, this.#input !== null];
+    const graph = this.#make(before.sampleRate);
+    const context = await graph;
+    this.#graph = graph;
+    this.#file = null;
+    this.#input = null;
+    void before.close().catch(() => {});
+    if (this.#recording) this.#feed(this.#recording.worker);
+    if (microphone && microphone === this.#microphone) this.#plug(context.createMediaStreamSource(microphone));
+    else if (had && !this.#microphone) this.on.parted();
   }
 
   /** @param {{deviceId: string, clean: boolean}} wish `clean`: the browser's voice processing */
@@ -145,9 +176,15 @@ export class Source {
     worker.onmessage = ({ data }) => {
       if (data.bytes) for (const sound of recording.cutter.push(data.bytes)) this.#clip(recording, sound, seconds);
     };
-    const { port1, port2 } = new MessageChannel();
-    worker.postMessage({ start: { rate: context.sampleRate, kbps: KBPS, sound: port1 } }, [port1]);
+    worker.postMessage({ start: { rate: context.sampleRate, kbps: KBPS } });
     this.#peak = 0;
+    this.#feed(worker);
+  }
+
+  /** Leads the sound to the encoder. @param {Worker} worker */
+  #feed(worker) {
+    const { port1, port2 } = new MessageChannel();
+    worker.postMessage({ sound: port1 }, [port1]);
     this.#capture?.to(port2);
   }
 
@@ -197,8 +234,9 @@ export class Source {
     return context;
   }
 
-  async #make() {
-    const context = await rightContext();
+  /** @param {number} [rate] of the stream that goes on */
+  async #make(rate) {
+    const context = await rightContext(rate);
     this.#capture = await capture(context, (level) => {
       this.#peak = Math.max(this.#peak, level.peak);
       this.on.level(level);
@@ -223,8 +261,12 @@ async function playable(player) {
   });
 }
 
-/** The device's own rate where the encoder takes it, since some browsers refuse a microphone at any other. */
-async function rightContext() {
+/**
+ * The device's own rate where the encoder takes it, since some browsers refuse a microphone at any other.
+ * @param {number} [rate] the only one that will do
+ */
+async function rightContext(rate) {
+  if (rate) return new AudioContext({ latencyHint: "interactive", sampleRate: rate });
   const context = new AudioContext({ latencyHint: "interactive" });
   if (RATES.includes(context.sampleRate)) return context;
   await context.close();

@@ -9,6 +9,7 @@ import { Outbox } from "/pages/client/outbox.js";
 import { Resumption } from "./resumption.js";
 import { Share } from "./share.js";
 import { Connection, endpoint } from "/pages/client/connection.js";
+import { explainSignIn, findAccount, showAccount } from "./signin.js";
 import { Source, hasMicrophone, microphoneTrouble } from "./source.js";
 import { clock, counted, element, say } from "./ui.js";
 
@@ -26,6 +27,8 @@ const WORDS = {
 };
 
 const link = readLink("studio");
+/** Streams for people whose link brings no token. */
+const account = findAccount({ changed: arrange, renewed: present, signedOut });
 const page = document.body;
 const liveButton = element("live", HTMLButtonElement);
 const muteButton = element("mute", HTMLButtonElement);
@@ -34,7 +37,7 @@ const device = element("device", HTMLSelectElement);
 const clean = element("clean", HTMLInputElement);
 const length = element("length", HTMLSelectElement);
 const fileInput = element("file-input", HTMLInputElement);
-const filePlayer = element("file-player", HTMLAudioElement);
+let filePlayer = element("file-player", HTMLAudioElement);
 const refusalLine = element("refusal", HTMLElement);
 const endDialog = element("end-dialog", HTMLDialogElement);
 
@@ -50,6 +53,7 @@ const source = new Source({
     outbox.push(clip);
   },
   changed: () => tellSound(),
+  parted: replaceFilePlayer,
 });
 const outbox = new Outbox({
   settled: (clip, outcome) => {
@@ -99,6 +103,7 @@ function show(next, detail = WORDS[next].detail) {
   length.disabled = onAir();
   document.title = `Studio · ${link.livestream || "Castaway"}`;
   delete page.dataset.sound;
+  arrange();
   tellSound();
 }
 
@@ -164,6 +169,18 @@ async function openSource() {
   }
 }
 
+/** A media element stays with its audio graph for ever: the file goes on in another one. */
+function replaceFilePlayer() {
+  const before = filePlayer;
+  const [at, playing] = [before.currentTime, !before.paused || state === "live"];
+  const fresh = /** @type {HTMLAudioElement} */ (before.cloneNode(true));
+  before.pause();
+  before.replaceWith(fresh);
+  filePlayer = fresh;
+  fresh.addEventListener("loadedmetadata", () => (fresh.currentTime = at), { once: true });
+  void openSource().then((ready) => (ready && playing ? fresh.play() : undefined)).catch(() => {});
+}
+
 /** The microphones' names are told only once one is open. */
 async function listDevices() {
   const known = (await navigator.mediaDevices.enumerateDevices()).filter((it) => it.kind === "audioinput" && it.deviceId !== "default");
@@ -202,9 +219,36 @@ function connect() {
   connection = new Connection({
     url: endpoint(location),
     namespace: "/streamer",
-    auth: () => ({ idToken: (shownToken = link.token), livestreamId: link.livestream, features: ["warnings"] }),
+    auth: () => (link.token ? wishes(link.token) : (account?.token() ?? Promise.reject(new Error("no account"))).then(wishes)),
     on: { event: take, left, lost, joined: () => (joinedNow = true) },
   });
+}
+
+/** What the server is told at each connect. @param {string} idToken */
+function wishes(idToken) {
+  shownToken = idToken;
+  return { idToken, livestreamId: link.livestream, features: ["warnings"] };
+}
+
+/** Shows the server a fresh token, in time for a lost connection. @param {string} idToken */
+function present(idToken) {
+  if (link.token) return;
+  shownToken = idToken;
+  connection?.emit("token", idToken);
+}
+
+/** Firebase no longer knows the account. @param {string} why */
+function signedOut(why) {
+  explainSignIn(why);
+  if (state === "connecting" && !accepted) giveUp();
+}
+
+/** Shows what belongs to a streamer who may stream, or what is missing. A livestream goes on whatever the account does. */
+function arrange() {
+  const may = Boolean(link.livestream && (link.token || account?.signedIn));
+  element("no-link", HTMLElement).hidden = may || (link.livestream !== "" && account !== null);
+  element("desk", HTMLElement).hidden = !may && !onAir();
+  showAccount(account, !link.livestream || link.token ? "neither" : !account?.signedIn ? "form" : onAir() ? "neither" : "account");
 }
 
 /** Whether the namespace was joined and its verdict is still to come. */
@@ -256,7 +300,8 @@ function lost() {
 function left() {
   connection = null;
   outbox.shut();
-  if (refusal && shownToken !== link.token) return connect(); // a fresh one came while the old one was refused
+  if (refusal && link.token && shownToken !== link.token) return connect(); // a fresh one came while the old one was refused
+  if (/has expired/.test(refusal) && !link.token && account?.expired(shownToken)) return connect();
   resting = rest();
   refuse("");
   show("refused", refusal || "The server has ended the livestream.");
@@ -265,6 +310,10 @@ function left() {
 /** Before the air was given there is nothing to end; afterwards one tap must not end it for everybody. */
 function askToEnd() {
   if (state !== "connecting" || accepted) return endDialog.showModal();
+  giveUp();
+}
+
+function giveUp() {
   connection?.close();
   connection = null;
   resting = rest();
@@ -328,7 +377,7 @@ liveButton.addEventListener("click", () => {
 });
 element("end-yes", HTMLButtonElement).addEventListener("click", () => void endLivestream());
 element("end-no", HTMLButtonElement).addEventListener("click", () => endDialog.close());
-for (const gesture of ["pointerdown", "keydown"]) addEventListener(gesture, () => void source.resume());
+for (const gesture of ["pointerdown", "keydown"]) addEventListener(gesture, () => void source.goOn());
 testButton.addEventListener("click", () => void openSource());
 for (const control of [device, clean]) control.addEventListener("change", () => source.ready && void openSource());
 /** Shows what belongs to the source that is chosen. */
@@ -368,6 +417,7 @@ addEventListener("hashchange", () => {
   if (fresh.livestream !== link.livestream) return location.reload();
   if (!fresh.token || fresh.token === link.token) return;
   link.token = fresh.token;
+  arrange();
   if (state === "refused" && accepted) void goLive();
   else connection?.emit("token", fresh.token);
 });
@@ -388,9 +438,4 @@ if (!hasMicrophone()) {
   element("source-file", HTMLInputElement).checked = true;
 }
 showSource();
-if (!link.token || !link.livestream) {
-  element("no-link", HTMLElement).hidden = false;
-  element("desk", HTMLElement).hidden = true;
-} else if (resumption.since !== null) {
-  takeUpAgain();
-}
+if (link.livestream && (link.token || account?.signedIn) && resumption.since !== null) takeUpAgain();

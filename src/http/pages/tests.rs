@@ -26,13 +26,13 @@ fn pages(config: &Config) -> Router {
     }
     let metrics = Metrics::new();
     let documents = Documents::new(&config.http, directory, metrics.registry());
-    let routes = routes(config, documents.expect("metrics"));
+    let routes = routes(config, documents.expect("metrics"), None);
     routes.layer(Extension(IpAddr::from([127, 0, 0, 1])))
 }
 
 /// The policy of a page that nobody frames, without a cover.
 fn own_policy() -> String {
-    let policy = content_policy(&[], None);
+    let policy = strict_content_policy();
     policy.to_str().expect("text").to_owned()
 }
 
@@ -286,5 +286,28 @@ async fn qr_code_is_drawn_of_a_bounded_text() {
     ];
     for (length, status) in refused {
         assert_eq!(ask("a".repeat(length)).await.status(), status, "{length}");
+    }
+}
+
+#[tokio::test]
+async fn accounts_open_two_pages_to_firebase_alone() {
+    let mut config = Config::default();
+    config.http.firebase = Some(r#"{"apiKey": "key-1"}"#.to_owned());
+    let pages = pages(&config);
+    let connect = "; connect-src 'self' https://identitytoolkit.googleapis.com \
+                   https://securetoken.googleapis.com; ";
+    for (path, signs_in) in [
+        ("/", false),
+        ("/studio", true),
+        ("/listen", true),
+        ("/listen/talk", true),
+        ("/pages/studio.js", false),
+    ] {
+        let request = Request::get(path).body(Body::empty()).expect("a request");
+        let response = pages.clone().oneshot(request).await.expect("an answer");
+        let policy = header(&response, "content-security-policy").to_owned();
+        assert_eq!(policy.contains(connect), signs_in, "{path}: {policy}");
+        let text = String::from_utf8(body(response).await).expect("text");
+        assert_eq!(text.contains("data-key=\"key-1\""), signs_in, "{path}");
     }
 }

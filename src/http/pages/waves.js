@@ -1,8 +1,9 @@
 // @ts-check
 /** The sea at the foot of the listening page: it swells with the sound. Decoration; still for who asks for less motion. */
 
+/** A crest is up to 1.45 times as high as `calm` and `swell` say: all are within the canvas. */
 const LAYERS = [
-  { colour: "--sea-far", height: 0.86, length: 1.1, speed: 0.4, calm: 0.03, swell: 0.11 },
+  { colour: "--sea-far", height: 0.86, length: 1.1, speed: 0.4, calm: 0.03, swell: 0.06 },
   { colour: "--sea-mid", height: 0.76, length: 0.74, speed: -0.55, calm: 0.026, swell: 0.085 },
   { colour: "--sea-near", height: 0.6, length: 0.52, speed: 0.8, calm: 0.02, swell: 0.035 },
 ];

@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
 import { KINDS, breaks, clips, encoded, ladderWav } from "./ladder.js";
-import { Server, heardRungs, hears, isIn, openBrowser, openPage, picture, tap, tapped } from "./stage.js";
+import { Server, heardRungs, hears, isIn, openBrowser, openPage, picture, reachContexts, tap, tapped } from "./stage.js";
 
 /** @type {Server} */ let server;
 /** @type {import("playwright-core").Browser} */ let browser;
@@ -25,15 +25,9 @@ async function listen() {
   await listener?.context().close();
   listener = await openPage(browser, { ...tapped, viewport: { width: 390, height: 664 } });
   await tap(listener);
+  await listener.addInitScript(reachContexts);
   await listener.addInitScript(() => {
-    Object.assign(globalThis, { contexts: [], decoded: 0 });
-    const Context = AudioContext;
-    globalThis.AudioContext = class extends Context {
-      constructor(/** @type {AudioContextOptions | undefined} */ options = undefined) {
-        super(options);
-        /** @type {any} */ (globalThis).contexts.push(this);
-      }
-    };
+    Object.assign(globalThis, { decoded: 0 });
     const decode = BaseAudioContext.prototype.decodeAudioData;
     BaseAudioContext.prototype.decodeAudioData = function (/** @type {any[]} */ ...args) {
       /** @type {any} */ (globalThis).decoded++;
@@ -144,6 +138,19 @@ test("a page whose sound the browser pauses says so, and goes on live", async ()
   await hears(listener, 8, from);
   const behind = Number.parseFloat(await listener.locator("#behind").innerText());
   assert.ok(behind < 4, `${behind} s behind`);
+
+  // As on iOS: what was interrupted may never run again, and a tap makes another.
+  for (const [count, act] of [[2, "interrupt()"], [3, "hang()"]]) {
+    await listener.evaluate(String(act));
+    await isIn(listener, "paused");
+    await listener.click("#play");
+    await isIn(listener, "live");
+    const since = (await heardRungs(listener)).length;
+    await hears(listener, 8, since);
+    assert.deepEqual(breaks((await heardRungs(listener)).slice(since)), []);
+    assert.equal(await listener.evaluate("contexts.length"), count);
+    assert.equal(await listener.evaluate("contexts.filter((it) => !Object.hasOwn(it, 'state')).length"), 1);
+  }
   await livestream.end();
 });
 

@@ -209,7 +209,8 @@ async function fromTree(route) {
   const folder = path.startsWith("/client/") ? "../../../clients/js" : "../../../src/http/pages";
   const file = new URL(`${folder}${path.replace(/^\/client/, "")}${path.includes(".") ? "" : ".html"}`, import.meta.url);
   asked.hostname = "127.0.0.1";
-  const response = await route.fetch({ maxRedirects: 0, url: asked.href });
+  const response = await route.fetch({ maxRedirects: 0, url: asked.href }).catch(() => null);
+  if (!response) return route.abort(); // the server is being restarted
   const kinds = /** @type {Record<string, string>} */ ({ js: "text/javascript", css: "text/css", svg: "image/svg+xml", png: "image/png", html: "text/html", webmanifest: "application/manifest+json" });
   const type = kinds[file.pathname.split(".").at(-1) ?? ""] ?? "application/octet-stream";
   await route.fulfill({ status: 200, headers: { ...response.headers(), "content-type": type }, body: readFileSync(file) });
@@ -237,6 +238,35 @@ export async function tap(page) {
       return Reflect.apply(connect, this, args);
     };
   }, TAP);
+}
+
+/**
+ * A page whose audio contexts a test can reach, as `contexts`, and interrupt as iOS does for a call. To be added before the page
+ * is opened: `page.addInitScript(reachContexts)`.
+ */
+export function reachContexts() {
+  const contexts = /** @type {AudioContext[]} */ ([]);
+  const Context = AudioContext;
+  globalThis.AudioContext = class extends Context {
+    constructor(/** @type {AudioContextOptions | undefined} */ options = undefined) {
+      super(options);
+      contexts.push(this);
+    }
+  };
+  /** @param {AudioContext} context @param {"interrupted" | "suspended"} state @param {() => Promise<void>} resume what becomes of its tries */
+  const spoil = (context, state, resume) => {
+    void context.suspend();
+    Object.defineProperty(context, "state", { get: () => state });
+    context.resume = resume;
+    context.dispatchEvent(new Event("statechange"));
+  };
+  Object.assign(globalThis, {
+    contexts,
+    /** It stays interrupted, and cannot be resumed. */
+    interrupt: () => spoil(/** @type {AudioContext} */ (contexts.at(-1)), "interrupted", () => Promise.reject(new DOMException("interrupted", "InvalidStateError"))),
+    /** It can be resumed, so it is said, and never runs. */
+    hang: () => spoil(/** @type {AudioContext} */ (contexts.at(-1)), "suspended", () => new Promise(() => {})),
+  });
 }
 
 /** The tap is a script that the page's policy forbids; the policy itself is tested where nothing is tapped. */

@@ -6,12 +6,15 @@
 //! **Invariant**: it is served only while the API has a token, and under the policy of the other pages.
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
-use super::{CSS, FILES, File, HTML, JAVASCRIPT, TEXT, answer, content_policy, set_policy, tag};
+use super::{
+    CSS, FILES, File, HTML, JAVASCRIPT, TEXT, answer, set_policy, strict_content_policy, tag,
+};
 
 const CLOSED: &str = "The control page needs a token of the operator's API, and none is set.\n\
     Set the credential castaway.api.token (docs/api.md), reload the daemon, and load this page again;\n\
@@ -88,25 +91,25 @@ const SHARED: &[&str] = &["/pages/icon.svg", "/pages/pages.css", "/pages/ui.js"]
 /// The control page and its files, while `is_open`.
 pub fn control(is_open: impl Fn() -> bool + Clone + Send + Sync + 'static) -> Router {
     let shared = FILES.iter().filter(|file| SHARED.contains(&file.0));
-    let policy = content_policy(&[], None);
+    let policy = strict_content_policy();
     OWN.iter()
         .chain(shared)
-        .fold(Router::new(), |router, file| {
-            let (tag, policy, is_open) = (tag(file.2), policy.clone(), is_open.clone());
+        .fold(Router::new(), |router, &(path, kind, bytes)| {
+            let (tag, policy, is_open) = (tag(bytes), policy.clone(), is_open.clone());
             let page = get(move |headers: HeaderMap| {
                 std::future::ready(if is_open() {
-                    answer(file, &tag, &policy, &headers)
+                    answer(kind, Bytes::from_static(bytes), &tag, &policy, &headers)
                 } else {
                     closed()
                 })
             });
-            router.route(file.0, page)
+            router.route(path, page)
         })
 }
 
 fn closed() -> Response {
     let mut response = (StatusCode::NOT_FOUND, [(CONTENT_TYPE, TEXT)], CLOSED).into_response();
-    set_policy(&mut response, content_policy(&[], None));
+    set_policy(&mut response, strict_content_policy());
     response
 }
 
@@ -131,7 +134,7 @@ mod tests {
 
     fn has_the_policy(response: &Response) -> bool {
         let headers = response.headers();
-        let own = headers.get("content-security-policy") == Some(&content_policy(&[], None));
+        let own = headers.get("content-security-policy") == Some(&strict_content_policy());
         own && POLICY
             .iter()
             .all(|(name, value)| headers.get(name).is_some_and(|found| found == value))
