@@ -14,10 +14,12 @@ import { COMMAND_MS, Tab, found, within } from "./tab.js";
 /** How long the first start of a profile may take on a machine that is busy. */
 const START_MS = 120_000;
 
-/** Sound only after a gesture, as people have it. */
+/** Sound only after a gesture, as people have it; and a microphone that hears a tone, without a question. */
 const PREFERENCES = {
   "media.autoplay.blocking_policy": 1,
   "media.autoplay.default": 1,
+  "media.navigator.streams.fake": true,
+  "media.navigator.permission.disabled": true,
   "browser.shell.checkDefaultBrowser": false,
   "datareporting.policy.dataSubmissionEnabled": false,
   "app.update.enabled": false,

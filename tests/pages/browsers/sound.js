@@ -1,10 +1,11 @@
 // @ts-check
 /** Sound in a tab of any browser: what is heard, and a livestream that needs no browser. */
 
+import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { WebSocket } from "ws";
 
-import { Streamer } from "../../../clients/js/index.js";
+import { Listener, Streamer } from "../../../clients/js/index.js";
 import { rungs } from "../e2e/ladder.js";
 
 Object.assign(globalThis, { WebSocket });
@@ -71,6 +72,37 @@ export function stream(studio, row) {
     async end() {
       clearInterval(clock);
       await streamer.end();
+    },
+  };
+}
+
+/** @param {Buffer} wav */
+export function asMp3(wav) {
+  const { stdout } = spawnSync("ffmpeg", ["-v", "error", "-f", "wav", "-i", "-", "-b:a", "64k", "-f", "mp3", "-"], { input: wav, maxBuffer: 1 << 28 });
+  return stdout;
+}
+
+/** A listener that needs no browser. @param {string} address of the server @param {string} listen the listening page's address */
+export function hear(address, listen) {
+  /** @type {Uint8Array[]} */ const clips = [];
+  const listener = new Listener({ url: address, ...credentials(listen), onClip: (clip) => void clips.push(clip) });
+  return {
+    clips,
+    close: () => listener.close(),
+    /** The longest silence in what the clips since `from` hold, in milliseconds, but for the encoder's delay. */
+    longestSilence(from = 0) {
+      const { stdout } = spawnSync("ffmpeg", ["-v", "error", "-f", "mp3", "-i", "-", "-ac", "1", "-ar", "48000", "-f", "f32le", "-"], {
+        input: Buffer.concat(clips.slice(from)),
+        maxBuffer: 1 << 28,
+      });
+      const samples = new Float32Array(stdout.buffer.slice(stdout.byteOffset, stdout.byteOffset + (stdout.length & ~3)));
+      let [longest, quiet] = [0, 0];
+      for (const sample of samples.subarray(4_800)) {
+        quiet = Math.abs(sample) < 0.001 ? quiet + 1 : 0;
+        longest = Math.max(longest, quiet);
+      }
+      if (samples.length < 48_000) throw new Error(`only ${samples.length} samples could be decoded`);
+      return longest / 48;
     },
   };
 }
