@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
+use redis::cluster_routing::{MultipleNodeRoutingInfo, ResponsePolicy, RoutingInfo};
 use redis::{
     AsyncConnectionConfig, Client, ErrorKind, FromRedisValue as _, ProtocolVersion, PushInfo,
     RedisError, ServerErrorKind, Value,
@@ -97,7 +98,7 @@ impl Redis {
             timely: Connection::Many(self.connect_to_shards(self.timeout).await?),
             bulk: Connection::Many(self.connect_to_shards(self.bulk_timeout()).await?),
         };
-        // One shard of many may be lost: the library reconnects by itself, and PINGs detect when all are lost.
+        // One shard of many may be lost: the library reconnects by itself, and the checks detect when all are lost.
         Ok((connections, Arc::new(Notify::new())))
     }
 
@@ -134,14 +135,38 @@ impl Redis {
         }
     }
 
+    /// The answer of a Redis with shards; none of another one.
+    async fn is_any_shard_there(&self) -> Option<Result<(), CommandError>> {
+        let connections = self.lock().clone()?;
+        let Connection::Many(mut shards) = connections.timely else {
+            return None;
+        };
+        let asked = shards.route_command(redis::cmd("PING"), any_shard());
+        let answered = match timeout(self.timeout, asked).await {
+            Ok(Ok(_)) => {
+                self.in_contact();
+                Ok(())
+            }
+            Ok(Err(error)) => Err(refusal(&error)),
+            Err(_) => Err(CommandError::Away),
+        };
+        Some(answered)
+    }
+
     /// Whether it answers and accepts writes: after a failover it may be a replica.
     async fn is_of_use(&self) -> Result<bool, CommandError> {
-        if self.is_sharded() {
-            return self.call::<Value>(&redis::cmd("PING")).await.map(|_| true);
+        if let Some(answered) = self.is_any_shard_there().await {
+            return answered.map(|()| true);
         }
         let said: HashMap<String, Value> = self.call(&redis::cmd("HELLO")).await?;
         Ok(!is_replica(&said))
     }
+}
+
+/// One answer is enough: `PING` by itself succeeds only if all shards answer.
+fn any_shard() -> RoutingInfo {
+    let shards = MultipleNodeRoutingInfo::AllMasters;
+    RoutingInfo::MultiNode((shards, Some(ResponsePolicy::OneSucceeded)))
 }
 
 fn field(said: &HashMap<String, Value>, of: &str) -> Option<String> {

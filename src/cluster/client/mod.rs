@@ -228,6 +228,7 @@ impl Redis {
 
     async fn answer(&self, command: &Cmd, is_bulk: bool) -> Result<Value, CommandError> {
         let connections = self.lock().clone().ok_or(CommandError::Away)?;
+        let is_one = matches!(connections.bulk, Connection::One(_));
         let (connection, limit) = if is_bulk {
             (connections.bulk, self.bulk_timeout())
         } else {
@@ -246,7 +247,8 @@ impl Redis {
             Err(_) => Err(CommandError::Away),
             Ok(Err(error)) => {
                 let refusal = refusal(&error);
-                if is_bulk && refusal == CommandError::Away && !error.is_timeout() {
+                // To a lost shard the library reconnects by itself.
+                if is_bulk && is_one && refusal == CommandError::Away && !error.is_timeout() {
                     self.bulk_lost.notify_one();
                 }
                 Err(refusal)
