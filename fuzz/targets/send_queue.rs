@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use castaway_media_server::broadcast::Clip;
+use castaway_media_server::broadcast::{Clip, Position};
 use castaway_media_server::transport::{ClipFrame, Mark, QueueBounds, SLICES, SendQueue};
 use libfuzzer_sys::fuzz_target;
 
@@ -100,7 +100,7 @@ impl Model {
             .collect();
         let accepted_at = Instant::now();
         let clip = Arc::new(ClipFrame::new(
-            &Clip::new(sequence, (1, sequence), bytes.into(), accepted_at),
+            &Clip::new(sequence, Position::new(1, sequence), bytes.into(), accepted_at),
             accepted_at,
         ));
         self.clips.push(clip.clone());
