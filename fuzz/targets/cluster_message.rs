@@ -11,8 +11,10 @@ fuzz_target!(|bytes: &[u8]| {
     };
     let id = clip.id.as_ref().map(|id| id.as_str().as_bytes());
     let id_length = id.map_or(0, <[u8]>::len);
+    let place = clip.place.map(|place| place.encode());
+    let kind = if place.is_some() { 6 } else { 5 };
     let whole = [
-        &[1, 5][..],
+        &[1, kind][..],
         &clip.position.epoch.to_be_bytes(),
         &clip.position.sequence.to_be_bytes(),
         &clip.sent_at.to_be_bytes(),
@@ -21,6 +23,7 @@ fuzz_target!(|bytes: &[u8]| {
         clip.node.as_bytes(),
         &u16::try_from(id_length).expect("a length in two bytes").to_be_bytes(),
         id.unwrap_or_default(),
+        place.as_ref().map_or(&[][..], |place| &place[..]),
         &clip.bytes,
     ]
     .concat();

@@ -2,11 +2,11 @@
 #![no_main]
 
 use bytes::Bytes;
-use castaway_media_server::media::{AacConfig, Audio, Codec, Timeline, Window};
+use castaway_media_server::media::{AacConfig, Audio, Codec, Segment, Timeline, Window};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|steps: Vec<(u8, u8, u8, u32, u32, u32)>| {
-    let (mut timeline, mut window) = (Timeline::default(), Window::new(1, 4, 1 << 16));
+    let (mut timeline, mut window) = (Timeline::default(), Window::new(4, 1 << 16));
     let (mut sequence, mut end) = (0, (0_u128, 1_u128));
     for (rate, frames, skipped, arrived, delay, padding) in steps {
         sequence += 1 + u64::from(skipped);
@@ -17,10 +17,11 @@ fuzz_target!(|steps: Vec<(u8, u8, u8, u32, u32, u32)>| {
             delay,
             padding,
         };
-        let segment = timeline.place(sequence, audio, u64::from(arrived) << 8);
-        let start = u128::from(segment.start);
+        let place = timeline.place((1, sequence), &audio, u64::from(arrived) << 8);
+        let segment = Segment::new(place, audio).expect("its own place");
+        let start = u128::from(place.start);
         assert!(start * end.1 >= end.0 * u128::from(rate));
-        end = (start + u128::from(segment.samples()), u128::from(rate));
+        end = (start + u128::from(place.samples()), u128::from(rate));
         window.push(&segment);
         let playlist = window.playlist().expect("a segment");
         let listed = playlist.lines().filter(|line| !line.starts_with('#'));

@@ -6,7 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::{ClipId, Position};
-use crate::media;
+use crate::media::{self, Place};
 
 /// An accepted clip: the uploaded file, and its number in the livestream.
 ///
@@ -26,6 +26,8 @@ pub struct Clip {
     pub accepted_at: Instant,
     /// The time at which its streamer's node accepted it, in milliseconds since the Unix epoch.
     pub sent_at: u64,
+    /// Its place on the timeline of players; none if it is not for them.
+    pub place: Option<Place>,
     /// Whether listeners here got it before, under another position: only those from other nodes miss it.
     pub is_repeat: bool,
     duration_ms: OnceLock<Option<u64>>,
@@ -42,6 +44,8 @@ pub struct NewClip {
     pub sent_at: u64,
     /// Its position in the cluster; none if this node alone numbers it.
     pub position: Option<Position>,
+    /// Its place on the timeline of players, once it has one.
+    pub place: Option<Place>,
 }
 
 impl From<Bytes> for NewClip {
@@ -51,6 +55,7 @@ impl From<Bytes> for NewClip {
             id: None,
             sent_at: 0,
             position: None,
+            place: None,
         }
     }
 }
@@ -63,6 +68,7 @@ impl Clip {
             id,
             sent_at,
             position,
+            place,
         } = clip;
         Self {
             sequence,
@@ -71,6 +77,7 @@ impl Clip {
             bytes,
             accepted_at: now,
             sent_at,
+            place,
             is_repeat: false,
             duration_ms: OnceLock::new(),
         }
@@ -96,6 +103,7 @@ impl Clip {
             id: self.id.clone(),
             sent_at: self.sent_at,
             position: Some(self.position),
+            place: self.place,
         }
     }
 

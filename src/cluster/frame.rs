@@ -3,6 +3,7 @@
 //! ```text
 //! version 1 │ kind 5 │ epoch 8 │ sequence 8 │ sent at 8 │ came 8 │ length of the node's name 1 │ the name
 //!           │ length of the clip's id 2 │ the id │ the clip's own bytes
+//! version 1 │ kind 6 │ the same, with the clip's place on the timeline of players before its own bytes
 //! version 1 │ kind 2                                                      (the record has changed)
 //! ```
 //!
@@ -13,11 +14,13 @@
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 
 use crate::broadcast::{ClipId, NewClip, Position};
+use crate::media::Place;
 
 const VERSION: u8 = 1;
 const CHANGED_KIND: u8 = 2;
 /// 1, 3 and 4 were those of pre-releases.
 const CLIP: u8 = 5;
+const PLACED_CLIP: u8 = 6;
 /// Version, kind, epoch, sequence, two times, length of the name, length of the id.
 const FIXED: usize = 1 + 1 + 8 + 8 + 8 + 8 + 1 + 2;
 
@@ -34,6 +37,8 @@ pub struct RemoteClip {
     pub sent_at: u64,
     /// The time at which its streamer came, in microseconds of Redis's clock; 0 if it is unknown.
     pub came: u64,
+    /// Its place on the timeline of players; none if it is not for them.
+    pub place: Option<Place>,
     /// The clip's own bytes.
     pub bytes: Bytes,
 }
@@ -45,6 +50,7 @@ impl From<RemoteClip> for NewClip {
             bytes: clip.bytes,
             id: clip.id,
             sent_at: clip.sent_at,
+            place: clip.place,
         }
     }
 }
@@ -62,10 +68,12 @@ pub enum Message {
 pub(crate) fn encode(position: Position, node: &str, came: u64, clip: &NewClip) -> Bytes {
     let name = &node.as_bytes()[..node.len().min(255)];
     let id = clip.id.as_ref().map_or("", ClipId::as_str).as_bytes();
-    let length = FIXED + name.len() + id.len() + clip.bytes.len();
+    let place = clip.place.map(|place| place.encode());
+    let place = place.as_ref().map_or(&[][..], |place| &place[..]);
+    let length = FIXED + name.len() + id.len() + place.len() + clip.bytes.len();
     let mut message = BytesMut::with_capacity(length);
     message.put_u8(VERSION);
-    message.put_u8(CLIP);
+    message.put_u8(if place.is_empty() { CLIP } else { PLACED_CLIP });
     message.put_u64(position.epoch);
     message.put_u64(position.sequence);
     message.put_u64(clip.sent_at);
@@ -76,6 +84,7 @@ pub(crate) fn encode(position: Position, node: &str, came: u64, clip: &NewClip) 
     #[expect(clippy::cast_possible_truncation, reason = "64 characters at most")]
     message.put_u16(id.len() as u16);
     message.put_slice(id);
+    message.put_slice(place);
     message.put_slice(&clip.bytes);
     message.freeze()
 }
@@ -90,7 +99,7 @@ pub fn decode(mut bytes: Bytes) -> Option<Message> {
     }
     match bytes.get_u8() {
         CHANGED_KIND if bytes.is_empty() => Some(Message::Changed),
-        CLIP if bytes.len() >= FIXED - 2 => {
+        kind @ (CLIP | PLACED_CLIP) if bytes.len() >= FIXED - 2 => {
             let position = Position::new(bytes.get_u64(), bytes.get_u64());
             let (sent_at, came) = (bytes.get_u64(), bytes.get_u64());
             let length = usize::from(bytes.get_u8());
@@ -103,12 +112,18 @@ pub fn decode(mut bytes: Bytes) -> Option<Message> {
                 "" => None,
                 id => Some(ClipId::new(id)?),
             };
+            let place = match kind {
+                CLIP => None,
+                _ if bytes.len() < Place::LENGTH => return None,
+                _ => Some(Place::decode(&bytes.split_to(Place::LENGTH))?),
+            };
             Some(Message::Clip(RemoteClip {
                 position,
                 node,
                 id,
                 sent_at,
                 came,
+                place,
                 bytes,
             }))
         }
@@ -129,20 +144,32 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::media::{AacConfig, Codec, Timeline};
+
+    fn place() -> Place {
+        let audio = crate::media::Audio {
+            codec: Codec::Aac(AacConfig::with(48_000, 2).expect("a usual coding")),
+            frames: vec![Bytes::from_static(b"frame")],
+            delay: 0,
+            padding: 0,
+        };
+        Timeline::default().place((1, 2), &audio, 1_700_000_000_000)
+    }
 
     proptest! {
         #[test]
         fn clip_comes_out_as_it_went_in(
             epoch: u64, sequence: u64, sent_at: u64, came: u64, node in "\\PC{0,60}",
-            id in prop::option::of("\\PC{1,64}"),
+            id in prop::option::of("\\PC{1,64}"), is_placed: bool,
             clip in prop::collection::vec(any::<u8>(), 0..200),
         ) {
             let id = id.map(|id| ClipId::new(&id).expect("an id"));
             let bytes = Bytes::from(clip);
-            let clip = NewClip { id: id.clone(), sent_at, ..bytes.clone().into() };
+            let place = is_placed.then(place);
+            let clip = NewClip { id: id.clone(), sent_at, place, ..bytes.clone().into() };
             let position = Position::new(epoch, sequence);
             let wire = encode(position, &node, came, &clip);
-            let expected = Message::Clip(RemoteClip { position, node, id, sent_at, came, bytes });
+            let expected = Message::Clip(RemoteClip { position, node, id, sent_at, came, place, bytes });
             prop_assert_eq!(decode(wire), Some(expected));
         }
 
@@ -157,8 +184,18 @@ mod tests {
         let clip = NewClip::from(Bytes::new());
         let wire = encode(Position::new(1, 2), "node", 3, &clip).to_vec();
         let id = ClipId::new("id");
+        let place = Some(place());
+        let placed = encode(
+            Position::new(1, 2),
+            "node",
+            3,
+            &NewClip {
+                place,
+                ..clip.clone()
+            },
+        );
         let with_id = encode(Position::new(1, 2), "node", 3, &NewClip { id, ..clip });
-        for wire in [&with_id[..], &wire[..]] {
+        for wire in [&with_id[..], &placed[..], &wire[..]] {
             for length in 0..wire.len() {
                 assert_eq!(decode(Bytes::copy_from_slice(&wire[..length])), None);
             }

@@ -28,7 +28,8 @@ pub enum PlayerAccess {
 pub struct Players {
     /// Who may listen with a player.
     pub access: PlayerAccess,
-    /// The latest clips of a livestream that players may ask for: the length of the playlist.
+    /// The latest clips of a livestream that players may ask for: the length of the playlist. In a cluster the same on all
+    /// nodes, and no more than `livestream.history_clips` and `cluster.history_clips`, or nodes list more and less.
     pub history_clips: usize,
     /// The total size of those, as they are sent; the latest clip is always part of it.
     pub history_bytes: usize,

@@ -23,6 +23,7 @@ use crate::app::Directories;
 use crate::broadcast::{ClipId, LivestreamId, NewClip, Position, Role, UserId};
 use crate::files;
 use crate::identity::{HandedOver, Identity, Return, TokenHash};
+use crate::media::Place;
 use crate::relay::{Relay, Snapshot};
 use crate::unix_time::millis;
 
@@ -41,6 +42,9 @@ struct Left {
     /// The epoch of clips that the node alone numbers. A file of an older version has none.
     #[serde(default)]
     epoch: u64,
+    /// The place of its latest clip on the timeline of players.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    place: Option<String>,
     /// The lengths of its latest clips in bytes.
     clips: Vec<usize>,
     /// Of each of these clips, what is not in its bytes. A file of an older version has none.
@@ -58,6 +62,18 @@ struct LeftClip {
     /// Milliseconds since the Unix epoch.
     sent_at: u64,
     id: Option<String>,
+    /// Its place on the timeline of players.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    place: Option<String>,
+}
+
+fn encode_place(place: Place) -> String {
+    BASE64.encode(place.encode())
+}
+
+/// None if it is of another version: players do not hear its clip again.
+fn decode_place(place: &str) -> Option<Place> {
+    Place::decode(&BASE64.decode(place).ok()?)
 }
 
 impl LeftClip {
@@ -68,6 +84,7 @@ impl LeftClip {
             sequence,
             sent_at: clip.sent_at,
             id: clip.id.as_ref().map(ToString::to_string),
+            place: clip.place.map(encode_place),
         })
     }
 
@@ -77,6 +94,7 @@ impl LeftClip {
             id: self.id.as_deref().and_then(ClipId::new),
             sent_at: self.sent_at,
             position: Some(Position::new(self.epoch, self.sequence)),
+            place: self.place.as_deref().and_then(decode_place),
         }
     }
 }
@@ -326,6 +344,7 @@ fn encode(snapshots: &[Snapshot], now: SystemTime) -> Vec<Bytes> {
         streamer: snapshot.streamer.to_string(),
         next_sequence: snapshot.next_sequence,
         epoch: snapshot.epoch,
+        place: snapshot.place.map(encode_place),
         clips: snapshot.clips.iter().map(|clip| clip.bytes.len()).collect(),
         about: snapshot.clips.iter().filter_map(LeftClip::of).collect(),
         clip_ids: snapshot
@@ -380,6 +399,7 @@ pub fn decode(mut bytes: Bytes) -> Result<(SystemTime, Vec<Snapshot>), HandoverE
             streamer,
             next_sequence: left.next_sequence,
             epoch: left.epoch,
+            place: left.place.as_deref().and_then(decode_place),
             clips,
             clip_ids,
         });

@@ -1,6 +1,17 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::media::{AacConfig, Audio, Codec, Timeline};
+
+fn place(position: (u64, u64)) -> Place {
+    let audio = Audio {
+        codec: Codec::Aac(AacConfig::with(48_000, 2).unwrap()),
+        frames: vec![Bytes::from_static(b"frame")],
+        delay: 0,
+        padding: 0,
+    };
+    Timeline::default().place(position, &audio, 1_700_000_000_000)
+}
 
 fn snapshots() -> impl Strategy<Value = Vec<Snapshot>> {
     let clip = (
@@ -14,6 +25,7 @@ fn snapshots() -> impl Strategy<Value = Vec<Snapshot>> {
         id: ClipId::new("an id").filter(|_| has_id),
         sent_at,
         position: Some(Position::new(position.0, position.1)),
+        place: Some(place(position)).filter(|_| has_id),
     });
     let clips = prop::collection::vec(clip, 0..3);
     let ids = prop::collection::vec(("\\PC{1,64}", any::<u64>()), 0..3);
@@ -25,6 +37,7 @@ fn snapshots() -> impl Strategy<Value = Vec<Snapshot>> {
                 streamer: UserId::new(&user),
                 next_sequence: next,
                 epoch: next + 7,
+                place: Some(place((7, next))).filter(|_| next % 2 == 0),
                 clips,
                 clip_ids: ids.into_iter().map(id_of).collect(),
             }
@@ -99,6 +112,7 @@ fn snapshots_older_than_the_grace_period_are_dropped() {
         streamer: UserId::new("streamer"),
         next_sequence: 2,
         epoch: 7,
+        place: None,
         clips: vec![Bytes::from_static(b"clip").into()],
         clip_ids: Vec::new(),
     };
@@ -126,6 +140,7 @@ fn with_clips(id: &str, sizes: &[usize]) -> Snapshot {
         streamer: UserId::new("ada"),
         next_sequence: 9,
         epoch: 1,
+        place: None,
         clips: sizes.iter().map(clip).collect(),
         clip_ids: Vec::new(),
     }

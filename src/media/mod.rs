@@ -1,5 +1,5 @@
-//! Clips as one stream, by remuxing alone: [`read`] finds the coded frames of a clip, [`Timeline`] puts clips one after
-//! the other, and a [`Segment`] writes them as ADTS, MP3 or fMP4 (CMAF). Nothing is decoded or encoded.
+//! Clips as one stream, by remuxing alone: [`read`] finds the coded frames of a clip, [`Timeline`] gives clips their
+//! [`Place`] one after the other, and a [`Segment`] writes them as ADTS, MP3 or fMP4 (CMAF). Nothing is decoded or encoded.
 //!
 //! AAC-LC (in m4a or ADTS) and MP3 can be remuxed; [`Unplayable`] names the reason for every other clip.
 //!
@@ -12,6 +12,7 @@ mod cmaf;
 mod id3;
 mod m4a;
 mod mp3;
+mod place;
 mod segment;
 mod timeline;
 mod window;
@@ -20,6 +21,7 @@ use bytes::Bytes;
 
 pub use aac::AacConfig;
 pub use mp3::Mp3Config;
+pub use place::Place;
 pub use segment::Segment;
 pub use timeline::{GAP_TOLERANCE_MS, Timeline};
 pub use window::{Window, Written};

@@ -34,6 +34,17 @@ enum Version {
     Mpeg25,
 }
 
+impl Version {
+    /// The part of the sample rates of MPEG-1 that it has.
+    fn divides(self) -> u32 {
+        match self {
+            Self::Mpeg1 => 1,
+            Self::Mpeg2 => 2,
+            Self::Mpeg25 => 4,
+        }
+    }
+}
+
 impl Mp3Config {
     /// Samples per second of each channel.
     pub fn sample_rate(self) -> u32 {
@@ -51,6 +62,34 @@ impl Mp3Config {
             Version::Mpeg1 => 1152,
             Version::Mpeg2 | Version::Mpeg25 => 576,
         }
+    }
+
+    /// Version and sample rate in one number, and the channels.
+    pub(super) fn encode(self) -> [u8; 2] {
+        let divided = self.version.divides();
+        let rates = SAMPLE_RATES.iter().zip(0..);
+        let mut found = rates.filter(|(rate, _)| **rate / divided == self.sample_rate);
+        let rate = found.next().map_or(0, |(_, index)| index);
+        let version = match self.version {
+            Version::Mpeg1 => 0,
+            Version::Mpeg2 => 1,
+            Version::Mpeg25 => 2,
+        };
+        [version * 3 + rate, if self.channels == 1 { 1 } else { 2 }]
+    }
+
+    pub(super) fn decode([rate, channels]: [u8; 2]) -> Option<Self> {
+        let version = match rate / 3 {
+            0 => Version::Mpeg1,
+            1 => Version::Mpeg2,
+            2 => Version::Mpeg25,
+            _ => return None,
+        };
+        (1..=2).contains(&channels).then(|| Self {
+            version,
+            sample_rate: SAMPLE_RATES[usize::from(rate % 3)] / version.divides(),
+            channels: channels.into(),
+        })
     }
 
     /// Bytes between the header and the main data.
@@ -81,11 +120,8 @@ fn header(bytes: &[u8]) -> Option<(Mp3Config, usize)> {
         _ => return None,
     };
     let rate = *SAMPLE_RATES.get(usize::from((third >> 2) & 0b11))?;
-    let (sample_rate, table) = match version {
-        Version::Mpeg1 => (rate, 0),
-        Version::Mpeg2 => (rate / 2, 1),
-        Version::Mpeg25 => (rate / 4, 1),
-    };
+    let sample_rate = rate / version.divides();
+    let table = usize::from(version != Version::Mpeg1);
     let kilobits = *BIT_RATES[table].get(usize::from(third >> 4))?;
     // Index 0 is a free format: no frame says how long it is.
     if kilobits == 0 {

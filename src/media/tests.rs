@@ -23,7 +23,12 @@ fn refusal(clip: impl Into<Bytes>) -> Unplayable {
 }
 
 fn segment(clip: &'static [u8]) -> Segment {
-    Timeline::default().place(1, audio(clip), NOW)
+    placed(&mut Timeline::default(), audio(clip), NOW)
+}
+
+fn placed(timeline: &mut Timeline, audio: Audio, arrived_ms: u64) -> Segment {
+    let place = timeline.place((7, 1), &audio, arrived_ms);
+    Segment::new(place, audio).expect("its own place")
 }
 
 fn aac() -> AacConfig {
@@ -33,7 +38,7 @@ fn aac() -> AacConfig {
 #[test]
 fn m4a_becomes_the_adts_that_ffmpeg_copies() {
     let segment = segment(M4A);
-    assert_eq!(segment.codec, Codec::Aac(aac()));
+    assert_eq!(segment.place.codec, Codec::Aac(aac()));
     assert_eq!(segment.stream(), ADTS);
 }
 
@@ -65,28 +70,27 @@ fn delay_and_padding_come_from_the_file() {
 #[test]
 fn frames_that_hold_only_silence_are_left_out() {
     let whole = audio(M4A);
-    let placed = |delay, padding| {
+    let heard = |delay, padding| {
         let audio = Audio {
             delay,
             padding,
             ..whole.clone()
         };
-        Timeline::default().place(1, audio, NOW).frames
+        placed(&mut Timeline::default(), audio, NOW).frames
     };
-    assert_eq!(placed(1024, 1023), whole.frames);
+    assert_eq!(heard(1024, 1023), whole.frames);
     // The first frame with sound is decoded with the frame before it.
-    assert_eq!(placed(2 * 1024 + 64, 0), whole.frames[1..]);
-    assert_eq!(placed(0, 2 * 1024), whole.frames[..4]);
-    assert_eq!(placed(u32::MAX, u32::MAX).len(), 1);
+    assert_eq!(heard(2 * 1024 + 64, 0), whole.frames[1..]);
+    assert_eq!(heard(0, 2 * 1024), whole.frames[..4]);
+    assert_eq!(heard(u32::MAX, u32::MAX).len(), 1);
 }
 
 #[test]
 fn fragmented_mp4_places_each_frame_in_time() {
     let audio = audio(M4A);
     let mut timeline = Timeline::default();
-    timeline.place(1, audio.clone(), NOW);
-    let segment = timeline.place(2, audio.clone(), NOW + 384);
-    let written = segment.hls(false);
+    placed(&mut timeline, audio.clone(), NOW);
+    let written = placed(&mut timeline, audio.clone(), NOW + 384).hls();
     let mut rest = &written[..];
     Styp::decode(&mut rest).expect("the brands");
     let start = written.len() - rest.len();
@@ -106,8 +110,10 @@ fn fragmented_mp4_places_each_frame_in_time() {
 
 #[test]
 fn segment_after_a_gap_starts_with_the_header() {
-    let segment = segment(M4A);
-    let (bare, whole) = (segment.hls(false), segment.hls(true));
+    let mut segment = segment(M4A);
+    let whole = segment.hls();
+    segment.place.is_discontinuity = false;
+    let bare = segment.hls();
     let header = Segment::hls_header(aac());
     assert_eq!(whole, [header, bare].concat());
 }
@@ -130,12 +136,23 @@ fn header_of_fragmented_mp4_states_the_coding() {
 #[test]
 fn mp3_segment_starts_with_its_time() {
     let mut timeline = Timeline::default();
-    timeline.place(1, audio(MP3), NOW);
-    let written = timeline.place(2, audio(MP3), NOW + 396).hls(true);
+    placed(&mut timeline, audio(MP3), NOW);
+    let written = placed(&mut timeline, audio(MP3), NOW + 396).hls();
     let tag = id3::timestamp(NOW * 90);
     assert_eq!(written[..tag.len()], tag[..]);
     assert_eq!(written[tag.len()..], MP3_COPIED[..]);
     assert_eq!(read(&written).expect("a clip of its own").frames.len(), 11);
+}
+
+#[test]
+fn place_of_another_clip_is_refused() {
+    let place = segment(M4A).place;
+    assert!(Segment::new(place, audio(M4A)).is_ok());
+    let frames = place.frames + 1;
+    for place in [segment(MP3).place, Place { frames, ..place }] {
+        let refused = Segment::new(place, audio(M4A));
+        assert!(matches!(refused, Err(Unplayable::Damaged(_))));
+    }
 }
 
 #[test]
@@ -333,8 +350,8 @@ fn check_bounds(clip: &Bytes) {
         assert!((1..=MAX_FRAMES).contains(&audio.frames.len()));
         let bytes: usize = audio.frames.iter().map(Bytes::len).sum();
         assert!(bytes <= clip.len());
-        let segment = Timeline::default().place(1, audio, NOW);
+        let segment = placed(&mut Timeline::default(), audio, NOW);
         assert!(!segment.frames.is_empty());
-        segment.hls(true);
+        segment.hls();
     }
 }

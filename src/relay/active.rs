@@ -8,6 +8,7 @@ use super::silence::Silence;
 use super::story::Story;
 use super::{ActiveLivestream, Listener};
 use crate::broadcast::{ClipIds, Livestream, Record, State, UserId};
+use crate::media::Timeline;
 
 impl ActiveLivestream {
     pub(super) fn new(livestream: Livestream<Arc<Listener>>, now: Instant) -> Self {
@@ -20,6 +21,7 @@ impl ActiveLivestream {
             silence: Silence::since(now),
             clip_ids: ClipIds::default(),
             is_backfilled: false,
+            timeline: Timeline::default(),
             link: None,
             elsewhere: 0,
             owned_epoch: None,

@@ -45,6 +45,7 @@ use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::limits::UploadQuota;
+use crate::media::Timeline;
 use crate::metrics::Metrics;
 use crate::transport::Outbox;
 use clock::{new_epoch, now, unix_millis};
@@ -134,6 +135,8 @@ struct ActiveLivestream {
     clip_ids: ClipIds<uploads::Outcome>,
     /// Whether the history reaches back as far as Redis's did.
     is_backfilled: bool,
+    /// Where players hear the clips; unused where there are none.
+    timeline: Timeline,
     // In a cluster: the link to the other nodes, and the number of listeners there.
     link: Option<Arc<Link>>,
     elsewhere: usize,

@@ -98,20 +98,29 @@ impl Relay {
         // Without room the join is refused as well.
         let following = self.add_player(id, elsewhere, now()).ok()?;
         let limit = links.cluster.records.redis.timeout * 2;
-        let filled = tokio::time::timeout(limit, self.backfill(&links, id, position));
+        let filled = tokio::time::timeout(
+            limit,
+            self.backfill(&links, id, |active| active.lacks(position)),
+        );
         if filled.await.is_err() {
             tracing::debug!(livestream.id = %id, "Redis's history did not come in time for a listener that resumes");
         }
         Some(following)
     }
 
-    async fn backfill(&self, links: &Links, id: &LivestreamId, position: Position) {
+    /// Reads Redis's history into this node's, if that is known to lack clips once it has its first.
+    pub(super) async fn backfill(
+        &self,
+        links: &Links,
+        id: &LivestreamId,
+        lacks: impl Fn(&ActiveLivestream) -> bool,
+    ) {
         let until = loop {
             let Some(found) = self.find(id) else { return };
             {
                 let active = lock(&found);
                 match active.livestream.history().begin() {
-                    Some(_) if !active.lacks(position) => return,
+                    Some(_) if !lacks(&active) => return,
                     Some(begin) => break begin,
                     None => {}
                 }
@@ -121,7 +130,7 @@ impl Relay {
         let most = links.history_clips.min(self.0.bounds.history_clips);
         let _permit = links.bulk_permit(most).await;
         let Some(found) = self.find(id) else { return };
-        if !lock(&found).lacks(position) {
+        if !lacks(&lock(&found)) {
             return;
         }
         let records = &links.cluster.records;
@@ -135,7 +144,7 @@ impl Relay {
                 active.is_backfilled = true;
             }
             Err(error) => {
-                tracing::debug!(livestream.id = %id, %error, "Redis's history cannot be read for a listener that resumes");
+                tracing::debug!(livestream.id = %id, %error, "Redis's history cannot be read");
             }
         }
     }

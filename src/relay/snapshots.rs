@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use super::uploads::Outcome;
 use super::{ActiveLivestream, Relay, lock, new_epoch};
 use crate::broadcast::{ClipId, Livestream, LivestreamId, NewClip, State, UserId};
+use crate::media::Place;
 
 /// The state of one livestream that outlives a restart.
 #[derive(Debug, Clone)]
@@ -23,6 +24,8 @@ pub struct Snapshot {
     pub next_sequence: u64,
     /// The epoch of clips that the node alone numbers: see [`crate::broadcast::local_epoch`].
     pub epoch: u64,
+    /// The place of its latest clip on the timeline of players.
+    pub place: Option<Place>,
     /// Its latest clips, oldest first, each the next one after the one before.
     pub clips: Vec<NewClip>,
     /// The ids of its latest clips with their sequences, oldest first.
@@ -44,6 +47,7 @@ impl Relay {
                 streamer: streamer.clone(),
                 next_sequence,
                 epoch: active.livestream.local_epoch(),
+                place: active.timeline.last(),
                 clips: active
                     .livestream
                     .history()
@@ -69,6 +73,7 @@ impl Relay {
             streamer,
             next_sequence,
             epoch,
+            place,
             clips,
             clip_ids,
         } in snapshots
@@ -81,14 +86,14 @@ impl Relay {
                 Livestream::restored(self.0.bounds.clone(), streamer, next_sequence, clips, now)
                     .in_epoch(epoch);
             let after = livestream.state();
-            // As for a listener that joins: the process before has told players about the others.
-            let clips = livestream.history().clips();
-            let mut joined: Vec<_> = clips.rev().take(self.0.join_clips).collect();
-            joined.reverse();
-            for clip in joined {
-                self.feed_clip(&id, clip);
+            // Players read the clips before it when the first of them comes.
+            if let Some(latest) = livestream.history().clips().next_back() {
+                self.feed_clip(&id, latest);
             }
             let mut active = ActiveLivestream::new(livestream, now);
+            if let Some(place) = place {
+                active.timeline.follow(place);
+            }
             for (clip_id, sequence) in clip_ids {
                 active.clip_ids.insert(clip_id, Outcome::Relayed(sequence));
             }

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use super::{ActiveLivestream, Relay, Ticket, fan_out, lock, unix_millis};
 use crate::broadcast::{ClipId, Epoch, LivestreamId, NewClip, UserId};
 use crate::limits::Exceeded;
+use crate::media::Place;
 
 /// A clip as its streamer sends it.
 #[derive(Debug, Clone)]
@@ -158,7 +159,9 @@ impl Relay {
             id: clip_id.clone(),
             sent_at: active.unix_millis(),
             position: None,
+            place: None,
         };
+        self.place(&mut active, &mut clip);
         // Queued under the lock, so in order; the publication is not awaited here.
         let queued = active.link.as_ref().map(|link| link.publish(clip.clone()));
         clip.position = queued.as_ref().and_then(|(_, position)| *position);
@@ -196,6 +199,12 @@ impl ActiveLivestream {
         shared.unwrap_or_else(unix_millis)
     }
 
+    /// The place of a clip that was relayed here, if the history still has it.
+    fn place_of(&self, clip_id: &ClipId) -> Option<Place> {
+        let mut clips = self.livestream.history().clips();
+        clips.rfind(|clip| clip.id.as_ref() == Some(clip_id))?.place
+    }
+
     /// The answer to a clip whose id is that of a clip which is relayed, or on its way; none for any other.
     fn repeated(&self, clip_id: &ClipId) -> Option<Uploaded> {
         let (sequence, ticket) = match self.clip_ids.get(clip_id)? {
@@ -226,6 +235,7 @@ impl ActiveLivestream {
             id: Some(clip_id.clone()),
             sent_at: self.unix_millis(),
             position: None,
+            place: self.place_of(clip_id),
         };
         let (ticket, position) = link.publish(clip.clone());
         clip.position = position;

@@ -205,8 +205,13 @@ impl<L> Livestream<L> {
         Ok(self.stamp(clip.into(), now))
     }
 
+    /// The position of the next clip that this node alone numbers.
+    pub fn next_position(&self) -> Position {
+        Position::new(self.local_epoch, self.next_sequence)
+    }
+
     fn stamp(&mut self, clip: NewClip, now: Instant) -> Arc<Clip> {
-        let here = Position::new(self.local_epoch, self.next_sequence);
+        let here = self.next_position();
         let clip = Arc::new(Clip::new(self.next_sequence, here, clip, now));
         self.next_sequence += 1;
         self.history.push(clip.clone());

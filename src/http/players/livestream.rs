@@ -1,16 +1,17 @@
-//! What is kept of one livestream for players: its timeline, its window and its HLS sessions.
+//! What is kept of one livestream for players: its window and its HLS sessions.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::watch;
+use tokio::sync::{OnceCell, watch};
 
 use super::count::Counted;
 use crate::config;
-use crate::media::{Audio, Timeline, Unplayable, Window};
+use crate::media::{Segment, Unplayable, Window};
 use crate::relay::Player;
 
 /// See the module documentation.
@@ -21,19 +22,39 @@ pub(super) struct Livestream {
     sessions: Mutex<HashMap<SessionKey, Session>>,
     /// Rises with every change.
     changes: watch::Sender<u64>,
+    /// Set once the window has the clips of before this node, or a player, took part.
+    filled: OnceCell<()>,
 }
 
 pub(super) struct State {
-    timeline: Timeline,
     pub(super) window: Window,
     /// The playlist of segments as it is now, if somebody asked for it: written once for all.
-    playlist: Option<Bytes>,
+    playlist: Option<Playlist>,
     /// Why the latest clip could not be remuxed.
     pub(super) unplayable: Option<Unplayable>,
     /// Set when the livestream is over.
     ended_at: Option<Instant>,
     /// No clip follows here: it is over, or this node stops or no longer follows it.
     pub(super) is_closed: bool,
+}
+
+/// A playlist as it is sent.
+#[derive(Clone)]
+pub(super) struct Playlist {
+    pub(super) text: Bytes,
+    /// The same on every node: it comes from the text.
+    pub(super) tag: u64,
+}
+
+impl Playlist {
+    pub(super) fn new(text: String) -> Self {
+        let mut hasher = DefaultHasher::new();
+        text.hash(&mut hasher);
+        Self {
+            tag: hasher.finish(),
+            text: text.into(),
+        }
+    }
 }
 
 /// What tells HLS sessions of a livestream apart: the client's address, and a hash of the player's name. Playlists carry
@@ -49,20 +70,19 @@ struct Session {
 
 impl State {
     /// The playlist of segments; none before the first one.
-    pub(super) fn playlist(&mut self) -> Option<Bytes> {
+    pub(super) fn playlist(&mut self) -> Option<Playlist> {
         if self.playlist.is_none() {
-            self.playlist = self.window.playlist().map(Bytes::from);
+            self.playlist = self.window.playlist().map(Playlist::new);
         }
         self.playlist.clone()
     }
 }
 
 impl Livestream {
-    pub(super) fn new(config: &config::Players, now_ms: u64) -> Self {
+    pub(super) fn new(config: &config::Players) -> Self {
         Self {
             state: Mutex::new(State {
-                timeline: Timeline::default(),
-                window: Window::new(now_ms, config.history_clips, config.history_bytes),
+                window: Window::new(config.history_clips, config.history_bytes),
                 playlist: None,
                 unplayable: None,
                 ended_at: None,
@@ -70,6 +90,7 @@ impl Livestream {
             }),
             sessions: Mutex::default(),
             changes: watch::Sender::new(0),
+            filled: OnceCell::new(),
         }
     }
 
@@ -82,22 +103,33 @@ impl Livestream {
         self.changes.subscribe()
     }
 
-    /// The number of changes so far.
-    pub(super) fn version(&self) -> u64 {
-        *self.changes.borrow()
-    }
-
-    pub(super) fn add(&self, sequence: u64, audio: Result<Audio, Unplayable>, arrived_ms: u64) {
+    /// Adds a clip that has just come.
+    pub(super) fn add(&self, segment: Result<Segment, Unplayable>) {
         let mut state = self.state();
-        match audio {
-            Ok(audio) => {
-                let segment = state.timeline.place(sequence, audio, arrived_ms);
+        match segment {
+            Ok(segment) => {
                 state.window.push(&segment);
                 state.unplayable = None;
             }
             Err(reason) => state.unplayable = Some(reason),
         }
         self.changed(state);
+    }
+
+    /// Whether [`Self::fill`] would return at once.
+    pub(super) fn is_filled(&self) -> bool {
+        self.filled.initialized()
+    }
+
+    /// Adds earlier clips, once: the first caller gets them, the others wait for it.
+    pub(super) async fn fill(&self, earlier: impl Future<Output = Vec<Segment>>) {
+        let fill = async {
+            let earlier = earlier.await;
+            let mut state = self.state();
+            state.window.fill(&earlier);
+            self.changed(state);
+        };
+        self.filled.get_or_init(|| fill).await;
     }
 
     /// The livestream is over.

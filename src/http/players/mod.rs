@@ -19,7 +19,7 @@ mod stream;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
@@ -29,9 +29,8 @@ use crate::broadcast::{Clip, LivestreamId};
 use crate::config;
 use crate::http::documents::Documents;
 use crate::identity::{Identity, Passes};
-use crate::media;
+use crate::media::{self, Segment, Unplayable};
 use crate::relay::{Fed, Relay};
-use crate::unix_time;
 use count::Counts;
 use livestream::Livestream;
 use metrics::PlayerMetrics;
@@ -131,17 +130,15 @@ impl Players {
     }
 
     fn clip(&self, id: &LivestreamId, clip: &Clip) {
-        let audio = media::read(&clip.bytes);
-        let outcome = audio
+        let segment = segment(clip);
+        let outcome = segment
             .as_ref()
             .map_or_else(|error| error.as_str(), |_| "remuxed");
         self.0.metrics.clips.with_label_values(&[outcome]).inc();
-        if let Err(reason) = &audio {
+        if let Err(reason) = &segment {
             tracing::debug!(livestream.id = %id, clip.sequence = clip.sequence, %reason, "a clip is not for players");
         }
-        // The same on every node, and after a restart.
-        self.find_or_create(id)
-            .add(clip.sequence, audio, clip.sent_at);
+        self.find_or_create(id).add(segment);
     }
 
     fn find(&self, id: &LivestreamId) -> Option<Arc<Livestream>> {
@@ -156,8 +153,7 @@ impl Players {
         {
             return found.clone();
         }
-        let now = unix_time::millis(SystemTime::now());
-        let created = Arc::new(Livestream::new(&self.0.config, now));
+        let created = Arc::new(Livestream::new(&self.0.config));
         livestreams.insert(id.clone(), created.clone());
         created
     }
@@ -187,6 +183,16 @@ impl Players {
             livestream.close();
         }
     }
+}
+
+/// The clip in its place.
+fn segment(clip: &Clip) -> Result<Segment, Unplayable> {
+    let audio = media::read(&clip.bytes)?;
+    // Every clip that can be read is given one when it is accepted.
+    let place = clip
+        .place
+        .ok_or(Unplayable::Damaged("it has no place on the timeline"))?;
+    Segment::new(place, audio)
 }
 
 #[cfg(test)]

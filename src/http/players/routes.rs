@@ -15,13 +15,13 @@ use bytes::Bytes;
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use super::Players;
 use super::answer::{Content, Lifetime};
 use super::count::Counted;
 use super::icy;
-use super::livestream::{Livestream, SessionKey};
+use super::livestream::{Livestream, Playlist, SessionKey};
 use super::refusal::{MAX_AHEAD, Refusal};
 use super::stream::{Listening, Place};
+use super::{Inner, Players, segment};
 use crate::broadcast::{LivestreamId, UserId};
 use crate::directory::About;
 use crate::media::{AacConfig, Codec, Segment};
@@ -251,27 +251,25 @@ impl Players {
         if is_of_segments {
             self.wait_for_clip(&livestream, asked).await?;
         }
-        let (written, version) = {
+        let written = {
             let mut state = livestream.state();
-            let written = if is_of_segments {
+            if is_of_segments {
                 state.playlist()
             } else {
-                state.window.multivariant(MEDIA_PLAYLIST).map(Bytes::from)
-            };
-            let tag = format!("{}-{}", state.window.name(), livestream.version());
-            (written, tag)
+                state.window.multivariant(MEDIA_PLAYLIST).map(Playlist::new)
+            }
         };
-        let text = written.ok_or_else(|| Refusal::nothing_yet(&livestream))?;
+        let Playlist { text, tag } = written.ok_or_else(|| Refusal::nothing_yet(&livestream))?;
         let content = Content {
             kind: PLAYLIST,
-            tag: version,
+            tag: format!("{tag:016x}"),
             bytes: self.carry_pass(text, asked),
             lifetime: Lifetime::Second,
         };
         Ok(content.answer(asked.headers, self.is_public()))
     }
 
-    /// Waits for the first clip of a livestream that has started.
+    /// Waits for the first clip of a livestream that has started, and for the clips before it.
     async fn wait_for_first(
         &self,
         livestream: &Livestream,
@@ -282,7 +280,18 @@ impl Players {
             let is_known = state.window.latest().is_some() || state.unplayable.is_some();
             Ok(is_known || state.is_closed)
         })
-        .await
+        .await?;
+        if livestream.is_filled() || livestream.state().window.latest().is_none() {
+            return Ok(());
+        }
+        let _place = self.place_to_wait(asked.client)?;
+        let Inner { relay, config, .. } = &*self.0;
+        let earlier = async {
+            let clips = relay.latest_clips(&asked.id, config.history_clips).await;
+            clips.iter().flat_map(|clip| segment(clip)).collect()
+        };
+        livestream.fill(earlier).await;
+        Ok(())
     }
 
     /// Waits until the playlist has the clip that the player asks for, or the livestream is over. In time or not, the
@@ -333,7 +342,7 @@ impl Players {
         } else {
             let state = livestream.state();
             let segment = state.window.segment(file).ok_or(Refusal::NoSegment)?;
-            let kind = match segment.codec {
+            let kind = match segment.place.codec {
                 Codec::Aac(_) => "audio/mp4",
                 Codec::Mp3(_) => "audio/mpeg",
             };

@@ -28,8 +28,8 @@ pub(super) struct Listening {
     changes: watch::Receiver<u64>,
     /// The coding that the player was told.
     codec: Codec,
-    /// The sequence of the next clip.
-    next: u64,
+    /// The arrival of the next clip.
+    next: i64,
     /// What is left of the latest clip.
     parts: VecDeque<Bytes>,
     icy: Option<Icy>,
@@ -99,11 +99,11 @@ impl Listening {
         let (codec, next) = {
             let state = livestream.state();
             let segments = || state.window.segments();
-            let codec = segments().next_back()?.codec;
+            let codec = segments().next_back()?.place.codec;
             let skipped = segments().len().saturating_sub(burst.max(1));
             let burst = segments().skip(skipped);
-            let first = burst.rev().take_while(|it| it.codec == codec).last()?;
-            (codec, first.sequence)
+            let own = burst.rev().take_while(|it| it.place.codec == codec);
+            (codec, own.last()?.arrival)
         };
         Some(Self {
             livestream,
@@ -170,18 +170,19 @@ impl Listening {
 
     fn take(&mut self) -> Next {
         let state = self.livestream.state();
-        let mut segments = state.window.segments();
-        let oldest = segments.next().map_or(0, |it| it.sequence);
-        let Some(segment) = state.window.segments().find(|it| it.sequence >= self.next) else {
+        let segments = || state.window.segments();
+        let oldest = segments().next().map_or(0, |it| it.arrival);
+        let Some(segment) = segments().find(|it| it.arrival >= self.next) else {
             return match (state.window.has_ended(), state.is_closed) {
                 (true, _) => Next::End,
                 (false, true) => Next::BrokenOff,
                 (false, false) => Next::NotYet,
             };
         };
-        self.missed.inc_by(oldest.saturating_sub(self.next));
-        self.next = segment.sequence + 1;
-        if segment.codec == self.codec {
+        let missed = u64::try_from(oldest.saturating_sub(self.next));
+        self.missed.inc_by(missed.unwrap_or(0));
+        self.next = segment.arrival + 1;
+        if segment.place.codec == self.codec {
             Next::Clip(segment.stream.clone())
         } else {
             Next::End

@@ -26,7 +26,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
 use super::{Ending, Event, Fed, Relay, Replacement, fan_out, lock};
-use crate::broadcast::{ClipId, LivestreamError, LivestreamId, Position, Record, State};
+use crate::broadcast::{ClipId, LivestreamError, LivestreamId, NewClip, Position, Record, State};
 use crate::cluster::{Cluster, RemoteClip};
 use crate::config::Config;
 use link::LinkBounds;
@@ -223,7 +223,9 @@ impl Relay {
                 return active.livestream.repeat(remote.into(), now);
             }
         }
-        let Some(clip) = active.livestream.accept_remote_clip(remote, now) else {
+        let mut clip = NewClip::from(remote);
+        self.place(&mut active, &mut clip);
+        let Some(clip) = active.livestream.accept_remote_clip(clip, now) else {
             return active.break_chain(None);
         };
         active.story.begin(now);

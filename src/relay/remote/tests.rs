@@ -3,7 +3,9 @@
 use super::*;
 use crate::bans::Bans;
 use crate::broadcast::{ClipId, Epoch, UserId};
+use crate::cluster::{Message, decode, encode};
 use crate::directory::Directory;
+use crate::media::Place;
 use crate::metrics::Metrics;
 use crate::relay::{SocketId, Upload, Uploaded};
 
@@ -170,6 +172,7 @@ async fn clip_refused_here_comes_from_another_node_once() {
             id: ClipId::new(clip_id),
             sent_at: 0,
             came: 0,
+            place: None,
             bytes: Bytes::from_static(b"clip"),
         };
         world.relay.accept_remote_clip(&world.id, clip, world.now);
@@ -279,4 +282,120 @@ fn owner_alone_tells_of_the_end() {
         };
         assert_eq!((user.is_some(), *epoch), (tells, Some(record.epoch)));
     }
+}
+
+const M4A: &[u8] = include_bytes!("../../media/fixtures/tone.m4a");
+
+impl World {
+    /// A node with players, which nobody reads.
+    fn with_players() -> Self {
+        let world = Self::new();
+        let dropped = world.relay.0.metrics.clips_in.clone();
+        drop(world.relay.feed(1 << 20, dropped));
+        world
+    }
+
+    fn uploads_sound(&self) {
+        let upload = Upload {
+            bytes: Bytes::from_static(M4A),
+            id: None,
+        };
+        let ada = UserId::new("ada");
+        let uploaded = self
+            .relay
+            .upload(&self.id, self.epoch, &ada, upload, self.now);
+        uploaded.expect("the relay accepts every clip");
+    }
+
+    /// Publishes a clip, which the other node gets.
+    fn reaches(&self, other: &Self) {
+        let clip = self.link.take(usize::MAX, None).expect("a clip").clip;
+        let position = clip.position.expect("an epoch");
+        let Some(Message::Clip(clip)) = decode(encode(position, "node", 0, &clip)) else {
+            panic!("not a clip")
+        };
+        other.relay.accept_remote_clip(&other.id, clip, other.now);
+    }
+
+    fn places(&self) -> Vec<Option<Place>> {
+        let found = self.relay.find(&self.id).expect("it is on air");
+        let active = lock(&found);
+        let clips = active.livestream.history().clips();
+        clips.map(|clip| clip.place).collect()
+    }
+}
+
+#[tokio::test]
+async fn clip_has_one_place_on_all_nodes() {
+    let (first, second) = (World::with_players(), World::with_players());
+    second
+        .relay
+        .yield_to_other(&second.id, Replacement::Elsewhere);
+    first.is_granted(at(7, 40), at(5, 40), None);
+    for _ in 0..2 {
+        first.uploads_sound();
+        first.reaches(&second);
+    }
+    // Not sound.
+    first.uploads("a");
+    first.reaches(&second);
+    let places = first.places();
+    assert_eq!(places, second.places());
+    let named = places.iter().flatten().map(|it| (it.epoch, it.sequence));
+    assert_eq!(named.collect::<Vec<_>>(), [(7, 41), (7, 42)]);
+    assert_eq!(places[2], None);
+}
+
+#[tokio::test]
+async fn next_owner_continues_the_timeline() {
+    let (first, second) = (World::with_players(), World::with_players());
+    second
+        .relay
+        .yield_to_other(&second.id, Replacement::Elsewhere);
+    first.is_granted(at(7, 0), at(0, 0), None);
+    first.uploads_sound();
+    first.reaches(&second);
+    let epoch = second.relay.next_epoch();
+    let started = second.relay.start(
+        &second.id,
+        &UserId::new("ada"),
+        SocketId(2),
+        epoch,
+        second.now,
+    );
+    assert_eq!(started, Ok(()));
+    second.is_granted(at(9, 1), at(7, 1), None);
+    let second = World { epoch, ..second };
+    second.uploads_sound();
+    let [Some(before), Some(after)] = second.places()[..] else {
+        panic!("two places")
+    };
+    assert_eq!((after.epoch, after.sequence), (9, 2));
+    assert!(after.start >= before.end());
+    let more = u64::from(after.is_discontinuity);
+    assert_eq!(after.discontinuities, before.discontinuities + more);
+}
+
+#[tokio::test]
+async fn place_is_learnt_by_a_new_owner_only() {
+    let (first, second) = (World::with_players(), World::with_players());
+    first.is_granted(at(7, 0), at(0, 0), None);
+    first.uploads_sound();
+    let place = first.places()[0].expect("a place");
+    assert!(second.relay.lacks_place(&second.id));
+    second.relay.continue_after(&second.id, place);
+    assert!(!second.relay.lacks_place(&second.id));
+    second.is_granted(at(9, 1), at(7, 1), None);
+    second.uploads_sound();
+    assert_eq!(second.places()[0].map(|it| it.sequence), Some(2));
+    assert!(!first.relay.lacks_place(&first.id), "it has its own");
+}
+
+#[tokio::test]
+async fn clip_is_not_read_without_players() {
+    let world = World::new();
+    world.is_granted(at(7, 0), at(0, 0), None);
+    world.uploads_sound();
+    assert_eq!(world.places(), [None]);
+    assert!(!world.relay.lacks_place(&world.id));
 }

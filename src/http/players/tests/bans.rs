@@ -1,5 +1,7 @@
 //! Players and bans.
 
+use std::time::SystemTime;
+
 use super::*;
 use crate::bans::{Ban, Subject};
 

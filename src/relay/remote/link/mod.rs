@@ -183,6 +183,11 @@ impl Link {
         granted.await.ok()
     }
 
+    /// The position of the next clip, if this node has an epoch.
+    pub(crate) fn next_position(&self) -> Option<Position> {
+        self.lock().next
+    }
+
     /// Queues a clip for the other nodes. Returns its position too, if this node has an epoch: it is published with that
     /// one, unless the epoch is lost before.
     pub(crate) fn publish(&self, mut clip: NewClip) -> (Ticket, Option<Position>) {

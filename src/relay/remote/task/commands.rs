@@ -46,7 +46,10 @@ impl LivestreamTask {
                 };
                 self.relay.yield_to_other(&self.id, replacement);
             }
-            Action::CatchUp => self.catch_up_as_owner().await,
+            Action::CatchUp => {
+                self.catch_up_as_owner().await;
+                self.learn_place().await;
+            }
             Action::DropTried => self.drop_in_flight(Unpublished::Away),
             Action::RefuseClips => self.refuse(Unpublished::Superseded),
             Action::FollowFrom(position) => self.follower.restart(Some(position)),

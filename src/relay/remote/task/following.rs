@@ -140,6 +140,28 @@ impl LivestreamTask {
         }
     }
 
+    /// For players, where the clip before was: the next one of this node comes after it.
+    pub(super) async fn learn_place(&mut self) {
+        let Some(Granted { before, .. }) = self.granted else {
+            return;
+        };
+        if before.sequence == 0 || !self.relay.lacks_place(&self.id) {
+            return;
+        }
+        let _permit = self.links.bulk_permit(1).await;
+        let records = &self.cluster.records;
+        match records.history_until(&self.keys, before, 1).await {
+            Ok(clips) => {
+                if let Some(place) = clips.last().and_then(|clip| clip.place) {
+                    self.relay.continue_after(&self.id, place);
+                }
+            }
+            Err(error) => {
+                tracing::debug!(livestream.id = %self.id, %error, "players hear a gap before the next clip");
+            }
+        }
+    }
+
     async fn reach(&mut self, until: Position) -> bool {
         if self.follower.last().is_none() {
             self.begin(until).await
