@@ -22,9 +22,9 @@ ENVIRONMENT = {
 names = itertools.count(1)
 
 
-async def on_air(google, server):
+async def on_air(google, server, user="streamer"):
     """A livestream with its streamer."""
-    livestream = SimpleNamespace(id=f"livestream-{os.getpid()}-{next(names)}", user="streamer")
+    livestream = SimpleNamespace(id=f"livestream-{os.getpid()}-{next(names)}", user=user)
     await google.livestream(livestream.id, livestream.user)
     livestream.streamer = await streamer(google, server, livestream)
     return livestream

@@ -37,6 +37,11 @@ def hls_js(url):
     return ["node", Path(__file__).parent / "hls.js", url]
 
 
+def offered(page):
+    """Chromium on a listening page; it prints the addresses for other players."""
+    return ["node", Path(__file__).parent / "offered.js", page]
+
+
 PLAYERS = {"ffmpeg": ffmpeg, "mpv": mpv, "VLC": vlc, "GStreamer": gstreamer}
 
 
