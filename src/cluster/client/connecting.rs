@@ -135,8 +135,8 @@ impl Redis {
         }
     }
 
-    /// The answer of a Redis with shards; none of another one.
-    async fn is_any_shard_there(&self) -> Option<Result<(), CommandError>> {
+    /// The answer of any shard; none of a Redis without shards.
+    async fn ask_any_shard(&self) -> Option<Result<(), CommandError>> {
         let connections = self.lock().clone()?;
         let Connection::Many(mut shards) = connections.timely else {
             return None;
@@ -155,7 +155,7 @@ impl Redis {
 
     /// Whether it answers and accepts writes: after a failover it may be a replica.
     async fn is_of_use(&self) -> Result<bool, CommandError> {
-        if let Some(answered) = self.is_any_shard_there().await {
+        if let Some(answered) = self.ask_any_shard().await {
             return answered.map(|()| true);
         }
         let said: HashMap<String, Value> = self.call(&redis::cmd("HELLO")).await?;
