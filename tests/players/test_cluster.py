@@ -83,14 +83,21 @@ async def test_any_node_answers(google, cluster, clips, place):
     files, stream, _ = clips["m4a"]
     livestream = await on_air(google, cluster[0])
     url = f"{cluster[1].url}/livestreams/{livestream.id}"
-    player = Playing(["curl", "--silent", "--output", place / "stream", f"{url}/live"])
+    player = Playing(["curl", "--silent", "--no-buffer", "--output", place / "stream", f"{url}/live"])
     await listens(cluster[1], 1)
 
     async def is_counted():
         return any(name == "state" and it["listeners"] == 1 for name, it in livestream.streamer.journal)
 
     await until(is_counted, "the streamer learns of the listener")
-    await uploads(livestream.streamer, files)
+    await uploads(livestream.streamer, files[:1])
+
+    async def is_heard():
+        return (place / "stream").exists() and (place / "stream").stat().st_size
+
+    # A stream begins with the latest clip.
+    await until(is_heard, "the first clip is heard")
+    await uploads(livestream.streamer, files[1:])
     await all_tell(cluster, livestream, 5)
     await livestream.streamer.leave()
     assert await player.ends() == ""
