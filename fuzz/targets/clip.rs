@@ -13,7 +13,7 @@ fuzz_target!(|clip: &[u8]| {
     assert!((1..=MAX_FRAMES).contains(&audio.frames.len()));
     let bytes: usize = audio.frames.iter().map(Bytes::len).sum();
     assert!(bytes <= clip.len());
-    let place = Timeline::default().place((1, 1), &audio, 1_700_000_000_000);
+    let place = Timeline::default().place(1, 1, &audio, 1_700_000_000_000);
     let segment = Segment::new(place, audio).expect("its own place");
     assert!(!segment.hls().is_empty());
     // A first frame of MP3 may be taken for a table of contents, if the table before it is removed; and the end of the last

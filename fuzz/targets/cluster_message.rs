@@ -21,7 +21,9 @@ fuzz_target!(|bytes: &[u8]| {
         &clip.came.to_be_bytes(),
         &[u8::try_from(clip.node.len()).expect("a length in one byte")],
         clip.node.as_bytes(),
-        &u16::try_from(id_length).expect("a length in two bytes").to_be_bytes(),
+        &u16::try_from(id_length)
+            .expect("a length in two bytes")
+            .to_be_bytes(),
         id.unwrap_or_default(),
         place.as_ref().map_or(&[][..], |place| &place[..]),
         &clip.bytes,

@@ -100,7 +100,12 @@ impl Model {
             .collect();
         let accepted_at = Instant::now();
         let clip = Arc::new(ClipFrame::new(
-            &Clip::new(sequence, Position::new(1, sequence), bytes.into(), accepted_at),
+            &Clip::new(
+                sequence,
+                Position::new(1, sequence),
+                bytes.into(),
+                accepted_at,
+            ),
             accepted_at,
         ));
         self.clips.push(clip.clone());

@@ -17,7 +17,7 @@ fuzz_target!(|steps: Vec<(u8, u8, u8, u32, u32, u32)>| {
             delay,
             padding,
         };
-        let place = timeline.place((1, sequence), &audio, u64::from(arrived) << 8);
+        let place = timeline.place(1, sequence, &audio, u64::from(arrived) << 8);
         let segment = Segment::new(place, audio).expect("its own place");
         let start = u128::from(place.start);
         assert!(start * end.1 >= end.0 * u128::from(rate));

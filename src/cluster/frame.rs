@@ -153,7 +153,7 @@ mod tests {
             delay: 0,
             padding: 0,
         };
-        Timeline::default().place((1, 2), &audio, 1_700_000_000_000)
+        Timeline::default().place(1, 2, &audio, 1_700_000_000_000)
     }
 
     proptest! {

@@ -3,14 +3,14 @@ use proptest::prelude::*;
 use super::*;
 use crate::media::{AacConfig, Audio, Codec, Timeline};
 
-fn place(position: (u64, u64)) -> Place {
+fn place(epoch: u64, sequence: u64) -> Place {
     let audio = Audio {
         codec: Codec::Aac(AacConfig::with(48_000, 2).unwrap()),
         frames: vec![Bytes::from_static(b"frame")],
         delay: 0,
         padding: 0,
     };
-    Timeline::default().place(position, &audio, 1_700_000_000_000)
+    Timeline::default().place(epoch, sequence, &audio, 1_700_000_000_000)
 }
 
 fn snapshots() -> impl Strategy<Value = Vec<Snapshot>> {
@@ -25,7 +25,7 @@ fn snapshots() -> impl Strategy<Value = Vec<Snapshot>> {
         id: ClipId::new("an id").filter(|_| has_id),
         sent_at,
         position: Some(Position::new(position.0, position.1)),
-        place: Some(place(position)).filter(|_| has_id),
+        place: Some(place(position.0, position.1)).filter(|_| has_id),
     });
     let clips = prop::collection::vec(clip, 0..3);
     let ids = prop::collection::vec(("\\PC{1,64}", any::<u64>()), 0..3);
@@ -37,7 +37,7 @@ fn snapshots() -> impl Strategy<Value = Vec<Snapshot>> {
                 streamer: UserId::new(&user),
                 next_sequence: next,
                 epoch: next + 7,
-                place: Some(place((7, next))).filter(|_| next % 2 == 0),
+                place: Some(place(7, next)).filter(|_| next % 2 == 0),
                 clips,
                 clip_ids: ids.into_iter().map(id_of).collect(),
             }

@@ -27,7 +27,7 @@ fn segment(clip: &'static [u8]) -> Segment {
 }
 
 fn placed(timeline: &mut Timeline, audio: Audio, arrived_ms: u64) -> Segment {
-    let place = timeline.place((7, 1), &audio, arrived_ms);
+    let place = timeline.place(7, 1, &audio, arrived_ms);
     Segment::new(place, audio).expect("its own place")
 }
 

@@ -45,12 +45,7 @@ impl Timeline {
 
     /// Places a clip that arrived at the streamer's node at this time, in milliseconds since 1970. `epoch` and `sequence`
     /// are its own: no two clips have the same.
-    pub fn place(
-        &mut self,
-        (epoch, sequence): (u64, u64),
-        audio: &Audio,
-        arrived_ms: u64,
-    ) -> Place {
+    pub fn place(&mut self, epoch: u64, sequence: u64, audio: &Audio, arrived_ms: u64) -> Place {
         let frames = audio.heard().len();
         let mut place = Place {
             epoch,
@@ -172,11 +167,7 @@ mod tests {
     fn clips_on_time_make_no_gap() {
         let mut timeline = Timeline::default();
         for (number, late) in [(0, 0), (1, 300), (2, 0), (3, 450)] {
-            let place = timeline.place(
-                (1, number + 1),
-                &four_seconds(),
-                NOW + 4_000 * number + late,
-            );
+            let place = timeline.place(1, number + 1, &four_seconds(), NOW + 4_000 * number + late);
             assert_eq!(place.start, START + number * 128_000);
             assert_eq!(place.starts_at_ms(), NOW - 4_000 + number * 4_000);
             assert_eq!(place.is_discontinuity, number == 0);
@@ -187,7 +178,7 @@ mod tests {
     fn recorder_that_pauses_makes_gaps() {
         let mut timeline = Timeline::default();
         for number in 0..3 {
-            let place = timeline.place((1, number + 1), &four_seconds(), NOW + 5_000 * number);
+            let place = timeline.place(1, number + 1, &four_seconds(), NOW + 5_000 * number);
             assert_eq!(place.start, START + number * 160_000);
             assert_eq!(place.starts_at_ms(), NOW - 4_000 + number * 5_000);
             assert!(place.is_discontinuity);
@@ -197,19 +188,19 @@ mod tests {
     #[test]
     fn timeline_after_a_restart_goes_on() {
         let mut before = Timeline::default();
-        before.place((1, 1), &four_seconds(), NOW);
-        let last = before.place((1, 2), &four_seconds(), NOW + 4_000);
-        let again = Timeline::default().place((1, 3), &four_seconds(), NOW + 8_000);
+        before.place(1, 1, &four_seconds(), NOW);
+        let last = before.place(1, 2, &four_seconds(), NOW + 4_000);
+        let again = Timeline::default().place(1, 3, &four_seconds(), NOW + 8_000);
         assert_eq!(again.start, last.start + last.samples());
     }
 
     #[test]
     fn clips_after_an_outage_follow_each_other() {
         let mut timeline = Timeline::default();
-        timeline.place((1, 1), &four_seconds(), NOW);
+        timeline.place(1, 1, &four_seconds(), NOW);
         // Recorded in time, and sent at once a minute later: the first of them cannot be told from a gap.
-        let first = timeline.place((1, 2), &four_seconds(), NOW + 60_000);
-        let second = timeline.place((1, 3), &four_seconds(), NOW + 60_001);
+        let first = timeline.place(1, 2, &four_seconds(), NOW + 60_000);
+        let second = timeline.place(1, 3, &four_seconds(), NOW + 60_001);
         assert!(first.is_discontinuity && !second.is_discontinuity);
         assert_eq!(second.start, first.start + 128_000);
     }
@@ -217,8 +208,8 @@ mod tests {
     #[test]
     fn clip_after_a_missing_one_is_a_discontinuity() {
         let mut timeline = Timeline::default();
-        let first = timeline.place((1, 1), &four_seconds(), NOW);
-        let third = timeline.place((1, 3), &four_seconds(), NOW + 4_000);
+        let first = timeline.place(1, 1, &four_seconds(), NOW);
+        let third = timeline.place(1, 3, &four_seconds(), NOW + 4_000);
         assert_eq!((third.sequence, third.start), (3, first.end()));
         assert_eq!(third.discontinuities, first.discontinuities + 1);
         assert!(third.is_discontinuity);
@@ -228,20 +219,20 @@ mod tests {
     fn clip_that_comes_late_moves_no_other() {
         let (mut streamer, mut follower) = (Timeline::default(), Timeline::default());
         let places: Vec<Place> = (1..=3)
-            .map(|number| streamer.place((1, number), &four_seconds(), NOW + 4_000 * number))
+            .map(|number| streamer.place(1, number, &four_seconds(), NOW + 4_000 * number))
             .collect();
         for at in [0, 2, 1] {
             follower.follow(places[at]);
         }
-        let next = |timeline: &mut Timeline| timeline.place((2, 4), &four_seconds(), NOW + 16_000);
+        let next = |timeline: &mut Timeline| timeline.place(2, 4, &four_seconds(), NOW + 16_000);
         assert_eq!(next(&mut follower), next(&mut streamer));
     }
 
     #[test]
     fn other_sample_rate_is_a_discontinuity() {
         let mut timeline = Timeline::default();
-        timeline.place((1, 1), &four_seconds(), NOW);
-        let place = timeline.place((1, 2), &clip(48_000, 10), NOW + 213);
+        timeline.place(1, 1, &four_seconds(), NOW);
+        let place = timeline.place(1, 2, &clip(48_000, 10), NOW + 213);
         assert!(place.is_discontinuity);
         assert_eq!(place.start, NOW * 48 + 1);
         assert_eq!(place.starts_at_ms(), NOW);
@@ -250,8 +241,8 @@ mod tests {
     #[test]
     fn clock_that_is_set_back_is_followed() {
         let mut timeline = Timeline::default();
-        timeline.place((1, 1), &four_seconds(), NOW);
-        let place = timeline.place((1, 2), &four_seconds(), NOW - 3_600_000);
+        timeline.place(1, 1, &four_seconds(), NOW);
+        let place = timeline.place(1, 2, &four_seconds(), NOW - 3_600_000);
         assert!(place.is_discontinuity);
         assert_eq!(place.start, START + 128_000);
         assert_eq!(place.starts_at_ms(), NOW - 3_604_000);
@@ -265,7 +256,7 @@ mod tests {
         for number in 0..21_600_u64 {
             let samples = (number + 1) * 172 * 1024;
             arrived = NOW + samples * 1000 / 44_100;
-            let place = timeline.place((1, number), &clip(44_100, 172), arrived);
+            let place = timeline.place(1, number, &clip(44_100, 172), arrived);
             assert_eq!(place.start, first + number * 172 * 1024);
         }
         let last = timeline.last.expect("a segment");
@@ -282,7 +273,7 @@ mod tests {
             for (number, (rate, frames, pause)) in (1..).zip(clips) {
                 arrived += pause;
                 let rate = [48_000, 44_100, 16_000][rate];
-                let place = timeline.place((1, number), &clip(rate, frames), arrived);
+                let place = timeline.place(1, number, &clip(rate, frames), arrived);
                 let rate = u64::from(rate);
                 prop_assert!(place.start * end.1 >= end.0 * rate, "it starts before the end");
                 prop_assert!(place.is_discontinuity || (place.start, rate) == end);

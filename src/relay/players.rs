@@ -62,7 +62,7 @@ impl Relay {
             let Position { epoch, sequence } =
                 clip.position.unwrap_or_else(|| active.next_position());
             let timeline = &mut active.timeline;
-            clip.place = Some(timeline.place((epoch, sequence), &audio, clip.sent_at));
+            clip.place = Some(timeline.place(epoch, sequence, &audio, clip.sent_at));
         }
     }
 

@@ -171,7 +171,7 @@ fn placed(steps: &[(u64, u64)]) -> Vec<Segment> {
     let segment = |(skipped, pause_ms): &(u64, u64)| {
         sequence += 1 + skipped;
         arrived += pause_ms;
-        segment_of(timeline.place((7, sequence), &four_seconds(), arrived))
+        segment_of(timeline.place(7, sequence, &four_seconds(), arrived))
     };
     steps.iter().map(segment).collect()
 }
