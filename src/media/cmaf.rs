@@ -94,7 +94,7 @@ fn movie(config: AacConfig) -> Moov {
     }
 }
 
-fn description(config: AacConfig) -> Mp4a {
+pub(super) fn description(config: AacConfig) -> Mp4a {
     let raw = config.specific_config();
     Mp4a {
         audio: Audio {

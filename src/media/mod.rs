@@ -9,6 +9,7 @@
 mod aac;
 mod adts;
 mod cmaf;
+mod file;
 mod id3;
 mod m4a;
 mod mp3;
@@ -20,6 +21,7 @@ mod window;
 use bytes::Bytes;
 
 pub use aac::AacConfig;
+pub use file::JoinedFile;
 pub use mp3::Mp3Config;
 pub use place::Place;
 pub use segment::Segment;
@@ -134,6 +136,27 @@ pub fn read(clip: &Bytes) -> Result<Audio, Unplayable> {
         mp3::read(&sound)
     } else {
         Err(Unplayable::Unknown)
+    }
+}
+
+/// The usual extension of a file with these first bytes; `bin` if the format is unknown.
+pub fn extension(clip: &Bytes) -> &'static str {
+    match foreign_format(clip) {
+        Some("Ogg") => "ogg",
+        Some("FLAC") => "flac",
+        Some("WebM") => "webm",
+        Some("WAV") => "wav",
+        _ if clip.get(4..8) == Some(b"ftyp") => "m4a",
+        _ => {
+            let sound = id3::without_tags(clip);
+            if adts::is_adts(&sound) {
+                "aac"
+            } else if mp3::is_mp3(&sound) {
+                "mp3"
+            } else {
+                "bin"
+            }
+        }
     }
 }
 

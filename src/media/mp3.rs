@@ -174,6 +174,50 @@ pub(super) fn read(clip: &Bytes) -> Result<Audio, Unplayable> {
     })
 }
 
+/// A frame without sound for the front of a file with frames of these sizes, the first of which starts with `first`: it
+/// states their number and bytes and, for each percent of the time, the place in the file.
+pub(super) fn table_of_contents(first: [u8; HEADER], sizes: &[u32]) -> Option<Vec<u8>> {
+    const FRAMES_BYTES_PLACES: u32 = 0b111;
+    let (config, _) = header(&first)?;
+    let at = HEADER + config.side_information();
+    // Any bit rate whose frames have room.
+    let mut frame = (1..15).find_map(|bit_rate: u8| {
+        // Without a checksum and without a byte of padding.
+        let head = [
+            0xFF,
+            first[1] | 1,
+            bit_rate << 4 | first[2] & 0b1100,
+            first[3],
+        ];
+        let (_, length) = header(&head).filter(|(_, length)| *length >= at + 16 + 100)?;
+        let mut frame = head.to_vec();
+        frame.resize(length, 0);
+        Some(frame)
+    })?;
+    let own = frame.len() as u64;
+    let total = own + sizes.iter().map(|size| u64::from(*size)).sum::<u64>();
+    let (smallest, largest) = (sizes.iter().min()?, sizes.iter().max()?);
+    let is_constant = largest - smallest <= 1;
+    let table = &mut frame[at..];
+    table[..4].copy_from_slice(if is_constant { b"Info" } else { b"Xing" });
+    let count = u32::try_from(sizes.len()).unwrap_or(u32::MAX);
+    let bytes = u32::try_from(total).unwrap_or(u32::MAX);
+    for (place, number) in [(4, FRAMES_BYTES_PLACES), (8, count), (12, bytes)] {
+        table[place..place + 4].copy_from_slice(&number.to_be_bytes());
+    }
+    let (mut before, mut next) = (own, 0);
+    for percent in 0..100 {
+        let until = sizes.len() * percent / 100;
+        before += sizes[next..until]
+            .iter()
+            .map(|size| u64::from(*size))
+            .sum::<u64>();
+        next = until;
+        table[16 + percent] = u8::try_from(before * 256 / total).unwrap_or(u8::MAX);
+    }
+    Some(frame)
+}
+
 /// Delay and padding, in samples, if the frame is a table of contents; 0 where it does not state them.
 fn contents(config: Mp3Config, frame: &[u8]) -> Option<(u32, u32)> {
     if frame.get(HEADER + 32..)?.starts_with(b"VBRI") {
