@@ -7,7 +7,8 @@
 //! - 3: [`socket`] Socket.IO: handshake, streamer, listener · [`http`] health, metrics, the operator's API, the pages
 //! - 2: [`relay`] the one module that connects all others; it emits events, and follows other nodes
 //! - 1: [`transport`] our IO under Socket.IO · [`identity`] token checks · [`directory`] livestreams in Firestore ·
-//!   [`google`] the outbound client · [`limits`] upload quotas · [`bans`] who is kept out · [`cluster`] Redis
+//!   [`google`] the outbound client · [`limits`] upload quotas · [`bans`] who is kept out · [`cluster`] Redis ·
+//!   [`recording`] one recording of each livestream, in a bucket
 //! - 0: [`broadcast`] the life of a livestream, pure · [`config`] every key · [`metrics`] every metric
 //!
 //! **The path of a clip**: `socket::streamer` receives `upload` as one `Bytes`, never copied → [`relay::Relay::upload`]
@@ -51,6 +52,7 @@ pub mod media;
 pub mod metrics;
 pub mod preflight;
 mod recheck;
+pub mod recording;
 pub mod relay;
 pub mod socket;
 pub mod socket_activation;

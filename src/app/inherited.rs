@@ -5,6 +5,7 @@ use std::os::unix::net::UnixListener;
 
 use anyhow::Context as _;
 
+use crate::config::Server;
 use crate::transport::bind;
 
 /// Sockets that systemd opened.
@@ -18,7 +19,22 @@ pub struct Inherited {
     pub admin: Option<UnixListener>,
 }
 
-pub(super) fn listen(
+impl Inherited {
+    /// The sockets of the client port and of the health port.
+    pub(super) fn listen(self, server: &Server) -> anyhow::Result<(TcpListener, TcpListener)> {
+        let buffer = server.send_buffer_bytes;
+        let clients = listen(self.clients, server.listen, buffer, "server.listen")?;
+        let health = listen(
+            self.health,
+            server.health_listen,
+            buffer,
+            "server.health_listen",
+        )?;
+        Ok((clients, health))
+    }
+}
+
+fn listen(
     inherited: Option<TcpListener>,
     address: SocketAddr,
     buffer: u32,

@@ -8,6 +8,7 @@ mod left_behind;
 mod limits;
 mod operator;
 mod places;
+mod recording;
 mod running;
 mod webhooks;
 
@@ -37,11 +38,11 @@ use crate::identity::{Identity, Passes};
 use crate::metrics::Metrics;
 use crate::preflight::Preflight;
 use crate::recheck::Recheck;
+use crate::recording::Recording;
 use crate::relay::Relay;
 use crate::socket::{Parts as SocketParts, Sockets};
 use crate::transport::{Connections, RequestConnection, TcpAcceptor};
 use crate::webhooks::{Settling, Webhooks};
-use inherited::listen;
 
 pub use inherited::Inherited;
 pub use places::{Addresses, Directories};
@@ -105,6 +106,7 @@ struct Ports {
     health: TcpAcceptor,
     feed: Option<players::Feed>,
     settling: Option<Settling>,
+    recording: Option<Recording>,
     operator: Option<UnixListener>,
 }
 
@@ -175,7 +177,7 @@ impl App {
     fn build(
         config: Config,
         backends: Backends,
-        extra: Router,
+        mut routes: Router,
         inherited: Inherited,
     ) -> anyhow::Result<Self> {
         let Backends {
@@ -199,6 +201,7 @@ impl App {
         let relay = Relay::new(&config, known, nodes, bans, metrics.clone());
         let (webhooks, settling) =
             Webhooks::open(&config.webhooks, state.as_deref(), relay.node(), &metrics)?.unzip();
+        let (recording, recordings) = recording::open(&config, state.as_deref(), &relay, &metrics)?;
         let parts = SocketParts {
             relay: relay.clone(),
             identity: identity.clone(),
@@ -209,7 +212,6 @@ impl App {
         };
         let (sockets, socket_io) = Sockets::build(&config, parts);
         let documents = Documents::new(&config.http, directory.clone(), metrics.registry())?;
-        let mut routes = extra;
         if config.http.pages {
             let emulator = google.as_ref().and_then(|it| it.emulators.auth.as_deref());
             routes = routes.merge(pages::router(&config, documents.clone(), emulator));
@@ -224,18 +226,7 @@ impl App {
             (Some(players), Some(feed))
         };
         let options = limits::socket_options(server);
-        let clients = listen(
-            inherited.clients,
-            server.listen,
-            server.send_buffer_bytes,
-            "server.listen",
-        )?;
-        let health = listen(
-            inherited.health,
-            server.health_listen,
-            server.send_buffer_bytes,
-            "server.health_listen",
-        )?;
+        let (clients, health) = inherited.listen(server)?;
         let addresses = Addresses {
             clients: clients.local_addr()?,
             health: health.local_addr()?,
@@ -246,6 +237,7 @@ impl App {
             health: TcpAcceptor::new(health, options, health_connections.clone())?,
             feed,
             settling,
+            recording,
             operator,
         };
         let readiness = degraded::readiness(google.as_ref(), &directory, cluster.as_ref(), &relay);
@@ -255,6 +247,7 @@ impl App {
                 relay.clone(),
                 readiness.clone(),
                 cluster.clone(),
+                recordings,
                 metrics.clone(),
             ),
             readiness,
@@ -308,12 +301,14 @@ impl Parts {
             health,
             feed,
             settling,
+            recording,
             operator,
         } = ports;
         // Before the first client.
         let events = self.relay.subscribe();
         self.spawn(failed, "notifications", self.sockets.clone().notify(events));
         self.send_webhooks(failed, settling);
+        self.record(failed, recording);
         if let Some((players, feed)) = self.players.clone().zip(feed) {
             self.spawn(failed, "players", players.run(feed));
         }

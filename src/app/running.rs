@@ -78,6 +78,9 @@ impl Running {
             .leave(&self.parts.relay, &self.parts.identity);
         let left = deadline.saturating_duration_since(Instant::now());
         self.parts.sockets.close_all(left / 4).await;
+        if let Some(recorded) = self.parts.relay.recorded_before() {
+            recorded.wait().await;
+        }
         if let Some(webhooks) = &self.parts.webhooks {
             let left = deadline.saturating_duration_since(Instant::now());
             webhooks.settle(left / 4).await;

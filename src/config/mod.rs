@@ -11,6 +11,7 @@ mod error;
 mod http;
 mod load;
 mod players;
+mod recording;
 mod renamed;
 mod sections;
 mod server;
@@ -20,6 +21,7 @@ pub use error::{ConfigError, Problems};
 pub use http::Http;
 pub use load::Sources;
 pub use players::{PlayerAccess, Players};
+pub use recording::{Recording, RecordingPlace};
 pub use sections::{
     Api, Cluster, Google, Identity, Listener, Livestream, Log, LogFormat, LookupPolicy, PassPolicy,
     Passes, Upload,
@@ -62,6 +64,8 @@ pub struct Config {
     pub http: Http,
     /// Listening by HTTP audio and HLS.
     pub players: Players,
+    /// One file of each livestream, in a bucket.
+    pub recording: Recording,
     /// The operator's API.
     pub api: Api,
     /// Messages about livestreams to a server of the operator's.

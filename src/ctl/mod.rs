@@ -115,6 +115,22 @@ enum Act {
     Bans,
     /// List the nodes.
     Nodes,
+    /// List the latest recordings, or show one, or have it finished.
+    ///
+    /// A recording is finished by itself. `--finish` joins its clips now: while its livestream is on air, or again.
+    Recordings {
+        /// The recording to show.
+        id: Option<String>,
+        /// Those of this livestream alone.
+        #[arg(long, conflicts_with = "id")]
+        livestream: Option<String>,
+        /// The most recordings, up to 200.
+        #[arg(long, default_value_t = 50, conflicts_with = "id")]
+        limit: usize,
+        /// Join its clips now.
+        #[arg(long, requires = "id")]
+        finish: bool,
+    },
     /// Send the clients of a node to others; again: see what is left.
     ///
     /// The node is not ready from now on and admits nobody. Its clients leave over `server.drain_time`, streamers last.
@@ -244,6 +260,26 @@ impl Act {
             }
             Self::Bans => Request::new(Method::GET, &["bans"], table::bans),
             Self::Nodes => Request::new(Method::GET, &["nodes"], table::nodes),
+            Self::Recordings {
+                id: Some(id),
+                finish: true,
+                ..
+            } => {
+                let path = ["recordings", id, "finish"];
+                Request::new(Method::POST, &path, |_| "it is being finished\n".to_owned())
+            }
+            Self::Recordings { id: Some(id), .. } => {
+                Request::new(Method::GET, &["recordings", id], table::recording)
+            }
+            Self::Recordings {
+                livestream, limit, ..
+            } => {
+                let livestream = livestream.iter().map(|it| ("livestream", it.clone()));
+                Request {
+                    query: livestream.chain([("limit", limit.to_string())]).collect(),
+                    ..Request::new(Method::GET, &["recordings"], table::recordings)
+                }
+            }
             Self::Drain { node, undo } => {
                 let method = if *undo { Method::DELETE } else { Method::POST };
                 Request {

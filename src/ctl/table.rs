@@ -137,6 +137,61 @@ pub(super) fn bans(answer: &Value) -> String {
     table(&answer["bans"], &columns)
 }
 
+pub(super) fn recordings(answer: &Value) -> String {
+    let columns = [
+        ("RECORDING", "id"),
+        ("LIVESTREAM", "livestream"),
+        ("STATE", "state"),
+        ("STARTED", "started"),
+        ("SECONDS", "seconds"),
+        ("BYTES", "bytes"),
+        ("MISSING", "missing"),
+        ("GAPS", "gaps"),
+    ];
+    table(&answer["recordings"], &columns)
+}
+
+pub(super) fn recording(answer: &Value) -> String {
+    let mut text = String::new();
+    let fields = answer.as_object().into_iter().flatten();
+    for (field, value) in fields.filter(|(field, _)| *field != "manifest") {
+        writeln!(text, "{field:10} {}", cell(value)).ok();
+    }
+    let manifest = &answer["manifest"];
+    let parts: [(&str, &[(&str, &str)]); 4] = [
+        (
+            "files",
+            &[("FILE", "name"), ("SECONDS", "seconds"), ("BYTES", "bytes")],
+        ),
+        (
+            "gaps",
+            &[
+                ("GAP FROM", "from"),
+                ("UNTIL", "until"),
+                ("REASON", "reason"),
+            ],
+        ),
+        (
+            "missing",
+            &[("MISSING CLIP", "sequence"), ("REASON", "reason")],
+        ),
+        (
+            "left_out",
+            &[("CLIP IN NO FILE", "name"), ("REASON", "reason")],
+        ),
+    ];
+    for (part, columns) in parts {
+        if manifest[part]
+            .as_array()
+            .is_some_and(|rows| !rows.is_empty())
+        {
+            text.push('\n');
+            text.push_str(&table(&manifest[part], columns));
+        }
+    }
+    text
+}
+
 pub(super) fn nodes(answer: &Value) -> String {
     let columns = [
         ("NODE", "name"),

@@ -16,6 +16,7 @@ use super::story::Totals;
 use super::{Listener, Relay};
 use crate::bans::Ban;
 use crate::broadcast::{Epoch, LivestreamId, Role, State, UserId};
+use crate::recording::{Manifest, RecordingId};
 
 /// A socket, by a number that `socket` gives it: the 16 bytes of its text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -188,6 +189,15 @@ pub enum Event {
         /// The user.
         user: UserId,
     },
+    /// A recording is in the bucket. At least once, by any node; of no livestream that this node must know.
+    RecordingReady {
+        /// Its id.
+        id: RecordingId,
+        /// What it is.
+        manifest: Box<Manifest>,
+        /// Its directory in the bucket, as a URL.
+        url: String,
+    },
     /// The state or the number of listeners changed.
     StateChanged {
         /// The livestream.
@@ -292,6 +302,7 @@ impl Event {
             | Self::StreamerRefused { .. }
             | Self::UserBanned { .. }
             | Self::UserUnbanned { .. }
+            | Self::RecordingReady { .. }
             | Self::OrphanEnded { .. } => None,
             Self::LivestreamEnded { ending, totals, .. } => match ending {
                 // Its streamer came, and it was never on air.
@@ -355,6 +366,7 @@ impl Event {
             | Self::StreamerRefused { .. }
             | Self::UserBanned { .. }
             | Self::UserUnbanned { .. }
+            | Self::RecordingReady { .. }
             | Self::OrphanEnded { .. }
             | Self::LivestreamEnded { totals: None, .. } => {}
         }

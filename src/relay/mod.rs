@@ -19,6 +19,7 @@ mod operator;
 mod passes;
 mod players;
 mod recheck;
+mod recording;
 mod remote;
 mod resume;
 mod returns;
@@ -47,6 +48,7 @@ use crate::directory::Directory;
 use crate::limits::UploadQuota;
 use crate::media::Timeline;
 use crate::metrics::Metrics;
+use crate::recording::Recorder;
 use crate::transport::Outbox;
 use clock::{new_epoch, now, unix_millis};
 use events::{Delivery, Subscribers};
@@ -119,6 +121,8 @@ struct Inner {
     drain: RwLock<Option<drain::Drain>>,
     // Set before the first client, if there are players; a read lock is held to queue one clip.
     feed: RwLock<Option<Feed>>,
+    // Set before the first client, if livestreams are recorded.
+    recorder: OnceLock<Recorder>,
     /// Set once, before a stop: from then on no clip is accepted and no flag becomes true.
     stopping: AtomicBool,
 }
@@ -181,6 +185,7 @@ impl Relay {
             subscribers: Subscribers::default(),
             drain: RwLock::default(),
             feed: RwLock::default(),
+            recorder: OnceLock::new(),
             stopping: AtomicBool::new(false),
         }))
     }
@@ -297,6 +302,7 @@ impl Relay {
         now: Instant,
     ) {
         self.feed_end(Fed::Ended(id.clone()));
+        self.record_end(id, active, ending, user.is_some());
         let audience = active.take_listeners();
         let totals = active.story.totals(now);
         self.emit(Event::LivestreamEnded {

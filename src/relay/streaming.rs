@@ -160,6 +160,7 @@ impl Relay {
             Loss::Grace(_) => {
                 active.streamer = None;
                 active.wake();
+                self.record_link_lost(id, &active);
                 if let Some(user) = active.streamer_user() {
                     self.emit(Event::StreamerLost {
                         livestream: id.clone(),

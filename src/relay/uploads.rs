@@ -16,6 +16,7 @@ use super::{ActiveLivestream, Relay, Ticket, fan_out, lock, unix_millis};
 use crate::broadcast::{ClipId, Epoch, LivestreamId, NewClip, UserId};
 use crate::limits::Exceeded;
 use crate::media::Place;
+use crate::recording::Recorded;
 
 /// A clip as its streamer sends it.
 #[derive(Debug, Clone)]
@@ -37,6 +38,8 @@ pub struct Uploaded {
     pub ticket: Option<Ticket>,
     /// Whether the clip was accepted before: this one is relayed to nobody.
     pub is_duplicate: bool,
+    /// If livestreams are recorded: when the clip is on the disk.
+    pub recorded: Option<Recorded>,
 }
 
 /// What became of a clip with an id.
@@ -140,7 +143,7 @@ impl Relay {
             return Err(UploadError::StaleEpoch);
         }
         if let Some(repeated) = clip_id.as_ref().and_then(|it| active.repeated(it)) {
-            return Ok(repeated);
+            return Ok(self.answered_again(repeated));
         }
         let length = bytes.len();
         self.0.quota.read().take(user, length)?;
@@ -152,7 +155,7 @@ impl Relay {
             .as_ref()
             .and_then(|it| active.publish_again(it, &bytes, now))
         {
-            return Ok(repeated);
+            return Ok(self.answered_again(repeated));
         }
         let mut clip = NewClip {
             bytes,
@@ -174,6 +177,7 @@ impl Relay {
         active.story.clip(length, audience.len(), now);
         active.silence.end(now);
         self.feed_clip(id, &clip);
+        let recorded = self.record_clip(id, user, &clip);
         let listeners = active.count();
         if let Some(clip_id) = clip_id {
             active.remember(clip_id, clip.sequence, ticket.as_ref());
@@ -188,13 +192,22 @@ impl Relay {
             listeners,
             ticket,
             is_duplicate: false,
+            recorded,
         })
+    }
+
+    /// The answer to a clip that was accepted before: no earlier than its recording is safe.
+    fn answered_again(&self, repeated: Uploaded) -> Uploaded {
+        Uploaded {
+            recorded: self.recorded_before(),
+            ..repeated
+        }
     }
 }
 
 impl ActiveLivestream {
-    /// The time for a clip that is accepted now: in a cluster by the clock that all nodes share.
-    fn unix_millis(&self) -> u64 {
+    /// The time for what happens now, such as a clip that is accepted: in a cluster by the clock that all nodes share.
+    pub(super) fn unix_millis(&self) -> u64 {
         let shared = self.link.as_ref().and_then(|link| link.unix_millis());
         shared.unwrap_or_else(unix_millis)
     }
@@ -221,6 +234,7 @@ impl ActiveLivestream {
             listeners: self.count(),
             ticket,
             is_duplicate: true,
+            recorded: None,
         })
     }
 
@@ -248,6 +262,7 @@ impl ActiveLivestream {
             listeners: self.count(),
             ticket: Some(ticket),
             is_duplicate: false,
+            recorded: None,
         })
     }
 

@@ -38,6 +38,7 @@ impl Sockets {
             | Event::StreamerRefused { .. }
             | Event::UserBanned { .. }
             | Event::UserUnbanned { .. }
+            | Event::RecordingReady { .. }
             | Event::OrphanEnded { .. } => {}
             Event::Silent {
                 streamer,

@@ -1,4 +1,5 @@
-//! Pending acks: the answers to a streamer's uploads, which wait for the publication of the clips to other nodes.
+//! Pending acks: the answers to a streamer's uploads, which wait for the publication of the clips to other nodes, and for
+//! their recording to be safe.
 //!
 //! **Invariant**: a streamer's uploads are answered one after the other, in their order; each is answered when its
 //! clip is published, when it no longer fits the queue, or, at the latest, when this node no longer owns the
@@ -13,15 +14,21 @@ use super::Sockets;
 use super::outgoing::Callback;
 use super::wire::{self, Ack, Refusal};
 use crate::broadcast::{Role, UserId};
+use crate::recording::Recorded;
 use crate::relay::{SocketId, Ticket, Unpublished};
 use crate::transport::Session;
 
 /// The messages that answer an upload: an event and an acknowledgement.
 const MESSAGES: u64 = 2;
 
-/// The answer to a clip that was relayed here, and is not published yet.
+/// The answer to a clip that was relayed here, and is not published or not on the disk yet.
 pub(super) struct PendingAck {
-    pub(super) ticket: Ticket,
+    /// The clip's sequence here.
+    pub(super) sequence: u64,
+    /// None without a cluster.
+    pub(super) ticket: Option<Ticket>,
+    /// None if nothing is recorded.
+    pub(super) recorded: Option<Recorded>,
     pub(super) listeners: usize,
     pub(super) is_duplicate: bool,
     pub(super) callback: Callback,
@@ -32,7 +39,7 @@ pub(super) struct PendingAcks {
     socket: SocketId,
     session: Arc<Session>,
     user: UserId,
-    // Without a cluster no ack is pending, and there is no task.
+    // Without a cluster and without recordings no ack is pending, and there is no task.
     open: OnceLock<mpsc::UnboundedSender<PendingAck>>,
 }
 
@@ -84,13 +91,22 @@ struct AckTask {
 impl AckTask {
     async fn run(self, mut pending_acks: mpsc::UnboundedReceiver<PendingAck>) {
         while let Some(PendingAck {
+            sequence,
             ticket,
+            recorded,
             listeners,
             is_duplicate,
             callback,
         }) = pending_acks.recv().await
         {
-            let ack = match ticket.answer().await {
+            if let Some(recorded) = recorded {
+                recorded.wait().await;
+            }
+            let published = match ticket {
+                Some(ticket) => ticket.answer().await,
+                None => Ok(sequence),
+            };
+            let ack = match published {
                 Ok(sequence) => {
                     self.emit(wire::SUCCESS, &wire::received(&self.user));
                     Ack::uploaded(sequence, listeners, is_duplicate)

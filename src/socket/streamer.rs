@@ -211,14 +211,17 @@ fn handle_upload(
                 .upload(livestream, streamer.epoch, &caller.user, upload, now())
             {
                 Ok(Uploaded {
+                    sequence,
                     listeners,
-                    ticket: Some(ticket),
+                    ticket,
                     is_duplicate,
-                    ..
-                }) => {
-                    // Answered once the clip is published.
+                    recorded,
+                }) if ticket.is_some() || recorded.is_some() => {
+                    // Answered once the clip is published, and on the disk.
                     return streamer.pending_acks.push(PendingAck {
+                        sequence,
                         ticket,
+                        recorded,
                         listeners,
                         is_duplicate,
                         callback,

@@ -15,7 +15,7 @@ use crate::relay::{Arrival, Ending, Event, Totals};
 use crate::unix_time::millis;
 
 /// The types of messages.
-pub(super) const TYPES: [&str; 8] = [
+pub(super) const TYPES: [&str; 9] = [
     STARTED,
     RECONNECTING,
     RESUMED,
@@ -24,6 +24,7 @@ pub(super) const TYPES: [&str; 8] = [
     REFUSED,
     BANNED,
     UNBANNED,
+    READY,
 ];
 const STARTED: &str = "livestream.started";
 const RECONNECTING: &str = "livestream.reconnecting";
@@ -33,6 +34,7 @@ const ENDED: &str = "livestream.ended";
 const REFUSED: &str = "streamer.refused";
 const BANNED: &str = "user.banned";
 const UNBANNED: &str = "user.unbanned";
+const READY: &str = "recording.ready";
 
 /// A message that waits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,7 +82,7 @@ impl Message {
     }
 
     /// The same, with the id that every node makes of these parts.
-    fn identified(mut self, epoch: u64) -> Self {
+    fn identified(mut self, epoch: impl std::fmt::Display) -> Self {
         let name = format!("{}\n{}\n{epoch}", self.kind, self.lane);
         let digest = digest(&SHA256, name.as_bytes());
         let hexadecimal = digest.as_ref()[..16]
@@ -157,6 +159,25 @@ impl Message {
             }
             Event::UserUnbanned { user } => {
                 Self::new(UNBANNED, of_user(user), json!({ "user": user.as_str() }), node, now)
+            }
+            Event::RecordingReady { id, manifest, url } => {
+                let data = json!({
+                    "livestream": manifest.livestream,
+                    "streamer": manifest.streamer,
+                    "recording": id.to_string(),
+                    "title": manifest.title,
+                    "started": manifest.started,
+                    "ended": manifest.ended,
+                    "seconds": manifest.seconds,
+                    "url": url,
+                    "files": manifest.files,
+                    "clips_left_out": manifest.left_out.len(),
+                    "clips_missing": manifest.missing.len(),
+                    "gaps": manifest.gaps.len(),
+                });
+                let files = manifest.files.iter().map(|file| file.sha256.as_str());
+                let name = format!("{id} {}", files.collect::<Vec<_>>().join(" "));
+                Self::new(READY, manifest.livestream.clone(), data, node, now).identified(name)
             }
             Event::StreamerReplaced { .. }
             | Event::Dismissed { .. }

@@ -12,7 +12,7 @@ use serde_json::Value;
 const EXAMPLE: &str = include_str!("../../nixos/config.example.toml");
 
 /// Keys that are unset by default.
-const WITHOUT_DEFAULT: [&str; 16] = [
+const WITHOUT_DEFAULT: [&str; 18] = [
     "server.max_sessions",
     "server.max_sessions_per_address",
     "server.max_unjoined_sessions_per_address",
@@ -22,6 +22,8 @@ const WITHOUT_DEFAULT: [&str; 16] = [
     "google.private_key",
     "google.service_account",
     "google.service_account_file",
+    "recording.url",
+    "recording.endpoint",
     "cluster.url",
     "cluster.node",
     "passes.key",

@@ -20,6 +20,7 @@ mod passes;
 mod players;
 mod preflight;
 mod recheck;
+mod recording;
 mod reference;
 mod repeated_uploads;
 mod resume;

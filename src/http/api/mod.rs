@@ -11,6 +11,7 @@ mod livestreams;
 mod nodes;
 mod peers;
 mod problem;
+mod recordings;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -35,6 +36,7 @@ use super::health::Readiness;
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::metrics::Metrics;
+use crate::recording::Recordings;
 use crate::relay::Relay;
 use crate::transport::{RequestConnection, counted_address};
 
@@ -50,6 +52,8 @@ pub struct Api {
     readiness: Readiness,
     /// None without one.
     cluster: Option<Arc<Cluster>>,
+    /// None if nothing is recorded.
+    recordings: Option<Recordings>,
     tokens: Arc<Tokens>,
     node: String,
     timeout: Duration,
@@ -92,6 +96,9 @@ impl Connected<IncomingStream<'_, UnixListener>> for Peer {
         nodes::list,
         drain::begin,
         drain::undo,
+        recordings::list,
+        recordings::show,
+        recordings::finish,
     )
 )]
 struct Description;
@@ -103,6 +110,7 @@ impl Api {
         relay: Relay,
         readiness: Readiness,
         cluster: Option<Arc<Cluster>>,
+        recordings: Option<Recordings>,
         metrics: Metrics,
     ) -> Self {
         let host = || {
@@ -116,6 +124,7 @@ impl Api {
             relay,
             readiness,
             cluster,
+            recordings,
             tokens: Arc::new(Tokens::new(&config.api)),
             node: node
                 .or_else(|| config.cluster.node.clone())
@@ -160,6 +169,9 @@ impl Api {
             )
             .route("/v1/nodes", get(nodes::list))
             .route("/v1/drain", post(drain::begin).delete(drain::undo))
+            .route("/v1/recordings", get(recordings::list))
+            .route("/v1/recordings/{id}", get(recordings::show))
+            .route("/v1/recordings/{id}/finish", post(recordings::finish))
             .route("/v1/openapi.json", get(description))
             .fallback(unknown)
             .method_not_allowed_fallback(wrong_method)

@@ -315,6 +315,7 @@ impl Relay {
                 return false;
             }
             self.feed_end(Fed::Released(id.clone()));
+            self.record_left(id, &active);
         }
         self.forget(id, &found);
         true

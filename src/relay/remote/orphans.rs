@@ -196,6 +196,7 @@ impl Relay {
             links.known_nodes.lock().iter().any(|node| node == owner)
         };
         if !is_alive {
+            self.record_orphans_end(id);
             self.emit(Event::OrphanEnded {
                 livestream: id.clone(),
                 epoch,

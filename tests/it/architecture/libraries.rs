@@ -23,7 +23,7 @@ const LIBRARIES: &[(&str, Place)] = &[
     ("bytes", From(0)),
     (
         "humantime_serde",
-        In(&["config", "ctl", "http", "media", "webhooks"]),
+        In(&["config", "ctl", "http", "media", "recording", "webhooks"]),
     ),
     ("ipnet", In(&["config", "http", "socket", "transport"])),
     ("secrecy", From(0)),
@@ -41,12 +41,16 @@ const LIBRARIES: &[(&str, Place)] = &[
     ("tokio_util", From(4)),
     ("tracing", From(0)),
     // One task each.
-    ("aws_lc_rs", In(&["http", "identity", "socket", "webhooks"])),
+    (
+        "aws_lc_rs",
+        In(&["http", "identity", "recording", "socket", "webhooks"]),
+    ),
     ("figment", In(&["config"])),
     ("governor", In(&["limits"])),
     ("jsonwebtoken", In(&["google", "identity"])),
     ("moka", In(&["directory", "http"])),
     ("mp4_atom", In(&["media"])),
+    ("object_store", In(&["recording"])),
     ("qrcode", In(&["http"])),
     (
         "rand",

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use source::{below, files, root};
 
 /// Every room and its floor; a file without a room of its own stands here by its name.
-const FLOORS: [(&str, u8); 29] = [
+const FLOORS: [(&str, u8); 30] = [
     ("broadcast", 0),
     ("config", 0),
     ("files", 0),
@@ -27,6 +27,7 @@ const FLOORS: [(&str, u8); 29] = [
     ("limits", 1),
     ("bans", 1),
     ("cluster", 1),
+    ("recording", 1),
     ("relay", 2),
     ("socket", 3),
     ("http", 3),

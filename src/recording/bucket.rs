@@ -1,0 +1,295 @@
+//! The bucket: objects by their paths below the configured prefix.
+//!
+//! **Invariant**: every call ends within `recording.timeout`; a writer's within that for each part.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use object_store::aws::AmazonS3Builder;
+use object_store::client::{HttpClient, HttpConnector};
+use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::prefix::PrefixStore;
+use object_store::{
+    ClientOptions, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, RetryConfig,
+    WriteMultipart,
+};
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::time::timeout;
+
+use crate::config::{self, RecordingPlace};
+use crate::http_client;
+
+/// The tries of a request within its time, before ours.
+const RETRIES: usize = 3;
+/// Bytes of one part of a file, and how many of those are under way.
+const PART: usize = 8 << 20;
+const PARTS: usize = 3;
+
+/// A service account for emulators: without one the library asks the metadata server for a token.
+const NOBODY: &str =
+    r#"{"client_email":"","private_key":"","private_key_id":"","disable_oauth":true}"#;
+
+/// See the module; cheap to clone.
+#[derive(Clone)]
+pub(super) struct Bucket {
+    store: Arc<dyn ObjectStore>,
+    timeout: Duration,
+    #[cfg(test)]
+    pub(super) faults: Arc<super::tests::Faults>,
+}
+
+/// Reasons why a call failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BucketError {
+    #[error("{0}")]
+    Store(#[from] object_store::Error),
+    #[error("it has not answered in time (recording.timeout)")]
+    Timeout,
+    #[error("{0} is not as this server writes it")]
+    Malformed(String),
+    #[error("{0} has changed while it was joined")]
+    Changed(String),
+    #[cfg(test)]
+    #[error("a fault of the test")]
+    Fault,
+}
+
+/// An object in a listing.
+pub(super) struct Listed {
+    /// Relative to what was listed.
+    pub(super) name: String,
+    /// When it was written, in milliseconds since the Unix epoch.
+    pub(super) written: u64,
+}
+
+type Result<T> = std::result::Result<T, BucketError>;
+
+/// Makes the project's own client, for every store.
+#[derive(Debug)]
+struct Connector(Duration);
+
+impl HttpConnector for Connector {
+    fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
+        let built = http_client::build(self.0, |builder| builder);
+        built
+            .map(|built| HttpClient::new(built.client))
+            .map_err(|error| object_store::Error::Generic {
+                store: "HTTP",
+                source: Box::new(error),
+            })
+    }
+}
+
+/// The service account's JSON, if one is configured; otherwise the metadata server is asked.
+fn service_account(google: &config::Google) -> std::io::Result<Option<SecretString>> {
+    if let Some(text) = &google.service_account {
+        return Ok(Some(text.clone()));
+    }
+    if let Some(path) = &google.service_account_file {
+        return std::fs::read_to_string(path).map(|text| Some(text.into()));
+    }
+    let pair = google
+        .client_email
+        .as_ref()
+        .zip(google.private_key.as_ref());
+    Ok(pair.map(|(email, key)| {
+        let json = serde_json::json!({
+            "client_email": email.trim(),
+            "private_key": key.expose_secret().replace("\\n", "\n"),
+            "private_key_id": "",
+        });
+        json.to_string().into()
+    }))
+}
+
+impl Bucket {
+    /// The configured bucket; none without one. Opens no connection.
+    pub(super) fn open(config: &config::Config) -> std::result::Result<Option<Self>, String> {
+        let recording = &config.recording;
+        let Some(place) = recording.place() else {
+            return Ok(None);
+        };
+        let connector = Connector(recording.timeout);
+        let retry = RetryConfig {
+            max_retries: RETRIES,
+            retry_timeout: recording.timeout,
+            ..RetryConfig::default()
+        };
+        let text = |error: object_store::Error| error.to_string();
+        let (store, prefix): (Arc<dyn ObjectStore>, String) = match place {
+            RecordingPlace::Google { bucket, prefix } => {
+                let mut builder = GoogleCloudStorageBuilder::new()
+                    .with_bucket_name(bucket)
+                    .with_http_connector(connector)
+                    .with_retry(retry);
+                if let Some(endpoint) = &recording.endpoint {
+                    builder = builder
+                        .with_base_url(endpoint)
+                        .with_skip_signature(true)
+                        .with_service_account_key(NOBODY);
+                } else if let Some(account) =
+                    service_account(&config.google).map_err(|it| it.to_string())?
+                {
+                    builder = builder.with_service_account_key(account.expose_secret());
+                }
+                (Arc::new(builder.build().map_err(text)?), prefix)
+            }
+            RecordingPlace::Amazon { bucket, prefix } => {
+                let mut builder = AmazonS3Builder::from_env()
+                    .with_bucket_name(bucket)
+                    .with_http_connector(connector)
+                    .with_retry(retry);
+                if let Some(endpoint) = &recording.endpoint {
+                    builder = builder.with_endpoint(endpoint).with_allow_http(true);
+                }
+                (Arc::new(builder.build().map_err(text)?), prefix)
+            }
+            RecordingPlace::Directory(path) => {
+                std::fs::create_dir_all(&path).map_err(|error| error.to_string())?;
+                let store = LocalFileSystem::new_with_prefix(path).map_err(text)?;
+                (Arc::new(store.with_fsync(true)), String::new())
+            }
+        };
+        Ok(Some(Self::new(
+            Arc::new(PrefixStore::new(store, prefix)),
+            recording.timeout,
+        )))
+    }
+
+    pub(super) fn new(store: Arc<dyn ObjectStore>, timeout: Duration) -> Self {
+        Self {
+            store,
+            timeout,
+            #[cfg(test)]
+            faults: Arc::default(),
+        }
+    }
+
+    async fn limited<T>(&self, call: impl Future<Output = object_store::Result<T>>) -> Result<T> {
+        #[cfg(test)]
+        self.faults.count()?;
+        let outcome = timeout(self.timeout, call).await;
+        Ok(outcome.map_err(|_| BucketError::Timeout)??)
+    }
+
+    /// All objects below a directory.
+    pub(super) async fn list(&self, directory: &str) -> Result<Vec<Listed>> {
+        #[cfg(test)]
+        self.faults.count()?;
+        let directory = Path::from(directory);
+        let mut stream = self.store.list(Some(&directory));
+        let mut found = Vec::new();
+        while let Some(next) = timeout(self.timeout, stream.next())
+            .await
+            .map_err(|_| BucketError::Timeout)?
+        {
+            found.extend(listed(&directory, &next?));
+        }
+        found.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(found)
+    }
+
+    /// The names of the objects in a directory, without those in directories below it.
+    pub(super) async fn names(&self, directory: &str) -> Result<Vec<String>> {
+        let directory = Path::from(directory);
+        let found = self
+            .limited(self.store.list_with_delimiter(Some(&directory)))
+            .await?;
+        let names = found
+            .objects
+            .iter()
+            .filter_map(|object| listed(&directory, object));
+        Ok(names.map(|object| object.name).collect())
+    }
+
+    /// The bytes of an object; none if there is none.
+    pub(super) async fn get(&self, path: &str) -> Result<Option<Bytes>> {
+        let path = Path::from(path);
+        let get = async { self.store.get(&path).await?.bytes().await };
+        match self.limited(get).await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(BucketError::Store(object_store::Error::NotFound { .. })) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes an object, in place of one that is there.
+    pub(super) async fn put(&self, path: &str, bytes: Bytes) -> Result<()> {
+        let path = Path::from(path);
+        self.limited(self.store.put(&path, bytes.into())).await?;
+        Ok(())
+    }
+
+    /// Writes an object, unless there is one; returns whether it did.
+    pub(super) async fn create(&self, path: &str, bytes: Bytes) -> Result<bool> {
+        let path = Path::from(path);
+        let put = self
+            .store
+            .put_opts(&path, bytes.into(), PutMode::Create.into());
+        match self.limited(put).await {
+            Ok(_) => Ok(true),
+            Err(BucketError::Store(object_store::Error::AlreadyExists { .. })) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Deletes an object, if there is one.
+    pub(super) async fn delete(&self, path: &str) -> Result<()> {
+        let path = Path::from(path);
+        match self.limited(self.store.delete(&path)).await {
+            Err(BucketError::Store(object_store::Error::NotFound { .. })) => Ok(()),
+            outcome => outcome,
+        }
+    }
+
+    /// Begins an object that is written by parts, and is there once it is finished.
+    pub(super) async fn write(&self, path: &str) -> Result<Writer> {
+        let path = Path::from(path);
+        let upload = self.limited(self.store.put_multipart(&path)).await?;
+        Ok(Writer {
+            bucket: self.clone(),
+            upload: WriteMultipart::new_with_chunk_size(upload, PART),
+        })
+    }
+}
+
+/// See [`Bucket::write`].
+pub(super) struct Writer {
+    bucket: Bucket,
+    upload: WriteMultipart,
+}
+
+impl Writer {
+    pub(super) async fn add(&mut self, bytes: Bytes) -> Result<()> {
+        self.bucket
+            .limited(self.upload.wait_for_capacity(PARTS))
+            .await?;
+        self.upload.put(bytes);
+        Ok(())
+    }
+
+    pub(super) async fn finish(self) -> Result<()> {
+        let Self { bucket, upload } = self;
+        bucket.limited(upload.finish()).await?;
+        Ok(())
+    }
+
+    /// Frees what the bucket has of it.
+    pub(super) async fn abort(self) -> Result<()> {
+        let Self { bucket, upload } = self;
+        bucket.limited(upload.abort()).await
+    }
+}
+
+fn listed(directory: &Path, object: &ObjectMeta) -> Option<Listed> {
+    let parts = object.location.prefix_match(directory)?;
+    let parts: Vec<String> = parts.map(|part| part.as_ref().to_owned()).collect();
+    Some(Listed {
+        name: parts.join("/"),
+        written: u64::try_from(object.last_modified.timestamp_millis()).unwrap_or(0),
+    })
+}

@@ -1,0 +1,248 @@
+//! What is in a recording, by a listing of its objects, and what is left to be done for it. Pure.
+//!
+//! **Invariant**: the same listing gives the same order, the same missing clips and the same next step, on every node.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::names::{ClipName, Mark};
+
+/// A livestream that comes back within this time without having ended continues its recording.
+const JOIN_WITHIN: u64 = 3_600_000;
+
+/// The most missing clips that are named one by one.
+const MAX_MISSING: usize = 10_000;
+
+/// The clips and the marks of a recording.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Contents {
+    pub(super) clips: BTreeSet<ClipName>,
+    pub(super) marks: BTreeSet<(u64, Mark)>,
+}
+
+/// A clip that was accepted, and is not in the recording.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Missing {
+    pub(super) sequence: u64,
+    pub(super) reason: String,
+}
+
+impl Contents {
+    /// Of the names of objects, relative to the recording's directory. Others are left out.
+    pub(super) fn of<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut contents = Self::default();
+        for name in names {
+            match name.split_once('/') {
+                Some(("clips", name)) => contents.clips.extend(ClipName::parse(name)),
+                Some(("marks", name)) => contents.marks.extend(Mark::parse(name)),
+                _ => {}
+            }
+        }
+        contents
+    }
+
+    /// The time and the reason of the end, if a node has seen it.
+    pub(super) fn ended(&self) -> Option<(u64, &str)> {
+        let ends = self.marks.iter().filter_map(|(at, mark)| match mark {
+            Mark::Ended { reason } => Some((*at, reason.as_str())),
+            _ => None,
+        });
+        ends.min()
+    }
+
+    /// The time of the latest clip or mark; 0 without one.
+    pub(super) fn latest(&self) -> u64 {
+        let clips = self.clips.iter().map(|clip| clip.received);
+        clips
+            .chain(self.marks.iter().map(|(at, _)| *at))
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// The clips as they were accepted: each epoch in the order of its sequences, epochs by time. Of those with one id of
+    /// the streamer's, which were sent again, the first.
+    pub(super) fn in_order(&self) -> Vec<&ClipName> {
+        let mut latest: BTreeMap<u64, u64> = BTreeMap::new();
+        // By epoch and sequence. A clock that is set back changes no order within an epoch.
+        let timed = self.clips.iter().map(|clip| {
+            let time = latest.entry(clip.epoch).or_default();
+            *time = clip.received.max(*time);
+            (*time, clip)
+        });
+        let mut timed: Vec<_> = timed.collect();
+        timed.sort_by_key(|(time, clip)| (*time, clip.epoch, clip.sequence));
+        let mut ids = BTreeSet::new();
+        let clips = timed.into_iter().map(|(_, clip)| clip);
+        clips
+            .filter(|clip| clip.id.as_ref().is_none_or(|id| ids.insert(id.clone())))
+            .collect()
+    }
+
+    /// The clips that nodes accepted and that are not here: those that a node gave up, and those whose sequence is in no
+    /// clip though a later one is.
+    pub(super) fn missing(&self) -> Vec<Missing> {
+        let known: BTreeSet<u64> = self.clips.iter().map(|clip| clip.sequence).collect();
+        let lost = self.marks.iter().filter_map(|(_, mark)| match mark {
+            Mark::ClipLost {
+                sequence, reason, ..
+            } => Some((*sequence, reason.clone())),
+            _ => None,
+        });
+        let mut missing: BTreeMap<u64, String> =
+            lost.filter(|(it, _)| !known.contains(it)).collect();
+        let mut next = 1;
+        for sequence in known {
+            for hole in (next..sequence).take(MAX_MISSING) {
+                if missing.len() < MAX_MISSING {
+                    missing.entry(hole).or_insert_with(|| "not_received".into());
+                }
+            }
+            next = sequence.saturating_add(1);
+        }
+        let of = |(sequence, reason)| Missing { sequence, reason };
+        missing.into_iter().map(of).collect()
+    }
+
+    /// Whether a node may still bring clips.
+    fn may_grow(&self) -> bool {
+        self.missing()
+            .iter()
+            .any(|clip| clip.reason == "not_received")
+    }
+
+    /// Why nothing was recorded between these times, in milliseconds since the Unix epoch, and between these clips.
+    pub(super) fn reason(
+        &self,
+        (from, until): (u64, u64),
+        (one, other): (&ClipName, &ClipName),
+    ) -> String {
+        let between = || {
+            self.marks
+                .iter()
+                .filter(|(at, _)| (from..=until).contains(at))
+        };
+        let given_up = between().find_map(|(_, mark)| match mark {
+            Mark::ClipLost { reason, .. } => Some(reason.clone()),
+            _ => None,
+        });
+        if let Some(reason) = given_up {
+            return reason;
+        }
+        if other.sequence > one.sequence.saturating_add(1) {
+            return "not_received".into();
+        }
+        let reason = if between().any(|(_, mark)| *mark == Mark::LinkLost) {
+            "link_lost"
+        } else if one.epoch != other.epoch {
+            "restart_or_takeover"
+        } else {
+            "nothing_sent"
+        };
+        reason.into()
+    }
+}
+
+/// One recording of a livestream.
+#[derive(Debug, Clone)]
+pub(super) struct Candidate {
+    pub(super) number: u64,
+    /// These times are in milliseconds since the Unix epoch.
+    pub(super) started: u64,
+    pub(super) ended: Option<u64>,
+    pub(super) latest: u64,
+}
+
+/// The recording to which a clip of this time belongs; none if it begins another one.
+pub(super) fn place(candidates: &[Candidate], at: u64) -> Option<u64> {
+    let covers = |it: &&Candidate| {
+        let until = it
+            .ended
+            .unwrap_or_else(|| it.latest.max(it.started) + JOIN_WITHIN);
+        it.started.saturating_sub(JOIN_WITHIN) <= at && at <= until
+    };
+    let covering = candidates.iter().filter(covers);
+    // One that had started by then, the latest of those; otherwise the first.
+    covering
+        .max_by_key(|it| {
+            (
+                it.started <= at,
+                if it.started <= at {
+                    it.number
+                } else {
+                    u64::MAX - it.number
+                },
+            )
+        })
+        .map(|it| it.number)
+}
+
+/// What a manifest says of its recording.
+#[derive(Debug, Default)]
+pub(super) struct Finished {
+    /// The names of all clips that it lists.
+    pub(super) clips: BTreeSet<String>,
+    pub(super) age: Duration,
+    pub(super) is_announced: bool,
+}
+
+/// What is to be done for a recording.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Nothing yet.
+    Wait,
+    /// To join its clips.
+    Finish,
+    /// To tell that it is ready.
+    Announce,
+    /// To delete its clips, and its pending object after them.
+    Sweep,
+    /// To leave it: clips came after the others were deleted.
+    Leave,
+}
+
+/// The times that decide.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Timing {
+    /// Milliseconds since the Unix epoch.
+    pub(super) now: u64,
+    /// Whether its livestream is on air here.
+    pub(super) is_on_air: bool,
+    pub(super) finish_after: Duration,
+    pub(super) wait_for_clips: Duration,
+    pub(super) keep_clips: Duration,
+}
+
+/// The next step for a recording.
+pub(super) fn next_step(contents: &Contents, finished: Option<&Finished>, timing: Timing) -> Step {
+    let is_older = |age: Duration| {
+        let age = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+        contents.latest().saturating_add(age) < timing.now
+    };
+    let is_over = match contents.ended() {
+        Some(_) => true,
+        None => !timing.is_on_air && is_older(timing.finish_after),
+    };
+    let Some(finished) = finished else {
+        let is_whole = || !contents.may_grow() || is_older(timing.wait_for_clips);
+        return if is_over && is_whole() {
+            Step::Finish
+        } else {
+            Step::Wait
+        };
+    };
+    let here: BTreeSet<String> = contents.clips.iter().map(ToString::to_string).collect();
+    let is_new = here.iter().any(|clip| !finished.clips.contains(clip));
+    let is_swept = finished.clips.iter().any(|clip| !here.contains(clip));
+    match (is_new, is_swept) {
+        (true, false) if is_over => Step::Finish,
+        (true, false) => Step::Wait,
+        (true, true) => Step::Leave,
+        _ if !finished.is_announced => Step::Announce,
+        (false, true) => Step::Sweep,
+        (false, false) if is_over && finished.age >= timing.keep_clips => Step::Sweep,
+        (false, false) => Step::Wait,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,225 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn clip(epoch: u64, sequence: u64, received: u64) -> ClipName {
+    ClipName {
+        epoch,
+        sequence,
+        received,
+        id: None,
+        extension: "m4a".into(),
+    }
+}
+
+fn with(clips: &[(u64, u64, u64)], marks: &[(u64, Mark)]) -> Contents {
+    let clips = clips
+        .iter()
+        .map(|(epoch, sequence, at)| clip(*epoch, *sequence, *at));
+    Contents {
+        clips: clips.collect(),
+        marks: marks.iter().cloned().collect(),
+    }
+}
+
+fn ended(at: u64) -> (u64, Mark) {
+    let reason = "ended".into();
+    (at, Mark::Ended { reason })
+}
+
+fn numbers(missing: &[Missing]) -> Vec<u64> {
+    missing.iter().map(|it| it.sequence).collect()
+}
+
+#[test]
+fn listing_is_read_and_foreign_names_left_out() {
+    let contents = Contents::of([
+        "clips/7-1-100.m4a",
+        "clips/thumbs.db",
+        "marks/120-link_lost",
+        "marks/130-unknown",
+        "recording.m4a",
+        "manifest.json",
+    ]);
+    assert_eq!(contents, with(&[(7, 1, 100)], &[(120, Mark::LinkLost)]));
+}
+
+#[test]
+fn clips_are_in_the_order_of_acceptance() {
+    // Epoch 9 is another node's, then epoch 3 continues; its clock was set back.
+    let contents = with(&[(9, 2, 250), (3, 1, 300), (3, 3, 100), (9, 1, 200)], &[]);
+    let order: Vec<_> = contents
+        .in_order()
+        .iter()
+        .map(|it| (it.epoch, it.sequence))
+        .collect();
+    assert_eq!(order, [(9, 1), (9, 2), (3, 1), (3, 3)]);
+}
+
+#[test]
+fn clip_sent_again_is_taken_once() {
+    let of = |epoch, received| ClipName {
+        id: Some("0123456789abcdef".into()),
+        ..clip(epoch, 5, received)
+    };
+    let contents = Contents {
+        clips: [of(1, 100), of(2, 200)].into(),
+        marks: BTreeSet::new(),
+    };
+    assert_eq!(contents.in_order(), [&of(1, 100)]);
+}
+
+#[test]
+fn missing_clips_are_named_with_their_reason() {
+    let lost = |sequence| Mark::ClipLost {
+        epoch: 1,
+        sequence,
+        reason: "spool_full".into(),
+    };
+    let contents = with(&[(1, 2, 20), (1, 6, 60)], &[(40, lost(4)), (70, lost(7))]);
+    let missing = contents.missing();
+    assert_eq!(numbers(&missing), [1, 3, 4, 5, 7]);
+    let reasons: Vec<&str> = missing.iter().map(|it| it.reason.as_str()).collect();
+    let not_received = "not_received";
+    assert_eq!(
+        reasons,
+        [
+            not_received,
+            not_received,
+            "spool_full",
+            not_received,
+            "spool_full"
+        ]
+    );
+}
+
+#[test]
+fn missing_clips_of_a_strange_listing_are_bounded() {
+    let contents = with(&[(1, u64::MAX, 1)], &[]);
+    assert_eq!(contents.missing().len(), MAX_MISSING);
+}
+
+fn candidate(number: u64, started: u64, ended: Option<u64>) -> Candidate {
+    Candidate {
+        number,
+        started,
+        ended,
+        latest: started,
+    }
+}
+
+#[test]
+fn clip_goes_where_its_time_belongs() {
+    let hour = JOIN_WITHIN;
+    let both = [
+        candidate(1, 10 * hour, Some(11 * hour)),
+        candidate(2, 11 * hour + 5, None),
+    ];
+    assert_eq!(place(&[], 7), None);
+    assert_eq!(place(&both, 10 * hour + 1), Some(1));
+    assert_eq!(place(&both, 11 * hour), Some(1), "accepted before the end");
+    assert_eq!(place(&both, 11 * hour + 9), Some(2));
+    assert_eq!(
+        place(&both, 9 * hour + 1),
+        Some(1),
+        "another node had opened it later"
+    );
+    assert_eq!(
+        place(&both, 12 * hour + 5),
+        Some(2),
+        "its nodes were gone for a while"
+    );
+    assert_eq!(place(&both, 12 * hour + 6), None, "too long after");
+    assert_eq!(place(&both[..1], 11 * hour + 1), None, "after the end");
+}
+
+const TIMING: Timing = Timing {
+    now: 1_000_000,
+    is_on_air: false,
+    finish_after: Duration::from_mins(10),
+    wait_for_clips: Duration::from_mins(1),
+    keep_clips: Duration::from_hours(1),
+};
+
+#[test]
+fn recording_is_finished_once_it_is_over() {
+    let step = |contents: &Contents, timing| next_step(contents, None, timing);
+    let going_on = with(&[(1, 1, 399_999)], &[]);
+    assert_eq!(
+        step(&going_on, TIMING),
+        Step::Finish,
+        "all its nodes are gone"
+    );
+    let is_on_air = true;
+    assert_eq!(
+        step(
+            &going_on,
+            Timing {
+                is_on_air,
+                ..TIMING
+            }
+        ),
+        Step::Wait
+    );
+    assert_eq!(step(&with(&[(1, 1, 400_001)], &[]), TIMING), Step::Wait);
+    let over = with(&[(1, 1, 999_000)], &[ended(999_999)]);
+    assert_eq!(step(&over, TIMING), Step::Finish);
+    let with_hole = |at| with(&[(1, 1, at), (1, 3, at)], &[ended(at)]);
+    assert_eq!(step(&with_hole(939_999), TIMING), Step::Finish);
+    assert_eq!(
+        step(&with_hole(940_001), TIMING),
+        Step::Wait,
+        "another node may bring it"
+    );
+}
+
+#[test]
+fn late_clip_is_joined_until_the_sweep() {
+    let names = |numbers: &[u64]| {
+        numbers
+            .iter()
+            .map(|it| clip(1, *it, *it).to_string())
+            .collect()
+    };
+    let finished = |is_announced, age| Finished {
+        clips: names(&[1, 2]),
+        age: Duration::from_secs(age),
+        is_announced,
+    };
+    let here = |numbers: &[u64]| {
+        let clips: Vec<_> = numbers.iter().map(|it| (1, *it, *it)).collect();
+        with(&clips, &[ended(9)])
+    };
+    for (numbers, is_announced, age, step) in [
+        (&[1, 2][..], false, 0, Step::Announce),
+        (&[1, 2], true, 3599, Step::Wait),
+        (&[1, 2], true, 3600, Step::Sweep),
+        (&[2], true, 3600, Step::Sweep),
+        (&[], true, 3600, Step::Sweep),
+        (&[1, 2, 3], true, 3600, Step::Finish),
+        (&[3], true, 3600, Step::Leave),
+    ] {
+        let finished = finished(is_announced, age);
+        assert_eq!(
+            next_step(&here(numbers), Some(&finished), TIMING),
+            step,
+            "{numbers:?}"
+        );
+    }
+}
+
+proptest! {
+    #[test]
+    fn order_does_not_depend_on_the_listing(
+        clips in prop::collection::vec((1..4_u64, 1..20_u64, 0..50_u64), 0..30),
+    ) {
+        let names: Vec<String> = clips.iter().map(|(epoch, sequence, at)| format!("clips/{}", clip(*epoch, *sequence, *at))).collect();
+        let one = Contents::of(names.iter().map(String::as_str));
+        let other = Contents::of(names.iter().rev().map(String::as_str));
+        prop_assert_eq!(one.in_order(), other.in_order());
+        prop_assert_eq!(one.in_order().len(), one.clips.len(), "no clip is left out");
+        for pair in one.in_order().windows(2) {
+            prop_assert!(pair[0].epoch != pair[1].epoch || pair[0].sequence <= pair[1].sequence);
+        }
+    }
+}

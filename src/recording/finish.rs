@@ -1,0 +1,329 @@
+//! Finishes recordings: joins the clips of those that are over, tells that they are ready, deletes their clips later.
+//!
+//! Any node may do so, at any time: what is to be done is read from the bucket, the same clips make the same bytes, and
+//! the manifest is written last.
+//!
+//! **Invariant**: a clip is deleted only if a manifest names it, and the file with it is in the bucket. A crash at any
+//! point leaves a recording that is finished by the next round.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use aws_lc_rs::digest::{Context, SHA256};
+use bytes::{Bytes, BytesMut};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::assembly::{Assembly, Manifest, RecordedFile, SENT_AGAIN};
+use super::bucket::{Bucket, BucketError, Listed};
+use super::contents::{Contents, Finished, Step, Timing, next_step};
+use super::metrics::RecordingMetrics;
+use super::names::{self, RecordingId, hexadecimal, sha256};
+use super::upload::read_opening;
+use crate::config;
+use crate::media::{self, JoinedFile};
+use crate::unix_time;
+
+/// How often unfinished recordings are looked for.
+const INTERVAL: Duration = Duration::from_mins(1);
+/// Clips that are read at a time.
+const READS: usize = 8;
+const MANIFEST: &str = "manifest.json";
+
+/// Whether the livestream with this id is on air on this node.
+pub type OnAir = Box<dyn Fn(&str) -> bool + Send + Sync>;
+/// Told of each recording that is ready, at least once.
+pub type Ready = Box<dyn Fn(&RecordingId, &Manifest) + Send + Sync>;
+
+/// See the module documentation.
+pub(super) struct Finisher {
+    pub(super) bucket: Bucket,
+    pub(super) config: config::Recording,
+    pub(super) metrics: RecordingMetrics,
+    /// A livestream's end is in the bucket.
+    pub(super) ended: Arc<Notify>,
+    pub(super) is_on_air: OnAir,
+    pub(super) ready: Ready,
+}
+
+/// A recording as a listing shows it.
+struct Found {
+    contents: Contents,
+    manifest: Option<Manifest>,
+    /// The object that says that this manifest was announced.
+    announced: String,
+    finished: Option<Finished>,
+}
+
+impl Finisher {
+    /// Does what is to be done, again and again.
+    pub(super) async fn run(self, mut requests: mpsc::Receiver<RecordingId>) {
+        let mut ticks = interval(INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = self.ended.notified() => {}
+                Some(id) = requests.recv() => {
+                    if let Err(error) = self.finish_and_announce(&id, now()).await {
+                        self.failed(&id.to_string(), &error);
+                    }
+                    continue;
+                }
+            }
+            if let Err(error) = self.round(now()).await {
+                self.failed("the recordings", &error);
+            }
+        }
+    }
+
+    fn failed(&self, what: &str, error: &BucketError) {
+        self.metrics.errors.with_label_values(&["finish"]).inc();
+        tracing::warn!("{what} cannot be finished now, it is tried again: {error}");
+    }
+
+    /// Does the next steps of every recording with something left to be done, at this time in milliseconds since 1970.
+    pub(super) async fn round(&self, now: u64) -> Result<(), BucketError> {
+        for name in self.bucket.names(names::PENDING).await? {
+            let Some(id) = RecordingId::parse(&name) else {
+                continue;
+            };
+            if let Err(error) = self.advance(&id, now).await {
+                self.failed(&name, &error);
+            }
+        }
+        Ok(())
+    }
+
+    async fn advance(&self, id: &RecordingId, now: u64) -> Result<(), BucketError> {
+        let opening = read_opening(&self.bucket, &id.opening()).await?;
+        let timing = Timing {
+            now,
+            is_on_air: (self.is_on_air)(&opening.livestream),
+            finish_after: self.config.finish_after,
+            wait_for_clips: self.config.wait_for_clips,
+            keep_clips: self.config.keep_clips,
+        };
+        let found = self.find(id, now).await?;
+        match next_step(&found.contents, found.finished.as_ref(), timing) {
+            Step::Wait => Ok(()),
+            Step::Finish => self.finish_and_announce(id, now).await,
+            Step::Announce => self.announce(id, &found).await,
+            Step::Sweep => self.sweep(id, &found).await,
+            Step::Leave => {
+                tracing::warn!(
+                    recording = %id,
+                    "clips came after the recording's clips were deleted: they stay objects of their own"
+                );
+                self.bucket.delete(&pending(id)).await
+            }
+        }
+    }
+
+    async fn finish_and_announce(&self, id: &RecordingId, now: u64) -> Result<(), BucketError> {
+        self.finish(id).await?;
+        let found = self.find(id, now).await?;
+        if found
+            .finished
+            .as_ref()
+            .is_some_and(|finished| finished.is_announced)
+        {
+            return Ok(());
+        }
+        self.announce(id, &found).await
+    }
+
+    async fn find(&self, id: &RecordingId, now: u64) -> Result<Found, BucketError> {
+        let directory = id.directory();
+        let objects = self.bucket.list(&directory).await?;
+        let contents = Contents::of(objects.iter().map(|it| it.name.as_str()));
+        let mut found = Found {
+            contents,
+            manifest: None,
+            announced: String::new(),
+            finished: None,
+        };
+        let listed = |name: &str| objects.iter().find(|it| it.name == name);
+        let Some(Listed { written, .. }) = listed(MANIFEST) else {
+            return Ok(found);
+        };
+        let path = format!("{directory}/{MANIFEST}");
+        let text = self.bucket.get(&path).await?.unwrap_or_default();
+        let manifest: Manifest =
+            serde_json::from_slice(&text).map_err(|_| BucketError::Malformed(path))?;
+        found.announced = format!("announced/{}", &sha256(&text)[..16]);
+        found.finished = Some(Finished {
+            clips: manifest.names().cloned().collect(),
+            age: Duration::from_millis(now.saturating_sub(*written)),
+            is_announced: listed(&found.announced).is_some(),
+        });
+        found.manifest = Some(manifest);
+        Ok(found)
+    }
+
+    /// Joins the clips that are there now, and writes the manifest.
+    pub(super) async fn finish(&self, id: &RecordingId) -> Result<(), BucketError> {
+        let opening = read_opening(&self.bucket, &id.opening()).await?;
+        let directory = id.directory();
+        let objects = self.bucket.list(&directory).await?;
+        let contents = Contents::of(objects.iter().map(|it| it.name.as_str()));
+        let order = contents.in_order().into_iter().cloned().collect::<Vec<_>>();
+        let mut assembly = Assembly::new(contents);
+        let reads = stream::iter(order).map(|name| {
+            let clip = self.clip(&directory, &name.to_string());
+            async move { Ok::<_, BucketError>((name, clip.await?)) }
+        });
+        let mut reads = std::pin::pin!(reads.buffered(READS));
+        while let Some((name, clip)) = reads.try_next().await? {
+            assembly.add(&name, &clip);
+        }
+        let mut files = Vec::new();
+        for file in 0..assembly.files.len() {
+            files.push(self.join(&directory, &assembly, file).await?);
+        }
+        let manifest = assembly.manifest(&opening, files);
+        self.write_manifest(&directory, &manifest).await?;
+        let names: BTreeSet<&String> = manifest.files.iter().map(|file| &file.name).collect();
+        let is_stale = |it: &&Listed| it.name.starts_with("recording") && !names.contains(&it.name);
+        for stale in objects.iter().filter(is_stale) {
+            self.bucket
+                .delete(&format!("{directory}/{}", stale.name))
+                .await?;
+        }
+        self.metrics.finished.inc();
+        tracing::info!(
+            recording = %id,
+            livestream.id = manifest.livestream,
+            seconds = manifest.seconds,
+            clips = manifest.clips.len(),
+            left_out = manifest.left_out.len(),
+            missing = manifest.missing.len(),
+            gaps = manifest.gaps.len(),
+            "recording finished"
+        );
+        Ok(())
+    }
+
+    /// A clip's bytes.
+    fn clip(
+        &self,
+        directory: &str,
+        name: &str,
+    ) -> impl Future<Output = Result<Bytes, BucketError>> + Send + use<> {
+        let (bucket, path) = (self.bucket.clone(), format!("{directory}/clips/{name}"));
+        async move {
+            let clip = bucket.get(&path).await?;
+            clip.ok_or(BucketError::Changed(path))
+        }
+    }
+
+    /// Writes a file, clip by clip.
+    async fn join(
+        &self,
+        directory: &str,
+        assembly: &Assembly,
+        file: usize,
+    ) -> Result<RecordedFile, BucketError> {
+        let path = format!("{directory}/{}", assembly.name(file));
+        let mut writer = self.bucket.write(&path).await?;
+        let mut checksum = Context::new(&SHA256);
+        let mut bytes = 0;
+        let write = async {
+            let head = Bytes::from(assembly.files[file].head());
+            let clips = assembly.clips_of(file).map(|clip| {
+                let (name, sum) = (clip.name.clone(), clip.sha256.clone());
+                let read = self.clip(directory, &name);
+                async move { sound_of(&read.await?, &sum).ok_or(BucketError::Changed(name)) }
+            });
+            let clips: Vec<_> = clips.collect();
+            let clips = stream::iter(clips);
+            let parts = stream::iter([Ok(head)]).chain(clips.buffered(READS));
+            let mut parts = std::pin::pin!(parts);
+            while let Some(part) = parts.try_next().await? {
+                checksum.update(&part);
+                bytes += part.len() as u64;
+                writer.add(part).await?;
+            }
+            Ok(())
+        };
+        if let Err(error) = write.await {
+            if let Err(error) = writer.abort().await {
+                tracing::debug!(%error, "the parts of a file stay in the bucket until its own lifecycle removes them");
+            }
+            return Err(error);
+        }
+        writer.finish().await?;
+        Ok(assembly.describe(file, bytes, hexadecimal(checksum.finish().as_ref())))
+    }
+
+    /// The first time only where there is none. Another node that was faster has written the same bytes, or joined other
+    /// clips: the next round compares.
+    async fn write_manifest(
+        &self,
+        directory: &str,
+        manifest: &Manifest,
+    ) -> Result<(), BucketError> {
+        let path = format!("{directory}/{MANIFEST}");
+        let text = manifest.encode();
+        if self.bucket.create(&path, text.clone()).await? {
+            return Ok(());
+        }
+        // Of the same clips, it stays as old as it is: its clips are deleted in time.
+        if self.bucket.get(&path).await?.as_ref() == Some(&text) {
+            return Ok(());
+        }
+        self.bucket.put(&path, text).await
+    }
+
+    async fn announce(&self, id: &RecordingId, found: &Found) -> Result<(), BucketError> {
+        if let Some(manifest) = &found.manifest {
+            (self.ready)(id, manifest);
+            let path = format!("{}/{}", id.directory(), found.announced);
+            self.bucket.put(&path, Bytes::new()).await?;
+        }
+        Ok(())
+    }
+
+    async fn sweep(&self, id: &RecordingId, found: &Found) -> Result<(), BucketError> {
+        if let Some(manifest) = &found.manifest {
+            let joined = manifest.clips.iter().map(|clip| &clip.name);
+            let again = manifest
+                .left_out
+                .iter()
+                .filter(|clip| clip.reason == SENT_AGAIN);
+            for name in joined.chain(again.map(|clip| &clip.name)) {
+                let path = format!("{}/clips/{name}", id.directory());
+                if found
+                    .contents
+                    .clips
+                    .iter()
+                    .any(|clip| clip.to_string() == *name)
+                {
+                    self.bucket.delete(&path).await?;
+                }
+            }
+        }
+        self.bucket.delete(&pending(id)).await
+    }
+}
+
+/// The frames of a clip with this checksum, one after the other.
+fn sound_of(clip: &Bytes, sum: &str) -> Option<Bytes> {
+    let audio = media::read(clip).ok().filter(|_| sha256(clip) == sum)?;
+    let mut sound = BytesMut::with_capacity(clip.len());
+    for frame in JoinedFile::frames(audio) {
+        sound.extend_from_slice(&frame);
+    }
+    Some(sound.freeze())
+}
+
+/// Milliseconds since the Unix epoch.
+fn now() -> u64 {
+    unix_time::millis(SystemTime::now())
+}
+
+fn pending(id: &RecordingId) -> String {
+    format!("{}/{id}", names::PENDING)
+}

@@ -1,0 +1,321 @@
+//! One recording of every livestream, in a bucket.
+//!
+//! The relay gives each accepted clip to the [`Recorder`], which waits for nothing: a bounded queue leads to the state
+//! directory ([`spool`]), and from there to the bucket ([`upload`]). Once the livestream is over, any node joins the
+//! clips by remuxing and writes the manifest ([`finish`]). What is in a recording and what is left to be done for it is
+//! decided from the names of its objects alone ([`contents`]), so nodes need no other agreement.
+//!
+//! **Invariant**: an acknowledged clip is in the state directory or in the bucket until a file has it, or the manifest
+//! names it as missing with the reason.
+
+mod assembly;
+mod bucket;
+mod catalog;
+mod contents;
+mod finish;
+mod metrics;
+mod names;
+mod spool;
+mod upload;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::task::{JoinSet, spawn_blocking};
+use tokio::time::timeout;
+
+use self::bucket::Bucket;
+use self::finish::Finisher;
+use self::metrics::RecordingMetrics;
+use self::names::ClipName;
+use self::spool::{Entry, Spool, What};
+use self::upload::Uploader;
+use crate::broadcast::{Clip, LivestreamId, Position, UserId};
+use crate::config;
+use crate::media;
+use crate::metrics::Metrics;
+
+pub use self::assembly::{Gap, LeftOut, Manifest, MissingClip, RecordedClip, RecordedFile};
+pub use self::catalog::{Found, Recordings, RecordingsError};
+pub use self::finish::{OnAir, Ready};
+pub use self::names::RecordingId;
+pub use self::upload::Titles;
+
+/// What a unit of room in the queue stands for, in bytes.
+const UNIT: usize = 1024;
+/// Recordings that may wait to be finished for operators.
+const MAX_REQUESTS: usize = 16;
+/// The longest that an answer waits for its clip to be on the disk.
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
+
+/// Takes what is to be recorded; cheap to clone.
+#[derive(Clone)]
+pub struct Recorder {
+    queue: mpsc::UnboundedSender<Item>,
+    room: Arc<Semaphore>,
+    units: usize,
+    metrics: RecordingMetrics,
+}
+
+/// Something on its way to the state directory.
+enum Item {
+    Entry {
+        entry: Entry,
+        clip: Option<(Bytes, OwnedSemaphorePermit)>,
+        written: oneshot::Sender<()>,
+    },
+    /// Asks for an answer once everything before it is written.
+    Flush(oneshot::Sender<()>),
+}
+
+/// Resolves once a clip is on the disk.
+#[derive(Debug)]
+pub struct Recorded(oneshot::Receiver<()>);
+
+impl Recorded {
+    /// Waits for it, for two seconds at most: a disk that hangs does not keep a streamer from its answer.
+    pub async fn wait(self) {
+        if timeout(LONGEST_WAIT, self.0).await.is_err() {
+            tracing::warn!(
+                "a clip is acknowledged before it is on the disk, which takes more than two seconds: see to the state directory"
+            );
+        }
+    }
+}
+
+/// The tasks of recording, for [`Recording::run`].
+pub struct Recording {
+    items: mpsc::UnboundedReceiver<Item>,
+    spool: Arc<Spool>,
+    bucket: Bucket,
+    config: config::Recording,
+    metrics: RecordingMetrics,
+    /// Recordings that an operator wants finished.
+    requests: (mpsc::Sender<RecordingId>, mpsc::Receiver<RecordingId>),
+}
+
+/// What recording asks of the daemon, and tells it.
+pub struct Daemon {
+    /// For the title.
+    pub titles: Titles,
+    /// For the decision whether a recording is over.
+    pub is_on_air: OnAir,
+    /// For the news.
+    pub ready: Ready,
+}
+
+/// Reasons why nothing can be recorded; detected at start.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordingError {
+    /// The metrics are already registered.
+    #[error("the metrics of recordings cannot be registered")]
+    Metrics(#[from] prometheus::Error),
+    /// The bucket's client cannot be made.
+    #[error("recording.url cannot be used: {0}")]
+    Bucket(String),
+    /// Clips have nowhere to wait.
+    #[error(
+        "recording.url is set, and there is no state directory in which clips could wait for the bucket: set \
+         STATE_DIRECTORY, as systemd's StateDirectory= does"
+    )]
+    NoStateDirectory,
+    /// Clips cannot wait there.
+    #[error("the state directory cannot be used for recordings: {0}")]
+    StateDirectory(#[from] std::io::Error),
+}
+
+impl Recorder {
+    /// What records to the configured bucket, with what waits in this directory; none if nothing is recorded.
+    pub fn open(
+        config: &config::Config,
+        directory: Option<&Path>,
+        metrics: &Metrics,
+    ) -> Result<Option<(Self, Recording)>, RecordingError> {
+        let own = RecordingMetrics::register(metrics.registry())?;
+        let Some(bucket) = Bucket::open(config).map_err(RecordingError::Bucket)? else {
+            return Ok(None);
+        };
+        let directory = directory.ok_or(RecordingError::NoStateDirectory)?;
+        Ok(Some(Self::new(&config.recording, bucket, directory, own)?))
+    }
+
+    fn new(
+        config: &config::Recording,
+        bucket: Bucket,
+        directory: &Path,
+        metrics: RecordingMetrics,
+    ) -> std::io::Result<(Self, Recording)> {
+        let spool = Spool::open(
+            directory.join("recording"),
+            config.spool_bytes,
+            metrics.clone(),
+        )?;
+        metrics
+            .spool_bytes
+            .set(i64::try_from(config.spool_bytes).unwrap_or(i64::MAX));
+        let (queue, items) = mpsc::unbounded_channel();
+        let units = (config.queue_bytes / UNIT).clamp(1, Semaphore::MAX_PERMITS);
+        let recorder = Self {
+            queue,
+            room: Arc::new(Semaphore::new(units)),
+            units,
+            metrics: metrics.clone(),
+        };
+        let recording = Recording {
+            items,
+            spool: Arc::new(spool),
+            bucket,
+            config: config.clone(),
+            metrics,
+            requests: mpsc::channel(MAX_REQUESTS),
+        };
+        Ok((recorder, recording))
+    }
+
+    /// Records an accepted clip. Called under the livestream's lock, so in the order of its clips.
+    pub fn clip(&self, livestream: &LivestreamId, streamer: &UserId, clip: &Clip) -> Recorded {
+        let Position { epoch, sequence } = clip.position;
+        let what = What::Clip {
+            epoch,
+            sequence,
+            id: clip
+                .id
+                .as_ref()
+                .map(|id| ClipName::digest_of_id(id.as_str())),
+            extension: media::extension(&clip.bytes).to_owned(),
+        };
+        let entry = entry(livestream, Some(streamer), clip.sent_at, what);
+        // A clip larger than the whole queue takes all of it.
+        let units = (clip.bytes.len() / UNIT + 1).min(self.units);
+        let permit = u32::try_from(units)
+            .ok()
+            .and_then(|units| self.room.clone().try_acquire_many_owned(units).ok());
+        if let Some(permit) = permit {
+            return self.queue(entry, Some((clip.bytes.clone(), permit)));
+        }
+        self.metrics.lost.with_label_values(&["queue_full"]).inc();
+        self.queue(entry.given_up("queue_full"), None)
+    }
+
+    /// The streamer's connection is lost, at this time in milliseconds since the Unix epoch.
+    pub fn link_lost(&self, livestream: &LivestreamId, at: u64) {
+        self.queue(entry(livestream, None, at, What::LinkLost), None);
+    }
+
+    /// The livestream is over, for this reason.
+    pub fn ended(&self, livestream: &LivestreamId, reason: &str, at: u64) {
+        let reason = reason.to_owned();
+        self.queue(entry(livestream, None, at, What::Ended { reason }), None);
+    }
+
+    /// This node no longer follows the livestream.
+    pub fn left(&self, livestream: &LivestreamId, at: u64) {
+        self.queue(entry(livestream, None, at, What::Left), None);
+    }
+
+    /// Resolves once everything until now is on the disk.
+    pub fn flush(&self) -> Recorded {
+        let (written, recorded) = oneshot::channel();
+        if self.queue.send(Item::Flush(written)).is_err() {
+            tracing::debug!("the recorder's task is gone");
+        }
+        Recorded(recorded)
+    }
+
+    fn queue(&self, entry: Entry, clip: Option<(Bytes, OwnedSemaphorePermit)>) -> Recorded {
+        let (written, recorded) = oneshot::channel();
+        let item = Item::Entry {
+            entry,
+            clip,
+            written,
+        };
+        if self.queue.send(item).is_err() {
+            tracing::debug!("the recorder's task is gone");
+        }
+        Recorded(recorded)
+    }
+}
+
+fn entry(livestream: &LivestreamId, streamer: Option<&UserId>, at: u64, what: What) -> Entry {
+    Entry {
+        livestream: livestream.to_string(),
+        streamer: streamer.map(ToString::to_string).unwrap_or_default(),
+        at,
+        what,
+    }
+}
+
+impl Recording {
+    /// The recordings for operators.
+    pub fn recordings(&self) -> Recordings {
+        Recordings {
+            bucket: self.bucket.clone(),
+            requests: self.requests.0.clone(),
+        }
+    }
+
+    /// Records and finishes, as long as the [`Recorder`] is there.
+    pub async fn run(self, daemon: Daemon) -> std::io::Result<()> {
+        let ended = Arc::new(Notify::new());
+        let uploader = Arc::new(Uploader {
+            spool: self.spool.clone(),
+            bucket: self.bucket.clone(),
+            metrics: self.metrics.clone(),
+            titles: daemon.titles,
+            ended: ended.clone(),
+            open: Mutex::default(),
+            is_away: AtomicBool::new(false),
+        });
+        let finisher = Finisher {
+            bucket: self.bucket.clone(),
+            config: self.config.clone(),
+            metrics: self.metrics.clone(),
+            ended,
+            is_on_air: daemon.is_on_air,
+            ready: daemon.ready,
+        };
+        let mut tasks = JoinSet::new();
+        for _ in 0..self.config.max_requests {
+            tasks.spawn(uploader.clone().run());
+        }
+        // Held here, so that the other end never closes.
+        let (_open, requests) = self.requests;
+        tasks.spawn(finisher.run(requests));
+        tokio::select! {
+            () = write(self.items, self.spool) => Ok(()),
+            Some(ended) = tasks.join_next() => ended.map_err(std::io::Error::other),
+        }
+    }
+}
+
+async fn write(mut items: mpsc::UnboundedReceiver<Item>, spool: Arc<Spool>) {
+    while let Some(item) = items.recv().await {
+        let written = match item {
+            Item::Flush(written) => written,
+            Item::Entry {
+                entry,
+                clip,
+                written,
+            } => {
+                let spool = spool.clone();
+                let outcome = spawn_blocking(move || {
+                    spool.write(entry, clip.as_ref().map(|(clip, _)| clip));
+                });
+                if let Err(error) = outcome.await {
+                    tracing::error!("a clip is not written for its recording: {error}");
+                }
+                written
+            }
+        };
+        // Nobody may wait for it.
+        written.send(()).ok();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,260 @@
+//! Brings what waits in the spool to the bucket.
+//!
+//! A livestream's recordings are numbered. The opening of each is written only where there is none, so of two nodes that
+//! begin one, one does, and the other brings its clips there too.
+//!
+//! **Invariant**: an entry leaves the spool after its object is in the bucket. Each is brought to the recording of its
+//! time, whichever node opened that.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::task::spawn_blocking;
+use tokio::time::{sleep, timeout};
+
+use super::assembly::Opening;
+use super::bucket::{Bucket, BucketError};
+use super::contents::{Candidate, Contents, place};
+use super::metrics::RecordingMetrics;
+use super::names::{self, RecordingId};
+use super::spool::{Entry, Spool, Waiting, What};
+use crate::broadcast::LivestreamId;
+
+/// The latest recordings of a livestream to which a clip may belong.
+const CANDIDATES: usize = 4;
+/// How often another node may be faster to open a recording.
+const OPENINGS: usize = 8;
+/// The waits between the tries.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// How long a livestream's document may take to say its title.
+const TITLE_WITHIN: Duration = Duration::from_secs(5);
+/// The most livestreams whose recording is remembered.
+const MAX_REMEMBERED: usize = 10_000;
+
+/// Says the title of a livestream; none if it is unknown now.
+pub type Titles =
+    Box<dyn Fn(LivestreamId) -> Pin<Box<dyn Future<Output = Option<String>> + Send>> + Send + Sync>;
+
+/// See the module documentation.
+pub(super) struct Uploader {
+    pub(super) spool: Arc<Spool>,
+    pub(super) bucket: Bucket,
+    pub(super) metrics: RecordingMetrics,
+    pub(super) titles: Titles,
+    /// Told of each end that is in the bucket.
+    pub(super) ended: Arc<Notify>,
+    // Locked for one look-up. Bounded: see `remember`.
+    pub(super) open: Mutex<HashMap<String, RecordingId>>,
+    pub(super) is_away: AtomicBool,
+}
+
+impl Uploader {
+    /// Brings entries, one after the other, for ever.
+    pub(super) async fn run(self: Arc<Self>) {
+        loop {
+            let waiting = self.spool.next().await;
+            let mut wait = FIRST_WAIT;
+            while let Err(error) = self.bring(&waiting).await {
+                self.complain(&waiting.entry, &error);
+                sleep(wait).await;
+                wait = LONGEST_WAIT.min(wait * 2);
+            }
+            if self.is_away.swap(false, Ordering::SeqCst) {
+                self.metrics.away.set(0);
+                tracing::info!("the bucket of recordings takes clips again");
+            }
+            let spool = self.spool.clone();
+            let done = spawn_blocking(move || spool.done(&waiting)).await;
+            if let Err(error) = done {
+                tracing::error!("a clip in the state directory is not removed: {error}");
+            }
+        }
+    }
+
+    fn complain(&self, entry: &Entry, error: &BucketError) {
+        self.metrics.errors.with_label_values(&["bucket"]).inc();
+        if self.is_away.swap(true, Ordering::SeqCst) {
+            tracing::debug!(livestream.id = entry.livestream, %error, "the bucket takes no clip");
+            return;
+        }
+        self.metrics.away.set(1);
+        tracing::error!(
+            livestream.id = entry.livestream,
+            "the bucket of recordings takes no clips, they wait in the state directory: {error}; see recording.url, and the \
+             rights of the service account"
+        );
+    }
+
+    async fn bring(&self, waiting: &Waiting) -> Result<(), BucketError> {
+        let entry = &waiting.entry;
+        let Some(path) = entry.path() else {
+            self.open.lock().remove(&entry.livestream);
+            return Ok(());
+        };
+        let Some(recording) = self.recording(entry).await? else {
+            return Ok(());
+        };
+        let path = format!("{}/{path}", recording.directory());
+        if let What::Clip { .. } = entry.what {
+            let (spool, waiting) = (self.spool.clone(), waiting.clone());
+            let read = spawn_blocking(move || spool.clip(&waiting)).await;
+            match read.map_err(std::io::Error::other).flatten() {
+                Ok(clip) => self.bucket.put(&path, clip).await?,
+                Err(error) => {
+                    // Nothing brings it back.
+                    self.metrics.lost.with_label_values(&["disk"]).inc();
+                    tracing::error!(
+                        livestream.id = entry.livestream,
+                        "a clip in the state directory cannot be read: {error}"
+                    );
+                    let lost = Entry::clone(entry).given_up("disk");
+                    let path = lost.path().unwrap_or_default();
+                    let path = format!("{}/{path}", recording.directory());
+                    return self.bucket.put(&path, Bytes::new()).await;
+                }
+            }
+            self.metrics.recorded.inc();
+        } else {
+            self.bucket.put(&path, Bytes::new()).await?;
+        }
+        if let What::Ended { .. } = entry.what {
+            self.open.lock().remove(&entry.livestream);
+            self.ended.notify_one();
+        }
+        Ok(())
+    }
+
+    /// The recording to which the entry belongs; a new one for a clip without one.
+    async fn recording(&self, entry: &Entry) -> Result<Option<RecordingId>, BucketError> {
+        let known = self.open.lock().get(&entry.livestream).cloned();
+        if known.is_some() {
+            return Ok(known);
+        }
+        let found = self.find_or_open(entry).await?;
+        if let Some(found) = &found {
+            // Before the first clip: what is not pending is never finished. Also if another process has crashed here.
+            for directory in [names::RECORDINGS, names::PENDING] {
+                self.bucket
+                    .put(&format!("{directory}/{found}"), Bytes::new())
+                    .await?;
+            }
+            let mut open = self.open.lock();
+            if open.len() >= MAX_REMEMBERED {
+                open.clear();
+            }
+            open.insert(entry.livestream.clone(), found.clone());
+        }
+        Ok(found)
+    }
+
+    async fn find_or_open(&self, entry: &Entry) -> Result<Option<RecordingId>, BucketError> {
+        let key = names::key(&entry.livestream);
+        for _ in 0..OPENINGS {
+            let names = self.bucket.names(&key).await?;
+            let mut numbers: Vec<u64> = names
+                .iter()
+                .filter_map(|name| names::number_of(name))
+                .collect();
+            numbers.sort_unstable();
+            let latest = &numbers[numbers.len().saturating_sub(CANDIDATES)..];
+            let mut candidates = Vec::new();
+            for number in latest {
+                candidates.push(self.candidate(&key, *number, entry).await?);
+            }
+            if let Some(number) = place(&candidates, entry.at) {
+                let started = candidates
+                    .iter()
+                    .find(|it| it.number == number)
+                    .map(|it| it.started);
+                return Ok(
+                    started.map(|started| RecordingId::new(started, &entry.livestream, number))
+                );
+            }
+            if !entry.is_clip() {
+                return Ok(None);
+            }
+            let number = numbers.last().map_or(1, |last| last + 1);
+            if let Some(opened) = self.open(&key, number, entry).await? {
+                return Ok(Some(opened));
+            }
+        }
+        Err(BucketError::Changed(key))
+    }
+
+    async fn candidate(
+        &self,
+        key: &str,
+        number: u64,
+        entry: &Entry,
+    ) -> Result<Candidate, BucketError> {
+        let opening = read_opening(&self.bucket, &names::opening(key, number)).await?;
+        let id = RecordingId::new(opening.started, &entry.livestream, number);
+        let marks = self
+            .bucket
+            .list(&format!("{}/marks", id.directory()))
+            .await?;
+        let names = marks.iter().map(|mark| format!("marks/{}", mark.name));
+        let mut names: Vec<String> = names.collect();
+        let mut contents = Contents::of(names.iter().map(String::as_str));
+        if contents.ended().is_none() {
+            let clips = self
+                .bucket
+                .list(&format!("{}/clips", id.directory()))
+                .await?;
+            names.extend(clips.iter().map(|clip| format!("clips/{}", clip.name)));
+            contents = Contents::of(names.iter().map(String::as_str));
+        }
+        Ok(Candidate {
+            number,
+            started: opening.started,
+            ended: contents.ended().map(|(at, _)| at),
+            latest: contents.latest(),
+        })
+    }
+
+    /// None if another node has opened it.
+    async fn open(
+        &self,
+        key: &str,
+        number: u64,
+        entry: &Entry,
+    ) -> Result<Option<RecordingId>, BucketError> {
+        let title = match LivestreamId::new(&entry.livestream) {
+            Some(id) => timeout(TITLE_WITHIN, (self.titles)(id))
+                .await
+                .ok()
+                .flatten(),
+            None => None,
+        };
+        let opening = Opening {
+            livestream: entry.livestream.clone(),
+            started: entry.at,
+            streamer: entry.streamer.clone(),
+            title: title.filter(|title| !title.is_empty()),
+        };
+        // Texts and numbers: this cannot fail.
+        let text = serde_json::to_vec(&opening).unwrap_or_default();
+        let is_ours = self
+            .bucket
+            .create(&names::opening(key, number), text.into())
+            .await?;
+        if is_ours {
+            tracing::info!(livestream.id = entry.livestream, number, "recording begun");
+        }
+        Ok(is_ours.then(|| RecordingId::new(entry.at, &entry.livestream, number)))
+    }
+}
+
+/// The opening at this path.
+pub(super) async fn read_opening(bucket: &Bucket, path: &str) -> Result<Opening, BucketError> {
+    let text = bucket.get(path).await?;
+    let opening = text.and_then(|text| serde_json::from_slice(&text).ok());
+    opening.ok_or_else(|| BucketError::Malformed(path.to_owned()))
+}
