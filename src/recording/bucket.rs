@@ -45,7 +45,7 @@ pub(super) struct Bucket {
 /// Reasons why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum BucketError {
-    #[error("{0}")]
+    #[error("{}", described(.0))]
     Store(#[from] object_store::Error),
     #[error("it has not answered in time (recording.timeout)")]
     Timeout,
@@ -285,6 +285,28 @@ impl Writer {
     }
 }
 
+/// What went wrong, without what the bucket has answered: no body of an answer reaches a log line.
+fn described(error: &object_store::Error) -> String {
+    use object_store::Error;
+    match error {
+        Error::NotFound { .. } => "there is no such bucket or object (404)",
+        Error::Unauthenticated { .. } => "the credentials are not accepted (401)",
+        Error::PermissionDenied { .. } => "the permission is missing (403)",
+        Error::AlreadyExists { .. } | Error::Precondition { .. } => "another node was faster",
+        error => {
+            let mut cause: &dyn std::error::Error = error;
+            while let Some(next) = cause.source() {
+                cause = next;
+            }
+            if let Some(error) = cause.downcast_ref::<std::io::Error>() {
+                return error.to_string();
+            }
+            "the bucket does not answer, or refuses the request"
+        }
+    }
+    .to_owned()
+}
+
 fn listed(directory: &Path, object: &ObjectMeta) -> Option<Listed> {
     let parts = object.location.prefix_match(directory)?;
     let parts: Vec<String> = parts.map(|part| part.as_ref().to_owned()).collect();
@@ -292,4 +314,27 @@ fn listed(directory: &Path, object: &ObjectMeta) -> Option<Listed> {
         name: parts.join("/"),
         written: u64::try_from(object.last_modified.timestamp_millis()).unwrap_or(0),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    fn text(source: impl std::error::Error + Send + Sync + 'static) -> String {
+        let source = Box::new(source);
+        BucketError::from(object_store::Error::Generic {
+            store: "GCS",
+            source,
+        })
+        .to_string()
+    }
+
+    #[test]
+    fn error_quotes_no_answer_of_the_bucket() {
+        let answer = BucketError::Malformed("<Error><Details>a@b.example</Details>".into());
+        assert!(!text(answer).contains("a@b.example"));
+        assert_eq!(text(io::Error::other("no space left")), "no space left");
+    }
 }
