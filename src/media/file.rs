@@ -67,7 +67,11 @@ impl JoinedFile {
     pub fn add(&mut self, audio: &Audio) -> u64 {
         let samples = self.codec.frame_samples();
         let heard = audio.heard();
-        let silent = |frames: usize| u32::try_from(frames).unwrap_or(u32::MAX).saturating_mul(samples);
+        let silent = |frames: usize| {
+            u32::try_from(frames)
+                .unwrap_or(u32::MAX)
+                .saturating_mul(samples)
+        };
         if self.sizes.is_empty() {
             self.delay = audio.delay.saturating_sub(silent(heard.start));
             let start = audio.frames[heard.start].iter();
@@ -78,10 +82,13 @@ impl JoinedFile {
         let left_out = audio.frames.len() - heard.end;
         self.padding = audio.padding.saturating_sub(silent(left_out));
         let frames = &audio.frames[heard];
-        let sizes = frames.iter().map(|frame| u32::try_from(frame.len()).unwrap_or(u32::MAX));
+        let sizes = frames
+            .iter()
+            .map(|frame| u32::try_from(frame.len()).unwrap_or(u32::MAX));
         self.sizes.extend(sizes);
         self.bytes += frames.iter().map(|frame| frame.len() as u64).sum::<u64>();
-        self.clips.push(u32::try_from(frames.len()).unwrap_or(u32::MAX));
+        self.clips
+            .push(u32::try_from(frames.len()).unwrap_or(u32::MAX));
         frames.len() as u64 * u64::from(samples)
     }
 

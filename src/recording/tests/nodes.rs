@@ -198,6 +198,7 @@ impl Node {
             id: id.and_then(crate::broadcast::ClipId::new),
             sent_at,
             position: Some(position),
+            place: None,
         };
         let clip = Clip::new(sequence, position, clip, std::time::Instant::now());
         self.recorder.clip(&show(), &UserId::new("ada"), &clip)
