@@ -220,7 +220,8 @@ pub(super) fn next_step(contents: &Contents, finished: Option<&Finished>, timing
     };
     let is_over = match contents.ended() {
         Some(_) => true,
-        None => !timing.is_on_air && is_older(timing.finish_after),
+        // One that was opened just now has nothing yet.
+        None => contents.latest() > 0 && !timing.is_on_air && is_older(timing.finish_after),
     };
     let Some(finished) = finished else {
         let is_whole = || !contents.may_grow() || is_older(timing.wait_for_clips);

@@ -162,6 +162,11 @@ fn recording_is_finished_once_it_is_over() {
         Step::Wait
     );
     assert_eq!(step(&with(&[(1, 1, 400_001)], &[]), TIMING), Step::Wait);
+    assert_eq!(
+        step(&Contents::default(), TIMING),
+        Step::Wait,
+        "opened just now"
+    );
     let over = with(&[(1, 1, 999_000)], &[ended(999_999)]);
     assert_eq!(step(&over, TIMING), Step::Finish);
     let with_hole = |at| with(&[(1, 1, at), (1, 3, at)], &[ended(at)]);
