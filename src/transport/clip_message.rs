@@ -9,6 +9,9 @@ use crate::broadcast::{Clip, ClipId, Position};
 /// The namespace of listeners.
 pub const LISTENER: &str = "/listener";
 
+const AUDIO: &str = "audio";
+const CLIP: &str = "clip";
+
 /// The event that carries a listener's clips.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ClipEvent {
@@ -23,8 +26,8 @@ impl ClipEvent {
     /// The event's name on the wire.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Audio => "audio",
-            Self::Clip => "clip",
+            Self::Audio => AUDIO,
+            Self::Clip => CLIP,
         }
     }
 

@@ -8,7 +8,10 @@ import { DiagnosticSeverity, Parser } from "@asyncapi/parser";
 import { document, events, mayBeAnswered, mayBeSent, maySay, namespaces, resolve, text } from "./harness/asyncapi.js";
 import { inAWorld } from "./harness/world.js";
 
-const wire = readFileSync(new URL("../../../src/socket/wire.rs", import.meta.url), "utf8");
+/** The names and texts on the wire: of all, and of a listener's clips. */
+const wire = ["socket/wire.rs", "transport/clip_message.rs"]
+  .map((file) => readFileSync(new URL(`../../../src/${file}`, import.meta.url), "utf8"))
+  .join("");
 /** Of the metrics alone. */
 const NO_EVENT = ["ack"];
 /** The answer to an event that the file does not name. */
