@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use super::{ActiveLivestream, Relay, lock, now};
 use crate::broadcast::{Clip, LivestreamError, LivestreamId, NewClip, Position, Record};
-use crate::media::{self, Place};
+use crate::media::{self, Place, Unplayable};
 
 /// A listener with a player; it leaves when this is dropped.
 pub struct Player {
@@ -43,6 +43,18 @@ impl Relay {
         active.start_following(elsewhere, now);
         drop(active);
         Ok(Player { active: found })
+    }
+
+    /// Why players cannot hear the latest clip that is known here; none if they can, or are off.
+    pub fn find_unplayable(&self, id: &LivestreamId) -> Option<Unplayable> {
+        let found = self.find(id).filter(|_| self.has_players())?;
+        let latest = lock(&found)
+            .livestream
+            .history()
+            .clips()
+            .next_back()?
+            .clone();
+        media::read(&latest.bytes).err()
     }
 
     /// Whether clips are fed to players.

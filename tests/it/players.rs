@@ -140,6 +140,30 @@ async fn format_without_players_is_415_and_relayed() {
 }
 
 #[tokio::test]
+async fn operator_is_told_why_players_hear_nothing() {
+    const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+    let app = TestApp::with_config(|config| {
+        public(config);
+        config.api.token = Some(TOKEN.into());
+    })
+    .await;
+    let unplayable = async || {
+        let url = app.health_url("/api/v1/livestreams/show");
+        let token = format!("Bearer {TOKEN}");
+        let request = http_client().get(url).header("authorization", token);
+        let answer = request.send().await;
+        let text = answer.expect("an answer").text().await.expect("a body");
+        let details: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        details["unplayable"].as_str().map(str::to_owned)
+    };
+    let mut streamer = on_air(&app, MP3).await;
+    assert_eq!(unplayable().await, None);
+    uploads(&mut streamer, b"fLaC a clip").await;
+    let why = unplayable().await.expect("a reason");
+    assert!(why.contains("FLAC"), "{why}");
+}
+
+#[tokio::test]
 async fn bad_paths_are_refused() {
     let app = TestApp::with_config(public).await;
     let _streamer = on_air(&app, M4A).await;

@@ -105,6 +105,9 @@ pub(super) struct Livestreams {
 pub(super) struct Details {
     #[serde(flatten)]
     livestream: Livestream,
+    /// Why players cannot hear its latest clip; missing if they can, or if `players.access` is `off`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unplayable: Option<String>,
     /// Its sockets, the streamer's first.
     sockets: Vec<Socket>,
     /// Nodes that did not answer in time: their sockets are missing.
@@ -251,9 +254,11 @@ pub(super) async fn show(
     uri: Uri,
     Path(id): Path<String>,
 ) -> Result<Json<Details>, Problem> {
-    let own = api.relay.overview(&livestream_id(&id)?, now());
+    let id = livestream_id(&id)?;
+    let own = api.relay.overview(&id, now());
     let own = own.map(|(livestream, sockets)| Details {
         livestream: Livestream::new(livestream, &api),
+        unplayable: api.relay.find_unplayable(&id).map(|why| why.to_string()),
         sockets: sockets
             .into_iter()
             .map(|it| Socket::new(&it, &api))
@@ -264,6 +269,7 @@ pub(super) async fn show(
     let found = own.into_iter().chain(others.found());
     let merged = found.reduce(|mut one, other: Details| {
         one.livestream.merge(other.livestream);
+        one.unplayable = one.unplayable.or(other.unplayable);
         one.sockets.extend(other.sockets);
         one
     });
