@@ -9,6 +9,7 @@ use castaway_media_server::recording::Manifest;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::api::ctl;
 use crate::support::app::{TEST_TIMEOUT, TestApp, world};
 use crate::support::client::{Client, Way};
 use crate::support::wire::http_client;
@@ -204,6 +205,22 @@ async fn operator_lists_shows_and_finishes_recordings() {
     ] {
         assert_eq!(ask(method, &path).await.0, status, "{method} {path}");
     }
+    let ctl = async |arguments: &[&str]| {
+        let arguments = [&["recordings"], arguments].concat();
+        ctl(places.runtime.path(), &arguments).await
+    };
+    let (code, list, _) = ctl(&[]).await;
+    assert_eq!(code, Some(0));
+    assert!(list.contains(&id) && list.contains("finished"), "{list}");
+    let (code, shown, _) = ctl(&[&id]).await;
+    assert_eq!(code, Some(0));
+    assert!(
+        shown.contains(&id) && shown.contains("recording.mp3"),
+        "{shown}"
+    );
+    let (code, said, error) = ctl(&[&id, "--finish"]).await;
+    assert_eq!(code, Some(0), "{said}{error}");
+    assert_eq!(ctl(&["20261130T180000000Z.show.9"]).await.0, Some(4));
     // Its clips are deleted: what is there stays.
     std::fs::remove_dir_all(places.file("manifest.json").await.with_file_name("clips"))
         .expect("clips");

@@ -236,7 +236,7 @@ async fn bad_requests_are_answered_with_problems() {
 }
 
 /// What `ctl` says on the socket in this directory.
-async fn ctl(directory: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
+pub(crate) async fn ctl(directory: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
     let program = env!("CARGO_BIN_EXE_castaway-media-server");
     let mut command = Command::new(program);
     command
