@@ -79,7 +79,8 @@ impl Running {
         let left = deadline.saturating_duration_since(Instant::now());
         self.parts.sockets.close_all(left / 4).await;
         if let Some(recorded) = self.parts.relay.recorded_before() {
-            recorded.wait().await;
+            let left = deadline.saturating_duration_since(Instant::now());
+            recorded.wait_until(Instant::now() + left / 2).await;
         }
         if let Some(webhooks) = &self.parts.webhooks {
             let left = deadline.saturating_duration_since(Instant::now());

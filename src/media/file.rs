@@ -55,6 +55,11 @@ impl JoinedFile {
         self.codec
     }
 
+    /// The frames so far.
+    pub fn frame_count(&self) -> usize {
+        self.sizes.len()
+    }
+
     /// The file's extension.
     pub fn extension(&self) -> &'static str {
         match self.codec {

@@ -14,6 +14,10 @@ use super::contents::Contents;
 use super::names::{ClipName, rfc3339, sha256};
 use crate::media::{self, Audio, Codec, JoinedFile, Timeline};
 
+/// The most frames of one file, two days of AAC at 44.1 kHz: their sizes are in memory while it is joined.
+const MAX_FRAMES: usize = 8 << 20;
+/// The most files of one recording: each change of coding begins another one.
+const MAX_FILES: usize = 100;
 /// Why a clip whose sound is in a file under another name is left out.
 pub(super) const SENT_AGAIN: &str = "the streamer sent it again";
 
@@ -175,7 +179,17 @@ impl Assembly {
         };
         self.note_gap(name, &audio);
         let codec = audio.codec;
-        if self.files.last().is_none_or(|file| file.codec() != codec) {
+        let has_room = |file: &JoinedFile| file.frame_count() + audio.frames.len() <= MAX_FRAMES;
+        let fits = |file: &JoinedFile| file.codec() == codec && has_room(file);
+        if !self.files.last().is_some_and(fits) {
+            if self.files.len() == MAX_FILES {
+                self.left_out.push(LeftOut {
+                    name: name.to_string(),
+                    reason: format!("the recording has {MAX_FILES} files already"),
+                    sha256,
+                });
+                return;
+            }
             self.files.push(JoinedFile::new(codec));
         }
         let file = self.files.len() - 1;

@@ -53,6 +53,8 @@ pub(super) enum BucketError {
     Malformed(String),
     #[error("{0} has changed while it was joined")]
     Changed(String),
+    #[error("the state directory: {0}")]
+    Spool(std::io::Error),
     #[cfg(test)]
     #[error("a fault of the test")]
     Fault,
@@ -64,6 +66,7 @@ pub(super) struct Listed {
     pub(super) name: String,
     /// When it was written, in milliseconds since the Unix epoch.
     pub(super) written: u64,
+    pub(super) bytes: u64,
 }
 
 type Result<T> = std::result::Result<T, BucketError>;
@@ -313,6 +316,7 @@ fn listed(directory: &Path, object: &ObjectMeta) -> Option<Listed> {
     Some(Listed {
         name: parts.join("/"),
         written: u64::try_from(object.last_modified.timestamp_millis()).unwrap_or(0),
+        bytes: object.size,
     })
 }
 

@@ -77,7 +77,12 @@ impl Recordings {
             let recordings = self.clone();
             async move { recordings.read(id).await }
         });
-        Ok(reads.buffered(READS).try_collect().await?)
+        // One that the bucket's own lifecycle has half deleted hides no other.
+        let found = reads.buffered(READS).filter_map(async |read| match read {
+            Err(BucketError::Malformed(_)) => None,
+            read => Some(read),
+        });
+        Ok(found.try_collect().await?)
     }
 
     /// One recording.
@@ -92,8 +97,7 @@ impl Recordings {
         let manifest = self.manifest(&id).await?;
         let objects = self.bucket.list(&id.directory()).await?;
         let here = Contents::of(objects.iter().map(|it| it.name.as_str()));
-        let is_here = |name: &String| here.clips.iter().any(|clip| clip.to_string() == *name);
-        if manifest.is_some_and(|manifest| !manifest.names().all(is_here)) {
+        if manifest.is_some_and(|manifest| !here.has_all(manifest.names())) {
             return Err(RecordingsError::Swept);
         }
         self.requests

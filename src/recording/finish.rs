@@ -7,12 +7,13 @@
 //! point leaves a recording that is finished by the next round.
 
 use std::collections::BTreeSet;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::digest::{Context, SHA256};
 use bytes::{Bytes, BytesMut};
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -90,14 +91,24 @@ impl Finisher {
             let Some(id) = RecordingId::parse(&name) else {
                 continue;
             };
-            if let Err(error) = self.advance(&id, now).await {
-                self.failed(&name, &error);
+            // What cannot be joined ends neither the daemon nor the other recordings.
+            match AssertUnwindSafe(self.advance(&id, now))
+                .catch_unwind()
+                .await
+            {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => self.failed(&name, &error),
+                Err(_) => tracing::error!("{name} cannot be finished: a fault of this server"),
             }
         }
         Ok(())
     }
 
     async fn advance(&self, id: &RecordingId, now: u64) -> Result<(), BucketError> {
+        if self.bucket.get(&id.opening()).await?.is_none() {
+            // The bucket's own lifecycle has deleted it.
+            return self.bucket.delete(&pending(id)).await;
+        }
         let opening = read_opening(&self.bucket, &id.opening()).await?;
         let timing = Timing {
             now,
@@ -153,6 +164,13 @@ impl Finisher {
         let text = self.bucket.get(&path).await?.unwrap_or_default();
         let manifest: Manifest =
             serde_json::from_slice(&text).map_err(|_| BucketError::Malformed(path))?;
+        // Two nodes that joined other clips at the same time may have left the file of one and the manifest of the other.
+        let is_whole = |file: &RecordedFile| {
+            listed(&file.name).is_some_and(|object| object.bytes == file.bytes)
+        };
+        if !manifest.files.iter().all(is_whole) && found.contents.has_all(manifest.names()) {
+            return Ok(found);
+        }
         found.announced = format!("announced/{}", &sha256(&text)[..16]);
         found.finished = Some(Finished {
             clips: manifest.names().cloned().collect(),
@@ -169,6 +187,13 @@ impl Finisher {
         let directory = id.directory();
         let objects = self.bucket.list(&directory).await?;
         let contents = Contents::of(objects.iter().map(|it| it.name.as_str()));
+        if let Some(text) = self.bucket.get(&format!("{directory}/{MANIFEST}")).await?
+            && let Ok(before) = serde_json::from_slice::<Manifest>(&text)
+            && !contents.has_all(before.names())
+        {
+            // Its clips are being deleted: it stays as it is.
+            return Err(BucketError::Changed(directory));
+        }
         let order = contents.in_order().into_iter().cloned().collect::<Vec<_>>();
         let mut assembly = Assembly::new(contents);
         let reads = stream::iter(order).map(|name| {
@@ -293,17 +318,17 @@ impl Finisher {
                 .left_out
                 .iter()
                 .filter(|clip| clip.reason == SENT_AGAIN);
-            for name in joined.chain(again.map(|clip| &clip.name)) {
-                let path = format!("{}/clips/{name}", id.directory());
-                if found
-                    .contents
-                    .clips
-                    .iter()
-                    .any(|clip| clip.to_string() == *name)
-                {
-                    self.bucket.delete(&path).await?;
-                }
-            }
+            let here = found.contents.names();
+            let gone = joined.chain(again.map(|clip| &clip.name));
+            let gone: Vec<String> = gone
+                .filter(|name| here.contains(*name))
+                .map(|name| format!("{}/clips/{name}", id.directory()))
+                .collect();
+            let deletes = stream::iter(gone).map(|path| {
+                let bucket = self.bucket.clone();
+                async move { bucket.delete(&path).await }
+            });
+            deletes.buffer_unordered(READS).try_collect::<()>().await?;
         }
         self.bucket.delete(&pending(id)).await
     }

@@ -27,7 +27,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::{JoinSet, spawn_blocking};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use self::bucket::Bucket;
 use self::finish::Finisher;
@@ -75,14 +75,23 @@ enum Item {
 
 /// Resolves once a clip is on the disk.
 #[derive(Debug)]
-pub struct Recorded(oneshot::Receiver<()>);
+pub struct Recorded {
+    written: oneshot::Receiver<()>,
+    queued_at: Instant,
+}
 
 impl Recorded {
-    /// Waits for it, for two seconds at most: a disk that hangs does not keep a streamer from its answer.
+    /// Waits for it, until two seconds after it was queued: a disk that hangs does not keep a streamer from its answers.
     pub async fn wait(self) {
-        if timeout(LONGEST_WAIT, self.0).await.is_err() {
+        let until = self.queued_at + LONGEST_WAIT;
+        self.wait_until(until).await;
+    }
+
+    /// Waits for it until this time.
+    pub async fn wait_until(self, until: Instant) {
+        if timeout_at(until, self.written).await.is_err() {
             tracing::warn!(
-                "a clip is acknowledged before it is on the disk, which takes more than two seconds: see to the state directory"
+                "a clip is acknowledged before it is on the disk, which is slow: see to the state directory"
             );
         }
     }
@@ -224,7 +233,10 @@ impl Recorder {
         if self.queue.send(Item::Flush(written)).is_err() {
             tracing::debug!("the recorder's task is gone");
         }
-        Recorded(recorded)
+        Recorded {
+            written: recorded,
+            queued_at: Instant::now(),
+        }
     }
 
     fn queue(&self, entry: Entry, clip: Option<(Bytes, OwnedSemaphorePermit)>) -> Recorded {
@@ -237,7 +249,10 @@ impl Recorder {
         if self.queue.send(item).is_err() {
             tracing::debug!("the recorder's task is gone");
         }
-        Recorded(recorded)
+        Recorded {
+            written: recorded,
+            queued_at: Instant::now(),
+        }
     }
 }
 

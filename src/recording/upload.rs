@@ -107,6 +107,7 @@ impl Uploader {
             let read = spawn_blocking(move || spool.clip(&waiting)).await;
             match read.map_err(std::io::Error::other).flatten() {
                 Ok(clip) => self.bucket.put(&path, clip).await?,
+                Err(error) if !is_gone(&error) => return Err(BucketError::Spool(error)),
                 Err(error) => {
                     // Nothing brings it back.
                     self.metrics.lost.with_label_values(&["disk"]).inc();
@@ -141,8 +142,9 @@ impl Uploader {
         if let Some(found) = &found {
             // Before the first clip: what is not pending is never finished. Also if another process has crashed here.
             for directory in [names::RECORDINGS, names::PENDING] {
+                // One that is there stays: a bucket may forbid to replace objects.
                 self.bucket
-                    .put(&format!("{directory}/{found}"), Bytes::new())
+                    .create(&format!("{directory}/{found}"), Bytes::new())
                     .await?;
             }
             let mut open = self.open.lock();
@@ -250,6 +252,12 @@ impl Uploader {
         }
         Ok(is_ours.then(|| RecordingId::new(entry.at, &entry.livestream, number)))
     }
+}
+
+/// Whether a file will not be readable later either.
+fn is_gone(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{InvalidData, NotFound, UnexpectedEof};
+    matches!(error.kind(), NotFound | InvalidData | UnexpectedEof)
 }
 
 /// The opening at this path.

@@ -28,6 +28,17 @@ pub(super) struct Missing {
 }
 
 impl Contents {
+    /// The names of its clips.
+    pub(super) fn names(&self) -> BTreeSet<String> {
+        self.clips.iter().map(ToString::to_string).collect()
+    }
+
+    /// Whether all clips with these names are here.
+    pub(super) fn has_all<'a>(&self, names: impl IntoIterator<Item = &'a String>) -> bool {
+        let here = self.names();
+        names.into_iter().all(|name| here.contains(name))
+    }
+
     /// Of the names of objects, relative to the recording's directory. Others are left out.
     pub(super) fn of<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
         let mut contents = Self::default();

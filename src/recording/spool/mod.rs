@@ -364,7 +364,8 @@ fn read(path: &Path) -> io::Result<(Entry, Bytes)> {
     let bytes = Bytes::from(std::fs::read(path)?);
     let end = bytes.iter().position(|byte| *byte == b'\n');
     let end = end.ok_or(io::ErrorKind::InvalidData)?;
-    let entry = serde_json::from_slice(&bytes[..end])?;
+    let entry = serde_json::from_slice(&bytes[..end])
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
     Ok((entry, bytes.slice(end + 1..)))
 }
 

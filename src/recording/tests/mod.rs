@@ -289,6 +289,31 @@ async fn second_finisher_does_no_harm() {
 }
 
 #[tokio::test]
+async fn swept_recording_stays_as_it_is() {
+    let mut nodes = over().await;
+    nodes.config.keep_clips = Duration::ZERO;
+    let id = nodes.id().await;
+    // An operator, or another node, has asked before the clips were deleted.
+    nodes.round(START + 201).await;
+    nodes.round(START + 202).await;
+    nodes.finisher().finish(&id).await.unwrap_err();
+    assert_eq!(nodes.sound().await, frames(1..=4));
+    assert_eq!(nodes.manifests().await[0].clips.len(), 4);
+}
+
+#[tokio::test]
+async fn file_of_another_manifest_is_joined_again() {
+    let nodes = over().await;
+    nodes.round(START + 201).await;
+    let expected = nodes.objects().await;
+    // Another node joined fewer clips, and wrote its file last.
+    let path = format!("{}/recording.mp3", nodes.id().await.directory());
+    nodes.bucket.put(&path, frames(1..=2).into()).await.unwrap();
+    nodes.round(START + 202).await;
+    assert_eq!(nodes.objects().await, expected);
+}
+
+#[tokio::test]
 async fn queue_without_room_names_the_clip() {
     let mut nodes = Nodes::new();
     nodes.config.queue_bytes = 1024;
