@@ -6,7 +6,7 @@
 //! **Invariant**: a clip is deleted only if a manifest names it, and the file with it is in the bucket. A crash at any
 //! point leaves a recording that is finished by the next round.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime};
 use aws_lc_rs::digest::{Context, SHA256};
 use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
+use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -31,6 +32,8 @@ use crate::unix_time;
 const INTERVAL: Duration = Duration::from_mins(1);
 /// Clips that are read at a time.
 const READS: usize = 8;
+/// How long one that is finished, and keeps its clips, is not looked at again, in milliseconds: each look lists all of them.
+const LOOK_AGAIN: u64 = 600_000;
 const MANIFEST: &str = "manifest.json";
 
 /// Whether the livestream with this id is on air on this node.
@@ -47,6 +50,8 @@ pub(super) struct Finisher {
     pub(super) ended: Arc<Notify>,
     pub(super) is_on_air: OnAir,
     pub(super) ready: Ready,
+    // Locked for one look-up. By name, those that are finished, and when each is looked at again. No more than are pending.
+    pub(super) later: Mutex<BTreeMap<String, u64>>,
 }
 
 /// A recording as a listing shows it.
@@ -87,17 +92,23 @@ impl Finisher {
 
     /// Does the next steps of every recording with something left to be done, at this time in milliseconds since 1970.
     pub(super) async fn round(&self, now: u64) -> Result<(), BucketError> {
-        for name in self.bucket.names(names::PENDING).await? {
-            let Some(id) = RecordingId::parse(&name) else {
+        let names = self.bucket.names(names::PENDING).await?;
+        let pending: BTreeSet<&String> = names.iter().collect();
+        self.later.lock().retain(|name, _| pending.contains(name));
+        for name in &names {
+            let Some(id) = RecordingId::parse(name) else {
                 continue;
             };
+            if self.later.lock().get(name).is_some_and(|at| now < *at) {
+                continue;
+            }
             // What cannot be joined ends neither the daemon nor the other recordings.
             match AssertUnwindSafe(self.advance(&id, now))
                 .catch_unwind()
                 .await
             {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => self.failed(&name, &error),
+                Ok(Err(error)) => self.failed(name, &error),
                 Err(_) => tracing::error!("{name} cannot be finished: a fault of this server"),
             }
         }
@@ -119,7 +130,12 @@ impl Finisher {
         };
         let found = self.find(id, now).await?;
         match next_step(&found.contents, found.finished.as_ref(), timing) {
-            Step::Wait => Ok(()),
+            Step::Wait => {
+                if found.finished.is_some() {
+                    self.later.lock().insert(id.to_string(), now + LOOK_AGAIN);
+                }
+                Ok(())
+            }
             Step::Finish => self.finish_and_announce(id, now).await,
             Step::Announce => self.announce(id, &found).await,
             Step::Sweep => self.sweep(id, &found).await,

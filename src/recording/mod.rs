@@ -293,6 +293,7 @@ impl Recording {
             ended,
             is_on_air: daemon.is_on_air,
             ready: daemon.ready,
+            later: Mutex::default(),
         };
         let mut tasks = JoinSet::new();
         for _ in 0..self.config.max_requests {

@@ -289,6 +289,21 @@ async fn second_finisher_does_no_harm() {
 }
 
 #[tokio::test]
+async fn finished_recording_is_not_listed_each_minute() {
+    let nodes = over().await;
+    let finisher = nodes.finisher();
+    let calls = async |at: u64| {
+        nodes.bucket.faults.fail(0, 0);
+        finisher.round(at).await.expect("a listing");
+        nodes.bucket.faults.calls.load(Ordering::SeqCst)
+    };
+    calls(START + 201).await;
+    assert!(calls(START + 202).await > 1, "it waits for its time");
+    assert_eq!(calls(START + 60_202).await, 1, "the names alone");
+    assert!(calls(START + 600_202).await > 1);
+}
+
+#[tokio::test]
 async fn swept_recording_stays_as_it_is() {
     let mut nodes = over().await;
     nodes.config.keep_clips = Duration::ZERO;

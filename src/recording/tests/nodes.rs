@@ -122,6 +122,7 @@ impl Nodes {
             ready: Box::new(move |id, manifest| {
                 told.lock().push((id.to_string(), manifest.clone()));
             }),
+            later: Mutex::default(),
         }
     }
 
