@@ -59,6 +59,10 @@ async function goLive() {
 /** @param {string} name @param {Buffer} buffer */
 const choose = (name, buffer) => studio.setInputFiles("#file-input", { name, mimeType: "audio/*", buffer });
 
+/** Waits until the meter says it. @param {string} pattern */
+const meterSays = (pattern) =>
+  studio.waitForFunction((it) => new RegExp(it).test(document.getElementById("meter-words")?.textContent ?? ""), pattern);
+
 const openTracks = () => studio.evaluate("tracks.filter((it) => it.readyState === 'live').length");
 
 /** Waits until every microphone is closed. @returns {Promise<number>} how many there were */
@@ -73,6 +77,7 @@ test("an audio context that the browser suspends is told, and a tap goes on", as
   await sounds(studio, "paused");
   assert.match(await text("state"), /Nobody hears you/);
   assert.doesNotMatch(await text("badge"), /On air/);
+  await meterSays("^No sound\\.$");
   await picture(studio, "studio-paused");
   await studio.click("#air-title");
   await sounds(studio, "heard");
@@ -101,9 +106,11 @@ test("a muted studio is not said to be heard", async () => {
   await studio.click("#mute");
   await sounds(studio, "muted");
   assert.match(await text("state"), /muted/);
+  await meterSays("^Muted");
   await picture(studio, "studio-muted");
   await studio.click("#mute");
   await sounds(studio, "heard");
+  await meterSays("^(?!Muted)");
 });
 
 test("a studio muted before its first sound is muted", async () => {
