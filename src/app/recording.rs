@@ -11,8 +11,8 @@ use crate::metrics::Metrics;
 use crate::recording::{Daemon, Recorder, Recording, Recordings};
 use crate::relay::{Event, Relay};
 
-/// What records the relay's livestreams, with what waits in the state directory, and the recordings for operators; none if
-/// nothing is recorded.
+/// The recorder of the relay's livestreams, with the clips that wait in the state directory, and the recordings for operators;
+/// none if nothing is recorded.
 pub(super) fn open(
     config: &Config,
     state: Option<&Path>,

@@ -1,6 +1,6 @@
 //! The place of a clip in a livestream.
 
-/// The epoch and sequence of a clip. A later epoch is later, whatever its sequence.
+/// The epoch and sequence of a clip. Epochs are compared before sequences.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
     /// The owner's fencing token.
