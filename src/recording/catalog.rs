@@ -7,7 +7,7 @@ use super::assembly::{Manifest, Opening};
 use super::bucket::{Bucket, BucketError};
 use super::contents::Contents;
 use super::names::{self, RecordingId};
-use super::upload::read_opening;
+use super::upload::{find_opening, read_opening};
 
 /// Manifests that are read at a time.
 const READS: usize = 8;
@@ -106,10 +106,8 @@ impl Recordings {
     }
 
     async fn opening(&self, id: &RecordingId) -> Result<Opening, RecordingsError> {
-        if self.bucket.get(&id.opening()).await?.is_none() {
-            return Err(RecordingsError::Unknown);
-        }
-        let opening = read_opening(&self.bucket, &id.opening()).await?;
+        let opening = find_opening(&self.bucket, &id.opening()).await?;
+        let opening = opening.ok_or(RecordingsError::Unknown)?;
         let is_it = *id == RecordingId::new(opening.started, &opening.livestream, id.number());
         is_it.then_some(opening).ok_or(RecordingsError::Unknown)
     }

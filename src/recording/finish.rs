@@ -23,7 +23,7 @@ use super::bucket::{Bucket, BucketError, Listed};
 use super::contents::{Contents, Finished, Step, Timing, next_step};
 use super::metrics::RecordingMetrics;
 use super::names::{self, RecordingId, hexadecimal, sha256};
-use super::upload::read_opening;
+use super::upload::{find_opening, read_opening};
 use crate::config;
 use crate::media::{self, JoinedFile};
 use crate::unix_time;
@@ -50,7 +50,7 @@ pub(super) struct Finisher {
     pub(super) ended: Arc<Notify>,
     pub(super) is_on_air: OnAir,
     pub(super) ready: Ready,
-    // Locked for one look-up. By name, those that are finished, and when each is looked at again. No more than are pending.
+    // Locked for one look-up. By name, those that are finished, and when each is looked at again. Only pending ones.
     pub(super) later: Mutex<BTreeMap<String, u64>>,
 }
 
@@ -116,11 +116,10 @@ impl Finisher {
     }
 
     async fn advance(&self, id: &RecordingId, now: u64) -> Result<(), BucketError> {
-        if self.bucket.get(&id.opening()).await?.is_none() {
+        let Some(opening) = find_opening(&self.bucket, &id.opening()).await? else {
             // The bucket's own lifecycle has deleted it.
             return self.bucket.delete(&pending(id)).await;
-        }
-        let opening = read_opening(&self.bucket, &id.opening()).await?;
+        };
         let timing = Timing {
             now,
             is_on_air: (self.is_on_air)(&opening.livestream),

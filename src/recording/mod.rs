@@ -139,7 +139,7 @@ pub enum RecordingError {
 }
 
 impl Recorder {
-    /// What records to the configured bucket, with what waits in this directory; none if nothing is recorded.
+    /// The recorder to the configured bucket, with the clips that wait in this directory; none if nothing is recorded.
     pub fn open(
         config: &config::Config,
         directory: Option<&Path>,

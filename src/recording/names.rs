@@ -120,7 +120,7 @@ pub(super) fn hexadecimal(bytes: &[u8]) -> String {
     })
 }
 
-/// What stands for a livestream in paths: letters and digits as they are, any other byte as `=` and two digits; a long
+/// A livestream's part of paths: letters and digits as they are, any other byte as `=` and two digits; a long
 /// one by its digest.
 pub(super) fn key(livestream: &str) -> String {
     let mut key = String::new();

@@ -260,9 +260,21 @@ fn is_gone(error: &std::io::Error) -> bool {
     matches!(error.kind(), NotFound | InvalidData | UnexpectedEof)
 }
 
-/// The opening at this path.
+/// The opening at this path; none if there is none.
+pub(super) async fn find_opening(
+    bucket: &Bucket,
+    path: &str,
+) -> Result<Option<Opening>, BucketError> {
+    let Some(text) = bucket.get(path).await? else {
+        return Ok(None);
+    };
+    let opening = serde_json::from_slice(&text);
+    let opening = opening.map_err(|_| BucketError::Malformed(path.to_owned()))?;
+    Ok(Some(opening))
+}
+
+/// The opening that has to be at this path.
 pub(super) async fn read_opening(bucket: &Bucket, path: &str) -> Result<Opening, BucketError> {
-    let text = bucket.get(path).await?;
-    let opening = text.and_then(|text| serde_json::from_slice(&text).ok());
+    let opening = find_opening(bucket, path).await?;
     opening.ok_or_else(|| BucketError::Malformed(path.to_owned()))
 }

@@ -108,3 +108,11 @@ async def serving(files):
         yield f"http://127.0.0.1:{port}"
     finally:
         await runner.cleanup()
+
+
+async def invited(google, server):
+    """A livestream and a pass of its streamer."""
+    livestream = await on_air(google, server)
+    call = livestream.streamer.socket.call
+    livestream.listening_pass = (await call("invite", {}, namespace="/streamer", timeout=8))["pass"]
+    return livestream

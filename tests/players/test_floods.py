@@ -8,7 +8,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest_asyncio
-from livestreams import ENVIRONMENT, get, on_air, uploads
+from livestreams import ENVIRONMENT, get, invited, uploads
 
 from harness.server import Server
 from harness.waiting import until
@@ -32,13 +32,6 @@ async def server(google):
     server = await Server.start(google, {**ENVIRONMENT, **environment})
     yield server
     await server.stop(signal.SIGKILL)
-
-
-async def invited(google, server):
-    livestream = await on_air(google, server)
-    call = livestream.streamer.socket.call
-    livestream.listening_pass = (await call("invite", {}, namespace="/streamer", timeout=8))["pass"]
-    return livestream
 
 
 def mebibytes(server):

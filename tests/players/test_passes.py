@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 import sound
-from livestreams import ENVIRONMENT, get, on_air, uploads
+from livestreams import ENVIRONMENT, get, invited, uploads
 from players import PLAYERS, Playing
 
 from harness.server import Server
@@ -21,14 +21,6 @@ async def server(google):
     server = await Server.start(google, {**ENVIRONMENT, **environment})
     yield server
     await server.stop(signal.SIGKILL)
-
-
-async def invited(google, server):
-    """A livestream and a pass of its streamer."""
-    livestream = await on_air(google, server)
-    call = livestream.streamer.socket.call
-    livestream.listening_pass = (await call("invite", {}, namespace="/streamer", timeout=8))["pass"]
-    return livestream
 
 
 @pytest.mark.parametrize("file", ["live", "index.m3u8"])

@@ -242,7 +242,7 @@ pub(super) fn next_step(contents: &Contents, finished: Option<&Finished>, timing
             Step::Wait
         };
     };
-    let here: BTreeSet<String> = contents.clips.iter().map(ToString::to_string).collect();
+    let here = contents.names();
     let is_new = here.iter().any(|clip| !finished.clips.contains(clip));
     let is_swept = finished.clips.iter().any(|clip| !here.contains(clip));
     match (is_new, is_swept) {

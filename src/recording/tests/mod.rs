@@ -19,15 +19,7 @@ fn frames(numbers: impl IntoIterator<Item = u8>) -> Vec<u8> {
 
 #[tokio::test]
 async fn recording_is_one_file_with_all_clips() {
-    let nodes = Nodes::new();
-    let node = nodes.start();
-    for number in 1..=5 {
-        node.upload((7, number), START + number * 26, None)
-            .wait()
-            .await;
-    }
-    node.recorder.ended(&show(), "ended", START + 200);
-    node.is_brought().await;
+    let nodes = over(5).await;
     nodes.round(START + 201).await;
     assert_eq!(nodes.sound().await, frames(1..=5));
     let manifest = nodes.manifests().await.remove(0);
@@ -234,11 +226,11 @@ async fn clips_are_deleted_after_their_time() {
     );
 }
 
-/// A recording that is over and not finished, in a bucket of its own.
-async fn over() -> Nodes {
+/// A recording of so many clips that is over and not finished, in a bucket of its own.
+async fn over(clips: u64) -> Nodes {
     let nodes = Nodes::new();
     let node = nodes.start();
-    for number in 1..=4 {
+    for number in 1..=clips {
         node.upload((7, number), START + number * 26, None)
             .wait()
             .await;
@@ -250,14 +242,14 @@ async fn over() -> Nodes {
 
 #[tokio::test]
 async fn finishing_goes_on_after_each_fault() {
-    let good = over().await;
+    let good = over(4).await;
     good.bucket.faults.fail(0, 0);
     good.round(START + 201).await;
     let steps = good.bucket.faults.calls.load(Ordering::SeqCst);
     let expected = good.objects().await;
     assert!(steps > 10, "there are steps");
     for step in 1..=steps {
-        let nodes = over().await;
+        let nodes = over(4).await;
         // From this step on the process is gone.
         nodes.bucket.faults.fail(step, usize::MAX);
         nodes.finisher().round(START + 201).await.ok();
@@ -277,10 +269,10 @@ async fn finishing_goes_on_after_each_fault() {
 
 #[tokio::test]
 async fn second_finisher_does_no_harm() {
-    let good = over().await;
+    let good = over(4).await;
     good.round(START + 201).await;
     let expected = good.objects().await;
-    let nodes = over().await;
+    let nodes = over(4).await;
     let (one, other) = (nodes.finisher(), nodes.finisher());
     let (one, other) = tokio::join!(one.round(START + 201), other.round(START + 201));
     one.expect("a listing");
@@ -290,7 +282,7 @@ async fn second_finisher_does_no_harm() {
 
 #[tokio::test]
 async fn finished_recording_is_not_listed_each_minute() {
-    let nodes = over().await;
+    let nodes = over(4).await;
     let finisher = nodes.finisher();
     let calls = async |at: u64| {
         nodes.bucket.faults.fail(0, 0);
@@ -305,7 +297,7 @@ async fn finished_recording_is_not_listed_each_minute() {
 
 #[tokio::test]
 async fn swept_recording_stays_as_it_is() {
-    let mut nodes = over().await;
+    let mut nodes = over(4).await;
     nodes.config.keep_clips = Duration::ZERO;
     let id = nodes.id().await;
     // An operator, or another node, has asked before the clips were deleted.
@@ -318,7 +310,7 @@ async fn swept_recording_stays_as_it_is() {
 
 #[tokio::test]
 async fn file_of_another_manifest_is_joined_again() {
-    let nodes = over().await;
+    let nodes = over(4).await;
     nodes.round(START + 201).await;
     let expected = nodes.objects().await;
     // Another node joined fewer clips, and wrote its file last.
