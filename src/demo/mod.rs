@@ -26,9 +26,9 @@ use crate::identity::{Identity, Signer};
 
 pub use tls::Https;
 
-/// The livestream that exists from the start, and its streamer's user.
+/// The livestream that exists from the start, and its streamer's user, a name that scripts of others rely on.
 const LIVESTREAM: &str = "demo";
-const STREAMER: &str = "streamer";
+const STREAMER: &str = "host";
 const GUEST: &str = "guest";
 
 /// Lifetime of the demo's tokens.
@@ -268,6 +268,7 @@ async fn give_token(State(demo): State<Demo>, Json(wanted): Json<Wanted>) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::directory::Freshness;
 
     fn config(listen: &str, expose: u8) -> anyhow::Result<Config> {
         Demo::config(
@@ -290,6 +291,14 @@ mod tests {
                 .contains("--expose --expose")
         );
         assert!(config("0.0.0.0:0", 2).is_ok());
+    }
+
+    #[tokio::test]
+    async fn demo_livestream_belongs_to_host() {
+        let directory = Demo::new().unwrap().directory();
+        let id = LivestreamId::new("demo").unwrap();
+        let found = directory.find(&id, Freshness::Fresh).await.unwrap();
+        assert_eq!(found.unwrap().artist, UserId::new("host"));
     }
 
     #[test]

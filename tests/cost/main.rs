@@ -159,7 +159,7 @@ fn change_state(streamer: Peer, door: &Door, listeners: &mut [Peer]) -> Peer {
 fn deliveries_joins_and_listeners_cost_little() {
     let daemon = Daemon::start();
     let (studio, door) = (
-        daemon.door("streamer", "streamer"),
+        daemon.door("streamer", "host"),
         daemon.door("listener", "guest"),
     );
     let mut streamer = Peer::join(&studio, buffer());

@@ -161,7 +161,7 @@ test("livestreams are shown with their plots, live", async () => {
   await says(page, "#livestreams-none", /Nobody is on air/);
   await onAir();
   const row = page.locator("#livestreams-rows tr");
-  await says(page, "#livestreams-rows tr", /demo\s+live\s+streamer/);
+  await says(page, "#livestreams-rows tr", /demo\s+live\s+host/);
   await says(page, '#livestreams-rows [data-field="listeners"]', /^\s*1\s*$/);
   await says(page, '#livestreams-rows [data-field="rate"]', /[1-9]\d* kbit\/s/);
   assert.match(await page.innerText("#livestreams-age"), /^updated \d s ago$/);
@@ -177,7 +177,7 @@ test("a livestream's sockets are shown and disconnected", async () => {
   const page = await control();
   await showDetails(page);
   assert.equal(await focused(page), "details-title");
-  assert.match(await page.innerText("#sockets-rows"), /streamer\s+streamer[^]*guest\s+listener/);
+  assert.match(await page.innerText("#sockets-rows"), /host\s+streamer[^]*guest\s+listener/);
   await page.fill("#sockets-search", "guest");
   assert.equal(await page.locator("#sockets-rows tr").count(), 1);
   await page.getByRole("button", { name: "Disconnect… guest" }).click();
@@ -200,7 +200,7 @@ test("a kicked streamer is told why", async () => {
   await page.click("#kick");
   await page.fill("#kick-text", "Too loud.");
   await page.keyboard.press("Enter");
-  await says(page, "#said", /Disconnected: streamer\./);
+  await says(page, "#said", /Disconnected: host\./);
   assert.equal(await focused(page), "kick");
   await isIn(studio, "refused");
   await says(studio, "main", /Too loud\./);
@@ -265,23 +265,23 @@ test("a ban has its reason and end, until it is removed", async () => {
   await page.selectOption("#ban-end", "hour");
   const asked = Date.now();
   await page.click("#question-yes");
-  await says(page, "#said", /Banned: the user streamer, until /);
+  await says(page, "#said", /Banned: the user host, until /);
   const done = Date.now();
   await isIn(studio, "refused");
-  const { answer } = await api("GET", "/bans/user/streamer");
+  const { answer } = await api("GET", "/bans/user/host");
   assert.equal(answer.reason, "noise & <b>worse</b>");
   const from = Date.parse(answer.until) - 3_600_000;
   assert.ok(asked - 60_000 < from && from < done + 60_000, answer.until);
-  await says(page, "#bans-rows", /streamer\s+user\s+until[^]*noise & <b>worse<\/b>/);
+  await says(page, "#bans-rows", /host\s+user\s+until[^]*noise & <b>worse<\/b>/);
   // It asks again before it is refused again: until then it shows the refusal of before.
   const asks = studio.waitForEvent("websocket");
   await studio.click("#live");
   await asks;
   await isIn(studio, "refused");
   await says(studio, "main", /Banned by the operator/);
-  await page.getByRole("button", { name: "Remove… the ban of the user streamer" }).click();
+  await page.getByRole("button", { name: "Remove… the ban of the user host" }).click();
   await page.click("#question-yes");
-  await says(page, "#said", /No longer banned: the user streamer/);
+  await says(page, "#said", /No longer banned: the user host/);
   await says(page, "#bans-none", /Nobody is banned/);
   await studio.click("#live");
   await isIn(studio, "live");
