@@ -64,7 +64,7 @@ pub use feed::Fed;
 pub use operator::{BANNED, NoEffect, Overview, SocketOverview};
 pub use players::Player;
 pub use recheck::Owned;
-pub use remote::{Ticket, Unpublished};
+pub use remote::{FindError, Ticket, Unpublished};
 pub use resume::Resumed;
 pub use snapshots::Snapshot;
 pub use story::Totals;

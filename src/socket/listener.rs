@@ -14,7 +14,7 @@ use super::wire::{self, Refusal, StateMessage};
 use super::{Sockets, now};
 use crate::broadcast::{ListenerId, LivestreamError, LivestreamId, Record, Role, UserId};
 use crate::directory::Freshness;
-use crate::relay::{Listener, SocketId};
+use crate::relay::{FindError, Listener, SocketId};
 use crate::transport::{ClipEvent, Emission, Emit, Gap, Mark, Occupancy, Outbox};
 
 const ROLE: Role = Role::Listener;
@@ -69,7 +69,7 @@ pub(super) async fn admit(
     // A started livestream exists: its document is not read, and an outage of Firestore keeps no listener out.
     let elsewhere = match attempt.step(relay.find_started(&livestream)).await? {
         Ok(elsewhere) => elsewhere,
-        Err(_) => check_document(attempt, &caller.user, &livestream).await?,
+        Err(error) => check_document(attempt, &caller.user, &livestream, error).await?,
     };
     let admission = Admission::new(attempt, occupancy, livestream, caller, false)?;
     // Followed until it has joined.
@@ -116,21 +116,29 @@ pub(super) async fn admit(
 }
 
 /// The record to expect of a livestream that is not known to have started: if its document says so, another node has it.
+/// While Redis is away the document alone knows, so no listener is refused for a cached one.
 async fn check_document(
     attempt: &Attempt,
     user: &UserId,
     livestream: &LivestreamId,
+    error: FindError,
 ) -> Result<Option<Record>, Refusal> {
     let sockets = &attempt.sockets;
-    let pending = if sockets.0.directory.is_cached(livestream) {
-        None
-    } else {
-        let limits = &sockets.0.lookup_limits;
-        Some(limits.begin(user, attempt.address)?)
-    };
-    let entry = attempt
-        .look_up(livestream, Freshness::Cached, pending, |_| true)
+    let limits = &sockets.0.lookup_limits;
+    let is_cached = sockets.0.directory.is_cached(livestream);
+    let pending = (!is_cached).then(|| limits.begin(user, attempt.address));
+    let mut entry = attempt
+        .look_up(livestream, Freshness::Cached, pending.transpose()?, |_| {
+            true
+        })
         .await?;
+    let is_off_air = entry.as_ref().is_some_and(|it| !it.streamer_connected);
+    if is_cached && is_off_air && matches!(error, FindError::Away(_)) {
+        let pending = limits.begin(user, attempt.address)?;
+        entry = attempt
+            .look_up(livestream, Freshness::Fresh, Some(pending), |_| true)
+            .await?;
+    }
     let entry = entry.ok_or_else(|| Refusal::DoesNotExist(livestream.to_string()))?;
     let is_elsewhere = entry.streamer_connected && !sockets.0.relay.clears_stale_flag(livestream);
     Ok(is_elsewhere.then(Record::expected))

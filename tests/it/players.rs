@@ -55,6 +55,18 @@ fn tag(playlist: &str, name: &str) -> u64 {
 }
 
 #[tokio::test]
+async fn player_comes_again_while_redis_is_away() {
+    let app = TestApp::with_config(|config| {
+        public(config);
+        config.cluster.url = Some("redis://127.0.0.1:1".to_owned().into());
+    })
+    .await;
+    let (status, why) = text(&app, "show/live").await;
+    assert_eq!(status, 503, "{why}");
+    assert!(why.contains("try again"), "{why}");
+}
+
+#[tokio::test]
 async fn players_are_off_by_default() {
     let app = TestApp::start().await;
     let _streamer = on_air(&app, MP3).await;

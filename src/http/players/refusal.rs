@@ -9,6 +9,7 @@ use super::count::Limit;
 use super::livestream::Livestream;
 use crate::broadcast::LivestreamError;
 use crate::identity::IdentityError;
+use crate::relay::FindError;
 
 /// How many clips ahead of the latest one a playlist may be asked for.
 pub(super) const MAX_AHEAD: u64 = 2;
@@ -41,6 +42,8 @@ pub(super) enum Refusal {
     Banned,
     #[error("there is no such livestream on air")]
     NotStarted,
+    #[error("the livestream cannot be looked for on other nodes now: try again")]
+    Unknown,
     #[error("{0}")]
     NotPlayable(String),
     #[error("there is no such file: it is too old, or was never there")]
@@ -70,7 +73,7 @@ impl Refusal {
             Self::PassEnded => (StatusCode::UNAUTHORIZED, "pass_ended"),
             Self::TokenInvalid => (StatusCode::UNAUTHORIZED, "token_invalid"),
             Self::TokenExpired => (StatusCode::UNAUTHORIZED, "token_expired"),
-            Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            Self::Unavailable | Self::Unknown => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
             Self::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
             Self::Banned => (StatusCode::FORBIDDEN, "banned"),
             Self::NotStarted => (StatusCode::NOT_FOUND, "not_started"),
@@ -110,6 +113,15 @@ impl From<IdentityError> for Refusal {
             IdentityError::Invalid(_) => Self::TokenInvalid,
             IdentityError::Expired => Self::TokenExpired,
             IdentityError::Unavailable | IdentityError::KeyUnknown => Self::Unavailable,
+        }
+    }
+}
+
+impl From<FindError> for Refusal {
+    fn from(error: FindError) -> Self {
+        match error {
+            FindError::NotStarted => Self::NotStarted,
+            FindError::Away(_) => Self::Unknown,
         }
     }
 }

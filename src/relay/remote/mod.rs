@@ -26,14 +26,25 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
 use super::{Ending, Event, Fed, Relay, Replacement, fan_out, lock};
-use crate::broadcast::{ClipId, LivestreamError, LivestreamId, NewClip, Position, Record, State};
-use crate::cluster::{Cluster, RemoteClip};
+use crate::broadcast::{ClipId, LivestreamId, NewClip, Position, Record, State};
+use crate::cluster::{Away, Cluster, RemoteClip};
 use crate::config::Config;
 use link::LinkBounds;
 use task::{Granted, LivestreamTask, PIECE};
 
 pub(crate) use link::Link;
 pub use link::{Ticket, Unpublished};
+
+/// Reasons why a livestream is not found among those that have started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum FindError {
+    /// No node has it.
+    #[error("the livestream has not started")]
+    NotStarted,
+    /// Another node may have it.
+    #[error(transparent)]
+    Away(#[from] Away),
+}
 
 /// The links of all livestreams of this node, and the settings of their tasks.
 pub(super) struct Links {
@@ -160,19 +171,19 @@ impl Relay {
         true
     }
 
-    /// Finds a started livestream: none if this node knows it, otherwise its record in Redis. An error also if Redis
-    /// does not answer.
-    pub async fn find_started(&self, id: &LivestreamId) -> Result<Option<Record>, LivestreamError> {
+    /// Finds a started livestream: none if this node knows it, otherwise its record in Redis.
+    pub async fn find_started(&self, id: &LivestreamId) -> Result<Option<Record>, FindError> {
         if self.is_started(id) {
             return Ok(None);
         }
-        if let Some(links) = &self.0.links
-            && let Ok(record) = links.cluster.look(id).await
-            && record.is_started()
-        {
-            return Ok(Some(record));
-        }
-        Err(LivestreamError::NotStarted)
+        let Some(links) = &self.0.links else {
+            return Err(FindError::NotStarted);
+        };
+        let record = links.cluster.look(id).await?;
+        record
+            .is_started()
+            .then_some(Some(record))
+            .ok_or(FindError::NotStarted)
     }
 
     /// A livestream's state by its streamer on this node: live, in its grace period, or waiting for one.
