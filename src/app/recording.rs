@@ -5,10 +5,11 @@ use std::path::Path;
 use tokio::sync::mpsc;
 
 use super::Parts;
-use crate::broadcast::LivestreamId;
+use crate::broadcast::{LivestreamId, UserId};
 use crate::config::Config;
+use crate::directory;
 use crate::metrics::Metrics;
-use crate::recording::{Daemon, Recorder, Recording, Recordings};
+use crate::recording::{Daemon, Recorder, Recording, Recordings, Upload};
 use crate::relay::{Event, Relay};
 
 /// The recorder of the relay's livestreams, with the clips that wait in the state directory, and the recordings for operators;
@@ -32,7 +33,8 @@ impl Parts {
     pub(super) fn record(&self, failed: &mpsc::Sender<String>, recording: Option<Recording>) {
         let Some(recording) = recording else { return };
         let (directory, relay) = (self.directory.clone(), self.relay.clone());
-        let teller = self.relay.clone();
+        let (teller, podcasts) = (self.relay.clone(), self.relay.clone());
+        let (spool, uploads) = (self.relay.clone(), self.directory.clone());
         let bucket = self.config.recording.url.clone().unwrap_or_default();
         let daemon = Daemon {
             titles: Box::new(move |id| {
@@ -52,7 +54,31 @@ impl Parts {
                     url: format!("{}/{}", bucket.trim_end_matches('/'), id.directory()),
                 });
             }),
+            register: Box::new(move |upload| {
+                let directory = uploads.clone();
+                Box::pin(async move {
+                    let created = directory.create_upload(&document(upload)).await;
+                    created.map_err(|failure| failure.to_string())
+                })
+            }),
+            registered: Box::new(move |id, manifest, upload| {
+                podcasts.tell(Event::RecordingRegistered {
+                    id: id.clone(),
+                    manifest: Box::new(manifest.clone()),
+                    upload: upload.clone(),
+                });
+            }),
+            filled: Box::new(move |fill| spool.tell(Event::RecordingSpool { fill })),
         };
         self.spawn(failed, "recording", recording.run(daemon));
+    }
+}
+
+fn document(upload: Upload) -> directory::Upload {
+    directory::Upload {
+        id: upload.id,
+        user: UserId::new(&upload.user),
+        path: upload.path,
+        seconds: upload.seconds,
     }
 }

@@ -105,7 +105,7 @@ impl Config {
             ("players.max_waiting_per_address", players.max_waiting_per_address as u64, 1, COUNT),
             ("players.queue_bytes", players.queue_bytes as u64, 1, MEMORY),
             ("api.max_failures_per_minute", api.max_failures_per_minute.into(), 1, COUNT), ("api.max_bans", api.max_bans as u64, 1, 1_000_000),
-            ("recording.max_requests", recording.max_requests as u64, 1, 1_000), ("recording.queue_bytes", recording.queue_bytes as u64, 1, MEMORY), ("recording.spool_bytes", recording.spool_bytes, 1 << 20, 1 << 50), ("webhooks.max_requests", webhooks.max_requests as u64, 1, 1_000),
+            ("recording.max_requests", recording.max_requests as u64, 1, 1_000), ("recording.retries", recording.retries as u64, 0, 100), ("recording.queue_bytes", recording.queue_bytes as u64, 1, MEMORY), ("recording.spool_bytes", recording.spool_bytes, 1 << 20, 1 << 50), ("webhooks.max_requests", webhooks.max_requests as u64, 1, 1_000),
             ("webhooks.queue_messages", webhooks.queue_messages as u64, 1, 1_000_000),
             ("webhooks.queue_bytes", webhooks.queue_bytes as u64, 64 << 10, MEMORY),
             ("webhooks.refusals_per_minute", webhooks.refusals_per_minute.into(), 0, COUNT),
@@ -155,7 +155,7 @@ impl Config {
             ("cluster.heartbeat", cluster.heartbeat, MILLISECOND, HOUR),
             ("cluster.timeout", cluster.timeout, MILLISECOND, SECOND * 2),
             ("cluster.linger", cluster.linger, Duration::ZERO, DAY),
-            ("recording.timeout", recording.timeout, MILLISECOND, HOUR), ("recording.finish_after", recording.finish_after, SECOND, DAY), ("recording.wait_for_clips", recording.wait_for_clips, Duration::ZERO, DAY), ("recording.keep_clips", recording.keep_clips, Duration::ZERO, DAY * 366), ("webhooks.timeout", webhooks.timeout, MILLISECOND, Duration::from_mins(10)),
+            ("recording.timeout", recording.timeout, MILLISECOND, HOUR), ("recording.max_retry_wait", recording.max_retry_wait, SECOND, HOUR), ("recording.finish_after", recording.finish_after, SECOND, DAY), ("recording.wait_for_clips", recording.wait_for_clips, Duration::ZERO, DAY), ("recording.keep_clips", recording.keep_clips, Duration::ZERO, DAY * 366), ("webhooks.timeout", webhooks.timeout, MILLISECOND, Duration::from_mins(10)),
             ("webhooks.retry_time", webhooks.retry_time, SECOND, DAY * 30),
         ]
     }

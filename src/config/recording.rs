@@ -8,6 +8,10 @@ use url::Url;
 
 use super::{Config, Problems};
 
+/// How a place is written.
+const PLACE: &str = "must be gs://BUCKET or s3://BUCKET with an optional /PREFIX, or file:///DIRECTORY, without a user, a \
+                     query and a fragment";
+
 /// `[recording]`: one file of each livestream, in a bucket.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -19,9 +23,20 @@ pub struct Recording {
     /// `gs://` no credentials are sent.
     /// Example: `"https://s3.example:9000"`.
     pub endpoint: Option<String>,
-    /// How long one request to the bucket may take.
+    /// The app's bucket of podcasts: each finished recording is copied into it, and registered in Firestore's collection
+    /// `uploads`, as the app's backend does with an uploaded file. Unset: none is. At the same endpoint.
+    /// Example: `"gs://my-app-podcasts"`.
+    pub podcast: Option<String>,
+    /// How long one request to the bucket may take, its retries included.
     #[serde(with = "humantime_serde")]
     pub timeout: Duration,
+    /// How often a request to the bucket that fails is tried again at once, within its time: after 0.1 s, then after up to
+    /// twice as long each time. 0: never.
+    pub retries: usize,
+    /// The longest wait until a clip is brought again to a bucket that is away. The first is a second, each twice the one
+    /// before.
+    #[serde(with = "humantime_serde")]
+    pub max_retry_wait: Duration,
     /// The most concurrent requests that bring clips to the bucket; the clips of one livestream go one after the other.
     pub max_requests: usize,
     /// The most bytes of clips in memory, on their way to the state directory; beyond, a clip is not recorded.
@@ -44,7 +59,10 @@ impl Default for Recording {
         Self {
             url: None,
             endpoint: None,
+            podcast: None,
             timeout: Duration::from_secs(30),
+            retries: 3,
+            max_retry_wait: Duration::from_secs(30),
             max_requests: 8,
             queue_bytes: 64 << 20,
             spool_bytes: 2 << 30,
@@ -55,7 +73,7 @@ impl Default for Recording {
     }
 }
 
-/// Where recordings go.
+/// Where recordings go, or their copies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RecordingPlace {
     /// A bucket of Google Cloud Storage.
@@ -76,10 +94,25 @@ pub enum RecordingPlace {
     Directory(PathBuf),
 }
 
+impl RecordingPlace {
+    /// What is before each object's name in the bucket; nothing in a directory.
+    pub fn into_prefix(self) -> String {
+        match self {
+            Self::Google { prefix, .. } | Self::Amazon { prefix, .. } => prefix,
+            Self::Directory(_) => String::new(),
+        }
+    }
+}
+
 impl Recording {
     /// Where recordings go; none if the URL is unset or wrong.
     pub fn place(&self) -> Option<RecordingPlace> {
         place(self.url.as_deref()?)
+    }
+
+    /// The app's bucket of podcasts; none if the URL is unset or wrong.
+    pub fn podcast_place(&self) -> Option<RecordingPlace> {
+        place(self.podcast.as_deref()?)
     }
 }
 
@@ -89,8 +122,17 @@ impl Config {
         problems.push_if(
             recording.url.is_some() && recording.place().is_none(),
             "recording.url",
-            "must be gs://BUCKET or s3://BUCKET with an optional /PREFIX, or file:///DIRECTORY, without a user, a query and \
-             a fragment",
+            PLACE,
+        );
+        problems.push_if(
+            recording.podcast.is_some() && recording.podcast_place().is_none(),
+            "recording.podcast",
+            PLACE,
+        );
+        problems.push_if(
+            recording.podcast.is_some() && recording.url.is_none(),
+            "recording.podcast",
+            "needs recording.url: only recordings become podcasts",
         );
         problems.push_if(
             recording

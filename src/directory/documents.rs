@@ -228,10 +228,15 @@ impl Documents {
     }
 
     fn document(&self, id: &LivestreamId) -> String {
-        format!("{}/livestreams/{id}", self.inner.name)
+        format!("{}/livestreams/{id}", self.root())
     }
 
-    async fn call<T: DeserializeOwned>(
+    /// The resource name below which all documents are.
+    pub(super) fn root(&self) -> &str {
+        &self.inner.name
+    }
+
+    pub(super) async fn call<T: DeserializeOwned>(
         &self,
         method: &str,
         lane: Lane,

@@ -5,10 +5,10 @@ use std::path::Path;
 use super::documents::Documents;
 use super::remembered::{Remembered, StateError};
 use super::writer::Writer;
-use super::{About, Entry, Freshness, Unavailable};
+use super::{About, Entry, Freshness, Unavailable, Upload};
 use crate::broadcast::LivestreamId;
 use crate::config;
-use crate::google::{Access, Lane};
+use crate::google::{Access, Failure, Lane};
 use crate::metrics::Metrics;
 
 /// Firestore's livestreams; cheap to clone.
@@ -52,6 +52,10 @@ impl Firestore {
 
     pub(super) async fn about(&self, id: &LivestreamId) -> Result<Option<About>, Unavailable> {
         self.documents.about(id).await.map_err(|_| Unavailable)
+    }
+
+    pub(super) async fn create_upload(&self, upload: &Upload) -> Result<(), Failure> {
+        self.documents.create_upload(upload).await
     }
 
     pub(super) fn is_cached(&self, id: &LivestreamId) -> bool {

@@ -5,7 +5,8 @@
 //! ([`Directory::set_streamer_connected`]) are intentions: no caller waits for them, the last one of a livestream wins,
 //! and each is tried until it is written or replaced.
 //!
-//! **Invariant**: a missing document is never created, and no field but `streamerConnected` is written.
+//! **Invariant**: the document of a livestream is never created, and no field of it but `streamerConnected` is written.
+//! Another document is only ever created, and only by [`Directory::create_upload`].
 
 mod about;
 mod documents;
@@ -14,6 +15,7 @@ mod gather;
 mod intentions;
 mod memory;
 mod remembered;
+mod uploads;
 mod writer;
 
 use std::path::Path;
@@ -21,13 +23,14 @@ use std::time::Duration;
 
 use crate::broadcast::{LivestreamId, UserId};
 use crate::config;
-use crate::google::Access;
+use crate::google::{Access, Failure};
 use crate::metrics::Metrics;
 use firestore::Firestore;
 use memory::Memory;
 
 pub use about::{About, Cover};
 pub use remembered::StateError;
+pub use uploads::Upload;
 
 /// The content of a livestream's document.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -142,6 +145,14 @@ impl Directory {
         match self {
             Self::Memory(memory) => memory.create(id, artist, about),
             Self::Firestore(_) => false,
+        }
+    }
+
+    /// Registers an uploaded file of a user in Firestore; one that is registered stays as it is. In memory nothing happens.
+    pub async fn create_upload(&self, upload: &Upload) -> Result<(), Failure> {
+        match self {
+            Self::Memory(_) => Ok(()),
+            Self::Firestore(firestore) => firestore.create_upload(upload).await,
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! **Invariant**: every call ends within `recording.timeout`; a writer's within that for each part.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,19 +15,18 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{
-    ClientOptions, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, RetryConfig,
-    WriteMultipart,
+    Attribute, ClientOptions, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode,
+    PutMultipartOptions, RetryConfig, WriteMultipart,
 };
 use secrecy::{ExposeSecret as _, SecretString};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
+use super::metrics::RecordingMetrics;
 use crate::config::{self, RecordingPlace};
 use crate::http_client;
 
-/// The tries of a request within its time, before ours.
-const RETRIES: usize = 3;
 /// Bytes of one part of a file, and how many of those are under way.
-const PART: usize = 8 << 20;
+pub(super) const PART: usize = 8 << 20;
 const PARTS: usize = 3;
 
 /// A service account for emulators: without one the library asks the metadata server for a token.
@@ -38,6 +38,9 @@ const NOBODY: &str =
 pub(super) struct Bucket {
     store: Arc<dyn ObjectStore>,
     timeout: Duration,
+    /// Whether it keeps what kind of file an object is.
+    keeps_kinds: bool,
+    metrics: RecordingMetrics,
     #[cfg(test)]
     pub(super) faults: Arc<super::tests::Faults>,
 }
@@ -58,6 +61,20 @@ pub(super) enum BucketError {
     #[cfg(test)]
     #[error("a fault of the test")]
     Fault,
+}
+
+impl BucketError {
+    /// One of [`OUTCOMES`](super::metrics::OUTCOMES).
+    fn outcome(&self) -> &'static str {
+        use object_store::Error;
+        match self {
+            Self::Timeout => "timeout",
+            Self::Store(Error::NotFound { .. }) => "not_found",
+            Self::Store(Error::AlreadyExists { .. } | Error::Precondition { .. }) => "exists",
+            Self::Store(Error::PermissionDenied { .. } | Error::Unauthenticated { .. }) => "denied",
+            _ => "failed",
+        }
+    }
 }
 
 /// An object in a listing.
@@ -110,15 +127,17 @@ fn service_account(google: &config::Google) -> std::io::Result<Option<SecretStri
 }
 
 impl Bucket {
-    /// The configured bucket; none without one. Opens no connection.
-    pub(super) fn open(config: &config::Config) -> std::result::Result<Option<Self>, String> {
+    /// The bucket at this place. Opens no connection.
+    pub(super) fn open(
+        config: &config::Config,
+        place: RecordingPlace,
+        metrics: &RecordingMetrics,
+    ) -> std::result::Result<Self, String> {
         let recording = &config.recording;
-        let Some(place) = recording.place() else {
-            return Ok(None);
-        };
+        let keeps_kinds = !matches!(place, RecordingPlace::Directory(_));
         let connector = Connector(recording.timeout);
         let retry = RetryConfig {
-            max_retries: RETRIES,
+            max_retries: recording.retries,
             retry_timeout: recording.timeout,
             ..RetryConfig::default()
         };
@@ -157,16 +176,23 @@ impl Bucket {
                 (Arc::new(store.with_fsync(true)), String::new())
             }
         };
-        Ok(Some(Self::new(
-            Arc::new(PrefixStore::new(store, prefix)),
-            recording.timeout,
-        )))
+        let store = Arc::new(PrefixStore::new(store, prefix));
+        Ok(Self {
+            keeps_kinds,
+            ..Self::new(store, recording.timeout, metrics.clone())
+        })
     }
 
-    pub(super) fn new(store: Arc<dyn ObjectStore>, timeout: Duration) -> Self {
+    pub(super) fn new(
+        store: Arc<dyn ObjectStore>,
+        timeout: Duration,
+        metrics: RecordingMetrics,
+    ) -> Self {
         Self {
             store,
             timeout,
+            keeps_kinds: true,
+            metrics,
             #[cfg(test)]
             faults: Arc::default(),
         }
@@ -175,14 +201,33 @@ impl Bucket {
     async fn limited<T>(&self, call: impl Future<Output = object_store::Result<T>>) -> Result<T> {
         #[cfg(test)]
         self.faults.count()?;
+        let started = Instant::now();
         let outcome = timeout(self.timeout, call).await;
-        Ok(outcome.map_err(|_| BucketError::Timeout)??)
+        let outcome = outcome
+            .map_err(|_| BucketError::Timeout)
+            .and_then(|answer| Ok(answer?));
+        self.count(started, &outcome);
+        outcome
+    }
+
+    fn count<T>(&self, started: Instant, outcome: &Result<T>) {
+        let seconds = started.elapsed().as_secs_f64();
+        self.metrics.request_seconds.observe(seconds);
+        let label = outcome.as_ref().err().map_or("ok", BucketError::outcome);
+        self.metrics.requests.with_label_values(&[label]).inc();
     }
 
     /// All objects below a directory.
     pub(super) async fn list(&self, directory: &str) -> Result<Vec<Listed>> {
         #[cfg(test)]
         self.faults.count()?;
+        let started = Instant::now();
+        let found = self.list_all(directory).await;
+        self.count(started, &found);
+        found
+    }
+
+    async fn list_all(&self, directory: &str) -> Result<Vec<Listed>> {
         let directory = Path::from(directory);
         let mut stream = self.store.list(Some(&directory));
         let mut found = Vec::new();
@@ -220,6 +265,22 @@ impl Bucket {
         }
     }
 
+    /// These bytes of an object.
+    pub(super) async fn range(&self, path: &str, range: Range<u64>) -> Result<Bytes> {
+        let path = Path::from(path);
+        self.limited(self.store.get_range(&path, range)).await
+    }
+
+    /// The size of an object; none if there is none.
+    pub(super) async fn size(&self, path: &str) -> Result<Option<u64>> {
+        let path = Path::from(path);
+        match self.limited(self.store.head(&path)).await {
+            Ok(object) => Ok(Some(object.size)),
+            Err(BucketError::Store(object_store::Error::NotFound { .. })) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Writes an object, in place of one that is there.
     pub(super) async fn put(&self, path: &str, bytes: Bytes) -> Result<()> {
         let path = Path::from(path);
@@ -249,10 +310,17 @@ impl Bucket {
         }
     }
 
-    /// Begins an object that is written by parts, and is there once it is finished.
-    pub(super) async fn write(&self, path: &str) -> Result<Writer> {
+    /// Begins an object of this kind that is written by parts, and is there once it is finished.
+    pub(super) async fn write(&self, path: &str, kind: Option<&'static str>) -> Result<Writer> {
         let path = Path::from(path);
-        let upload = self.limited(self.store.put_multipart(&path)).await?;
+        let mut options = PutMultipartOptions::default();
+        if let Some(kind) = kind.filter(|_| self.keeps_kinds) {
+            options
+                .attributes
+                .insert(Attribute::ContentType, kind.into());
+        }
+        let upload = self.store.put_multipart_opts(&path, options);
+        let upload = self.limited(upload).await?;
         Ok(Writer {
             bucket: self.clone(),
             upload: WriteMultipart::new_with_chunk_size(upload, PART),

@@ -1,4 +1,5 @@
-//! Finishes recordings: joins the clips of those that are over, tells that they are ready, deletes their clips later.
+//! Finishes recordings: joins the clips of those that are over, tells that they are ready, registers them as podcasts,
+//! deletes their clips later.
 //!
 //! Any node may do so, at any time: what is to be done is read from the bucket, the same clips make the same bytes, and
 //! the manifest is written last.
@@ -23,6 +24,7 @@ use super::bucket::{Bucket, BucketError, Listed};
 use super::contents::{Contents, Finished, Step, Timing, next_step};
 use super::metrics::RecordingMetrics;
 use super::names::{self, RecordingId, hexadecimal, sha256};
+use super::podcast::{self, Podcasts, REGISTERED};
 use super::upload::{find_opening, read_opening};
 use crate::config;
 use crate::media::{self, JoinedFile};
@@ -50,6 +52,8 @@ pub(super) struct Finisher {
     pub(super) ended: Arc<Notify>,
     pub(super) is_on_air: OnAir,
     pub(super) ready: Ready,
+    /// None if recordings are not registered.
+    pub(super) podcasts: Option<Podcasts>,
     // Locked for one look-up. By name, those that are finished, and when each is looked at again. Only pending ones.
     pub(super) later: Mutex<BTreeMap<String, u64>>,
 }
@@ -60,6 +64,8 @@ struct Found {
     manifest: Option<Manifest>,
     /// The object that says that this manifest was announced.
     announced: String,
+    /// The ids of the uploads that it is registered as.
+    registered: BTreeSet<String>,
     finished: Option<Finished>,
 }
 
@@ -137,6 +143,19 @@ impl Finisher {
             }
             Step::Finish => self.finish_and_announce(id, now).await,
             Step::Announce => self.announce(id, &found).await,
+            Step::Register => {
+                if self.register(id, &found).await {
+                    return Ok(());
+                }
+                self.later.lock().insert(id.to_string(), now + LOOK_AGAIN);
+                let finished = found.finished.as_ref();
+                let is_due = |it: &&Finished| it.age >= self.config.keep_clips;
+                match finished.filter(is_due) {
+                    // It stays pending.
+                    Some(_) => self.delete_clips(id, &found).await,
+                    None => Ok(()),
+                }
+            }
             Step::Sweep => self.sweep(id, &found).await,
             Step::Leave => {
                 tracing::warn!(
@@ -161,6 +180,32 @@ impl Finisher {
         self.announce(id, &found).await
     }
 
+    /// Registers the recording as a podcast; returns whether that went well.
+    async fn register(&self, id: &RecordingId, found: &Found) -> bool {
+        let Some((podcasts, manifest)) = self.podcasts.as_ref().zip(found.manifest.as_ref()) else {
+            return true;
+        };
+        let outcome = podcasts
+            .register(&self.bucket, (id, manifest), &found.registered)
+            .await;
+        match outcome {
+            Ok(count) => {
+                self.metrics.registered.inc_by(count);
+                tracing::info!(recording = %id, files = count, "recording registered as a podcast");
+                true
+            }
+            Err(error) => {
+                self.metrics.errors.with_label_values(&["podcast"]).inc();
+                tracing::warn!(
+                    recording = %id,
+                    "a recording is not registered as a podcast; it is whole, and this is tried again every ten minutes for \
+                     a week: {error}"
+                );
+                false
+            }
+        }
+    }
+
     async fn find(&self, id: &RecordingId, now: u64) -> Result<Found, BucketError> {
         let directory = id.directory();
         let objects = self.bucket.list(&directory).await?;
@@ -169,6 +214,7 @@ impl Finisher {
             contents,
             manifest: None,
             announced: String::new(),
+            registered: BTreeSet::new(),
             finished: None,
         };
         let listed = |name: &str| objects.iter().find(|it| it.name == name);
@@ -187,10 +233,18 @@ impl Finisher {
             return Ok(found);
         }
         found.announced = format!("announced/{}", &sha256(&text)[..16]);
+        let marks = objects
+            .iter()
+            .filter_map(|it| it.name.strip_prefix(REGISTERED)?.strip_prefix('/'));
+        found.registered = marks.map(str::to_owned).collect();
+        let mut uploads = podcast::uploads(id, &manifest).into_iter();
+        let is_unregistered =
+            self.podcasts.is_some() && uploads.any(|it| !found.registered.contains(&it.id));
         found.finished = Some(Finished {
             clips: manifest.names().cloned().collect(),
             age: Duration::from_millis(now.saturating_sub(*written)),
             is_announced: listed(&found.announced).is_some(),
+            is_unregistered,
         });
         found.manifest = Some(manifest);
         Ok(found)
@@ -267,7 +321,7 @@ impl Finisher {
         file: usize,
     ) -> Result<RecordedFile, BucketError> {
         let path = format!("{directory}/{}", assembly.name(file));
-        let mut writer = self.bucket.write(&path).await?;
+        let mut writer = self.bucket.write(&path, None).await?;
         let mut checksum = Context::new(&SHA256);
         let mut bytes = 0;
         let write = async {
@@ -327,6 +381,17 @@ impl Finisher {
     }
 
     async fn sweep(&self, id: &RecordingId, found: &Found) -> Result<(), BucketError> {
+        self.delete_clips(id, found).await?;
+        if found.finished.as_ref().is_some_and(|it| it.is_unregistered) {
+            tracing::error!(
+                recording = %id,
+                "a recording is never registered as a podcast: it was tried for a week; upload its file in the app instead"
+            );
+        }
+        self.bucket.delete(&pending(id)).await
+    }
+
+    async fn delete_clips(&self, id: &RecordingId, found: &Found) -> Result<(), BucketError> {
         if let Some(manifest) = &found.manifest {
             let joined = manifest.clips.iter().map(|clip| &clip.name);
             let again = manifest
@@ -345,7 +410,7 @@ impl Finisher {
             });
             deletes.buffer_unordered(READS).try_collect::<()>().await?;
         }
-        self.bucket.delete(&pending(id)).await
+        Ok(())
     }
 }
 

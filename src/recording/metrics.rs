@@ -1,8 +1,11 @@
 //! The metrics of recordings.
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, Registry};
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, Registry};
 
-use crate::metrics::{counter, counters, gauge, preset};
+use crate::metrics::{counter, counters, gauge, histogram, preset};
+
+/// How a request to a bucket ends.
+pub(super) const OUTCOMES: [&str; 6] = ["ok", "not_found", "exists", "denied", "timeout", "failed"];
 
 /// See the module documentation; cheap to clone.
 #[derive(Clone)]
@@ -17,6 +20,10 @@ pub(super) struct RecordingMetrics {
     pub(super) spool_bytes: IntGauge,
     pub(super) away: IntGauge,
     pub(super) finished: IntCounter,
+    pub(super) registered: IntCounter,
+    /// Requests to the buckets, by outcome.
+    pub(super) requests: IntCounterVec,
+    pub(super) request_seconds: Histogram,
 }
 
 impl RecordingMetrics {
@@ -36,8 +43,8 @@ impl RecordingMetrics {
             errors: counters(
                 registry,
                 "recording_errors_total",
-                "Failures of recording: of the state directory, of bringing clips to the bucket, of finishing. All but those \
-                 of the state directory are tried again.",
+                "Failures of recording: of the state directory, of bringing clips to the bucket, of finishing, of registering \
+                 podcasts. All but those of the state directory are tried again.",
                 &["what"],
             )?,
             waiting: gauge(
@@ -61,9 +68,27 @@ impl RecordingMetrics {
                 "recordings_finished_total",
                 "Recordings that this node has finished, again after late clips included.",
             )?,
+            registered: counter(
+                registry,
+                "recording_podcasts_total",
+                "Files of recordings that this node has registered as the app's podcasts (`recording.podcast`).",
+            )?,
+            requests: counters(
+                registry,
+                "recording_requests_total",
+                "Requests to the buckets of recordings and of podcasts, by outcome, after their retries.",
+                &["outcome"],
+            )?,
+            request_seconds: histogram(
+                registry,
+                "recording_request_duration_seconds",
+                "Duration of those, retries and failures included.",
+                &[0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0],
+            )?,
         };
         preset(&metrics.lost, &[&["queue_full", "spool_full", "disk"]]);
-        preset(&metrics.errors, &[&["disk", "bucket", "finish"]]);
+        preset(&metrics.errors, &[&["disk", "bucket", "finish", "podcast"]]);
+        preset(&metrics.requests, &[&OUTCOMES]);
         Ok(metrics)
     }
 }

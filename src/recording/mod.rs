@@ -15,6 +15,7 @@ mod contents;
 mod finish;
 mod metrics;
 mod names;
+mod podcast;
 mod spool;
 mod upload;
 
@@ -33,10 +34,11 @@ use self::bucket::Bucket;
 use self::finish::Finisher;
 use self::metrics::RecordingMetrics;
 use self::names::ClipName;
+use self::podcast::Podcasts;
 use self::spool::{Entry, Spool, What};
 use self::upload::Uploader;
 use crate::broadcast::{Clip, LivestreamId, Position, UserId};
-use crate::config;
+use crate::config::{self, RecordingPlace};
 use crate::media;
 use crate::metrics::Metrics;
 
@@ -44,6 +46,8 @@ pub use self::assembly::{Gap, LeftOut, Manifest, MissingClip, RecordedClip, Reco
 pub use self::catalog::{Found, Recordings, RecordingsError};
 pub use self::finish::{OnAir, Ready};
 pub use self::names::RecordingId;
+pub use self::podcast::{Register, Registered, Upload};
+pub use self::spool::{Fill, Filled};
 pub use self::upload::Titles;
 
 /// What a unit of room in the queue stands for, in bytes.
@@ -102,6 +106,8 @@ pub struct Recording {
     items: mpsc::UnboundedReceiver<Item>,
     spool: Arc<Spool>,
     bucket: Bucket,
+    /// The app's bucket of podcasts.
+    podcasts: Option<Bucket>,
     config: config::Recording,
     metrics: RecordingMetrics,
     /// Recordings that an operator wants finished.
@@ -116,6 +122,12 @@ pub struct Daemon {
     pub is_on_air: OnAir,
     /// For the news.
     pub ready: Ready,
+    /// For the app's list of uploads.
+    pub register: Register,
+    /// For the news.
+    pub registered: Registered,
+    /// Told when the clips that wait for the bucket nearly fill their room, and when there is room again.
+    pub filled: Filled,
 }
 
 /// Reasons why nothing can be recorded; detected at start.
@@ -127,6 +139,9 @@ pub enum RecordingError {
     /// The bucket's client cannot be made.
     #[error("recording.url cannot be used: {0}")]
     Bucket(String),
+    /// The client of the app's bucket cannot be made.
+    #[error("recording.podcast cannot be used: {0}")]
+    Podcasts(String),
     /// Clips have nowhere to wait.
     #[error(
         "recording.url is set, and there is no state directory in which clips could wait for the bucket: set \
@@ -146,11 +161,18 @@ impl Recorder {
         metrics: &Metrics,
     ) -> Result<Option<(Self, Recording)>, RecordingError> {
         let own = RecordingMetrics::register(metrics.registry())?;
-        let Some(bucket) = Bucket::open(config).map_err(RecordingError::Bucket)? else {
+        let Some(place) = config.recording.place() else {
             return Ok(None);
         };
+        let bucket = Bucket::open(config, place, &own).map_err(RecordingError::Bucket)?;
         let directory = directory.ok_or(RecordingError::NoStateDirectory)?;
-        Ok(Some(Self::new(&config.recording, bucket, directory, own)?))
+        let (recorder, mut recording) =
+            Self::new(&config.recording, bucket, directory, own.clone())?;
+        if let Some(place) = config.recording.podcast_place() {
+            let bucket = Bucket::open(config, place, &own).map_err(RecordingError::Podcasts)?;
+            recording.podcasts = Some(bucket);
+        }
+        Ok(Some((recorder, recording)))
     }
 
     fn new(
@@ -179,6 +201,7 @@ impl Recorder {
             items,
             spool: Arc::new(spool),
             bucket,
+            podcasts: None,
             config: config.clone(),
             metrics,
             requests: mpsc::channel(MAX_REQUESTS),
@@ -285,6 +308,14 @@ impl Recording {
             ended: ended.clone(),
             open: Mutex::default(),
             is_away: AtomicBool::new(false),
+            longest_wait: self.config.max_retry_wait,
+        });
+        let prefix = self.config.podcast_place();
+        let podcasts = self.podcasts.map(|bucket| Podcasts {
+            bucket,
+            prefix: prefix.map(RecordingPlace::into_prefix).unwrap_or_default(),
+            register: daemon.register,
+            registered: daemon.registered,
         });
         let finisher = Finisher {
             bucket: self.bucket.clone(),
@@ -293,9 +324,11 @@ impl Recording {
             ended,
             is_on_air: daemon.is_on_air,
             ready: daemon.ready,
+            podcasts,
             later: Mutex::default(),
         };
         let mut tasks = JoinSet::new();
+        tasks.spawn(spool::tell(self.spool.fill(), daemon.filled));
         for _ in 0..self.config.max_requests {
             tasks.spawn(uploader.clone().run());
         }

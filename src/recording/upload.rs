@@ -30,9 +30,8 @@ use crate::broadcast::LivestreamId;
 const CANDIDATES: usize = 4;
 /// How often another node may be faster to open a recording.
 const OPENINGS: usize = 8;
-/// The waits between the tries.
+/// The wait before the second try; the later ones are longer.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// How long a livestream's document may take to say its title.
 const TITLE_WITHIN: Duration = Duration::from_secs(5);
 /// The most livestreams whose recording is remembered.
@@ -53,6 +52,8 @@ pub(super) struct Uploader {
     // Locked for one look-up. Bounded: see `remember`.
     pub(super) open: Mutex<HashMap<String, RecordingId>>,
     pub(super) is_away: AtomicBool,
+    /// `recording.max_retry_wait`.
+    pub(super) longest_wait: Duration,
 }
 
 impl Uploader {
@@ -64,7 +65,7 @@ impl Uploader {
             while let Err(error) = self.bring(&waiting).await {
                 self.complain(&waiting.entry, &error);
                 sleep(wait).await;
-                wait = LONGEST_WAIT.min(wait * 2);
+                wait = self.longest_wait.min(wait * 2);
             }
             if self.is_away.swap(false, Ordering::SeqCst) {
                 self.metrics.away.set(0);

@@ -16,7 +16,7 @@ use super::story::Totals;
 use super::{Listener, Relay};
 use crate::bans::Ban;
 use crate::broadcast::{Epoch, LivestreamId, Role, State, UserId};
-use crate::recording::{Manifest, RecordingId};
+use crate::recording::{Fill, Manifest, RecordingId, Upload};
 
 /// A socket, by a number that `socket` gives it: the 16 bytes of its text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -198,6 +198,20 @@ pub enum Event {
         /// Its directory in the bucket, as a URL.
         url: String,
     },
+    /// The clips that wait for the bucket nearly fill their room on this node, or there is room again.
+    RecordingSpool {
+        /// How full it is.
+        fill: Fill,
+    },
+    /// A file of a recording is registered as a podcast that its streamer may publish. At least once, by any node.
+    RecordingRegistered {
+        /// The recording's id.
+        id: RecordingId,
+        /// What the recording is.
+        manifest: Box<Manifest>,
+        /// The file.
+        upload: Upload,
+    },
     /// The state or the number of listeners changed.
     StateChanged {
         /// The livestream.
@@ -303,6 +317,8 @@ impl Event {
             | Self::UserBanned { .. }
             | Self::UserUnbanned { .. }
             | Self::RecordingReady { .. }
+            | Self::RecordingRegistered { .. }
+            | Self::RecordingSpool { .. }
             | Self::OrphanEnded { .. } => None,
             Self::LivestreamEnded { ending, totals, .. } => match ending {
                 // Its streamer came, and it was never on air.
@@ -367,6 +383,8 @@ impl Event {
             | Self::UserBanned { .. }
             | Self::UserUnbanned { .. }
             | Self::RecordingReady { .. }
+            | Self::RecordingRegistered { .. }
+            | Self::RecordingSpool { .. }
             | Self::OrphanEnded { .. }
             | Self::LivestreamEnded { totals: None, .. } => {}
         }

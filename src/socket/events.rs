@@ -39,6 +39,8 @@ impl Sockets {
             | Event::UserBanned { .. }
             | Event::UserUnbanned { .. }
             | Event::RecordingReady { .. }
+            | Event::RecordingRegistered { .. }
+            | Event::RecordingSpool { .. }
             | Event::OrphanEnded { .. } => {}
             Event::Silent {
                 streamer,

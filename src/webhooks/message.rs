@@ -15,7 +15,7 @@ use crate::relay::{Arrival, Ending, Event, Totals};
 use crate::unix_time::millis;
 
 /// The types of messages.
-pub(super) const TYPES: [&str; 9] = [
+pub(super) const TYPES: [&str; 12] = [
     STARTED,
     RECONNECTING,
     RESUMED,
@@ -25,6 +25,9 @@ pub(super) const TYPES: [&str; 9] = [
     BANNED,
     UNBANNED,
     READY,
+    REGISTERED,
+    SPOOL_FILLING,
+    SPOOL_RECOVERED,
 ];
 const STARTED: &str = "livestream.started";
 const RECONNECTING: &str = "livestream.reconnecting";
@@ -35,6 +38,9 @@ const REFUSED: &str = "streamer.refused";
 const BANNED: &str = "user.banned";
 const UNBANNED: &str = "user.unbanned";
 const READY: &str = "recording.ready";
+const REGISTERED: &str = "recording.registered";
+const SPOOL_FILLING: &str = "recording.spool_filling";
+const SPOOL_RECOVERED: &str = "recording.spool_recovered";
 
 /// A message that waits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -179,6 +185,24 @@ impl Message {
                 let name = format!("{id} {}", files.collect::<Vec<_>>().join(" "));
                 Self::new(READY, manifest.livestream.clone(), data, node, now).identified(name)
             }
+            Event::RecordingRegistered { id, manifest, upload } => {
+                let data = json!({
+                    "livestream": manifest.livestream,
+                    "streamer": upload.user,
+                    "recording": id.to_string(),
+                    "title": manifest.title,
+                    "file": upload.file,
+                    "upload": upload.id,
+                    "path": upload.path,
+                    "seconds": upload.seconds,
+                });
+                Self::new(REGISTERED, manifest.livestream.clone(), data, node, now).identified(&upload.id)
+            }
+            Event::RecordingSpool { fill } => {
+                let kind = if fill.is_nearly_full { SPOOL_FILLING } else { SPOOL_RECOVERED };
+                let data = json!({ "bytes": fill.bytes, "limit": fill.limit, "waiting": fill.waiting });
+                Self::new(kind, OF_THE_SPOOL.to_owned(), data, node, now)
+            }
             Event::StreamerReplaced { .. }
             | Event::Dismissed { .. }
             | Event::SentAway { .. }
@@ -195,6 +219,9 @@ impl Message {
         Self::new(ENDED, livestream.to_owned(), data, None, now)
     }
 }
+
+/// The lane of the clips that wait for the bucket.
+const OF_THE_SPOOL: &str = "recording/spool";
 
 /// The lane of a user. No livestream has a name with a slash.
 fn of_user(user: &UserId) -> String {

@@ -10,6 +10,9 @@ use super::names::{ClipName, Mark};
 /// A livestream that comes back within this time without having ended continues its recording.
 const JOIN_WITHIN: u64 = 3_600_000;
 
+/// How long a podcast that cannot be registered is tried, after its manifest was written.
+const REGISTER_WITHIN: Duration = Duration::from_hours(7 * 24);
+
 /// The most missing clips that are named one by one.
 const MAX_MISSING: usize = 10_000;
 
@@ -194,6 +197,8 @@ pub(super) struct Finished {
     pub(super) clips: BTreeSet<String>,
     pub(super) age: Duration,
     pub(super) is_announced: bool,
+    /// A file of it has to be registered as a podcast.
+    pub(super) is_unregistered: bool,
 }
 
 /// What is to be done for a recording.
@@ -205,6 +210,8 @@ pub(super) enum Step {
     Finish,
     /// To tell that it is ready.
     Announce,
+    /// To register it as a podcast.
+    Register,
     /// To delete its clips, and its pending object after them.
     Sweep,
     /// To leave it: clips came after the others were deleted.
@@ -245,9 +252,11 @@ pub(super) fn next_step(contents: &Contents, finished: Option<&Finished>, timing
     let here = contents.names();
     let is_new = here.iter().any(|clip| !finished.clips.contains(clip));
     let is_swept = finished.clips.iter().any(|clip| !here.contains(clip));
+    let may_register = finished.is_announced && finished.age < REGISTER_WITHIN;
     match (is_new, is_swept) {
         (true, false) if is_over => Step::Finish,
         (true, false) => Step::Wait,
+        _ if finished.is_unregistered && may_register => Step::Register,
         (true, true) => Step::Leave,
         _ if !finished.is_announced => Step::Announce,
         (false, true) => Step::Sweep,

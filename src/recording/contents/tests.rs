@@ -190,6 +190,7 @@ fn late_clip_is_joined_until_the_sweep() {
         clips: names(&[1, 2]),
         age: Duration::from_secs(age),
         is_announced,
+        is_unregistered: false,
     };
     let here = |numbers: &[u64]| {
         let clips: Vec<_> = numbers.iter().map(|it| (1, *it, *it)).collect();
@@ -210,6 +211,29 @@ fn late_clip_is_joined_until_the_sweep() {
             step,
             "{numbers:?}"
         );
+    }
+}
+
+#[test]
+fn podcast_is_registered_before_the_sweep() {
+    let finished = |is_announced, days: u64| Finished {
+        clips: [clip(1, 1, 1).to_string()].into(),
+        age: Duration::from_hours(days * 24),
+        is_announced,
+        is_unregistered: true,
+    };
+    let swept = with(&[], &[ended(9)]);
+    let whole = with(&[(1, 1, 1)], &[ended(9)]);
+    let grown = with(&[(1, 1, 1), (1, 2, 2)], &[ended(9)]);
+    for (contents, is_announced, days, step) in [
+        (&whole, false, 0, Step::Announce),
+        (&whole, true, 0, Step::Register),
+        (&swept, true, 6, Step::Register),
+        (&swept, true, 7, Step::Sweep),
+        (&grown, true, 0, Step::Finish),
+    ] {
+        let finished = finished(is_announced, days);
+        assert_eq!(next_step(contents, Some(&finished), TIMING), step);
     }
 }
 

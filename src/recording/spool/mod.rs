@@ -5,6 +5,8 @@
 //! **Invariant**: what was written is there until [`Spool::done`], also after a crash. A lane gives its entries one after
 //! the other. Clips take at most `recording.spool_bytes`; one that does not fit becomes a mark that says so.
 
+mod fill;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _};
@@ -14,11 +16,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
+use self::fill::Watch;
 use super::metrics::RecordingMetrics;
 use super::names::{ClipName, Mark};
 use crate::files;
+
+pub(super) use self::fill::tell;
+pub use self::fill::{Fill, Filled};
 
 /// What an entry without a clip counts for, in bytes.
 const ENTRY: u64 = 512;
@@ -125,6 +131,7 @@ pub(super) struct Spool {
     state: Mutex<State>,
     /// A lane has an entry that nobody works on.
     work: Notify,
+    fill: Watch,
     metrics: RecordingMetrics,
 }
 
@@ -200,6 +207,7 @@ impl Spool {
             limit,
             state: Mutex::new(state),
             work: Notify::new(),
+            fill: Watch::default(),
             metrics,
         };
         spool.count();
@@ -322,6 +330,11 @@ impl Spool {
         self.work.notify_one();
     }
 
+    /// How full it is; told of each time that it is nearly full, and has room again.
+    pub(super) fn fill(&self) -> watch::Receiver<Fill> {
+        self.fill.subscribe()
+    }
+
     /// Whether nothing waits.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
@@ -333,6 +346,7 @@ impl Spool {
         let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         self.metrics.waiting.set(number(state.entries as u64));
         self.metrics.waiting_bytes.set(number(state.bytes));
+        self.fill.update(state.bytes, self.limit, state.entries);
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -20,6 +20,8 @@ struct Stored {
     objects: BTreeMap<String, Bytes>,
     /// The parts of uploads, by their id.
     parts: BTreeMap<String, BTreeMap<u32, Bytes>>,
+    /// What kind of file uploads were said to be.
+    kinds: BTreeSet<String>,
     /// Requests that are answered 503 before the others.
     fails: usize,
 }
@@ -52,6 +54,10 @@ impl Double {
         self.objects.lock().objects.keys().cloned().collect()
     }
 
+    pub(super) fn kinds(&self) -> Vec<String> {
+        self.objects.lock().kinds.iter().cloned().collect()
+    }
+
     pub(super) fn has_open_uploads(&self) -> bool {
         !self.objects.lock().parts.is_empty()
     }
@@ -81,6 +87,10 @@ async fn answer(
         (&Method::POST, None) => {
             let id = format!("upload-{}", all.parts.len());
             all.parts.insert(id.clone(), BTreeMap::new());
+            let kind = headers
+                .get("content-type")
+                .map(|it| it.to_str().expect("a text"));
+            all.kinds.extend(kind.map(str::to_owned));
             format!("<InitiateMultipartUploadResult><UploadId>{id}</UploadId></InitiateMultipartUploadResult>")
                 .into_response()
         }
@@ -113,7 +123,8 @@ async fn answer(
             all.objects.insert(name.to_owned(), body);
             [("etag", "\"one\""), ("x-goog-generation", "1")].into_response()
         }
-        (&Method::GET, None) => match all.objects.get(name) {
+        (&Method::GET | &Method::HEAD, None) => match all.objects.get(name) {
+            Some(bytes) if headers.contains_key("range") => part(bytes, &headers["range"]),
             Some(bytes) => {
                 let headers = [
                     ("etag", "\"one\""),
@@ -129,6 +140,28 @@ async fn answer(
         },
         other => panic!("no request of the library: {other:?}"),
     }
+}
+
+/// The bytes that `bytes=FIRST-LAST` names.
+fn part(bytes: &Bytes, range: &HeaderValue) -> Response {
+    let range = range.to_str().expect("a text");
+    let (first, last) = range["bytes=".len()..].split_once('-').expect("two");
+    let (first, last): (usize, usize) = (first.parse().expect("one"), last.parse().expect("one"));
+    let last = last.min(bytes.len() - 1);
+    let headers = [
+        ("etag", "\"one\"".to_owned()),
+        ("last-modified", "Mon, 30 Nov 2026 00:00:00 GMT".to_owned()),
+        (
+            "content-range",
+            format!("bytes {first}-{last}/{}", bytes.len()),
+        ),
+    ];
+    (
+        StatusCode::PARTIAL_CONTENT,
+        headers,
+        bytes.slice(first..=last),
+    )
+        .into_response()
 }
 
 /// Without percent-encoding.

@@ -2,6 +2,7 @@
 
 mod double;
 mod nodes;
+mod podcast;
 
 use std::sync::atomic::Ordering;
 
@@ -351,7 +352,8 @@ async fn google_cloud_storage_holds_the_recording() {
     config.recording.url = Some("gs://bucket/a/prefix".into());
     config.recording.endpoint = Some(double.endpoint.clone());
     let mut nodes = Nodes::new();
-    nodes.bucket = Bucket::open(&config).expect("a bucket").expect("a url");
+    let place = config.recording.place().expect("a place");
+    nodes.bucket = Bucket::open(&config, place, &nodes::metrics()).expect("a bucket");
     let node = nodes.start();
     for number in 1..=5 {
         double.fail(1);

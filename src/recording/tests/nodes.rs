@@ -43,7 +43,12 @@ pub(super) fn frame(number: u8) -> Vec<u8> {
     frame
 }
 
-fn metrics() -> RecordingMetrics {
+/// A bucket in memory.
+pub(super) fn memory() -> Bucket {
+    Bucket::new(Arc::new(InMemory::new()), Duration::from_secs(5), metrics())
+}
+
+pub(super) fn metrics() -> RecordingMetrics {
     RecordingMetrics::register(Metrics::new().registry()).expect("metrics")
 }
 
@@ -65,7 +70,7 @@ pub(super) struct Node {
 impl Nodes {
     pub(super) fn new() -> Self {
         Self {
-            bucket: Bucket::new(Arc::new(InMemory::new()), Duration::from_secs(5)),
+            bucket: memory(),
             config: config::Recording {
                 max_requests: 2,
                 ..config::Recording::default()
@@ -96,6 +101,7 @@ impl Nodes {
             ended: Arc::default(),
             open: Mutex::default(),
             is_away: AtomicBool::new(false),
+            longest_wait: self.config.max_retry_wait,
         });
         let (one, other) = (uploader.clone(), uploader.clone());
         let writing = write(recording.items, spool.clone());
@@ -122,6 +128,7 @@ impl Nodes {
             ready: Box::new(move |id, manifest| {
                 told.lock().push((id.to_string(), manifest.clone()));
             }),
+            podcasts: None,
             later: Mutex::default(),
         }
     }
