@@ -66,6 +66,13 @@ let
   isLoopback = address: lib.hasPrefix "127." address || address == "::1";
   valkeyUrl = "redis://127.0.0.1:${toString cfg.valkey.port}";
   clusterUrl = cfg.settings.cluster.url;
+  # Everything else is read-only to the daemon.
+  recordingDirectories = map (lib.removePrefix "file://") (
+    lib.filter (url: url != null && lib.hasPrefix "file://" url) [
+      cfg.settings.recording.url
+      cfg.settings.recording.podcast
+    ]
+  );
 
   shippedAlerts = "${cfg.package}/share/castaway-media-server/prometheus-rules.yml";
   alerts =
@@ -155,6 +162,20 @@ in
             Where messages about livestreams are sent: `https`, or `http` to a loopback address. The secrets that sign them
             belong in {option}`services.castaway-media-server.credentials."webhooks.secrets"`.
           '';
+          recording = {
+            url = optional types.str ''
+              The bucket of recordings: `gs://bucket/prefix`, `s3://bucket/prefix` or `file:///directory`; unset, nothing is
+              recorded. The unit may write into such a directory, which must be there, and let the daemon's user in.
+            '';
+            podcast = optional types.str ''
+              The app's bucket of podcasts, written likewise: recordings are copied there and registered in Firestore, for
+              their streamers to publish; unset, none is.
+            '';
+            keep_clips = optional types.str "How long a finished recording's clips stay in the bucket: `24h`, `7days`.";
+            spool_bytes = optional types.ints.positive ''
+              Bytes of clips that may wait for the bucket on this machine's disk; beyond, clips are not recorded.
+            '';
+          };
           cluster = {
             url = optional types.str ''
               The Redis or Valkey that all nodes of a cluster share, `redis://host:6379`, or `rediss://` for TLS; unset,
@@ -431,6 +452,10 @@ in
             };
           };
         };
+      })
+
+      (mkIf (recordingDirectories != [ ]) {
+        systemd.services.castaway-media-server.serviceConfig.ReadWritePaths = recordingDirectories;
       })
 
       (mkIf cfg.prometheus.enable {

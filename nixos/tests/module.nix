@@ -50,6 +50,13 @@ let
     };
     credentials."cluster.url" = "/run/keys/cluster-url";
   };
+  recording = of {
+    settings.recording = {
+      url = "file:///srv/recordings";
+      podcast = "gs://podcasts";
+      spool_bytes = 1073741824;
+    };
+  };
   google = (evaluate { imports = [ ../gce.nix ]; }).config;
   unmonitored =
     (evaluate {
@@ -220,6 +227,16 @@ let
         valkey.enable = true;
         credentials."cluster.url" = "/run/keys/cluster-url";
       } "would win";
+    "the daemon may write into a directory of recordings, and into no other" =
+      recording.systemd.services.castaway-media-server.serviceConfig.ReadWritePaths == [
+        "/srv/recordings"
+      ]
+      && !plain.systemd.services.castaway-media-server.serviceConfig ? ReadWritePaths;
+    "a spool of no bytes is refused" =
+      refused
+        (of {
+          settings.recording.spool_bytes = 0;
+        }).services.castaway-media-server.settings.recording.spool_bytes;
     "an address without a port is refused" =
       refused
         (of {

@@ -7,6 +7,7 @@ use super::assembly::{Manifest, Opening};
 use super::bucket::{Bucket, BucketError};
 use super::contents::Contents;
 use super::names::{self, RecordingId};
+use super::podcast::{self, REGISTERED, Upload};
 use super::upload::{find_opening, read_opening};
 
 /// Manifests that are read at a time.
@@ -33,6 +34,8 @@ pub struct Found {
     pub started: u64,
     /// None until it is finished.
     pub manifest: Option<Manifest>,
+    /// The uploads as which its files are registered; known only of one that is shown.
+    pub uploads: Vec<Upload>,
 }
 
 /// Reasons why the recordings cannot be had, or one not be finished.
@@ -88,7 +91,14 @@ impl Recordings {
     /// One recording.
     pub async fn show(&self, id: RecordingId) -> Result<Found, RecordingsError> {
         self.opening(&id).await?;
-        Ok(self.read(id).await?)
+        let directory = format!("{}/{REGISTERED}", id.directory());
+        let mut found = self.read(id).await?;
+        if let Some(manifest) = &found.manifest {
+            let marks = self.bucket.names(&directory).await?;
+            found.uploads = podcast::uploads(&found.id, manifest);
+            found.uploads.retain(|upload| marks.contains(&upload.id));
+        }
+        Ok(found)
     }
 
     /// Has the clips of a recording joined now, those that came late included. Returns before it is done.
@@ -128,6 +138,7 @@ impl Recordings {
             streamer: opening.streamer,
             started: opening.started,
             manifest: self.manifest(&id).await?,
+            uploads: Vec::new(),
             id,
         })
     }

@@ -79,7 +79,7 @@ impl Finisher {
                 _ = ticks.tick() => {}
                 () = self.ended.notified() => {}
                 Some(id) = requests.recv() => {
-                    if let Err(error) = self.finish_and_announce(&id, now()).await {
+                    if let Err(error) = self.finish_again(&id, now()).await {
                         self.failed(&id.to_string(), &error);
                     }
                     continue;
@@ -121,10 +121,29 @@ impl Finisher {
         Ok(())
     }
 
+    /// For an operator.
+    async fn finish_again(&self, id: &RecordingId, now: u64) -> Result<(), BucketError> {
+        self.finish_and_announce(id, now).await?;
+        if self.podcasts.is_some() {
+            self.advance(id, now).await?;
+        }
+        Ok(())
+    }
+
     async fn advance(&self, id: &RecordingId, now: u64) -> Result<(), BucketError> {
+        let step = self.take_step(id, now).await?;
+        if self.podcasts.is_some() && matches!(step, Step::Finish | Step::Announce) {
+            // A podcast need not wait for the next round.
+            self.take_step(id, now).await?;
+        }
+        Ok(())
+    }
+
+    async fn take_step(&self, id: &RecordingId, now: u64) -> Result<Step, BucketError> {
         let Some(opening) = find_opening(&self.bucket, &id.opening()).await? else {
             // The bucket's own lifecycle has deleted it.
-            return self.bucket.delete(&pending(id)).await;
+            self.bucket.delete(&pending(id)).await?;
+            return Ok(Step::Leave);
         };
         let timing = Timing {
             now,
@@ -134,37 +153,40 @@ impl Finisher {
             keep_clips: self.config.keep_clips,
         };
         let found = self.find(id, now).await?;
-        match next_step(&found.contents, found.finished.as_ref(), timing) {
+        let step = next_step(&found.contents, found.finished.as_ref(), timing);
+        match step {
             Step::Wait => {
                 if found.finished.is_some() {
                     self.later.lock().insert(id.to_string(), now + LOOK_AGAIN);
                 }
-                Ok(())
             }
-            Step::Finish => self.finish_and_announce(id, now).await,
-            Step::Announce => self.announce(id, &found).await,
+            Step::Finish => self.finish_and_announce(id, now).await?,
+            Step::Announce => self.announce(id, &found).await?,
             Step::Register => {
-                if self.register(id, &found).await {
-                    return Ok(());
-                }
-                self.later.lock().insert(id.to_string(), now + LOOK_AGAIN);
-                let finished = found.finished.as_ref();
-                let is_due = |it: &&Finished| it.age >= self.config.keep_clips;
-                match finished.filter(is_due) {
-                    // It stays pending.
-                    Some(_) => self.delete_clips(id, &found).await,
-                    None => Ok(()),
+                if !self.register(id, &found).await {
+                    self.put_off(id, &found, now).await?;
                 }
             }
-            Step::Sweep => self.sweep(id, &found).await,
+            Step::Sweep => self.sweep(id, &found).await?,
             Step::Leave => {
                 tracing::warn!(
                     recording = %id,
                     "clips came after the recording's clips were deleted: they stay objects of their own"
                 );
-                self.bucket.delete(&pending(id)).await
+                self.bucket.delete(&pending(id)).await?;
             }
         }
+        Ok(step)
+    }
+
+    /// A podcast that waits keeps its recording pending, and no clip longer than its time.
+    async fn put_off(&self, id: &RecordingId, found: &Found, now: u64) -> Result<(), BucketError> {
+        self.later.lock().insert(id.to_string(), now + LOOK_AGAIN);
+        let finished = found.finished.as_ref();
+        if finished.is_some_and(|it| it.age >= self.config.keep_clips) {
+            self.delete_clips(id, found).await?;
+        }
+        Ok(())
     }
 
     async fn finish_and_announce(&self, id: &RecordingId, now: u64) -> Result<(), BucketError> {
@@ -180,30 +202,15 @@ impl Finisher {
         self.announce(id, &found).await
     }
 
-    /// Registers the recording as a podcast; returns whether that went well.
+    /// Returns whether that went well.
     async fn register(&self, id: &RecordingId, found: &Found) -> bool {
         let Some((podcasts, manifest)) = self.podcasts.as_ref().zip(found.manifest.as_ref()) else {
             return true;
         };
-        let outcome = podcasts
-            .register(&self.bucket, (id, manifest), &found.registered)
-            .await;
-        match outcome {
-            Ok(count) => {
-                self.metrics.registered.inc_by(count);
-                tracing::info!(recording = %id, files = count, "recording registered as a podcast");
-                true
-            }
-            Err(error) => {
-                self.metrics.errors.with_label_values(&["podcast"]).inc();
-                tracing::warn!(
-                    recording = %id,
-                    "a recording is not registered as a podcast; it is whole, and this is tried again every ten minutes for \
-                     a week: {error}"
-                );
-                false
-            }
-        }
+        let files = (id, manifest, &found.registered);
+        podcasts
+            .try_to_register(&self.bucket, files, &self.metrics)
+            .await
     }
 
     async fn find(&self, id: &RecordingId, now: u64) -> Result<Found, BucketError> {
@@ -237,9 +244,8 @@ impl Finisher {
             .iter()
             .filter_map(|it| it.name.strip_prefix(REGISTERED)?.strip_prefix('/'));
         found.registered = marks.map(str::to_owned).collect();
-        let mut uploads = podcast::uploads(id, &manifest).into_iter();
         let is_unregistered =
-            self.podcasts.is_some() && uploads.any(|it| !found.registered.contains(&it.id));
+            self.podcasts.is_some() && podcast::is_unregistered(id, &manifest, &found.registered);
         found.finished = Some(Finished {
             clips: manifest.names().cloned().collect(),
             age: Duration::from_millis(now.saturating_sub(*written)),

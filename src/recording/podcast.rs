@@ -17,6 +17,7 @@ use bytes::Bytes;
 
 use super::assembly::{Manifest, RecordedFile};
 use super::bucket::{Bucket, BucketError, PART};
+use super::metrics::RecordingMetrics;
 use super::names::{RecordingId, hexadecimal, sha256};
 
 /// The directory of marks, in that of a recording.
@@ -81,6 +82,16 @@ pub(super) fn uploads(id: &RecordingId, manifest: &Manifest) -> Vec<Upload> {
         .collect()
 }
 
+/// Whether a file has no mark.
+pub(super) fn is_unregistered(
+    id: &RecordingId,
+    manifest: &Manifest,
+    marked: &BTreeSet<String>,
+) -> bool {
+    let mut uploads = uploads(id, manifest).into_iter();
+    uploads.any(|upload| !marked.contains(&upload.id))
+}
+
 fn upload(id: &RecordingId, manifest: &Manifest, file: &RecordedFile) -> Option<Upload> {
     media_type(&file.name)?;
     let (_, extension) = file.name.rsplit_once('.')?;
@@ -105,12 +116,37 @@ fn media_type(name: &str) -> Option<&'static str> {
 }
 
 impl Podcasts {
-    /// Registers the files of a recording without a mark; returns how many.
-    pub(super) async fn register(
+    /// Registers the files of a recording without a mark; returns whether that went well.
+    pub(super) async fn try_to_register(
         &self,
         recordings: &Bucket,
-        (id, manifest): (&RecordingId, &Manifest),
-        marked: &BTreeSet<String>,
+        files: (&RecordingId, &Manifest, &BTreeSet<String>),
+        metrics: &RecordingMetrics,
+    ) -> bool {
+        let (id, ..) = files;
+        match self.register(recordings, files).await {
+            Ok(count) => {
+                metrics.registered.inc_by(count);
+                tracing::info!(recording = %id, files = count, "recording registered as a podcast");
+                true
+            }
+            Err(error) => {
+                metrics.errors.with_label_values(&["podcast"]).inc();
+                tracing::warn!(
+                    recording = %id,
+                    "a recording is not registered as a podcast; it is whole, and this is tried again every ten minutes for \
+                     a week: {error}"
+                );
+                false
+            }
+        }
+    }
+
+    /// Returns how many files are registered now.
+    async fn register(
+        &self,
+        recordings: &Bucket,
+        (id, manifest, marked): (&RecordingId, &Manifest, &BTreeSet<String>),
     ) -> Result<u64, PodcastError> {
         let mut count = 0;
         for upload in uploads(id, manifest) {
@@ -122,15 +158,12 @@ impl Podcasts {
                 self.copy(recordings, id, file, &upload.path).await?;
             }
             let path = join(&self.prefix, &upload.path);
-            let document = Upload {
-                path: path.clone(),
-                ..upload.clone()
-            };
-            (self.register)(document.clone())
+            let mark = format!("{}/{REGISTERED}/{}", id.directory(), upload.id);
+            let upload = Upload { path, ..upload };
+            (self.register)(upload.clone())
                 .await
                 .map_err(PodcastError::Document)?;
-            (self.registered)(id, manifest, &document);
-            let mark = format!("{}/{REGISTERED}/{}", id.directory(), upload.id);
+            (self.registered)(id, manifest, &upload);
             recordings.create(&mark, Bytes::new()).await?;
             count += 1;
         }

@@ -4,10 +4,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use castaway_media_server::broadcast::{LivestreamId, UserId};
-use castaway_media_server::directory::{Directory, Entry, Freshness, Unavailable};
+use castaway_media_server::directory::{Directory, Entry, Freshness, Unavailable, Upload};
 use castaway_media_server::google::{Access, Client, Emulators};
 use castaway_media_server::metrics::Metrics;
 use prometheus::Registry;
+use serde_json::json;
 
 use crate::support::google::{Endpoint, Fault, GoogleDouble};
 
@@ -370,4 +371,40 @@ async fn flags_set_at_once_share_calls() {
     }
     let calls = google.calls(Endpoint::Write);
     assert!(calls < 40, "{calls} calls for {} flags", names.len());
+}
+
+#[tokio::test]
+async fn upload_is_created_once_as_the_backend_does() {
+    let google = GoogleDouble::start().await;
+    let directory = directory(&google).await;
+    let upload = Upload {
+        id: "0123456789abcdef0123".into(),
+        user: UserId::new("ada"),
+        path: "0123456789abcdef0123456789abcdef.mp3".into(),
+        seconds: 3890,
+    };
+    google.fail(Endpoint::Write, Fault::Status(503), 1);
+    assert!(directory.create_upload(&upload).await.is_err());
+    google.fail(Endpoint::Write, Fault::Lost, 1);
+    assert!(directory.create_upload(&upload).await.is_err());
+    assert_eq!(directory.create_upload(&upload).await, Ok(()));
+    let expected = json!({
+        "userId": { "stringValue": "ada" },
+        "filetype": { "stringValue": "podcast" },
+        "filepath": { "stringValue": "0123456789abcdef0123456789abcdef.mp3" },
+        "durationInMinutes": { "integerValue": "3890" },
+    });
+    assert_eq!(
+        json!(google.world().uploads),
+        json!({ &upload.id: expected })
+    );
+    // What its user, or anybody else, has made of it stays.
+    let theirs = json!({ "userId": { "stringValue": "eve" } });
+    let theirs = theirs.as_object().cloned().expect("fields");
+    google
+        .world()
+        .uploads
+        .insert(upload.id.clone(), theirs.clone());
+    assert_eq!(directory.create_upload(&upload).await, Ok(()));
+    assert_eq!(google.world().uploads[&upload.id], theirs);
 }

@@ -68,6 +68,17 @@ pub(super) struct RecordingDetails {
     /// As docs/recording.md describes it; none until it is finished.
     #[schema(value_type = Option<Object>)]
     manifest: Option<Manifest>,
+    /// The podcasts as which its files are registered (`recording.podcast`).
+    podcasts: Vec<PodcastView>,
+}
+
+/// A file that its streamer can publish as a podcast.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct PodcastView {
+    /// The id of the upload, for the app's backend.
+    upload: String,
+    /// The name of the file.
+    file: String,
 }
 
 impl RecordingView {
@@ -149,9 +160,15 @@ pub(super) async fn show(
 ) -> Result<Json<RecordingDetails>, Problem> {
     let recordings = api.recordings()?;
     let found = recordings.show(id(&text)?).await?;
+    let recording = RecordingView::new(&found);
+    let podcasts = found.uploads.into_iter().map(|it| PodcastView {
+        upload: it.id,
+        file: it.file,
+    });
     Ok(Json(RecordingDetails {
-        recording: RecordingView::new(&found),
+        recording,
         manifest: found.manifest,
+        podcasts: podcasts.collect(),
     }))
 }
 

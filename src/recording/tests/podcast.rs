@@ -109,7 +109,7 @@ async fn recording_is_registered_as_its_streamers_upload() {
     let name = upload.path.strip_suffix(".mp3").expect("its kind");
     assert!(name.len() == 32 && name.bytes().all(|it| it.is_ascii_hexdigit()));
     assert_eq!(upload.id.len(), 20);
-    assert_eq!(*app.told.lock(), [upload.id.clone()], "once");
+    assert_eq!(*app.told.lock(), std::slice::from_ref(&upload.id), "once");
     assert_eq!(nodes.told.lock().len(), 1);
 }
 
@@ -255,7 +255,7 @@ async fn recording_joined_again_is_another_upload() {
 }
 
 #[tokio::test]
-async fn file_that_is_not_the_manifests_is_not_registered() {
+async fn file_unlike_its_manifest_is_not_registered() {
     let (nodes, app) = (over(4).await, App::new());
     nodes.round(START + 201).await;
     let path = format!("{}/recording.mp3", nodes.id().await.directory());

@@ -53,6 +53,7 @@ const UNALERTED: [(&str, &[&str]); 5] = [
             "castaway_page_documents_total",
             "castaway_passes_total",
             "castaway_recording_clips_total",
+            "castaway_recording_podcasts_total",
             "castaway_recordings_finished_total",
             "castaway_player_requests_total",
             "castaway_sockets_sent_away_total",
@@ -80,10 +81,12 @@ const UNALERTED: [(&str, &[&str]); 5] = [
         ],
     ),
     (
-        "explains another alert: of Google, of Redis, of the webhooks' receiver, of the machine",
+        "explains another alert: of Google, of Redis, of a bucket, of the webhooks' receiver, of the machine",
         &[
             "castaway_cluster_peer_requests_total",
             "castaway_google_request_duration_seconds",
+            "castaway_recording_request_duration_seconds",
+            "castaway_recording_requests_total",
             "castaway_redis_command_seconds",
             "castaway_webhooks_failed_total",
             "process_cpu_seconds_total",

@@ -57,11 +57,12 @@ impl TestApp {
         config.google.request_timeout = Duration::from_secs(4);
         change(&mut config);
         let preflight = Preflight::of(config, Emulators::default()).expect("a good configuration");
-        let app = App::google(preflight, directories, Inherited::default())
+        // Boxed, or each test's future would hold all that a daemon is built of.
+        let app = Box::pin(App::google(preflight, directories, Inherited::default()))
             .await
             .expect("a daemon");
         let Addresses { clients, health } = app.addresses();
-        let app = app.serve().await;
+        let app = Box::pin(app.serve()).await;
         app.readiness().ready();
         Self {
             google,

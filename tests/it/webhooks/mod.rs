@@ -2,6 +2,7 @@
 
 mod daemon;
 mod receiver;
+mod recording;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! What the double knows, and how it answers: users, documents, granted tokens.
 //!
-//! **Invariant**: like Google, a commit without a precondition creates a missing document, and one with
-//! `exists: true` does not.
+//! **Invariant**: like Google, a commit without a precondition creates a missing document, one with `exists: true` does
+//! not, and one with `exists: false` does nothing else.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
@@ -37,6 +37,8 @@ pub(crate) struct World {
     pub(crate) api_keys_seen: BTreeSet<String>,
     /// Firestore's own representation: `{"artistId": {"stringValue": "…"}}`.
     pub(crate) livestreams: BTreeMap<String, Map<String, Value>>,
+    /// The collection `uploads`, likewise.
+    pub(crate) uploads: BTreeMap<String, Map<String, Value>>,
     /// Where the livestreams are kept as well, if anywhere.
     file: Option<PathBuf>,
     /// Secret Manager's: texts by name, each the latest version.
@@ -68,6 +70,7 @@ impl World {
             api_key: Some(api_key.to_owned()),
             api_keys_seen: BTreeSet::new(),
             livestreams: BTreeMap::new(),
+            uploads: BTreeMap::new(),
             file: None,
             secrets: HashMap::new(),
             accounts: HashMap::new(),
@@ -219,11 +222,19 @@ impl World {
         format!("projects/{}/databases/(default)/documents", self.project)
     }
 
-    /// The livestream that a resource name stands for.
-    fn id<'a>(&self, name: &'a Value) -> Option<&'a str> {
+    /// The collection and the id that a resource name stands for.
+    fn parse<'a>(&self, name: &'a Value) -> Option<(&'a str, &'a str)> {
         let name = name.as_str()?.strip_prefix(&self.documents())?;
-        name.strip_prefix("/livestreams/")
-            .filter(|id| !id.is_empty() && !id.contains('/'))
+        let (collection, id) = name.strip_prefix('/')?.split_once('/')?;
+        let is_known = ["livestreams", "uploads"].contains(&collection);
+        (is_known && !id.is_empty() && !id.contains('/')).then_some((collection, id))
+    }
+
+    fn collection(&mut self, name: &str) -> &mut BTreeMap<String, Map<String, Value>> {
+        match name {
+            "uploads" => &mut self.uploads,
+            _ => &mut self.livestreams,
+        }
     }
 
     pub(crate) fn batch_get(&self, authorization: Option<&str>, body: &Value) -> Answer {
@@ -239,7 +250,7 @@ impl World {
         let names = body["documents"].as_array().cloned().unwrap_or_default();
         let mut found = Vec::new();
         for name in &names {
-            let Some(id) = self.id(name) else {
+            let Some(("livestreams", id)) = self.parse(name) else {
                 return (400, json!([error(400, "INVALID_ARGUMENT", "bad name").1]));
             };
             found.push(match self.livestreams.get(id) {
@@ -261,23 +272,30 @@ impl World {
         let writes = body["writes"].as_array().cloned().unwrap_or_default();
         // All of it or nothing.
         for write in &writes {
-            let Some(id) = self.id(&write["update"]["name"]) else {
+            let Some((collection, id)) = self.parse(&write["update"]["name"]) else {
                 return error(400, "INVALID_ARGUMENT", "bad name");
             };
-            let must_exist = write["currentDocument"]["exists"].as_bool() == Some(true);
-            if must_exist && !self.livestreams.contains_key(id) {
-                return error(404, "NOT_FOUND", "No document to update");
+            let exists = self.collection(collection).contains_key(id);
+            match write["currentDocument"]["exists"].as_bool() {
+                Some(true) if !exists => return error(404, "NOT_FOUND", "No document to update"),
+                Some(false) if exists => {
+                    return error(409, "ALREADY_EXISTS", "Document already exists");
+                }
+                _ => {}
             }
         }
         for write in &writes {
-            let Some(id) = self.id(&write["update"]["name"]) else {
+            let Some((collection, id)) = self.parse(&write["update"]["name"]) else {
                 continue;
             };
             let new = write["update"]["fields"]
                 .as_object()
                 .cloned()
                 .unwrap_or_default();
-            let document = self.livestreams.entry(id.to_owned()).or_default();
+            let document = self
+                .collection(collection)
+                .entry(id.to_owned())
+                .or_default();
             match write["updateMask"]["fieldPaths"].as_array() {
                 // Without a mask the document is replaced as a whole.
                 None => *document = new,
