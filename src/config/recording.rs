@@ -210,4 +210,20 @@ mod tests {
             assert_eq!(place(bad), None, "{bad}");
         }
     }
+
+    #[test]
+    fn podcast_needs_a_place_and_a_recording() {
+        for (url, podcast, is_good) in [
+            (Some("gs://recordings"), None, true),
+            (Some("gs://recordings"), Some("gs://podcasts"), true),
+            (Some("file:///srv/recordings"), Some("podcasts"), false),
+            (None, Some("gs://podcasts"), false),
+        ] {
+            let mut config = Config::default();
+            config.recording.url = url.map(str::to_owned);
+            config.recording.podcast = podcast.map(str::to_owned);
+            let problems = config.check();
+            assert_eq!(problems.is_empty(), is_good, "{podcast:?}: {problems}");
+        }
+    }
 }

@@ -154,17 +154,22 @@ pub(super) fn recordings(answer: &Value) -> String {
 pub(super) fn recording(answer: &Value) -> String {
     let mut text = String::new();
     let fields = answer.as_object().into_iter().flatten();
-    for (field, value) in fields.filter(|(field, _)| *field != "manifest") {
+    let is_table = |field: &str| ["manifest", "podcasts"].contains(&field);
+    for (field, value) in fields.filter(|(field, _)| !is_table(field)) {
         writeln!(text, "{field:10} {}", cell(value)).ok();
     }
     let manifest = &answer["manifest"];
-    let parts: [(&str, &[(&str, &str)]); 4] = [
+    let parts: [(&Value, &[(&str, &str)]); 5] = [
         (
-            "files",
+            &manifest["files"],
             &[("FILE", "name"), ("SECONDS", "seconds"), ("BYTES", "bytes")],
         ),
         (
-            "gaps",
+            &answer["podcasts"],
+            &[("REGISTERED FILE", "file"), ("UPLOAD", "upload")],
+        ),
+        (
+            &manifest["gaps"],
             &[
                 ("GAP FROM", "from"),
                 ("UNTIL", "until"),
@@ -172,21 +177,18 @@ pub(super) fn recording(answer: &Value) -> String {
             ],
         ),
         (
-            "missing",
+            &manifest["missing"],
             &[("MISSING CLIP", "sequence"), ("REASON", "reason")],
         ),
         (
-            "left_out",
+            &manifest["left_out"],
             &[("CLIP IN NO FILE", "name"), ("REASON", "reason")],
         ),
     ];
-    for (part, columns) in parts {
-        if manifest[part]
-            .as_array()
-            .is_some_and(|rows| !rows.is_empty())
-        {
+    for (rows, columns) in parts {
+        if rows.as_array().is_some_and(|rows| !rows.is_empty()) {
             text.push('\n');
-            text.push_str(&table(&manifest[part], columns));
+            text.push_str(&table(rows, columns));
         }
     }
     text

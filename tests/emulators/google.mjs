@@ -84,7 +84,9 @@ export class Users {
   }
 }
 
-/** The Firestore emulator's livestreams. */
+const plain = (fields) => Object.fromEntries(Object.entries(fields).map(([key, value]) => [key, Object.values(value)[0]]));
+
+/** The Firestore emulator's livestreams, and the uploads of the app. */
 export class Livestreams {
   constructor(host) {
     this.name = `projects/${PROJECT}/databases/(default)/documents`;
@@ -107,9 +109,18 @@ export class Livestreams {
   /** The fields, plain; undefined if there is no document. */
   async get(id) {
     const [answer] = await call(`${this.base}:batchGet`, { documents: [`${this.name}/livestreams/${id}`] });
-    if (!answer.found) return undefined;
-    const plain = Object.entries(answer.found.fields).map(([key, value]) => [key, Object.values(value)[0]]);
-    return Object.fromEntries(plain);
+    return answer.found && plain(answer.found.fields);
+  }
+
+  /** The documents of uploads: the fields by the id. */
+  async uploads() {
+    const answers = await call(`${this.base}:runQuery`, { structuredQuery: { from: [{ collectionId: "uploads" }] } });
+    const documents = answers.flatMap(({ document }) => document ?? []);
+    return Object.fromEntries(documents.map(({ name, fields }) => [name.split("/").at(-1), plain(fields)]));
+  }
+
+  async putUpload(id, fields) {
+    await call(`${this.base}:commit`, { writes: [{ update: { name: `${this.name}/uploads/${id}`, fields } }] });
   }
 
   async says(id, connected) {

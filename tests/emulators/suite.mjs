@@ -3,13 +3,13 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { mkdtempSync, mkdirSync, rmSync } from "node:fs";
+import { mkdtempSync, mkdirSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 
 import { Client } from "../clients/js/harness/client.js";
-import { Server } from "../clients/js/harness/server.js";
+import { Server, eventually } from "../clients/js/harness/server.js";
 import { Livestreams, PROJECT, Users, startAuth, startFirestore } from "./google.mjs";
 
 const directory = mkdtempSync(join(tmpdir(), "castaway-emulators-"));
@@ -241,6 +241,44 @@ const tests = {
     for (const { id } of all) assert.equal((await livestreams.get(id)).streamerConnected, false, id);
     assert.equal(await livestreams.get(gone.id), undefined);
     await startDaemon();
+  },
+
+  async "a recording becomes its streamer's upload, and what is there stays"() {
+    const [bucket, podcasts, state] = ["bucket", "podcasts", "recorder"].map((name) => join(directory, name));
+    mkdirSync(state);
+    const recorded = { CASTAWAY_RECORDING__URL: `file://${bucket}`, CASTAWAY_RECORDING__PODCAST: `file://${podcasts}` };
+    const { artist, id } = await makeLivestream();
+    const register = async (act) => {
+      const server = await Server.start(google, recorded, state);
+      try {
+        await act(server);
+        const registered = () => server.metric("castaway_recording_podcasts_total");
+        await eventually(async () => (await registered()) === 1, "it is registered", 20_000);
+      } finally {
+        await server.stop();
+        log += server.log;
+      }
+    };
+    await register(async ({ url }) => {
+      const streamer = new Client(url, "streamer", { token: artist.token, livestream: id, reconnection: false });
+      clients.push(streamer);
+      await streamer.next("success");
+      // One frame of MP3.
+      streamer.emit("upload", Buffer.concat([Buffer.from([0xff, 0xfb, 0x90, 0x44]), Buffer.alloc(413, 7)]));
+      await streamer.next("success");
+      streamer.leave();
+    });
+    const [[upload, fields]] = Object.entries(await livestreams.uploads());
+    const filepath = readdirSync(podcasts).find((name) => name.endsWith(".mp3"));
+    assert.deepEqual(fields, { userId: artist.id, filetype: "podcast", filepath, durationInMinutes: "0" });
+    // A node that died before it noted what it had done; meanwhile the document is another one.
+    const theirs = { userId: { stringValue: "somebody" } };
+    await livestreams.putUpload(upload, theirs);
+    const notes = readdirSync(bucket, { recursive: true }).filter((name) => name.endsWith(upload));
+    assert.equal(notes.length, 1);
+    rmSync(join(bucket, notes[0]));
+    await register(async () => {});
+    assert.deepEqual(await livestreams.uploads(), { [upload]: { userId: "somebody" } });
   },
 
   async "people sign in on the pages with e-mail and password"() {

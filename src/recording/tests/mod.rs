@@ -3,6 +3,7 @@
 mod double;
 mod nodes;
 mod podcast;
+mod requests;
 
 use std::sync::atomic::Ordering;
 
