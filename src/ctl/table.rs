@@ -233,6 +233,18 @@ mod tests {
     }
 
     #[test]
+    fn podcasts_of_a_recording_are_shown() {
+        let podcasts = json!([{ "upload": "8c1f0a96", "file": "recording.m4a" }]);
+        let shown = recording(&json!({ "id": "one", "manifest": null, "podcasts": podcasts }));
+        let expected = "id         one\n\n\
+                        REGISTERED FILE  UPLOAD\n\
+                        recording.m4a    8c1f0a96\n";
+        assert_eq!(shown, expected);
+        let none = recording(&json!({ "id": "one", "manifest": null, "podcasts": [] }));
+        assert_eq!(none, "id         one\n");
+    }
+
+    #[test]
     fn longer_list_says_so() {
         let answer = json!({ "livestreams": [{ "id": "show" }], "total": 3 });
         assert!(livestreams(&answer).ends_with("1 of 3: see --offset and --limit\n"));
