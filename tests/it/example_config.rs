@@ -12,7 +12,7 @@ use serde_json::Value;
 const EXAMPLE: &str = include_str!("../../nixos/config.example.toml");
 
 /// Keys that are unset by default.
-const WITHOUT_DEFAULT: [&str; 18] = [
+const WITHOUT_DEFAULT: [&str; 19] = [
     "server.max_sessions",
     "server.max_sessions_per_address",
     "server.max_unjoined_sessions_per_address",
@@ -24,6 +24,7 @@ const WITHOUT_DEFAULT: [&str; 18] = [
     "google.service_account_file",
     "recording.url",
     "recording.endpoint",
+    "recording.podcast",
     "cluster.url",
     "cluster.node",
     "passes.key",
