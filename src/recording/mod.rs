@@ -47,7 +47,7 @@ pub use self::catalog::{Found, Recordings, RecordingsError};
 pub use self::finish::{OnAir, Ready};
 pub use self::names::RecordingId;
 pub use self::podcast::{Register, Registered, Upload};
-pub use self::spool::{Fill, Filled};
+pub use self::spool::fill::{Fill, Filled};
 pub use self::upload::Titles;
 
 /// What a unit of room in the queue stands for, in bytes.
@@ -328,7 +328,7 @@ impl Recording {
             later: Mutex::default(),
         };
         let mut tasks = JoinSet::new();
-        tasks.spawn(spool::tell(self.spool.fill(), daemon.filled));
+        tasks.spawn(spool::fill::tell(self.spool.clone(), daemon.filled));
         for _ in 0..self.config.max_requests {
             tasks.spawn(uploader.clone().run());
         }

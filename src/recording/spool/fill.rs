@@ -3,7 +3,11 @@
 //!
 //! **Invariant**: a subscriber learns of the latest state; of what changes and changes back meanwhile it learns nothing.
 
+use std::sync::Arc;
+
 use tokio::sync::watch;
+
+use super::Spool;
 
 /// From this share of the bound on it is nearly full, and below the other one it is not any longer, in percent.
 const NEARLY_FULL: u64 = 80;
@@ -27,7 +31,7 @@ pub type Filled = Box<dyn Fn(Fill) + Send + Sync>;
 
 /// Watches it.
 #[derive(Debug, Default)]
-pub(super) struct Watch(watch::Sender<Fill>);
+pub(in crate::recording) struct Watch(watch::Sender<Fill>);
 
 impl Watch {
     pub(super) fn update(&self, bytes: u64, limit: u64, waiting: usize) {
@@ -48,14 +52,11 @@ impl Watch {
             is_other
         });
     }
-
-    pub(super) fn subscribe(&self) -> watch::Receiver<Fill> {
-        self.0.subscribe()
-    }
 }
 
-/// Tells of each change, and at the start if a process before has left it nearly full. Never returns while there is a spool.
-pub(in crate::recording) async fn tell(mut changes: watch::Receiver<Fill>, filled: Filled) {
+/// Tells of each change, and at the start if a process before has left it nearly full. Never returns.
+pub(in crate::recording) async fn tell(spool: Arc<Spool>, filled: Filled) {
+    let mut changes = spool.fill.0.subscribe();
     let mut was_nearly_full = false;
     loop {
         let fill = *changes.borrow_and_update();
@@ -91,7 +92,7 @@ mod tests {
     #[test]
     fn fill_is_told_once_until_there_is_room() {
         let watch = Watch::default();
-        let mut told = watch.subscribe();
+        let mut told = watch.0.subscribe();
         for (bytes, is_nearly_full, is_told) in [
             (799, false, false),
             (800, true, true),

@@ -5,7 +5,7 @@
 //! **Invariant**: what was written is there until [`Spool::done`], also after a crash. A lane gives its entries one after
 //! the other. Clips take at most `recording.spool_bytes`; one that does not fit becomes a mark that says so.
 
-mod fill;
+pub(super) mod fill;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
@@ -16,15 +16,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
-use self::fill::Watch;
 use super::metrics::RecordingMetrics;
 use super::names::{ClipName, Mark};
 use crate::files;
-
-pub(super) use self::fill::tell;
-pub use self::fill::{Fill, Filled};
 
 /// What an entry without a clip counts for, in bytes.
 const ENTRY: u64 = 512;
@@ -131,7 +127,7 @@ pub(super) struct Spool {
     state: Mutex<State>,
     /// A lane has an entry that nobody works on.
     work: Notify,
-    fill: Watch,
+    pub(super) fill: fill::Watch,
     metrics: RecordingMetrics,
 }
 
@@ -207,7 +203,7 @@ impl Spool {
             limit,
             state: Mutex::new(state),
             work: Notify::new(),
-            fill: Watch::default(),
+            fill: fill::Watch::default(),
             metrics,
         };
         spool.count();
@@ -328,11 +324,6 @@ impl Spool {
         drop(state);
         self.count();
         self.work.notify_one();
-    }
-
-    /// How full it is; told of each time that it is nearly full, and has room again.
-    pub(super) fn fill(&self) -> watch::Receiver<Fill> {
-        self.fill.subscribe()
     }
 
     /// Whether nothing waits.
