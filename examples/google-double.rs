@@ -6,7 +6,7 @@
 //!
 //! | call | does |
 //! |---|---|
-//! | `PUT /livestreams/{id}` `{"artistId": "ada", "streamerConnected": false}` | makes a document |
+//! | `PUT /livestreams/{id}` `{"artistId": "ada", "streamerConnected": false}` | makes a document; `record` may be in it |
 //! | `GET /livestreams/{id}` | its fields, plain; 404 if there is none |
 //! | `DELETE /livestreams/{id}` | deletes it |
 //! | `POST /tokens` `{"user": "ada", "kind": "valid"}` | `{"token": "…"}`; kinds: `valid`, `expired`, `foreign`, `unknown-key`, `forged`, `unsigned`, or `{"ends": seconds}` |
@@ -144,7 +144,11 @@ async fn put_livestream(
 ) {
     let artist = body["artistId"].as_str().unwrap_or_default();
     let connected = body["streamerConnected"].as_bool().unwrap_or_default();
-    google.world().put_livestream(&id, artist, connected);
+    let mut world = google.world();
+    world.put_livestream(&id, artist, connected);
+    if let Some(record) = body["record"].as_bool() {
+        world.set_record(&id, record);
+    }
 }
 
 async fn livestream(

@@ -64,6 +64,10 @@ impl Housekeeping {
                     self.flush_waiting();
                     continue;
                 }
+                () = self.relay.until_note_is_due() => {
+                    self.note();
+                    continue;
+                }
                 () = self.stopping.cancelled() => break,
             }
             self.check_livestreams();
@@ -130,6 +134,7 @@ impl Housekeeping {
 
     /// A small file in memory, so it is written on the runtime's thread.
     fn note(&self) {
+        let unnoted = self.relay.unnoted();
         if let Some(path) = &self.handover.livestreams
             && let Err(error) = handover::note(path, self.relay.snapshot(), SystemTime::now())
         {
@@ -140,6 +145,8 @@ impl Housekeeping {
                      make room in the runtime directory"
                 );
             }
+            return;
         }
+        self.relay.noted(&unnoted);
     }
 }

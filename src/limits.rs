@@ -98,10 +98,10 @@ impl UploadQuota {
     }
 }
 
-/// The quota of listening passes, per streamer.
-pub struct InviteQuota(Limiter);
+/// A quota of so many in a minute, per streamer: of listening passes, of wishes to record.
+pub struct StreamerQuota(Limiter);
 
-impl InviteQuota {
+impl StreamerQuota {
     /// Idle streamers are forgotten beyond this many.
     const FEW: usize = 1024;
 
@@ -218,7 +218,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn quota_of_passes_is_per_streamer() {
-        let quota = InviteQuota::new(2);
+        let quota = StreamerQuota::new(2);
         let [ada, bob] = ["ada", "bob"].map(UserId::new);
         quota.take(&ada).unwrap();
         quota.take(&ada).unwrap();

@@ -11,6 +11,7 @@ mod names;
 pub mod ownership;
 mod position;
 mod record;
+mod recording;
 mod state;
 
 pub use clip::{Clip, NewClip};
@@ -24,4 +25,5 @@ pub use livestream::{
 pub use names::{ClipId, LivestreamId, Role, UserId};
 pub use position::Position;
 pub use record::Record;
+pub use recording::{LeftOutSpan, RecordingState};
 pub use state::State;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Position, State};
+use super::{Position, RecordingState, State};
 
 /// The state of a livestream over all nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -18,6 +18,8 @@ pub struct Record {
     pub sequence: u64,
     /// When the owner's streamer came, in microseconds of Redis's clock; 0 if it is unknown.
     pub came: u64,
+    /// Whether its clips are recorded; none if no node says so.
+    pub recording: Option<RecordingState>,
     /// Whether this node's process is the owner.
     pub is_here: bool,
     /// The record was missing, or older than the owner's epoch, and this heartbeat wrote it again.
@@ -33,6 +35,7 @@ impl Record {
             grace_left: Duration::ZERO,
             sequence: 0,
             came: 0,
+            recording: None,
             is_here: false,
             is_restored: false,
         }

@@ -16,7 +16,7 @@ use super::client::{CommandError, Redis, Script};
 use super::clock::RedisClock;
 use super::frame::{self, Message, RemoteClip};
 use crate::broadcast::ownership::{Claim, Release, Renewal};
-use crate::broadcast::{ClipId, ClipIds, LivestreamId, Position, Record, State};
+use crate::broadcast::{ClipId, ClipIds, LivestreamId, Position, Record, RecordingState, State};
 use crate::config::Config;
 
 /// The result of a heartbeat.
@@ -78,7 +78,7 @@ pub(crate) struct Records {
 }
 
 /// The fields of a record in a script's answer.
-type RecordFields = (u64, u64, String, String, u64, u64, u64);
+type RecordFields = (u64, u64, String, String, u64, u64, u64, String);
 
 /// The keys of one livestream.
 pub(crate) struct Keys {
@@ -137,7 +137,7 @@ impl Records {
         &self,
         keys: &Keys,
         asked: Instant,
-        (now, epoch, node, phase, left, sequence, came): RecordFields,
+        (now, epoch, node, phase, left, sequence, came, recording): RecordFields,
     ) -> Record {
         // An answer to a publication has no time.
         if now > 0 {
@@ -155,6 +155,7 @@ impl Records {
             grace_left: Duration::from_millis(left),
             sequence,
             came,
+            recording: RecordingState::parse(&recording),
             is_here: node == self.node,
             is_restored: false,
         }
@@ -218,19 +219,22 @@ impl Records {
         })
     }
 
-    /// Reads a record, reports the number of listeners here, and renews the lease if this node is the owner.
+    /// Reads a record, reports the number of listeners here, and, if this node is the owner, renews the lease and says
+    /// whether clips are recorded; an empty text leaves what the record says.
     pub(crate) async fn heartbeat(
         &self,
         keys: &Keys,
         listeners: usize,
         renewal: Option<Renewal>,
+        recording: &str,
     ) -> Result<Heartbeat, CommandError> {
-        self.ask(keys, &listeners.to_string(), renewal).await
+        self.ask(keys, &listeners.to_string(), renewal, recording)
+            .await
     }
 
     /// Reads a record.
     pub(crate) async fn read(&self, keys: &Keys) -> Result<Record, CommandError> {
-        self.ask(keys, "-1", None).await.map(|it| it.record)
+        self.ask(keys, "-1", None, "").await.map(|it| it.record)
     }
 
     async fn ask(
@@ -238,6 +242,7 @@ impl Records {
         keys: &Keys,
         listeners: &str,
         renewal: Option<Renewal>,
+        recording: &str,
     ) -> Result<Heartbeat, CommandError> {
         let position = renewal.map(|renewal| renewal.position);
         let Position { epoch, sequence } = position.unwrap_or_default();
@@ -264,6 +269,7 @@ impl Records {
                     sequence.to_string().as_bytes(),
                     flag(may_restore),
                     came.to_string().as_bytes(),
+                    recording.as_bytes(),
                 ],
             )
             .await?;
@@ -328,6 +334,7 @@ impl Records {
         keys: &Keys,
         epoch: u64,
         is_ended: bool,
+        recording: &str,
     ) -> Result<Release, CommandError> {
         let phase: &[u8] = if is_ended { b"ended" } else { b"grace" };
         let outcome: String = self
@@ -340,6 +347,7 @@ impl Records {
                     phase,
                     self.redis.publish_command().as_bytes(),
                     &frame::CHANGED,
+                    recording.as_bytes(),
                 ],
             )
             .await?;

@@ -21,7 +21,7 @@ pub use error::{ConfigError, Problems};
 pub use http::Http;
 pub use load::Sources;
 pub use players::{PlayerAccess, Players};
-pub use recording::{Recording, RecordingPlace};
+pub use recording::{Recording, RecordingPlace, RecordingPolicy};
 pub use sections::{
     Api, Cluster, Google, Identity, Listener, Livestream, Log, LogFormat, LookupPolicy, PassPolicy,
     Passes, Upload,

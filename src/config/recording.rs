@@ -12,6 +12,17 @@ use super::{Config, Problems};
 const PLACE: &str = "must be gs://BUCKET or s3://BUCKET with an optional /PREFIX, or file:///DIRECTORY, without a user, a \
                      query and a fragment";
 
+/// Which livestreams are recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RecordingPolicy {
+    /// all.
+    #[default]
+    Always,
+    /// those with `record: true` in their document, as it is when the streamer comes or asks.
+    Document,
+}
+
 /// `[recording]`: one file of each livestream, in a bucket.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -19,6 +30,8 @@ pub struct Recording {
     /// The bucket, and a prefix in it: `gs://`, `s3://` or `file:///`. Unset: nothing is recorded. Needs a state directory.
     /// Example: `"gs://my-recordings/castaway"`.
     pub url: Option<String>,
+    /// Which livestreams are recorded, once there is a URL. Of each the streamer may pause the recording.
+    pub policy: RecordingPolicy,
     /// Another endpoint than Google's or Amazon's, for `gs://` and `s3://`: of Ceph, R2, an emulator. To that of
     /// `gs://` no credentials are sent.
     /// Example: `"https://s3.example:9000"`.
@@ -58,6 +71,7 @@ impl Default for Recording {
     fn default() -> Self {
         Self {
             url: None,
+            policy: RecordingPolicy::default(),
             endpoint: None,
             podcast: None,
             timeout: Duration::from_secs(30),

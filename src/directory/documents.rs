@@ -123,7 +123,7 @@ impl Documents {
         lane: Lane,
     ) -> Result<Option<Entry>, Failure> {
         let fields = self
-            .fields(id, &["artistId", "streamerConnected"], lane)
+            .fields(id, &["artistId", "streamerConnected", "record"], lane)
             .await?;
         Ok(fields.as_ref().map(entry))
     }
@@ -269,14 +269,14 @@ impl Documents {
 }
 
 fn entry(fields: &Value) -> Entry {
+    let flag = |name: &str| fields[name]["booleanValue"].as_bool().unwrap_or_default();
     Entry {
         artist: UserId::new(
             fields["artistId"]["stringValue"]
                 .as_str()
                 .unwrap_or_default(),
         ),
-        streamer_connected: fields["streamerConnected"]["booleanValue"]
-            .as_bool()
-            .unwrap_or_default(),
+        streamer_connected: flag("streamerConnected"),
+        record: flag("record"),
     }
 }

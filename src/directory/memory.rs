@@ -30,6 +30,7 @@ impl Document {
         let entry = Entry {
             artist,
             streamer_connected: false,
+            record: false,
         };
         Self { entry, about }
     }

@@ -39,6 +39,8 @@ pub struct Entry {
     pub artist: UserId,
     /// Whether its streamer is connected, to any node.
     pub streamer_connected: bool,
+    /// Whether it asks to be recorded: `record`.
+    pub record: bool,
 }
 
 /// The required freshness of an [`Entry`].

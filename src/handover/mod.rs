@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::app::Directories;
-use crate::broadcast::{ClipId, LivestreamId, NewClip, Position, Role, UserId};
+use crate::broadcast::{ClipId, LivestreamId, NewClip, Position, RecordingState, Role, UserId};
 use crate::files;
 use crate::identity::{HandedOver, Identity, Return, TokenHash};
 use crate::media::Place;
@@ -45,6 +45,9 @@ struct Left {
     /// The place of its latest clip on the timeline of players.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     place: Option<String>,
+    /// Whether its clips are recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    recording: Option<String>,
     /// The lengths of its latest clips in bytes.
     clips: Vec<usize>,
     /// Of each of these clips, what is not in its bytes. A file of an older version has none.
@@ -345,6 +348,7 @@ fn encode(snapshots: &[Snapshot], now: SystemTime) -> Vec<Bytes> {
         next_sequence: snapshot.next_sequence,
         epoch: snapshot.epoch,
         place: snapshot.place.map(encode_place),
+        recording: snapshot.recording.map(|it| it.to_string()),
         clips: snapshot.clips.iter().map(|clip| clip.bytes.len()).collect(),
         about: snapshot.clips.iter().filter_map(LeftClip::of).collect(),
         clip_ids: snapshot
@@ -400,6 +404,7 @@ pub fn decode(mut bytes: Bytes) -> Result<(SystemTime, Vec<Snapshot>), HandoverE
             next_sequence: left.next_sequence,
             epoch: left.epoch,
             place: left.place.as_deref().and_then(decode_place),
+            recording: left.recording.as_deref().and_then(RecordingState::parse),
             clips,
             clip_ids,
         });

@@ -38,6 +38,7 @@ fn snapshots() -> impl Strategy<Value = Vec<Snapshot>> {
                 next_sequence: next,
                 epoch: next + 7,
                 place: Some(place(7, next)).filter(|_| next % 2 == 0),
+                recording: RecordingState::parse("paused 4").filter(|_| next % 3 == 0),
                 clips,
                 clip_ids: ids.into_iter().map(id_of).collect(),
             }
@@ -113,6 +114,7 @@ fn snapshots_older_than_the_grace_period_are_dropped() {
         next_sequence: 2,
         epoch: 7,
         place: None,
+        recording: None,
         clips: vec![Bytes::from_static(b"clip").into()],
         clip_ids: Vec::new(),
     };
@@ -141,6 +143,7 @@ fn with_clips(id: &str, sizes: &[usize]) -> Snapshot {
         next_sequence: 9,
         epoch: 1,
         place: None,
+        recording: None,
         clips: sizes.iter().map(clip).collect(),
         clip_ids: Vec::new(),
     }

@@ -36,6 +36,8 @@ pub struct Metrics {
     pub livestreams: IntGaugeVec,
     /// Livestreams on air without clips.
     pub livestreams_silent: IntGauge,
+    /// Livestreams whose streamer, on this node, has paused the recording.
+    pub recordings_paused: IntGauge,
     /// Changes of livestreams: started, resumed, `taken_over`, lost, ended, expired, deleted, disowned.
     pub livestream_events: IntCounterVec,
     /// Listeners of all livestreams.
@@ -177,6 +179,11 @@ impl Metrics {
                 registry,
                 "livestreams_silent",
                 "Livestreams on air on this node without a clip for livestream.silence_after.",
+            )?,
+            recordings_paused: gauge(
+                registry,
+                "recordings_paused",
+                "Livestreams whose streamer, on this node, has paused the recording.",
             )?,
             livestream_events: counters(
                 registry,

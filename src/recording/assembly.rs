@@ -129,7 +129,7 @@ pub struct Gap {
     pub until: String,
     /// Its length.
     pub seconds: f64,
-    /// `link_lost`, `restart_or_takeover`, `nothing_sent`, or that of a missing clip.
+    /// `pause`, `link_lost`, `restart_or_takeover`, `nothing_sent`, or that of a missing clip.
     pub reason: String,
 }
 

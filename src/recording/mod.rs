@@ -37,8 +37,8 @@ use self::names::ClipName;
 use self::podcast::Podcasts;
 use self::spool::{Entry, Spool, What};
 use self::upload::Uploader;
-use crate::broadcast::{Clip, LivestreamId, Position, UserId};
-use crate::config::{self, RecordingPlace};
+use crate::broadcast::{Clip, LeftOutSpan, LivestreamId, Position, UserId};
+use crate::config::{self, RecordingPlace, RecordingPolicy};
 use crate::media;
 use crate::metrics::Metrics;
 
@@ -63,6 +63,7 @@ pub struct Recorder {
     queue: mpsc::UnboundedSender<Item>,
     room: Arc<Semaphore>,
     units: usize,
+    policy: RecordingPolicy,
     metrics: RecordingMetrics,
 }
 
@@ -195,6 +196,7 @@ impl Recorder {
             queue,
             room: Arc::new(Semaphore::new(units)),
             units,
+            policy: config.policy,
             metrics: metrics.clone(),
         };
         let recording = Recording {
@@ -232,6 +234,34 @@ impl Recorder {
         }
         self.metrics.lost.with_label_values(&["queue_full"]).inc();
         self.queue(entry.given_up("queue_full"), None)
+    }
+
+    /// Whether a livestream is recorded whose document has this `record`.
+    pub fn allows(&self, record: bool) -> bool {
+        self.policy == RecordingPolicy::Always || record
+    }
+
+    /// Whether the document of a livestream decides.
+    pub fn asks_document(&self) -> bool {
+        self.policy == RecordingPolicy::Document
+    }
+
+    /// Clips with these sequences were not recorded on purpose; told with the next clip that is, behind it.
+    pub fn left_out(
+        &self,
+        livestream: &LivestreamId,
+        (from, until): LeftOutSpan,
+        at: u64,
+    ) -> Recorded {
+        self.queue(
+            entry(livestream, None, at, What::LeftOut { from, until }),
+            None,
+        )
+    }
+
+    /// Nothing is recorded now, on purpose; told again from time to time, so that the recording is not taken for over.
+    pub fn paused(&self, livestream: &LivestreamId, at: u64) -> Recorded {
+        self.queue(entry(livestream, None, at, What::Paused), None)
     }
 
     /// The streamer's connection is lost, at this time in milliseconds since the Unix epoch.

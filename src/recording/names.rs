@@ -191,6 +191,10 @@ pub(super) enum Mark {
         sequence: u64,
         reason: String,
     },
+    /// Nothing is recorded, on purpose.
+    Paused,
+    /// Clips with sequences from the first to before the second were not recorded on purpose.
+    LeftOut { from: u64, until: u64 },
     /// The livestream ended.
     Ended { reason: String },
 }
@@ -206,6 +210,8 @@ impl Mark {
             } => {
                 format!("{at}-clip_lost-{epoch}-{sequence}-{reason}")
             }
+            Self::Paused => format!("{at}-paused"),
+            Self::LeftOut { from, until } => format!("{at}-left_out-{from}-{until}"),
             Self::Ended { reason } => format!("{at}-ended-{reason}"),
         }
     }
@@ -220,6 +226,11 @@ impl Mark {
                 epoch: parts.next()?.parse().ok()?,
                 sequence: parts.next()?.parse().ok()?,
                 reason: parts.next()?.to_owned(),
+            },
+            "paused" => Self::Paused,
+            "left_out" => Self::LeftOut {
+                from: parts.next()?.parse().ok()?,
+                until: parts.next()?.parse().ok()?,
             },
             "ended" => Self::Ended {
                 reason: parts.next()?.to_owned(),
@@ -280,6 +291,8 @@ mod tests {
             prop_assert_eq!(ClipName::parse(&clip.to_string()), Some(clip));
             for mark in [
                 Mark::LinkLost,
+                Mark::Paused,
+                Mark::LeftOut { from: sequence, until: epoch },
                 Mark::ClipLost { epoch, sequence, reason: "spool_full".into() },
                 Mark::Ended { reason: "expired".into() },
             ] {

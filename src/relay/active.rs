@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::events::Delivery;
+use super::recording::LivestreamRecording;
 use super::silence::Silence;
 use super::story::Story;
 use super::{ActiveLivestream, Listener};
@@ -22,6 +23,7 @@ impl ActiveLivestream {
             clip_ids: ClipIds::default(),
             is_backfilled: false,
             timeline: Timeline::default(),
+            recording: LivestreamRecording::default(),
             link: None,
             elsewhere: 0,
             owned_epoch: None,

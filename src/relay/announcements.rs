@@ -1,12 +1,32 @@
 //! Announcements: each livestream's state and number of listeners, for its clients and for the metrics.
 //!
-//! **Invariant**: a change of state is announced at once; a change in the number of listeners at most once a second.
+//! **Invariant**: a change of state or of the recording is announced at once; a change in the number of listeners at most once a second.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use super::{Event, Relay, lock};
-use crate::broadcast::State;
+use super::{ActiveLivestream, Event, Relay, lock};
+use crate::broadcast::{LivestreamId, State};
+
+/// What clients are told of a livestream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// Its state.
+    pub state: State,
+    /// Listeners on all nodes.
+    pub listeners: usize,
+    /// Whether its clips are recorded.
+    pub is_recorded: bool,
+}
+
+impl Standing {
+    /// Of a livestream that is over, or that this node does not know.
+    pub const ENDED: Self = Self {
+        state: State::Ended,
+        listeners: 0,
+        is_recorded: false,
+    };
+}
 
 /// The shortest time between two announcements of a listener count: one second, or one millisecond for each listener,
 /// so that a livestream causes at most a thousand messages a second.
@@ -20,29 +40,31 @@ impl Relay {
         let mut by_state: HashMap<&str, i64> = [State::Waiting, State::Live, State::Reconnecting]
             .map(|state| (state.as_str(), 0))
             .into();
-        let mut listening = 0;
+        let (mut listening, mut paused) = (0, 0);
         for (id, found) in self.all() {
             let mut active = lock(&found);
-            let (state, listeners) = (active.livestream.state(), active.count());
-            *by_state.entry(state.as_str()).or_default() += 1;
+            let standing = active.standing();
+            *by_state.entry(standing.state.as_str()).or_default() += 1;
             listening += active.livestream.listeners().len();
+            paused += i64::from(active.streamer.is_some() && active.recording.state.is_held());
             let due = match active.announced {
-                Some((before, count)) if before == state => {
-                    count != listeners
-                        && now.saturating_duration_since(active.announced_at)
-                            >= count_interval(listeners)
+                Some(before) if before == standing => false,
+                Some(Standing {
+                    state, is_recorded, ..
+                }) if (state, is_recorded) == (standing.state, standing.is_recorded) => {
+                    now.saturating_duration_since(active.announced_at)
+                        >= count_interval(standing.listeners)
                 }
                 _ => true,
             };
             // A subscriber that is slow gets the latest state, not each one.
             if due && !active.announcement.is_pending() {
-                active.announced = Some((state, listeners));
+                active.announced = Some(standing);
                 active.announced_at = now;
                 let audience = active.livestream.listeners().cloned().collect();
                 active.announcement = self.emit(Event::StateChanged {
                     livestream: id,
-                    state,
-                    listeners,
+                    standing,
                     streamer: active.streamer,
                     audience,
                 });
@@ -55,6 +77,7 @@ impl Relay {
                 .with_label_values(&[state])
                 .set(count);
         }
+        self.0.metrics.recordings_paused.set(paused);
         self.0
             .metrics
             .listeners
@@ -65,6 +88,12 @@ impl Relay {
             .set(i64::try_from(self.0.directory.pending()).unwrap_or(i64::MAX));
     }
 
+    /// What clients are told of a livestream now.
+    pub fn standing(&self, id: &LivestreamId) -> Standing {
+        let found = self.find(id);
+        found.map_or(Standing::ENDED, |active| lock(&active).standing())
+    }
+
     /// The number of livestreams, and of listeners on this node, those with players included.
     pub fn count(&self) -> (usize, usize) {
         let all = self.all();
@@ -73,5 +102,16 @@ impl Relay {
             .map(|(_, active)| lock(active).livestream.listener_count())
             .sum();
         (all.len(), listeners)
+    }
+}
+
+impl ActiveLivestream {
+    fn standing(&self) -> Standing {
+        let state = self.livestream.state();
+        Standing {
+            state,
+            listeners: self.count(),
+            is_recorded: state.is_started() && self.recording.state.is_on(),
+        }
     }
 }

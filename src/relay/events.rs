@@ -13,9 +13,9 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::story::Totals;
-use super::{Listener, Relay};
+use super::{Listener, Relay, Standing};
 use crate::bans::Ban;
-use crate::broadcast::{Epoch, LivestreamId, Role, State, UserId};
+use crate::broadcast::{Epoch, LivestreamId, Role, UserId};
 use crate::recording::{Fill, Manifest, RecordingId, Upload};
 
 /// A socket, by a number that `socket` gives it: the 16 bytes of its text.
@@ -212,14 +212,12 @@ pub enum Event {
         /// The file.
         upload: Upload,
     },
-    /// The state or the number of listeners changed.
+    /// What clients are told of a livestream has changed.
     StateChanged {
         /// The livestream.
         livestream: LivestreamId,
-        /// The state.
-        state: State,
-        /// Listeners on all nodes.
-        listeners: usize,
+        /// What they are told now.
+        standing: Standing,
         /// The streamer, if it is on this node.
         streamer: Option<StreamerId>,
         /// The listeners on this node.

@@ -35,7 +35,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::bans::Bans;
 use crate::broadcast::{
@@ -53,10 +53,12 @@ use crate::transport::Outbox;
 use clock::{new_epoch, now, unix_millis};
 use events::{Delivery, Subscribers};
 use feed::Feed;
+use recording::LivestreamRecording;
 use remote::{Link, Links};
 use silence::Silence;
 use story::Story;
 
+pub use announcements::Standing;
 pub use bans::BanChanged;
 pub use drain::Remaining;
 pub use events::{Arrival, Ending, Event, Replacement, SocketId, StreamerId};
@@ -64,6 +66,7 @@ pub use feed::Fed;
 pub use operator::{BANNED, NoEffect, Overview, SocketOverview};
 pub use players::Player;
 pub use recheck::Owned;
+pub use recording::{NotRecorded, RecordingChange};
 pub use remote::{FindError, Ticket, Unpublished};
 pub use resume::Resumed;
 pub use snapshots::Snapshot;
@@ -123,6 +126,8 @@ struct Inner {
     feed: RwLock<Option<Feed>>,
     // Set before the first client, if livestreams are recorded.
     recorder: OnceLock<Recorder>,
+    /// Notified of a wish that the next process must know.
+    note_due: Notify,
     /// Set once, before a stop: from then on no clip is accepted and no flag becomes true.
     stopping: AtomicBool,
 }
@@ -141,12 +146,13 @@ struct ActiveLivestream {
     is_backfilled: bool,
     /// Where players hear the clips; unused where there are none.
     timeline: Timeline,
+    recording: LivestreamRecording,
     // In a cluster: the link to the other nodes, and the number of listeners there.
     link: Option<Arc<Link>>,
     elsewhere: usize,
     /// The latest epoch in which this node was the owner.
     owned_epoch: Option<u64>,
-    announced: Option<(State, usize)>,
+    announced: Option<Standing>,
     announced_at: Instant,
     announcement: Delivery,
 }
@@ -186,6 +192,7 @@ impl Relay {
             drain: RwLock::default(),
             feed: RwLock::default(),
             recorder: OnceLock::new(),
+            note_due: Notify::new(),
             stopping: AtomicBool::new(false),
         }))
     }
@@ -385,14 +392,6 @@ impl Relay {
     pub fn has_listener(&self, id: &LivestreamId, listener_id: ListenerId) -> bool {
         self.find(id)
             .is_some_and(|active| lock(&active).livestream.has_listener(listener_id))
-    }
-
-    /// The state of a livestream, and its listeners on all nodes.
-    pub fn state(&self, id: &LivestreamId) -> (State, usize) {
-        self.find(id).map_or((State::Ended, 0), |active| {
-            let active = lock(&active);
-            (active.livestream.state(), active.count())
-        })
     }
 
     /// Replaces the quotas. Used credit is forgotten.

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use super::events::{Ending, Event};
 use super::{ActiveLivestream, Relay, SocketId, lock};
 use crate::bans::Bans;
-use crate::broadcast::{LivestreamId, Role, State, UserId};
+use crate::broadcast::{LivestreamId, RecordingState, Role, State, UserId};
 
 /// The `error` for a banned client.
 pub const BANNED: &str = "Banned by the operator of this service.";
@@ -44,6 +44,8 @@ pub struct Overview {
     pub bytes_per_second: u64,
     /// Whether it is on air without a clip for `livestream.silence_after`.
     pub is_silent: bool,
+    /// Whether its clips are recorded.
+    pub recording: RecordingState,
 }
 
 /// A socket of a livestream on this node.
@@ -262,6 +264,7 @@ impl ActiveLivestream {
             clips_dropped: totals.dropped + missed,
             bytes_per_second: self.story.bytes_per_second(now),
             is_silent: self.silence.is_told(),
+            recording: self.recording.state,
         }
     }
 

@@ -118,7 +118,7 @@ impl Relay {
 
 impl ActiveLivestream {
     /// The position of the next clip of a streamer here. Without an epoch in a cluster this node does not know its number.
-    fn next_position(&self) -> Position {
+    pub(super) fn next_position(&self) -> Position {
         let here = self.livestream.next_position();
         match &self.link {
             Some(link) => link.next_position().unwrap_or(Position::new(here.epoch, 1)),

@@ -8,9 +8,10 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
+use super::recording::LivestreamRecording;
 use super::uploads::Outcome;
 use super::{ActiveLivestream, Relay, lock, new_epoch};
-use crate::broadcast::{ClipId, Livestream, LivestreamId, NewClip, State, UserId};
+use crate::broadcast::{ClipId, Livestream, LivestreamId, NewClip, RecordingState, State, UserId};
 use crate::media::Place;
 
 /// The state of one livestream that outlives a restart.
@@ -26,6 +27,8 @@ pub struct Snapshot {
     pub epoch: u64,
     /// The place of its latest clip on the timeline of players.
     pub place: Option<Place>,
+    /// Whether its clips are recorded; none if nothing is.
+    pub recording: Option<RecordingState>,
     /// Its latest clips, oldest first, each the next one after the one before.
     pub clips: Vec<NewClip>,
     /// The ids of its latest clips with their sequences, oldest first.
@@ -35,6 +38,7 @@ pub struct Snapshot {
 impl Relay {
     /// Snapshots of all livestreams that have been on air and whose streamer was last on this node.
     pub fn snapshot(&self) -> Vec<Snapshot> {
+        let is_recording = self.0.recorder.get().is_some();
         let of = |(id, found): (LivestreamId, Arc<Mutex<ActiveLivestream>>)| {
             let active = lock(&found);
             let on_air = active.livestream.is_started() && active.livestream.has_aired();
@@ -48,6 +52,7 @@ impl Relay {
                 next_sequence,
                 epoch: active.livestream.local_epoch(),
                 place: active.timeline.last(),
+                recording: is_recording.then_some(active.recording.state),
                 clips: active
                     .livestream
                     .history()
@@ -67,6 +72,7 @@ impl Relay {
 
     /// Restores the livestreams of the previous process, each in its grace period.
     pub fn restore(&self, snapshots: Vec<Snapshot>, now: Instant) {
+        let is_recording = self.0.recorder.get().is_some();
         let mut livestreams = self.livestreams();
         for Snapshot {
             livestream: id,
@@ -74,6 +80,7 @@ impl Relay {
             next_sequence,
             epoch,
             place,
+            recording,
             clips,
             clip_ids,
         } in snapshots
@@ -93,6 +100,9 @@ impl Relay {
             let mut active = ActiveLivestream::new(livestream, now);
             if let Some(place) = place {
                 active.timeline.follow(place);
+            }
+            if let Some(recording) = recording.filter(|_| is_recording) {
+                active.recording = LivestreamRecording::restored(recording);
             }
             for (clip_id, sequence) in clip_ids {
                 active.clip_ids.insert(clip_id, Outcome::Relayed(sequence));

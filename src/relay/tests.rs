@@ -130,7 +130,10 @@ fn state_is_the_latest_after_its_delivery() {
     assert!(matches!(
         *world.event(),
         Event::StateChanged {
-            state: State::Reconnecting,
+            standing: Standing {
+                state: State::Reconnecting,
+                ..
+            },
             ..
         }
     ));
@@ -202,7 +205,7 @@ fn silence_is_told_once_until_the_next_clip() {
     world.event();
     assert_eq!(silent(&mut world, 510), None, "it has no streamer");
     assert_eq!(
-        world.relay.state(&world.id).0,
+        world.relay.standing(&world.id).state,
         State::Reconnecting,
         "nothing ended"
     );

@@ -177,7 +177,7 @@ impl Relay {
         active.story.clip(length, audience.len(), now);
         active.silence.end(now);
         self.feed_clip(id, &clip);
-        let recorded = self.record_clip(id, user, &clip);
+        let recorded = self.record_clip(id, user, &mut active, &clip);
         let listeners = active.count();
         if let Some(clip_id) = clip_id {
             active.remember(clip_id, clip.sequence, ticket.as_ref());

@@ -11,8 +11,8 @@ use tokio::sync::mpsc;
 use super::parting::DISCONNECT_DELAY;
 use super::wire::{self, Refusal, StateMessage, WarningMessage};
 use super::{Sockets, streamer};
-use crate::broadcast::{LivestreamId, Role, State};
-use crate::relay::{Ending, Event, Listener, Replacement, SocketId, StreamerId};
+use crate::broadcast::{LivestreamId, Role};
+use crate::relay::{Ending, Event, Listener, Replacement, SocketId, Standing, StreamerId};
 use crate::transport::event_frame;
 
 /// Sockets that the task notifies before it yields.
@@ -75,13 +75,12 @@ impl Sockets {
                 }
             }
             Event::StateChanged {
-                state,
-                listeners,
+                standing,
                 streamer,
                 audience,
                 ..
             } => {
-                let message = StateMessage::new(*state, *listeners);
+                let message = StateMessage::from(*standing);
                 if let Some(streamer) = streamer {
                     self.send_state(Role::Streamer, streamer.socket, &message);
                 }
@@ -102,7 +101,7 @@ impl Sockets {
                 if let Some(streamer) = streamer {
                     self.end_streamer(*streamer, *ending);
                 }
-                let message = StateMessage::new(State::Ended, 0);
+                let message = StateMessage::from(Standing::ENDED);
                 let frame = event_frame(wire::STATE, &message).ok();
                 self.each(audience, |listener| {
                     self.send_listener_state(listener, &message, frame.as_ref());
@@ -181,7 +180,7 @@ impl Sockets {
     fn end_streamer(&self, streamer: StreamerId, ending: Ending) {
         match ending {
             Ending::Deleted | Ending::Operator => {
-                let message = StateMessage::new(State::Ended, 0);
+                let message = StateMessage::from(Standing::ENDED);
                 self.send_state(Role::Streamer, streamer.socket, &message);
                 self.disconnect(Role::Streamer, streamer.socket);
             }

@@ -184,8 +184,8 @@ pub(super) fn greet(sockets: &Sockets, socket: &SocketRef) {
         &listener.admission.livestream,
     );
     sockets.emit(socket, wire::SUCCESS, &text);
-    let (state, listeners) = sockets.0.relay.state(&listener.admission.livestream);
-    sockets.emit(socket, wire::STATE, &StateMessage::new(state, listeners));
+    let standing = sockets.0.relay.standing(&listener.admission.livestream);
+    sockets.emit(socket, wire::STATE, &StateMessage::from(standing));
     if let Some(resumed) = listener.listener.resumed.get() {
         let resumes = &sockets.0.metrics.resumes;
         resumes.with_label_values(&[outcome(*resumed)]).inc();

@@ -24,6 +24,7 @@ mod parting;
 mod passes;
 mod pending_acks;
 mod polling;
+mod recording;
 mod resumption;
 mod streamer;
 mod uploads;
@@ -44,7 +45,7 @@ use crate::broadcast::Role;
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::identity::{Identity, Passes};
-use crate::limits::InviteQuota;
+use crate::limits::StreamerQuota;
 use crate::metrics::Metrics;
 use crate::relay::{Relay, SocketId};
 use crate::transport::{
@@ -64,6 +65,8 @@ struct Inner {
     identity: Identity,
     /// None where listening passes are off.
     invitations: Option<passes::Invitations>,
+    /// Wishes to record.
+    recordings: StreamerQuota,
     directory: Directory,
     metrics: Metrics,
     lookup_limits: lookup_limits::LookupLimits,
@@ -117,8 +120,9 @@ impl Sockets {
             identity,
             invitations: passes.map(|passes| passes::Invitations {
                 passes,
-                quota: InviteQuota::new(config.passes.per_minute),
+                quota: StreamerQuota::new(config.passes.per_minute),
             }),
+            recordings: StreamerQuota::new(recording::PER_MINUTE),
             directory,
             lookup_limits: lookup_limits::LookupLimits::new(&config.identity, &metrics),
             metrics,

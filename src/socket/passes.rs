@@ -11,13 +11,13 @@ use super::Sockets;
 use super::wire::{self, Ack, PassRefusal, Refusal};
 use crate::broadcast::{Epoch, LivestreamId, Role, UserId};
 use crate::identity::{Caller, CheckedPass, PassError, Passes};
-use crate::limits::{InviteQuota, whole_millis};
+use crate::limits::{StreamerQuota, whole_millis};
 use crate::relay::Ending;
 
 /// Passes, where they are on, and their quota.
 pub(super) struct Invitations {
     pub(super) passes: Passes,
-    pub(super) quota: InviteQuota,
+    pub(super) quota: StreamerQuota,
 }
 
 /// The argument of `invite`.

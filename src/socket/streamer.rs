@@ -11,6 +11,7 @@ use super::instance::SocketInstance;
 use super::outgoing::Callback;
 use super::passes::Invite;
 use super::pending_acks::{PendingAck, PendingAcks};
+use super::recording::{Wish, Wishing};
 use super::uploads::{RawOptions, UploadArguments, UploadOptions};
 use super::wire::{self, Ack, Refusal, StateMessage};
 use super::{Sockets, now};
@@ -29,6 +30,7 @@ pub(super) struct StreamerSocket {
     admission: Arc<Admission>,
     pending_acks: PendingAcks,
     wants_warnings: bool,
+    wishing: Wishing,
 }
 
 impl Drop for StreamerSocket {
@@ -85,6 +87,12 @@ pub(super) fn register(sockets: &Sockets, socket: &SocketRef) {
         std::future::ready(())
     };
     socket.on(wire::INVITE, invite);
+    let room = sockets.clone();
+    let record = move |socket: SocketRef, TryData(wish): TryData<Wish>, callback: Callback| {
+        let wishing = streamer(&socket).map(|it| it.wishing.clone());
+        room.record(wishing, wish.ok(), callback)
+    };
+    socket.on(wire::RECORDING, record);
     admission::register(sockets, socket, admission);
 }
 
@@ -102,9 +110,9 @@ pub(super) async fn admit(
     let entry = attempt
         .look_up(&livestream, Freshness::Fresh, pending, theirs)
         .await?;
-    if !entry.is_some_and(|entry| theirs(&entry)) {
+    let Some(Entry { record, .. }) = entry.filter(theirs) else {
         return Err(Refusal::NotTheArtist);
-    }
+    };
     let replaces = relay.is_streamed_by(&livestream, &caller.user);
     let admission = Admission::new(attempt, occupancy, livestream, caller, replaces)?;
     let Admission {
@@ -125,13 +133,22 @@ pub(super) async fn admit(
     admission.enter(&attempt.token);
     let session = attempt.session.clone();
     session.activity.pressure.set_limit(sockets.0.answers);
-    let pending_acks = PendingAcks::new(sockets, socket.id.into(), session, &caller.user);
+    relay.allow_recording(livestream, *epoch, record);
+    let pending_acks = PendingAcks::new(sockets, socket.id.into(), session.clone(), &caller.user);
+    let admission = Arc::new(admission);
     let streamer = StreamerSocket {
         sockets: sockets.clone(),
         epoch: *epoch,
-        admission: Arc::new(admission),
+        admission: admission.clone(),
         pending_acks,
         wants_warnings: attempt.wishes.warnings,
+        wishing: Wishing {
+            admission,
+            epoch: *epoch,
+            address: attempt.address,
+            session,
+            reading: Arc::default(),
+        },
     };
     socket.extensions.insert(Arc::new(streamer));
     admission::watch(sockets, socket, gone);
@@ -152,8 +169,8 @@ pub(super) fn greet(sockets: &Sockets, socket: &SocketRef) {
     if relay.air(livestream, streamer.epoch) {
         let text = wire::connected(&streamer.admission.caller.user, ROLE, livestream);
         sockets.emit(socket, wire::SUCCESS, &text);
-        let (state, listeners) = relay.state(livestream);
-        sockets.emit(socket, wire::STATE, &StateMessage::new(state, listeners));
+        let standing = relay.standing(livestream);
+        sockets.emit(socket, wire::STATE, &StateMessage::from(standing));
     } else {
         // Taken over between its check and now, when it could not be notified.
         sockets.dismiss(ROLE, socket.id.into(), &wire::taken_over(livestream));

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::broadcast::{LivestreamId, Role, State, UserId};
+use crate::broadcast::{LivestreamId, RecordingState, Role, UserId};
 use crate::identity::IssuedPass;
+use crate::relay::Standing;
 
 /// The namespace of streamers.
 pub(super) const STREAMER: &str = "/streamer";
@@ -31,6 +32,9 @@ pub(super) const TOKEN: &str = "token";
 
 /// The wish for a listening pass, from a streamer.
 pub(super) const INVITE: &str = "invite";
+
+/// The wish of a streamer about the recording of its livestream, or its question.
+pub(super) const RECORDING: &str = "recording";
 
 /// The header of a request with the client's token.
 pub(super) const TOKEN_HEADER: &str = "id-token";
@@ -63,6 +67,13 @@ pub(super) const TOKEN_BUSY: &str = "Another token is being checked.";
 pub(super) const BANNED: &str = crate::relay::BANNED;
 pub(super) const NOT_ON_AIR: &str = "This connection is not the streamer of the livestream.";
 
+pub(super) const NOTHING_RECORDED: &str =
+    "Livestreams are not recorded on this server, ask its operator for recordings.";
+pub(super) const NO_RECORD: &str =
+    "This livestream is not recorded, set record to true in its document and ask again.";
+pub(super) const BAD_RECORDING: &str = "Recording must be true, false or nothing.";
+pub(super) const RECORDING_BUSY: &str = "Another request to record is being checked.";
+
 pub(super) const PASSES_OFF: &str = "Listening passes are off on this server.";
 
 pub(super) fn expires_in(most: u64) -> String {
@@ -71,6 +82,10 @@ pub(super) fn expires_in(most: u64) -> String {
 
 pub(super) fn invites_limited(millis: u64) -> String {
     format!("Invite rate limit exceeded, retry in {millis} ms.")
+}
+
+pub(super) fn recording_limited(millis: u64) -> String {
+    format!("Recording rate limit exceeded, retry in {millis} ms.")
 }
 
 pub(super) fn unknown_event(event: &str) -> String {
@@ -201,13 +216,17 @@ impl Refusal {
 pub(super) struct StateMessage {
     pub(super) state: &'static str,
     pub(super) listeners: usize,
+    /// Whether the clips are recorded; left out if they are not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recording: Option<bool>,
 }
 
-impl StateMessage {
-    pub(super) fn new(state: State, listeners: usize) -> Self {
+impl From<Standing> for StateMessage {
+    fn from(standing: Standing) -> Self {
         Self {
-            state: state.as_str(),
-            listeners,
+            state: standing.state.as_str(),
+            listeners: standing.listeners,
+            recording: standing.is_recorded.then_some(true),
         }
     }
 }
@@ -250,6 +269,12 @@ pub(super) struct Ack {
     /// Seconds since the Unix epoch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) expires_at: Option<u64>,
+    /// Whether clips are recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) recording: Option<bool>,
+    /// Whether the streamer has paused that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) paused: Option<bool>,
 }
 
 impl Ack {
@@ -269,6 +294,17 @@ impl Ack {
             ok: true,
             pass: Some(pass.text),
             expires_at: Some(pass.expires_at),
+            ..Self::default()
+        }
+    }
+
+    /// How the recording is going; with an error if that does not outlive this node.
+    pub(super) fn recording(state: RecordingState, error: Option<String>) -> Self {
+        Self {
+            ok: error.is_none(),
+            recording: Some(state.is_on()),
+            paused: Some(state.is_paused()),
+            error,
             ..Self::default()
         }
     }

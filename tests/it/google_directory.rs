@@ -40,6 +40,7 @@ fn entry(artist: &str, streamer_connected: bool) -> Entry {
     Entry {
         artist: UserId::new(artist),
         streamer_connected,
+        record: false,
     }
 }
 

@@ -28,6 +28,7 @@ fn record(state: Option<State>) -> Record {
         grace_left: GRACE / 2,
         sequence: 0,
         came: 0,
+        recording: None,
         is_here: false,
         is_restored: false,
     }

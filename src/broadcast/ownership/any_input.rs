@@ -34,6 +34,7 @@ fn seen() -> impl Strategy<Value = Record> {
                 grace_left: Duration::ZERO,
                 sequence,
                 came: if is_known { came } else { 0 },
+                recording: None,
                 is_here: is_here && is_known,
                 is_restored: is_restored && is_known,
             }

@@ -12,6 +12,7 @@ pub(super) const NOBODY: Record = Record {
     grace_left: Duration::ZERO,
     sequence: 0,
     came: 0,
+    recording: None,
     is_here: false,
     is_restored: false,
 };

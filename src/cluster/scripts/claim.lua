@@ -12,6 +12,7 @@ if ARGV[7] ~= '1' and record.phase ~= 'ended' and record.phase ~= 'missing' then
   sequence = math.max(sequence, record.sequence, tonumber(redis.call('HGET', KEYS[1], 'known') or 0))
 else
   redis.call('DEL', KEYS[2], KEYS[4])
+  redis.call('HDEL', KEYS[1], 'recording')
 end
 local came = tonumber(ARGV[8])
 if came == 0 then came = epoch end

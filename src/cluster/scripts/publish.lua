@@ -22,4 +22,4 @@ if reached < last then
   redis.call('PEXPIRE', KEYS[2], whole(fields[4] * 2 + 120000))
   redis.call('PEXPIRE', KEYS[4], whole(fields[4] * 2 + 120000))
 end
-return { '0', ARGV[1], '', 'live', '0', whole(last), '0' }
+return { '0', ARGV[1], '', 'live', '0', whole(last), '0', '' }

@@ -21,7 +21,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::auth::Operator;
 use super::problem::Problem;
 use super::{Api, now};
-use crate::broadcast::{LivestreamId, Role};
+use crate::broadcast::{LivestreamId, RecordingState, Role};
 use crate::relay::{NoEffect, Overview, SocketOverview};
 
 /// The most livestreams in one answer.
@@ -86,6 +86,10 @@ pub(super) struct Livestream {
     /// Whether it is on air without a clip for `livestream.silence_after`. An older version does not say.
     #[serde(default)]
     silent: bool,
+    /// `on`: its clips are recorded; `paused`: not now, by its streamer's wish; `off`: not at all. An older version does not
+    /// say.
+    #[serde(default = "off")]
+    recording: String,
 }
 
 /// A page of livestreams.
@@ -135,6 +139,10 @@ pub(super) struct Socket {
     lag_ms: u64,
 }
 
+fn off() -> String {
+    RecordingState::default().as_str().to_owned()
+}
+
 fn ago(duration: Duration) -> String {
     let then = SystemTime::now().checked_sub(duration);
     format_rfc3339_seconds(then.unwrap_or(SystemTime::UNIX_EPOCH)).to_string()
@@ -156,6 +164,7 @@ impl Livestream {
             clips_dropped: found.clips_dropped,
             bytes_per_second: found.bytes_per_second,
             silent: found.is_silent,
+            recording: found.recording.as_str().to_owned(),
         }
     }
 

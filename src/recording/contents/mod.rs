@@ -92,8 +92,25 @@ impl Contents {
             .collect()
     }
 
+    /// The sequences of clips that were not recorded on purpose: spans from the first to before the second, in order and
+    /// apart.
+    fn left_out(&self) -> Vec<(u64, u64)> {
+        let spans = self.marks.iter().filter_map(|(_, mark)| match mark {
+            Mark::LeftOut { from, until } if from < until => Some((*from, *until)),
+            _ => None,
+        });
+        let mut merged: Vec<(u64, u64)> = Vec::new();
+        for (from, until) in spans.collect::<BTreeSet<_>>() {
+            match merged.last_mut() {
+                Some((_, end)) if from <= *end => *end = until.max(*end),
+                _ => merged.push((from, until)),
+            }
+        }
+        merged
+    }
+
     /// The clips that nodes accepted and that are not here: those that a node gave up, and those whose sequence is in no
-    /// clip though a later one is.
+    /// clip though a later one is, unless they were left out on purpose.
     pub(super) fn missing(&self) -> Vec<Missing> {
         let known: BTreeSet<u64> = self.clips.iter().map(|clip| clip.sequence).collect();
         let lost = self.marks.iter().filter_map(|(_, mark)| match mark {
@@ -104,9 +121,10 @@ impl Contents {
         });
         let mut missing: BTreeMap<u64, String> =
             lost.filter(|(it, _)| !known.contains(it)).collect();
+        let left_out = self.left_out();
         let mut next = 1;
         for sequence in known {
-            for hole in (next..sequence).take(MAX_MISSING) {
+            for hole in outside(&left_out, next, sequence).take(MAX_MISSING) {
                 if missing.len() < MAX_MISSING {
                     missing.entry(hole).or_insert_with(|| "not_received".into());
                 }
@@ -142,10 +160,14 @@ impl Contents {
         if let Some(reason) = given_up {
             return reason;
         }
-        if other.sequence > one.sequence.saturating_add(1) {
-            return "not_received".into();
-        }
-        let reason = if between().any(|(_, mark)| *mark == Mark::LinkLost) {
+        let (next, until) = (one.sequence.saturating_add(1), other.sequence);
+        let is_left_out = match outside(&self.left_out(), next, until).next() {
+            Some(_) => return "not_received".into(),
+            None => next < until,
+        };
+        let reason = if is_left_out || between().any(|(_, mark)| *mark == Mark::Paused) {
+            "pause"
+        } else if between().any(|(_, mark)| *mark == Mark::LinkLost) {
             "link_lost"
         } else if one.epoch != other.epoch {
             "restart_or_takeover"
@@ -154,6 +176,22 @@ impl Contents {
         };
         reason.into()
     }
+}
+
+/// The numbers from one to before another that are in none of these spans, which are in order and apart.
+fn outside(spans: &[(u64, u64)], from: u64, until: u64) -> impl Iterator<Item = u64> {
+    let first = spans.partition_point(|(_, end)| *end <= from);
+    let spans = spans[first..]
+        .iter()
+        .take_while(|(start, _)| *start < until);
+    let mut parts = Vec::new();
+    let mut next = from;
+    for (start, end) in spans {
+        parts.push(next..*start);
+        next = *end;
+    }
+    parts.push(next..until);
+    parts.into_iter().flatten()
 }
 
 /// One recording of a livestream.

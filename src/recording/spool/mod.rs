@@ -55,6 +55,11 @@ pub(super) enum What {
         reason: String,
     },
     LinkLost,
+    Paused,
+    LeftOut {
+        from: u64,
+        until: u64,
+    },
     Ended {
         reason: String,
     },
@@ -112,6 +117,8 @@ impl Entry {
                 reason,
             },
             What::LinkLost => Mark::LinkLost,
+            What::Paused => Mark::Paused,
+            What::LeftOut { from, until } => Mark::LeftOut { from, until },
             What::Ended { reason } => Mark::Ended { reason },
             What::Left => return None,
         };

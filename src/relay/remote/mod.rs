@@ -285,10 +285,11 @@ impl Relay {
     }
 
     /// Applies a livestream's state over all nodes, unless its streamer is here.
-    fn follow(&self, id: &LivestreamId, record: &Record, now: Instant) {
+    pub(super) fn follow(&self, id: &LivestreamId, record: &Record, now: Instant) {
         let Some(found) = self.find(id) else { return };
         let mut active = lock(&found);
         let user = active.streamer_user();
+        active.follow_recording(record);
         if active.livestream.follow(record, now) {
             // Of another owner's livestream that owner tells, and without a record nobody else does.
             let was_owner = record.state.is_none()

@@ -55,6 +55,7 @@ const UNALERTED: [(&str, &[&str]); 5] = [
             "castaway_recording_clips_total",
             "castaway_recording_podcasts_total",
             "castaway_recordings_finished_total",
+            "castaway_recordings_paused",
             "castaway_player_requests_total",
             "castaway_sockets_sent_away_total",
             "castaway_webhooks_sent_total",

@@ -87,6 +87,7 @@ impl Memory {
                 grace_left: Duration::ZERO,
                 sequence: 0,
                 came: 0,
+                recording: None,
                 is_here: false,
                 is_restored: false,
             };
@@ -105,6 +106,7 @@ impl Memory {
             } else {
                 0
             },
+            recording: None,
             is_here: record.node == node,
             is_restored: false,
         }

@@ -120,7 +120,8 @@ impl World {
     }
 
     fn listeners(&self) -> (State, usize) {
-        self.relay.state(&id())
+        let standing = self.relay.standing(&id());
+        (standing.state, standing.listeners)
     }
 
     async fn get(&self, file: &str, headers: &[(&str, &str)]) -> Response<Body> {

@@ -88,10 +88,11 @@ impl LivestreamTask {
     pub(super) async fn heartbeat(&mut self, renewal: Option<Renewal>) -> Input {
         let cluster = self.cluster.clone();
         let listeners = self.relay.listeners(&self.id);
+        let (recording, wishes) = self.relay.recording_for_record(&self.id);
         let asked = Instant::now();
         let answer = match cluster
             .records
-            .heartbeat(&self.keys, listeners, renewal)
+            .heartbeat(&self.keys, listeners, renewal, &recording)
             .await
         {
             Ok(answer) => answer,
@@ -110,6 +111,7 @@ impl LivestreamTask {
             && record.state == Some(State::Live)
         {
             self.renewed = asked;
+            self.relay.keep_wishes(&self.id, wishes);
             self.subscribe(false).await;
         }
         self.record = Some(record);
@@ -185,6 +187,7 @@ impl LivestreamTask {
                 ..before
             };
             self.relay.follow(&self.id, &live, now());
+            self.relay.adopt_recording(&self.id, &before);
         }
         if let Some(node) = replaced {
             tracing::info!(livestream.id = %self.id, node, "taken over from another node");
@@ -347,12 +350,10 @@ impl LivestreamTask {
     }
 
     async fn release(&mut self, epoch: u64, is_ended: bool) -> Input {
-        match self
-            .cluster
-            .records
-            .release(&self.keys, epoch, is_ended)
-            .await
-        {
+        let (recording, _) = self.relay.recording_for_record(&self.id);
+        let records = &self.cluster.records;
+        let released = records.release(&self.keys, epoch, is_ended, &recording);
+        match released.await {
             Ok(release) => Input::Released(release),
             Err(_) => Input::Unanswered,
         }

@@ -288,7 +288,12 @@ impl LivestreamTask {
         let is_closed = self.relay.unlink(&self.links, &self.id, &self.keys.channel);
         if is_closed {
             // Its listeners are no longer counted; without an answer of Redis, after their expiry.
-            drop(self.cluster.records.heartbeat(&self.keys, 0, None).await);
+            drop(
+                self.cluster
+                    .records
+                    .heartbeat(&self.keys, 0, None, "")
+                    .await,
+            );
             self.refuse(Unpublished::Away);
         }
         is_closed

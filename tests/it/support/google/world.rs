@@ -114,6 +114,14 @@ impl World {
         self.keep_livestreams().expect("a writable file");
     }
 
+    /// Sets `record` in the document of `id`, if there is one.
+    pub(crate) fn set_record(&mut self, id: &str, record: bool) {
+        if let Some(fields) = self.livestreams.get_mut(id) {
+            fields.insert("record".into(), json!({ "booleanValue": record }));
+        }
+        self.keep_livestreams().expect("a writable file");
+    }
+
     /// Deletes the document of `id`.
     pub(crate) fn delete_livestream(&mut self, id: &str) {
         self.livestreams.remove(id);
