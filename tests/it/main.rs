@@ -21,6 +21,7 @@ mod players;
 mod preflight;
 mod recheck;
 mod recording;
+mod recording_pauses;
 mod reference;
 mod repeated_uploads;
 mod resume;

@@ -15,14 +15,14 @@ use crate::support::client::{Client, Way};
 use crate::support::wire::http_client;
 
 /// A bucket in a directory, and a state directory.
-struct Places {
-    bucket: TempDir,
-    state: TempDir,
-    runtime: TempDir,
+pub(crate) struct Places {
+    pub(crate) bucket: TempDir,
+    pub(crate) state: TempDir,
+    pub(crate) runtime: TempDir,
 }
 
 impl Places {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let directory = || tempfile::tempdir().expect("a directory");
         Self {
             bucket: directory(),
@@ -31,19 +31,19 @@ impl Places {
         }
     }
 
-    fn directories(&self) -> Directories {
+    pub(crate) fn directories(&self) -> Directories {
         Directories {
             state: Some(self.state.path().to_owned()),
             runtime: Some(self.runtime.path().to_owned()),
         }
     }
 
-    fn configure(&self, config: &mut Config) {
+    pub(crate) fn configure(&self, config: &mut Config) {
         config.recording.url = Some(format!("file://{}", self.bucket.path().display()));
     }
 
     /// The file with this name, once it is there.
-    async fn file(&self, name: &str) -> PathBuf {
+    pub(crate) async fn file(&self, name: &str) -> PathBuf {
         let start = std::time::Instant::now();
         loop {
             if let Some(found) = find(self.bucket.path(), name) {
@@ -67,13 +67,13 @@ fn find(directory: &Path, name: &str) -> Option<PathBuf> {
 }
 
 /// One MP3 frame, which says its number.
-fn frame(number: u8) -> Vec<u8> {
+pub(crate) fn frame(number: u8) -> Vec<u8> {
     let mut frame = vec![0xFF, 0xFB, 0x90, 0x44];
     frame.resize(417, number);
     frame
 }
 
-async fn upload(streamer: &mut Client, number: u8) {
+pub(crate) async fn upload(streamer: &mut Client, number: u8) {
     streamer.upload(&frame(number).into()).await;
     streamer.is_received().await;
 }

@@ -196,7 +196,10 @@ async fn owner_again_adopts_what_others_said() {
     world
         .relay
         .adopt_recording(&world.id, &record(7, "paused 3"));
-    assert!(world.is_recorded(), "its own record says less than it knows");
+    assert!(
+        world.is_recorded(),
+        "its own record says less than it knows"
+    );
     world
         .relay
         .adopt_recording(&world.id, &record(8, "paused 3"));
