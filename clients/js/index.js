@@ -32,6 +32,7 @@ const ASK_AGAIN_MS = { first: 1_000, most: 15_000 };
  *   at each connect. `expired`: the server has refused the last one
  * @property {(state: State, reason: string) => void} [onState] `reason`: the server's words where it refused
  * @property {(count: number) => void} [onListeners] on all nodes
+ * @property {(recording: boolean) => void} [onRecording] whether the livestream is recorded; once it is known, and at each change
  * @property {(warning: Warning) => void} [onWarning] the livestream goes on, and something is wrong with it
  * @property {(url: string) => WebSocket} [open] how a WebSocket is made, where there is none in the language
  */
@@ -42,6 +43,7 @@ class Client {
   /** @type {ReturnType<typeof setTimeout> | undefined} */ #again;
   #shown = "";
   #refusal = "";
+  /** @type {boolean | null} */ #recording = null;
   #asked = 0;
   #joining = false;
   #closed = false;
@@ -139,6 +141,8 @@ class Client {
       if (this.#connection) this.admitted(this.#connection);
     } else if (name === "state") {
       this.options.onListeners?.(value?.listeners ?? 0);
+      const recording = value?.recording === true;
+      if (recording !== this.#recording) this.options.onRecording?.((this.#recording = recording));
       if (value?.state === "reconnecting") this.#tell("away");
       else if (value?.state) this.#tell(value.state);
     } else if (name === "error") {
@@ -209,6 +213,17 @@ export class Streamer extends Client {
    */
   invite(expiresIn) {
     return this.ask("invite", expiresIn === undefined ? {} : { expiresIn });
+  }
+
+  /**
+   * Asks how the recording of the livestream is going, or with an argument pauses it (false) and goes on (true). A pause holds
+   * for clips that wait here too, and through lost connections; its end for clips that are sent later.
+   * @param {boolean} [wish]
+   * @returns {Promise<import("./outbox.js").RecordingAnswer>} fails while there is no connection; a pause is said with the next
+   *   one all the same
+   */
+  record(wish) {
+    return this.#outbox.record(wish);
   }
 
   /** Waits for what was sent, at most `timeoutMs`, and ends the livestream for everybody. */

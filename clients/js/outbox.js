@@ -3,6 +3,9 @@
  * Clips on their way to the server: one at a time, in order, each until the server has answered for it. Each has an id, so
  * that the server relays a clip once though its answer was lost and it is sent again. While the network is away they wait
  * here; when too many wait, the oldest are given up, since a livestream is about now.
+ *
+ * A pause of the recording overtakes what waits, and is said again on each new way to the server, before any clip. Its end keeps
+ * its place among the clips.
  */
 
 /** How long an answer may take before the transport is taken for dead. */
@@ -27,13 +30,25 @@ const AGAIN_MS = 1_000;
  *   | {kind: "waiting", error: string, retryMs: number} | {kind: "lost"}} Outcome
  */
 
+/**
+ * The server's answer about the recording. `recording`: clips are recorded now; `paused`: not, by the streamer's own wish.
+ * @typedef {{ok: boolean, recording?: boolean, paused?: boolean, error?: string, retryAfterMs?: number}} RecordingAnswer
+ */
+
+/** @typedef {(timeoutMs: number, name: string, ...args: any[]) => Promise<any>} Ask */
+
+/** An end of a pause, between clips. @typedef {{resolve: (answer: RecordingAnswer) => void, reject: (why: Error) => void}} Turn */
+
 /** Also where a page is not served securely, which has no `crypto.randomUUID`. */
 const randomId = () =>
   Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 
 export class Outbox {
-  /** @type {Clip[]} */ #waiting = [];
-  /** @type {((timeoutMs: number, name: string, ...args: any[]) => Promise<any>) | null} */ #ask = null;
+  /** @type {(Clip | Turn)[]} */ #waiting = [];
+  /** @type {Ask | null} */ #ask = null;
+  /** Whether the streamer has paused the recording, and the way on which the server was told so. */
+  #paused = false;
+  /** @type {Ask | null} */ #told = null;
   #busy = false;
   /** @type {(() => void)[]} */ #emptied = [];
 
@@ -49,11 +64,12 @@ export class Outbox {
     this.now = now;
   }
 
+  /** How many clips wait. */
   get length() {
-    return this.#waiting.length;
+    return this.#waiting.filter((it) => "bytes" in it).length;
   }
 
-  /** The way to the server is open. @param {(timeoutMs: number, name: string, ...args: any[]) => Promise<any>} ask */
+  /** The way to the server is open. @param {Ask} ask */
   open(ask) {
     this.#ask = ask;
     void this.#run();
@@ -66,7 +82,40 @@ export class Outbox {
 
   /** Forgets what waits. */
   clear() {
+    this.#giveUpTurns();
     this.#waiting = [];
+    this.#paused = false;
+  }
+
+  /**
+   * How the recording is going, or with an argument what the streamer wants of it: false pauses it from now on, also for clips
+   * that wait here; true goes on with it after them.
+   * @param {boolean | null} [wish]
+   * @returns {Promise<RecordingAnswer>} fails while there is no connection; a pause is said with the next one all the same
+   */
+  record(wish = null) {
+    if (wish !== null) this.#giveUpTurns();
+    if (wish === true) {
+      return new Promise((resolve, reject) => {
+        this.#waiting.push({ resolve, reject });
+        void this.#run();
+      });
+    }
+    if (wish === false) this.#paused = true;
+    const ask = this.#ask;
+    if (ask === null) return Promise.reject(new Error("not connected"));
+    const said = this.#paused && this.#told !== ask ? false : wish;
+    if (said === false) this.#told = ask;
+    return ask(ANSWER_MS, "recording", said).then((answer) => {
+      if (answer?.paused) this.#paused = true; // perhaps before this page was loaded
+      return answer;
+    });
+  }
+
+  /** A later wish counts. */
+  #giveUpTurns() {
+    for (const it of this.#waiting) if (!("bytes" in it)) it.reject(new Error("another wish came"));
+    this.#waiting = this.#waiting.filter((it) => "bytes" in it);
   }
 
   /** @param {Clip} clip */
@@ -74,11 +123,13 @@ export class Outbox {
     this.#waiting.push(clip);
     clip.id ??= randomId();
     clip.capturedAt ??= Date.now() - clip.seconds * 1_000;
-    let seconds = this.#waiting.reduce((sum, it) => sum + it.seconds, 0);
-    const spared = this.#busy ? 1 : 0; // the one that is under way may have arrived
-    while (seconds > this.keepSeconds && this.#waiting.length > spared + 1) {
-      const [given] = this.#waiting.splice(spared, 1);
+    const clips = this.#waiting.filter((it) => "bytes" in it);
+    let seconds = clips.reduce((sum, it) => sum + it.seconds, 0);
+    const spared = this.#busy && this.#waiting[0] === clips[0] ? 1 : 0; // the one that is under way may have arrived
+    while (seconds > this.keepSeconds && clips.length > spared + 1) {
+      const [given] = clips.splice(spared, 1);
       if (!given) break;
+      this.#waiting = this.#waiting.filter((it) => it !== given);
       seconds -= given.seconds;
       this.settled(given, { kind: "lost" });
     }
@@ -101,6 +152,19 @@ export class Outbox {
       const began = this.now();
       let answer;
       try {
+        if (this.#paused && this.#told !== ask) {
+          this.#told = ask;
+          await ask(ANSWER_MS, "recording", false);
+          continue; // what waits may have changed
+        }
+        if (!("bytes" in clip)) {
+          const said = await ask(ANSWER_MS, "recording", true);
+          if (this.#waiting[0] !== clip) continue;
+          this.#paused = said?.paused ?? this.#paused;
+          this.#waiting.shift();
+          clip.resolve(said);
+          continue;
+        }
         answer = await ask(ANSWER_MS, "upload", clip.bytes, { id: clip.id, capturedAt: clip.capturedAt });
       } catch {
         if (this.#ask === ask) this.#ask = null;

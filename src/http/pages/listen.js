@@ -148,6 +148,7 @@ function stop() {
   keepAwake(false);
   void context?.suspend();
   listeners(null);
+  recorded(false);
   show("idle");
 }
 
@@ -223,9 +224,10 @@ function hearClip(clip) {
   player?.take(clip);
 }
 
-/** How the livestream is going, as the server tells. @param {{state?: string, listeners?: number}} told */
+/** How the livestream is going, as the server tells. @param {{state?: string, listeners?: number, recording?: boolean}} told */
 function follow(told) {
   listeners(told.listeners ?? null);
+  recorded(told.recording === true);
   const back = told.state === "live" && hostAway;
   hostAway = told.state === "reconnecting";
   if (hostAway) {
@@ -244,6 +246,7 @@ function follow(told) {
 function left() {
   connection = null;
   admitted = false;
+  recorded(false);
   if (refusal && brought() && shownToken !== link.token) return connect(state); // a fresh one came while the old one was refused
   if (/has expired/.test(refusal) && !brought() && account?.expired(shownToken)) return connect(state);
   if (refusal && !/has not started/.test(refusal)) {
@@ -312,6 +315,11 @@ function trouble(what) {
 /** @param {number | null} count */
 function listeners(count) {
   say(element("listeners", HTMLElement), count === null ? "–" : String(count));
+}
+
+/** Says whether the livestream is recorded. @param {boolean} is */
+function recorded(is) {
+  element("recorded", HTMLElement).hidden = !is;
 }
 
 function setVolume() {

@@ -177,6 +177,11 @@ const FILES: &[File] = &[
     ),
     ("/pages/onair.js", JAVASCRIPT, include_bytes!("onair.js")),
     (
+        "/pages/recording.js",
+        JAVASCRIPT,
+        include_bytes!("recording.js"),
+    ),
+    (
         "/pages/resumption.js",
         JAVASCRIPT,
         include_bytes!("resumption.js"),

@@ -6,6 +6,7 @@ import { readLink } from "./link.js";
 import { Meter } from "./meter.js";
 import { OnAir, WORDS as SOUND } from "./onair.js";
 import { Outbox } from "/pages/client/outbox.js";
+import { Recording } from "./recording.js";
 import { Resumption } from "./resumption.js";
 import { Share } from "./share.js";
 import { Connection, endpoint } from "/pages/client/connection.js";
@@ -51,6 +52,7 @@ const source = new Source({
     air?.made(performance.now(), clip.peak);
     clips.made(clip);
     outbox.push(clip);
+    recording.clipCut();
   },
   changed: () => tellSound(),
   parted: replaceFilePlayer,
@@ -69,6 +71,8 @@ const outbox = new Outbox({
     }
   },
 });
+
+const recording = new Recording(outbox, refuse);
 
 /** @type {State} */
 let state = "off";
@@ -261,6 +265,7 @@ function take(name, value) {
     void begin();
   } else if (name === "state" && value) {
     listeners(value.listeners ?? null);
+    recording.follow(value.recording === true);
   } else if (name === "warning" && value?.kind === "silence") {
     warned = true;
     refuse(`Nothing has reached the server for ${counted(value.seconds, "second")}: your listeners hear nothing.`);
@@ -287,6 +292,7 @@ async function begin() {
   if (state === "connecting" || state === "reconnecting") show("live");
   if (way) void share.renew(link.livestream, way);
   if (way) outbox.open((timeoutMs, name, ...args) => way.ask(timeoutMs, name, ...args));
+  recording.ask();
 }
 
 function lost() {
@@ -350,6 +356,7 @@ async function rest() {
   air = null;
   share.end();
   outbox.clear();
+  recording.end();
   listeners(null);
   await awake?.release();
   awake = null;

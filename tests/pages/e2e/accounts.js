@@ -104,8 +104,11 @@ function start(program, args, environment) {
   };
 }
 
-/** A daemon whose pages sign people in, with a livestream of each user that is made. */
-export async function startDaemon() {
+/**
+ * A daemon whose pages sign people in, with a livestream of each user that is made.
+ * @param {(state: string) => Record<string, string>} [more] of its environment; `state`: its state directory
+ */
+export async function startDaemon(more = () => ({})) {
   const emulator = process.env.CASTAWAY_AUTH_EMULATOR;
   const auth = emulator ? { host: emulator, close() {} } : await startDouble();
   const google = start(DOUBLE, ["--project", PROJECT], {});
@@ -122,6 +125,7 @@ export async function startDaemon() {
     CASTAWAY_LISTENER__PASSES: "streamers",
     CASTAWAY_LOG__FORMAT: "plain",
     CASTAWAY_LOG__LEVEL: "warn",
+    ...more(state),
   });
   const [, url = ""] = await daemon.says(/^castaway: clients on (http:\S+),/);
   /** @param {string} path @param {object} body @param {Record<string, string>} headers */
@@ -133,6 +137,7 @@ export async function startDaemon() {
   };
   return {
     url,
+    state,
     /** A user with a livestream of that name. @param {string} email @param {string} password @param {string} livestream */
     async makeUser(email, password, livestream) {
       const { localId } = await ask("accounts:signUp", { email, password, returnSecureToken: true }, { "x-goog-api-key": KEY });

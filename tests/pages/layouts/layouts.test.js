@@ -28,7 +28,7 @@ before(async () => {
   server = await Server.start();
   near = await Network.to(server.port);
   far = await Network.to(server.port);
-  daemon = await startDaemon();
+  daemon = await startDaemon((state) => ({ CASTAWAY_RECORDING__URL: `file://${state}/bucket` }));
   await daemon.makeUser("ada@example.com", "secret", "talk");
   browser = await openBrowser();
 });
@@ -108,6 +108,32 @@ test("pages with accounts", async () => {
   await page.goto(`${daemon.url}/listen/talk`);
   await look(page, "listen-signed-in");
   await page.context().close();
+});
+
+test("a livestream that is recorded", async () => {
+  const listener = await open(`${daemon.url}/listen/talk`);
+  const studio = await open(`${daemon.url}/studio#livestream=talk`);
+  for (const page of [listener, studio]) {
+    await page.fill("#sign-in-email", "ada@example.com");
+    await page.fill("#sign-in-password", "secret");
+    await page.click("#sign-in [type=submit]");
+    await page.waitForSelector("#sign-in", { state: "hidden" });
+  }
+  await studio.locator("#clean").uncheck();
+  await studio.click("#live");
+  await studio.waitForSelector("#recording[data-going=on]");
+  await sounds(studio, "heard");
+  await look(studio, "studio-recorded");
+  await listener.click("#play");
+  await isIn(listener, "live");
+  await listener.waitForSelector("#recorded");
+  await look(listener, "listen-recorded");
+  await studio.click("#recording-pause");
+  await studio.waitForSelector("#recording[data-going=paused]");
+  await look(studio, "studio-recording-paused");
+  await endLivestream(studio);
+  await studio.context().close();
+  await listener.context().close();
 });
 
 test("a listener's states", async () => {

@@ -191,3 +191,80 @@ test("whatever is lost on the way, each clip is relayed once and in order", asyn
   }
   assert.equal(settled.filter((it) => it.endsWith("sent")).length, 50 * 30);
 });
+
+/** A way on which wishes about the recording are answered at once, and clips as above. @param {unknown[]} said */
+const wishing = (said) => {
+  /** @type {import("../../../clients/js/outbox.js").Ask} */
+  const ask = (timeout, name, ...args) => {
+    if (name !== "recording") return way(timeout, name, args[0], args[1]).finally(() => said.push(args[0][0]));
+    said.push(args[0]);
+    return Promise.resolve({ ok: true, recording: args[0] !== false, paused: args[0] === false });
+  };
+  return ask;
+};
+
+test("a pause of the recording overtakes what waits, and is said again on a new way", async () => {
+  const [said, later] = /** @type {[unknown[], unknown[]]} */ ([[], []]);
+  const box = outbox();
+  box.open(wishing(said));
+  box.push(clip(0));
+  box.push(clip(1));
+  assert.deepEqual(await box.record(false), { ok: true, recording: false, paused: true });
+  assert.deepEqual(said, [false]);
+  box.shut();
+  asked[0]?.lose();
+  await settle();
+  await assert.rejects(box.record(false), /not connected/);
+  box.open(wishing(later));
+  await box.record();
+  await settle();
+  for (const at of [1, 2]) {
+    asked[at]?.answer({ ok: true });
+    await settle();
+  }
+  assert.deepEqual(later, [false, null, 0, 1]);
+});
+
+test("the end of a pause keeps its place among the clips", async () => {
+  const said = /** @type {unknown[]} */ ([]);
+  const box = outbox();
+  box.open(wishing(said));
+  await box.record(false);
+  box.push(clip(0));
+  box.push(clip(1));
+  const ended = box.record(true);
+  box.push(clip(2));
+  assert.equal(box.length, 3);
+  for (const at of [0, 1, 2]) {
+    asked[at]?.answer({ ok: true });
+    await settle();
+  }
+  assert.deepEqual(await ended, { ok: true, recording: true, paused: false });
+  assert.deepEqual(said, [false, 0, 1, true, 2]);
+  box.open(wishing(said));
+  box.push(clip(3));
+  await settle();
+  assert.equal(asked.at(-1)?.clip, 3, "no pause is said again");
+});
+
+test("a later wish about the recording counts, and a pause from before is known", async () => {
+  const said = /** @type {unknown[]} */ ([]);
+  const box = outbox();
+  box.open(wishing(said));
+  box.push(clip(0));
+  const ended = box.record(true);
+  const replaced = assert.rejects(ended, /another wish/);
+  await box.record(false);
+  await replaced;
+  asked[0]?.answer({ ok: true });
+  await settle();
+  assert.deepEqual(said, [false, 0]);
+  const fresh = outbox();
+  fresh.open(async (_timeout, name, wish) => ({ ok: true, recording: false, paused: name === "recording" && wish === null }));
+  await fresh.record();
+  const later = /** @type {unknown[]} */ ([]);
+  fresh.open(wishing(later));
+  fresh.push(clip(1));
+  await settle();
+  assert.deepEqual(later, [false]);
+});

@@ -13,7 +13,7 @@ const TIMEOUT_MS = 15_000;
 /**
  * @typedef {{id: string, state: "waiting" | "live" | "reconnecting", streamer: string | null, node: string | null,
  *   since: string | null, sequence: number, listeners: number, clips: number, bytes_in: number, bytes_out: number,
- *   clips_dropped: number, bytes_per_second: number}} Livestream
+ *   clips_dropped: number, bytes_per_second: number, recording: "on" | "paused" | "off"}} Livestream
  * @typedef {{livestreams: Livestream[], total: number, unanswered: string[]}} Livestreams
  * @typedef {{id: string, role: "streamer" | "listener", user: string, node: string, transport?: string, since: string,
  *   clips_dropped: number, lag_ms: number}} Socket

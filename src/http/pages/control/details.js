@@ -5,7 +5,7 @@ import { element, say } from "../ui.js";
 import { Failure } from "./api.js";
 import { draw, plot } from "./plots.js";
 import { button, cell, fillTexts, found, sync } from "./table.js";
-import { missingWords, number, rate, sinceWords, size } from "./words.js";
+import { livestreamState, missingWords, number, rate, sinceWords, size } from "./words.js";
 
 /** @typedef {import("./api.js").Api} Api */
 /** @typedef {import("./api.js").Details} Shown */
@@ -120,7 +120,7 @@ export class Details {
     this.#shown = it;
     say(element("details-words", HTMLElement), missingWords(it.unanswered, "sockets"));
     for (const [name, text] of Object.entries({
-      state: it.state,
+      state: livestreamState(it),
       streamer: it.streamer ?? "–",
       node: it.node ?? "–",
       since: sinceWords(it.since, serverNow),

@@ -4,7 +4,7 @@
 import { element, say } from "../ui.js";
 import { draw, plot } from "./plots.js";
 import { button, cell, fillTexts, sync } from "./table.js";
-import { missingWords, number, pageWords, rate, sinceWords } from "./words.js";
+import { livestreamState, missingWords, number, pageWords, rate, sinceWords } from "./words.js";
 
 /** @typedef {import("./api.js").Api} Api */
 /** @typedef {import("./api.js").Livestream} Livestream */
@@ -101,7 +101,7 @@ export class Livestreams {
   /** @param {HTMLTableRowElement} row @param {Livestream} it @param {number} serverNow */
   #fill(row, it, serverNow) {
     row.dataset.state = it.state;
-    fillTexts(row, [null, it.state, it.streamer ?? "–", it.node ?? "–", sinceWords(it.since, serverNow), null, null, number(it.clips_dropped)]);
+    fillTexts(row, [null, livestreamState(it), it.streamer ?? "–", it.node ?? "–", sinceWords(it.since, serverNow), null, null, number(it.clips_dropped)]);
     const values = { listeners: number(it.listeners), rate: rate(it.bytes_per_second) };
     for (const measured of row.querySelectorAll("td.measured")) {
       const field = /** @type {"listeners" | "rate"} */ (/** @type {HTMLElement} */ (measured).dataset.field);

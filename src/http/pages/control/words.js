@@ -53,6 +53,12 @@ export function freshness(at, now, staleAfterMs) {
   return { words: isStale ? `stale: ${words}` : words, isStale };
 }
 
+/** How a livestream is going. @param {Pick<import("./api.js").Livestream, "state" | "recording">} livestream */
+export function livestreamState({ state, recording }) {
+  if (recording === "on") return `${state}, recorded`;
+  return recording === "paused" ? `${state}, recording paused` : state;
+}
+
 /** What a node does. @param {Node} node */
 export function nodeState(node) {
   if (!node.answers) return "does not answer";
