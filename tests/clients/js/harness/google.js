@@ -55,9 +55,9 @@ export class Google {
     return text ? JSON.parse(text) : undefined;
   }
 
-  /** Makes the document `livestreams/{id}`, owned by `user`. */
-  livestream(id, user) {
-    return this.#admin("PUT", `/livestreams/${id}`, { artistId: user, streamerConnected: false });
+  /** Makes the document `livestreams/{id}`, owned by `user`; `more` may have `record`. */
+  livestream(id, user, more = {}) {
+    return this.#admin("PUT", `/livestreams/${id}`, { artistId: user, streamerConnected: false, ...more });
   }
 
   /** An ID token of `user`: "valid", "expired", "foreign" (another project's) or "forged" (signed by another key) … */
