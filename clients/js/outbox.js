@@ -31,7 +31,7 @@ const AGAIN_MS = 1_000;
  */
 
 /**
- * The server's answer about the recording. `recording`: clips are recorded now; `paused`: not, by the streamer's own wish.
+ * `recording`: clips are recorded now. `paused`: not, by the streamer's own wish.
  * @typedef {{ok: boolean, recording?: boolean, paused?: boolean, error?: string, retryAfterMs?: number}} RecordingAnswer
  */
 
@@ -87,12 +87,7 @@ export class Outbox {
     this.#paused = false;
   }
 
-  /**
-   * How the recording is going, or with an argument what the streamer wants of it: false pauses it from now on, also for clips
-   * that wait here; true goes on with it after them.
-   * @param {boolean | null} [wish]
-   * @returns {Promise<RecordingAnswer>} fails while there is no connection; a pause is said with the next one all the same
-   */
+  /** See `Streamer.record`. @param {boolean | null} [wish] @returns {Promise<RecordingAnswer>} */
   record(wish = null) {
     if (wish !== null) this.#giveUpTurns();
     if (wish === true) {

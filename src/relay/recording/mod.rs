@@ -104,10 +104,10 @@ impl Relay {
         let recorder = self.0.recorder.get()?;
         let recording = &mut active.recording;
         if recording.state.is_on() {
-            let recorded = recorder.clip(id, user, clip);
+            let written = recorder.clip(id, user, clip);
             return Some(match recording.state.record() {
                 Some(span) => recorder.left_out(id, span, clip.sent_at),
-                None => recorded,
+                None => written,
             });
         }
         if !recording.state.is_held() {

@@ -12,7 +12,7 @@ import { Listener, Streamer } from "../../../clients/js/index.js";
 import { Network, Server } from "./stage.js";
 
 const PACKAGE = new URL("../../../clients/js/", import.meta.url);
-const MOST_BYTES = 8.5 * 1024;
+const MOST_BYTES = 9 * 1024;
 
 Object.assign(globalThis, { WebSocket });
 
@@ -167,6 +167,7 @@ test("a streamer's pass admits a listener, until the livestream ends", { timeout
   const { ok, pass = "", expiresAt = 0 } = await streamer.invite(60);
   assert.equal(ok, true);
   assert.ok(Math.abs(expiresAt - Date.now() / 1000 - 60) < 5, `${expiresAt}`);
+  assert.match((await streamer.record()).error ?? "", /not recorded on this server/);
   assert.match((await streamer.invite(0)).error ?? "", /^expiresIn must be a whole number of seconds/);
   const heard = /** @type {number[]} */ ([]);
   const guest = { url: address(), livestream: "demo", token: pass, onState, onClip: (/** @type {Uint8Array} */ clip) => waiting.look(heard.push(clip[0] ?? 0)) };
