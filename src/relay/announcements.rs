@@ -5,28 +5,8 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use super::{ActiveLivestream, Event, Relay, lock};
-use crate::broadcast::{LivestreamId, State};
-
-/// What clients are told of a livestream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Standing {
-    /// Its state.
-    pub state: State,
-    /// Listeners on all nodes.
-    pub listeners: usize,
-    /// Whether its clips are recorded.
-    pub is_recorded: bool,
-}
-
-impl Standing {
-    /// Of a livestream that is over, or that this node does not know.
-    pub const ENDED: Self = Self {
-        state: State::Ended,
-        listeners: 0,
-        is_recorded: false,
-    };
-}
+use super::{Event, Relay, Standing, lock};
+use crate::broadcast::State;
 
 /// The shortest time between two announcements of a listener count: one second, or one millisecond for each listener,
 /// so that a livestream causes at most a thousand messages a second.
@@ -88,12 +68,6 @@ impl Relay {
             .set(i64::try_from(self.0.directory.pending()).unwrap_or(i64::MAX));
     }
 
-    /// What clients are told of a livestream now.
-    pub fn standing(&self, id: &LivestreamId) -> Standing {
-        let found = self.find(id);
-        found.map_or(Standing::ENDED, |active| lock(&active).standing())
-    }
-
     /// The number of livestreams, and of listeners on this node, those with players included.
     pub fn count(&self) -> (usize, usize) {
         let all = self.all();
@@ -102,16 +76,5 @@ impl Relay {
             .map(|(_, active)| lock(active).livestream.listener_count())
             .sum();
         (all.len(), listeners)
-    }
-}
-
-impl ActiveLivestream {
-    fn standing(&self) -> Standing {
-        let state = self.livestream.state();
-        Standing {
-            state,
-            listeners: self.count(),
-            is_recorded: state.is_started() && self.recording.state.is_on(),
-        }
     }
 }

@@ -84,12 +84,11 @@ enum Next {
 impl Sockets {
     /// Applies a wish at once, so in the order of the streamer's events, and answers it in the returned future.
     pub(super) fn record(
-        &self,
+        self,
         streamer: Option<Wishing>,
         wish: Option<Wish>,
         callback: Callback,
-    ) -> impl Future<Output = ()> + Send + use<> {
-        let sockets = self.clone();
+    ) -> impl Future<Output = ()> + Send {
         let session = streamer.as_ref().map(|it| it.session.clone());
         let next = streamer.map(|it| self.apply(it, wish));
         let pressure = move |change: fn(&Backpressure, u64)| {
@@ -105,12 +104,12 @@ impl Sockets {
                 Some(Next::Answer(ack)) => ack,
                 Some(Next::Keep(change)) => kept(change).await,
                 Some(Next::ReadDocument(streamer)) => {
-                    let ack = sockets.ask_document(&streamer).await;
+                    let ack = self.ask_document(&streamer).await;
                     streamer.reading.store(false, Ordering::SeqCst);
                     ack
                 }
             };
-            sockets.answer(callback, &ack);
+            self.answer(callback, &ack);
             pressure(Backpressure::settle);
         }
     }

@@ -90,7 +90,7 @@ pub(super) fn register(sockets: &Sockets, socket: &SocketRef) {
     let room = sockets.clone();
     let record = move |socket: SocketRef, TryData(wish): TryData<Wish>, callback: Callback| {
         let wishing = streamer(&socket).map(|it| it.wishing.clone());
-        room.record(wishing, wish.ok(), callback)
+        room.clone().record(wishing, wish.ok(), callback)
     };
     socket.on(wire::RECORDING, record);
     admission::register(sockets, socket, admission);

@@ -49,7 +49,7 @@ export class Recording {
 
   /** Asks how it is going: once the server has given us the air, and after it was said to be otherwise. */
   ask() {
-    this.#outbox.record().then((answer) => this.#show(going(answer)), () => {});
+    this.#outbox.record().then((answer) => this.#display(going(answer)), () => {});
   }
 
   /** The server says whether clips are recorded. @param {boolean} is */
@@ -72,7 +72,7 @@ export class Recording {
   /** The livestream is over for this page. */
   end() {
     this.#forget();
-    this.#show("none");
+    this.#display("none");
   }
 
   #turn() {
@@ -88,13 +88,13 @@ export class Recording {
     this.#button.setAttribute("aria-disabled", "true");
     this.#outbox.record(is).then((answer) => {
       if (answer.error) this.#refuse(answer.error);
-      if (answer.recording !== undefined) this.#show(going(answer));
+      if (answer.recording !== undefined) this.#display(going(answer));
       else this.#button.setAttribute("aria-disabled", "false");
-    }, () => this.#show(is ? this.#going : "pausing"));
+    }, () => this.#display(is ? this.#going : "pausing"));
   }
 
   /** @param {Going} next */
-  #show(next) {
+  #display(next) {
     this.#going = next;
     this.#section.hidden = next === "none";
     this.#button.setAttribute("aria-disabled", "false");
