@@ -11,10 +11,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, SeqAccess, Visitor};
 
 use super::Sockets;
-use super::admission::Admission;
 use super::outgoing::Callback;
 use super::wire::{self, Ack, Refusal};
-use crate::broadcast::Epoch;
+use crate::broadcast::{Epoch, LivestreamId, UserId};
 use crate::directory::Freshness;
 use crate::limits::whole_millis;
 use crate::relay::{NotRecorded, RecordingChange};
@@ -66,7 +65,8 @@ impl<'de> Deserialize<'de> for Wish {
 /// What a streamer's socket needs for its wishes.
 #[derive(Clone)]
 pub(super) struct Wishing {
-    pub(super) admission: Arc<Admission>,
+    pub(super) livestream: LivestreamId,
+    pub(super) user: UserId,
     pub(super) epoch: Epoch,
     pub(super) address: IpAddr,
     pub(super) session: Arc<Session>,
@@ -116,9 +116,9 @@ impl Sockets {
 
     fn apply(&self, streamer: Wishing, wish: Option<Wish>) -> Next {
         let Wishing {
-            admission, epoch, ..
+            livestream, epoch, ..
         } = &streamer;
-        let (relay, livestream) = (&self.0.relay, &admission.livestream);
+        let relay = &self.0.relay;
         let state = match relay.recording(livestream, *epoch) {
             Ok(state) => state,
             Err(error) => return Next::Answer(refused(error)),
@@ -129,7 +129,7 @@ impl Sockets {
             Some(Wish::Record) if state.is_on() => relay.pause_recording(livestream, *epoch, false),
             Some(Wish::Pause) => relay.pause_recording(livestream, *epoch, true),
             Some(Wish::Record) => {
-                if let Err(exceeded) = self.0.recordings.take(&admission.caller.user) {
+                if let Err(exceeded) = self.0.recordings.take(&streamer.user) {
                     let millis = whole_millis(exceeded.retry_after);
                     return Next::Answer(Ack {
                         retry_after_ms: Some(millis),
@@ -151,12 +151,12 @@ impl Sockets {
     /// Reads the livestream's document, and records if that asks for it.
     async fn ask_document(&self, streamer: &Wishing) -> Ack {
         let Wishing {
-            admission,
+            livestream,
+            user,
             epoch,
             address,
             ..
         } = streamer;
-        let (livestream, user) = (&admission.livestream, &admission.caller.user);
         let pending = match self.0.lookup_limits.begin(user, *address) {
             Ok(pending) => pending,
             Err(refusal) => return Ack::error(&refusal.text()),

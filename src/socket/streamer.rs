@@ -135,20 +135,21 @@ pub(super) async fn admit(
     session.activity.pressure.set_limit(sockets.0.answers);
     relay.allow_recording(livestream, *epoch, record);
     let pending_acks = PendingAcks::new(sockets, socket.id.into(), session.clone(), &caller.user);
-    let admission = Arc::new(admission);
+    let wishing = Wishing {
+        livestream: livestream.clone(),
+        user: caller.user.clone(),
+        epoch: *epoch,
+        address: attempt.address,
+        session,
+        reading: Arc::default(),
+    };
     let streamer = StreamerSocket {
         sockets: sockets.clone(),
         epoch: *epoch,
-        admission: admission.clone(),
+        admission: Arc::new(admission),
         pending_acks,
         wants_warnings: attempt.wishes.warnings,
-        wishing: Wishing {
-            admission,
-            epoch: *epoch,
-            address: attempt.address,
-            session,
-            reading: Arc::default(),
-        },
+        wishing,
     };
     socket.extensions.insert(Arc::new(streamer));
     admission::watch(sockets, socket, gone);
