@@ -33,7 +33,6 @@ use tokio::time::{Instant, timeout_at};
 use self::bucket::Bucket;
 use self::finish::Finisher;
 use self::metrics::RecordingMetrics;
-use self::names::ClipName;
 use self::podcast::Podcasts;
 use self::spool::{Entry, Spool, What};
 use self::upload::Uploader;
@@ -217,10 +216,7 @@ impl Recorder {
         let what = What::Clip {
             epoch,
             sequence,
-            id: clip
-                .id
-                .as_ref()
-                .map(|id| ClipName::digest_of_id(id.as_str())),
+            id: clip.id.as_ref().map(ToString::to_string),
             extension: media::extension(&clip.bytes).to_owned(),
         };
         let entry = entry(livestream, Some(streamer), clip.sent_at, what);

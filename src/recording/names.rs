@@ -16,7 +16,7 @@
 use std::fmt::{self, Write as _};
 use std::time::{Duration, SystemTime};
 
-use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::digest::{Context, SHA256, digest};
 use humantime_serde::re::humantime::format_rfc3339_millis;
 
 /// Where each recording has an empty object.
@@ -144,15 +144,19 @@ pub(super) struct ClipName {
     pub(super) sequence: u64,
     /// When its node accepted it, in milliseconds since the Unix epoch.
     pub(super) received: u64,
-    /// What stands for the streamer's own id, if it gave one.
+    /// What stands for the streamer's own id and the bytes, if it gave an id.
     pub(super) id: Option<String>,
     pub(super) extension: String,
 }
 
 impl ClipName {
-    /// What stands for a streamer's own id of a clip.
-    pub(super) fn digest_of_id(id: &str) -> String {
-        sha256(id.as_bytes())[..16].to_owned()
+    /// What stands for a streamer's own id of a clip and its bytes: ids are used again, as by a client that counts from 1.
+    pub(super) fn digest(id: &str, bytes: &[u8]) -> String {
+        let mut digest = Context::new(&SHA256);
+        for part in [&(id.len() as u64).to_be_bytes(), id.as_bytes(), bytes] {
+            digest.update(part);
+        }
+        hexadecimal(&digest.finish().as_ref()[..8])
     }
 
     pub(super) fn parse(name: &str) -> Option<Self> {
@@ -285,7 +289,7 @@ mod tests {
                 epoch,
                 sequence,
                 received: at,
-                id: has_id.then(|| ClipName::digest_of_id("one-1.mp3")),
+                id: has_id.then(|| ClipName::digest("one-1.mp3", b"clip")),
                 extension: "m4a".into(),
             };
             prop_assert_eq!(ClipName::parse(&clip.to_string()), Some(clip));

@@ -73,8 +73,8 @@ impl Contents {
             .unwrap_or(0)
     }
 
-    /// The clips as they were accepted: each epoch in the order of its sequences, epochs by time. Of those with one id of
-    /// the streamer's, which were sent again, the first.
+    /// The clips as they were accepted: each epoch in the order of its sequences, epochs by time. Of those with the same id
+    /// and bytes, which were sent again, the first; but within an epoch its owner has decided, and all are taken.
     pub(super) fn in_order(&self) -> Vec<&ClipName> {
         let mut latest: BTreeMap<u64, u64> = BTreeMap::new();
         // By epoch and sequence. A clock that is set back changes no order within an epoch.
@@ -85,11 +85,14 @@ impl Contents {
         });
         let mut timed: Vec<_> = timed.collect();
         timed.sort_by_key(|(time, clip)| (*time, clip.epoch, clip.sequence));
-        let mut ids = BTreeSet::new();
+        // The epoch that has each first.
+        let mut first = BTreeMap::new();
         let clips = timed.into_iter().map(|(_, clip)| clip);
-        clips
-            .filter(|clip| clip.id.as_ref().is_none_or(|id| ids.insert(id.clone())))
-            .collect()
+        let is_taken = |clip: &&ClipName| {
+            let id = clip.id.as_ref();
+            id.is_none_or(|id| *first.entry(id.clone()).or_insert(clip.epoch) == clip.epoch)
+        };
+        clips.filter(is_taken).collect()
     }
 
     /// The sequences of clips that were not recorded on purpose: spans from the first to before the second, in order and

@@ -70,6 +70,19 @@ fn clip_sent_again_is_taken_once() {
 }
 
 #[test]
+fn id_used_again_by_one_owner_is_kept() {
+    let of = |sequence| ClipName {
+        id: Some("0123456789abcdef".into()),
+        ..clip(1, sequence, sequence)
+    };
+    let contents = Contents {
+        clips: [of(5), of(900)].into(),
+        marks: BTreeSet::new(),
+    };
+    assert_eq!(contents.in_order(), [&of(5), &of(900)]);
+}
+
+#[test]
 fn missing_clips_are_named_with_their_reason() {
     let lost = |sequence| Mark::ClipLost {
         epoch: 1,

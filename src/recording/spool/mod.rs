@@ -46,6 +46,7 @@ pub(super) enum What {
     Clip {
         epoch: u64,
         sequence: u64,
+        /// The streamer's own; once it is written, what stands for it and the bytes.
         id: Option<String>,
         extension: String,
     },
@@ -79,6 +80,14 @@ impl Entry {
                 sequence,
                 reason: reason.to_owned(),
             };
+        }
+        self
+    }
+
+    /// The same, as it is written with these bytes.
+    fn with_digest(mut self, bytes: &[u8]) -> Self {
+        if let What::Clip { id: Some(id), .. } = &mut self.what {
+            *id = ClipName::digest(id, bytes);
         }
         self
     }
@@ -239,6 +248,7 @@ impl Spool {
             (entry, clip) = (self.give_up(entry, "spool_full"), None);
         }
         let body: &[u8] = clip.map_or(&[], |clip| clip);
+        entry = entry.with_digest(body);
         // Texts and numbers: this cannot fail.
         let mut head = serde_json::to_vec(&entry).unwrap_or_default();
         head.push(b'\n');

@@ -4,6 +4,7 @@ mod double;
 mod nodes;
 mod podcast;
 mod requests;
+mod repeats;
 
 use std::sync::atomic::Ordering;
 
@@ -201,7 +202,9 @@ async fn clips_are_deleted_after_their_time() {
     nodes.config.keep_clips = Duration::from_secs(0);
     let node = nodes.start();
     node.upload((7, 1), START, Some("one")).wait().await;
-    node.upload((8, 2), START + 26, Some("one")).wait().await;
+    node.upload_bytes((8, 2), START + 26, Some("one"), frame(1))
+        .wait()
+        .await;
     node.recorder.ended(&show(), "ended", START + 100);
     node.is_brought().await;
     for round in 0..3 {
