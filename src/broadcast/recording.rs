@@ -73,6 +73,14 @@ impl RecordingState {
         until.map(|until| (from, until))
     }
 
+    /// Whether a clip with this sequence, which another process has accepted, is recorded if it comes again.
+    pub fn takes_again(self, sequence: u64) -> bool {
+        let is_left_out = self.left_out.is_some_and(|LeftOut { from, until }| {
+            from <= sequence && until.is_none_or(|until| sequence < until)
+        });
+        self.is_allowed && !is_left_out
+    }
+
     /// Takes over what another node says of it. What the document of the livestream says is known here, if the streamer is.
     pub fn adopt(&mut self, other: Self, has_streamer: bool, next: u64) {
         let is_allowed = if has_streamer {

@@ -1,5 +1,7 @@
 //! The recordings for operators: list, show, finish again.
 
+use std::future::ready;
+
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::mpsc;
 
@@ -81,9 +83,9 @@ impl Recordings {
             async move { recordings.read(id).await }
         });
         // One that the bucket's own lifecycle has half deleted hides no other.
-        let found = reads.buffered(READS).filter_map(async |read| match read {
-            Err(BucketError::Malformed(_)) => None,
-            read => Some(read),
+        let found = reads.buffered(READS).filter_map(|read| {
+            let is_half = matches!(read, Err(BucketError::Malformed(_)));
+            ready((!is_half).then_some(read))
         });
         Ok(found.try_collect().await?)
     }

@@ -36,7 +36,7 @@ use self::metrics::RecordingMetrics;
 use self::podcast::Podcasts;
 use self::spool::{Entry, Spool, What};
 use self::upload::Uploader;
-use crate::broadcast::{Clip, LeftOutSpan, LivestreamId, Position, UserId};
+use crate::broadcast::{Clip, ClipId, LeftOutSpan, LivestreamId, Position, UserId};
 use crate::config::{self, RecordingPlace, RecordingPolicy};
 use crate::media;
 use crate::metrics::Metrics;
@@ -212,21 +212,44 @@ impl Recorder {
 
     /// Records an accepted clip. Called under the livestream's lock, so in the order of its clips.
     pub fn clip(&self, livestream: &LivestreamId, streamer: &UserId, clip: &Clip) -> Recorded {
-        let Position { epoch, sequence } = clip.position;
+        let about = (livestream, streamer, clip.sent_at);
+        self.take(about, clip.position, clip.id.as_ref(), &clip.bytes)
+    }
+
+    /// Records a clip that comes again at this time in milliseconds since the Unix epoch, which another process had accepted
+    /// with this sequence: the recording takes it if the first one is gone.
+    pub fn known_clip(
+        &self,
+        livestream: &LivestreamId,
+        streamer: &UserId,
+        at: u64,
+        (id, sequence, bytes): (&ClipId, u64, &Bytes),
+    ) -> Recorded {
+        let position = Position::new(names::SENT_AGAIN, sequence);
+        self.take((livestream, streamer, at), position, Some(id), bytes)
+    }
+
+    fn take(
+        &self,
+        (livestream, streamer, at): (&LivestreamId, &UserId, u64),
+        Position { epoch, sequence }: Position,
+        id: Option<&ClipId>,
+        bytes: &Bytes,
+    ) -> Recorded {
         let what = What::Clip {
             epoch,
             sequence,
-            id: clip.id.as_ref().map(ToString::to_string),
-            extension: media::extension(&clip.bytes).to_owned(),
+            id: id.map(ToString::to_string),
+            extension: media::extension(bytes).to_owned(),
         };
-        let entry = entry(livestream, Some(streamer), clip.sent_at, what);
+        let entry = entry(livestream, Some(streamer), at, what);
         // A clip larger than the whole queue takes all of it.
-        let units = (clip.bytes.len() / UNIT + 1).min(self.units);
+        let units = (bytes.len() / UNIT + 1).min(self.units);
         let permit = u32::try_from(units)
             .ok()
             .and_then(|units| self.room.clone().try_acquire_many_owned(units).ok());
         if let Some(permit) = permit {
-            return self.queue(entry, Some((clip.bytes.clone(), permit)));
+            return self.queue(entry, Some((bytes.clone(), permit)));
         }
         self.metrics.lost.with_label_values(&["queue_full"]).inc();
         self.queue(entry.given_up("queue_full"), None)

@@ -24,6 +24,10 @@ pub(super) const RECORDINGS: &str = "__recordings__";
 /// Where each recording with something left to be done has one.
 pub(super) const PENDING: &str = "__pending__";
 
+/// The epoch in the name of a clip that came again and that another process had accepted, in an epoch that is not known:
+/// no owner has it.
+pub(super) const SENT_AGAIN: u64 = 0;
+
 /// The longest part of a path that stands for a livestream, in bytes.
 const MAX_KEY: usize = 200;
 

@@ -105,7 +105,7 @@ impl Relay {
                 active.recording = LivestreamRecording::restored(recording);
             }
             for (clip_id, sequence) in clip_ids {
-                active.clip_ids.insert(clip_id, Outcome::Relayed(sequence));
+                active.clip_ids.insert(clip_id, Outcome::Known(sequence));
             }
             tracing::info!(livestream.id = %id, "livestream restored from the previous process, waiting for its streamer");
             // The flag stays true, or becomes true again if the previous process cleared it.

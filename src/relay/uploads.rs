@@ -47,6 +47,8 @@ pub struct Uploaded {
 pub(super) enum Outcome {
     /// It was relayed, with this sequence.
     Relayed(u64),
+    /// Another process accepted it, and gave it this sequence.
+    Known(u64),
     /// In a cluster: it was relayed here, with this sequence, and queued for the other nodes.
     Queued(u64, Ticket),
 }
@@ -55,7 +57,7 @@ impl Outcome {
     /// Its final sequence, if there is one.
     pub(super) fn sequence(&self) -> Option<u64> {
         match self {
-            Self::Relayed(sequence) => Some(*sequence),
+            Self::Relayed(sequence) | Self::Known(sequence) => Some(*sequence),
             Self::Queued(_, ticket) => ticket.result()?.ok(),
         }
     }
@@ -142,7 +144,11 @@ impl Relay {
         if !active.livestream.is_current(epoch) {
             return Err(UploadError::StaleEpoch);
         }
-        if let Some(repeated) = clip_id.as_ref().and_then(|it| active.repeated(it)) {
+        if let Some((clip_id, repeated)) = clip_id
+            .as_ref()
+            .and_then(|it| Some((it, active.repeated(it)?)))
+        {
+            self.record_known(id, user, &mut active, (clip_id, &bytes));
             return Ok(self.answered_again(repeated));
         }
         let length = bytes.len();
@@ -222,7 +228,7 @@ impl ActiveLivestream {
     fn repeated(&self, clip_id: &ClipId) -> Option<Uploaded> {
         let (sequence, ticket) = match self.clip_ids.get(clip_id)? {
             // In a cluster with a ticket all the same: the answers before it come first.
-            Outcome::Relayed(sequence) => {
+            Outcome::Relayed(sequence) | Outcome::Known(sequence) => {
                 let link = self.link.as_ref();
                 (*sequence, link.map(|_| Ticket::published(*sequence)))
             }
@@ -270,8 +276,18 @@ impl ActiveLivestream {
     pub(super) fn know(&mut self, clip_id: ClipId, sequence: u64) {
         let known = self.clip_ids.get(&clip_id).and_then(Outcome::sequence);
         if known.is_none() {
-            self.clip_ids.insert(clip_id, Outcome::Relayed(sequence));
+            self.clip_ids.insert(clip_id, Outcome::Known(sequence));
         }
+    }
+
+    /// The sequence of a clip that another process accepted; from now on it counts as relayed here.
+    pub(super) fn take_known(&mut self, clip_id: &ClipId) -> Option<u64> {
+        let Outcome::Known(sequence) = *self.clip_ids.get(clip_id)? else {
+            return None;
+        };
+        self.clip_ids
+            .insert(clip_id.clone(), Outcome::Relayed(sequence));
+        Some(sequence)
     }
 
     /// Whether listeners here have a clip with this id that was not published from here.

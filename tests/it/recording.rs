@@ -6,12 +6,12 @@ use std::time::Duration;
 use castaway_media_server::app::Directories;
 use castaway_media_server::config::Config;
 use castaway_media_server::recording::Manifest;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::api::ctl;
 use crate::support::app::{TEST_TIMEOUT, TestApp, world};
-use crate::support::client::{Client, Way};
+use crate::support::client::{Client, Said, Way};
 use crate::support::wire::http_client;
 
 /// A bucket in a directory, and a state directory.
@@ -107,6 +107,48 @@ async fn recording_outlives_a_restart_as_one() {
     let file = std::fs::read(places.file("recording.mp3").await).expect("a file");
     let sound: Vec<u8> = (1..=3).flat_map(frame).collect();
     assert!(file.ends_with(&sound) && file.len() > sound.len());
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn known_clip_is_recorded_from_its_second_copy() {
+    let places = Places::new();
+    let app = TestApp::beside(world().await, &places.directories(), |it| {
+        places.configure(it);
+    })
+    .await;
+    let upload = async |streamer: &mut Client, number: u8| {
+        let options = json!({ "id": format!("clip-{number}") }).to_string();
+        streamer
+            .upload_with(7, &frame(number).into(), &options)
+            .await;
+        streamer.is_received().await;
+        let Said::Ack(7, answer) = streamer.next().await else {
+            panic!("no answer");
+        };
+        answer
+    };
+    let mut streamer = Client::streamer(&app, Way::WebSocket, "show").await;
+    upload(&mut streamer, 1).await;
+    let google = app.stop().await;
+    // As after a crash between the note of its id and the write of its bytes.
+    for lost in [places.bucket.path(), &places.state.path().join("recording")] {
+        std::fs::remove_dir_all(lost).expect("a directory");
+    }
+    let app = TestApp::beside(google, &places.directories(), |it| places.configure(it)).await;
+    let mut streamer = Client::streamer(&app, Way::WebSocket, "show").await;
+    let answer = upload(&mut streamer, 1).await;
+    assert_eq!(
+        answer,
+        json!({ "ok": true, "sequence": 1, "duplicate": true })
+    );
+    upload(&mut streamer, 2).await;
+    streamer.leave().await;
+    let manifest = places.file("manifest.json").await;
+    let text = std::fs::read(&manifest).expect("a manifest");
+    let manifest: Manifest = serde_json::from_slice(&text).expect("a manifest");
+    let numbers: Vec<u64> = manifest.clips.iter().map(|clip| clip.sequence).collect();
+    assert_eq!(numbers, [1, 2], "{manifest:?}");
     app.stop().await;
 }
 

@@ -2,10 +2,11 @@
 //!
 //! **Invariant**: the same listing gives the same order, the same missing clips and the same next step, on every node.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::names::{ClipName, Mark};
+use super::names::{ClipName, Mark, SENT_AGAIN};
 
 /// A livestream that comes back within this time without having ended continues its recording.
 const JOIN_WITHIN: u64 = 3_600_000;
@@ -81,7 +82,9 @@ impl Contents {
         let timed = self.clips.iter().map(|clip| {
             let time = latest.entry(clip.epoch).or_default();
             *time = clip.received.max(*time);
-            (*time, clip)
+            // Several processes number those.
+            let is_again = clip.epoch == SENT_AGAIN;
+            (if is_again { clip.received } else { *time }, clip)
         });
         let mut timed: Vec<_> = timed.collect();
         timed.sort_by_key(|(time, clip)| (*time, clip.epoch, clip.sequence));
@@ -89,8 +92,16 @@ impl Contents {
         let mut first = BTreeMap::new();
         let clips = timed.into_iter().map(|(_, clip)| clip);
         let is_taken = |clip: &&ClipName| {
-            let id = clip.id.as_ref();
-            id.is_none_or(|id| *first.entry(id.clone()).or_insert(clip.epoch) == clip.epoch)
+            let Some(id) = clip.id.clone() else {
+                return true;
+            };
+            match first.entry(id) {
+                Entry::Vacant(place) => {
+                    place.insert(clip.epoch);
+                    true
+                }
+                Entry::Occupied(place) => *place.get() == clip.epoch && clip.epoch != SENT_AGAIN,
+            }
         };
         clips.filter(is_taken).collect()
     }

@@ -203,7 +203,7 @@ impl Node {
         let position = Position::new(epoch, sequence);
         let clip = NewClip {
             bytes: bytes.into(),
-            id: id.and_then(crate::broadcast::ClipId::new),
+            id: id.and_then(ClipId::new),
             sent_at,
             position: Some(position),
             place: None,

@@ -8,11 +8,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::{ActiveLivestream, Ending, Relay, lock};
-use crate::broadcast::{Clip, Epoch, LivestreamId, Record, RecordingState, UserId};
+use crate::broadcast::{Clip, ClipId, Epoch, LivestreamId, Record, RecordingState, UserId};
 use crate::recording::{Recorded, Recorder};
 
 /// How often a recording that is paused is told so, in milliseconds: it is not over, though no clip comes.
@@ -119,6 +120,27 @@ impl Relay {
         }
         // The answers to the clips before come first.
         Some(recorder.flush())
+    }
+
+    /// A clip comes again that another process has accepted: that one may be gone, with the bytes, since its id is told to
+    /// other processes at once. So they are recorded again, unless they were left out on purpose.
+    pub(super) fn record_known(
+        &self,
+        id: &LivestreamId,
+        user: &UserId,
+        active: &mut ActiveLivestream,
+        (clip_id, bytes): (&ClipId, &Bytes),
+    ) {
+        let Some(recorder) = self.0.recorder.get() else {
+            return;
+        };
+        if let Some(sequence) = active.take_known(clip_id)
+            && active.recording.state.takes_again(sequence)
+        {
+            let at = active.unix_millis();
+            // The caller answers no earlier than all before is on the disk.
+            drop(recorder.known_clip(id, user, at, (clip_id, sequence, bytes)));
+        }
     }
 
     /// Whether the livestream's document decides about its recording: it is to be read before [`Self::allow_recording`].
