@@ -73,6 +73,13 @@ impl RecordingState {
         until.map(|until| (from, until))
     }
 
+    /// The livestream is over before the clip with this sequence: the span of which the recording is not told yet.
+    pub fn left_out_before(self, next: u64) -> Option<LeftOutSpan> {
+        let LeftOut { from, until } = self.left_out?;
+        let until = until.unwrap_or(next);
+        (from < until).then_some((from, until))
+    }
+
     /// Whether a clip with this sequence, which another process has accepted, is recorded if it comes again.
     pub fn takes_again(self, sequence: u64) -> bool {
         let is_left_out = self.left_out.is_some_and(|LeftOut { from, until }| {

@@ -41,8 +41,12 @@ pub(crate) enum Claimed {
 
 /// The result of a check of a livestream that is due.
 pub(crate) enum Expired {
-    /// This check has ended it; of this owner, in its epoch.
-    Now { node: String, epoch: u64 },
+    /// This check has ended it; of this owner, in its epoch, after this clip, recorded as the owner said.
+    Now {
+        node: String,
+        latest: Position,
+        recording: RecordingState,
+    },
     /// It was over before, or there is no record.
     Before,
     /// It must be checked again after this time.
@@ -364,7 +368,7 @@ impl Records {
         id: &LivestreamId,
         by_force: bool,
     ) -> Result<Expired, CommandError> {
-        let (left, node, epoch): (i64, String, u64) = self
+        let (left, node, epoch, sequence, recording): (i64, String, u64, u64, String) = self
             .redis
             .run_script(
                 &self.expire,
@@ -377,7 +381,11 @@ impl Records {
             )
             .await?;
         Ok(match u64::try_from(left) {
-            Ok(0) => Expired::Now { node, epoch },
+            Ok(0) => Expired::Now {
+                node,
+                latest: Position::new(epoch, sequence),
+                recording: RecordingState::parse(&recording).unwrap_or_default(),
+            },
             Ok(left) => Expired::NotYet(Duration::from_millis(left)),
             Err(_) => Expired::Before,
         })

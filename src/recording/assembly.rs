@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::contents::Contents;
+use super::contents::{Contents, Missing};
 use super::names::{ClipName, rfc3339, sha256};
 use crate::media::{self, Audio, Codec, JoinedFile, Timeline};
 
@@ -58,7 +58,7 @@ pub struct Manifest {
     pub clips: Vec<RecordedClip>,
     /// The clips that are in no file, and stay objects of their own.
     pub left_out: Vec<LeftOut>,
-    /// The clips that were accepted and are not recorded, by sequence.
+    /// The clips that were accepted and are not recorded, by epoch and sequence.
     pub missing: Vec<MissingClip>,
     /// Where the sound leaves out time.
     pub gaps: Vec<Gap>,
@@ -114,6 +114,8 @@ pub struct LeftOut {
 /// A clip that is not recorded.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MissingClip {
+    /// The first number in the names of its owner's clips.
+    pub epoch: u64,
     /// Its number in the livestream.
     pub sequence: u64,
     /// `not_received`, `spool_full`, `queue_full` or `disk`.
@@ -136,6 +138,7 @@ pub struct Gap {
 /// See the module documentation.
 pub(super) struct Assembly {
     contents: Contents,
+    missing: Vec<Missing>,
     timeline: Timeline,
     last: Option<(ClipName, u64)>,
     pub(super) files: Vec<JoinedFile>,
@@ -153,6 +156,7 @@ fn seconds(samples: u64, rate: u32) -> f64 {
 impl Assembly {
     pub(super) fn new(contents: Contents) -> Self {
         Self {
+            missing: contents.missing(),
             contents,
             timeline: Timeline::default(),
             last: None,
@@ -220,7 +224,7 @@ impl Assembly {
                 from: rfc3339(*ended),
                 until: rfc3339(starts),
                 seconds: seconds(starts - ended, 1000),
-                reason: self.contents.reason(times, (before, name)),
+                reason: self.contents.reason(times, (before, name), &self.missing),
             });
         }
         self.last = Some((name.clone(), ends));
@@ -261,6 +265,7 @@ impl Assembly {
     pub(super) fn manifest(self, opening: &Opening, files: Vec<RecordedFile>) -> Manifest {
         let Self {
             contents,
+            missing,
             clips,
             mut left_out,
             gaps,
@@ -276,7 +281,8 @@ impl Assembly {
         let first = contents.clips.iter().map(|clip| clip.received).min();
         let last = contents.clips.iter().map(|clip| clip.received).max();
         let ended = contents.ended();
-        let missing = contents.missing().into_iter().map(|clip| MissingClip {
+        let missing = missing.into_iter().map(|clip| MissingClip {
+            epoch: clip.epoch,
             sequence: clip.sequence,
             reason: clip.reason,
         });

@@ -288,10 +288,30 @@ impl Recorder {
         self.queue(entry(livestream, None, at, What::LinkLost), None);
     }
 
-    /// The livestream is over, for this reason.
-    pub fn ended(&self, livestream: &LivestreamId, reason: &str, at: u64) {
-        let reason = reason.to_owned();
-        self.queue(entry(livestream, None, at, What::Ended { reason }), None);
+    /// So many clips that are recorded already are published again, from this position on.
+    pub fn repeated(&self, livestream: &LivestreamId, first: Position, clips: u64, at: u64) {
+        let Position { epoch, sequence } = first;
+        let what = What::Repeated {
+            epoch,
+            from: sequence,
+            until: sequence.saturating_add(clips.saturating_sub(1)),
+        };
+        self.queue(entry(livestream, None, at, what), None);
+    }
+
+    /// The livestream is over, for this reason, after its clip at this position if that is known.
+    pub fn ended_after(
+        &self,
+        livestream: &LivestreamId,
+        latest: Option<Position>,
+        reason: &str,
+        at: u64,
+    ) {
+        let what = What::Ended {
+            reason: reason.to_owned(),
+            latest: latest.map(|Position { epoch, sequence }| (epoch, sequence)),
+        };
+        self.queue(entry(livestream, None, at, what), None);
     }
 
     /// This node no longer follows the livestream.

@@ -163,6 +163,11 @@ impl ClipName {
         hexadecimal(&digest.finish().as_ref()[..8])
     }
 
+    /// Its epoch and sequence.
+    pub(super) fn position(&self) -> (u64, u64) {
+        (self.epoch, self.sequence)
+    }
+
     pub(super) fn parse(name: &str) -> Option<Self> {
         let (stem, extension) = name.split_once('.')?;
         let mut parts = stem.split('-');
@@ -203,8 +208,14 @@ pub(super) enum Mark {
     Paused,
     /// Clips with sequences from the first to before the second were not recorded on purpose.
     LeftOut { from: u64, until: u64 },
+    /// Clips that are recorded under other numbers were published again under these.
+    Repeated { epoch: u64, from: u64, until: u64 },
     /// The livestream ended.
-    Ended { reason: String },
+    Ended {
+        reason: String,
+        /// The epoch and the sequence of its latest clip, if they are known.
+        latest: Option<(u64, u64)>,
+    },
 }
 
 impl Mark {
@@ -220,7 +231,17 @@ impl Mark {
             }
             Self::Paused => format!("{at}-paused"),
             Self::LeftOut { from, until } => format!("{at}-left_out-{from}-{until}"),
-            Self::Ended { reason } => format!("{at}-ended-{reason}"),
+            Self::Repeated { epoch, from, until } => {
+                format!("{at}-repeated-{epoch}-{from}-{until}")
+            }
+            Self::Ended {
+                reason,
+                latest: None,
+            } => format!("{at}-ended-{reason}"),
+            Self::Ended {
+                reason,
+                latest: Some((epoch, sequence)),
+            } => format!("{at}-ended-{reason}-{epoch}-{sequence}"),
         }
     }
 
@@ -240,9 +261,17 @@ impl Mark {
                 from: parts.next()?.parse().ok()?,
                 until: parts.next()?.parse().ok()?,
             },
-            "ended" => Self::Ended {
-                reason: parts.next()?.to_owned(),
+            "repeated" => Self::Repeated {
+                epoch: parts.next()?.parse().ok()?,
+                from: parts.next()?.parse().ok()?,
+                until: parts.next()?.parse().ok()?,
             },
+            "ended" => {
+                let reason = parts.next()?.to_owned();
+                let mut number = || parts.next()?.parse().ok();
+                let latest = number().and_then(|epoch| Some((epoch, number()?)));
+                Self::Ended { reason, latest }
+            }
             _ => return None,
         };
         Some((at, mark))
@@ -302,7 +331,9 @@ mod tests {
                 Mark::Paused,
                 Mark::LeftOut { from: sequence, until: epoch },
                 Mark::ClipLost { epoch, sequence, reason: "spool_full".into() },
-                Mark::Ended { reason: "expired".into() },
+                Mark::Repeated { epoch, from: sequence, until: at },
+                Mark::Ended { reason: "expired".into(), latest: None },
+                Mark::Ended { reason: "expired".into(), latest: Some((epoch, sequence)) },
             ] {
                 prop_assert_eq!(Mark::parse(&mark.name(at)), Some((at, mark)));
             }

@@ -13,7 +13,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::{ActiveLivestream, Relay, Ticket, fan_out, lock, unix_millis};
-use crate::broadcast::{ClipId, Epoch, LivestreamId, NewClip, UserId};
+use crate::broadcast::{ClipId, Epoch, LivestreamId, NewClip, Position, UserId};
 use crate::limits::Exceeded;
 use crate::media::Place;
 use crate::recording::Recorded;
@@ -157,10 +157,11 @@ impl Relay {
         if self.0.stopping.load(Ordering::SeqCst) {
             return Err(UploadError::Stopping);
         }
-        if let Some(repeated) = clip_id
+        if let Some((repeated, position)) = clip_id
             .as_ref()
             .and_then(|it| active.publish_again(it, &bytes, now))
         {
+            self.record_repeated(id, &active, position, 1);
             return Ok(self.answered_again(repeated));
         }
         let mut clip = NewClip {
@@ -244,8 +245,14 @@ impl ActiveLivestream {
         })
     }
 
-    /// Publishes a clip that was relayed here, and that other nodes did not get; none for any other.
-    fn publish_again(&mut self, clip_id: &ClipId, bytes: &Bytes, now: Instant) -> Option<Uploaded> {
+    /// Publishes a clip that was relayed here, and that other nodes did not get; none for any other. Also its position, if
+    /// this node has an epoch.
+    fn publish_again(
+        &mut self,
+        clip_id: &ClipId,
+        bytes: &Bytes,
+        now: Instant,
+    ) -> Option<(Uploaded, Option<Position>)> {
         let Outcome::Queued(sequence, _) = *self.clip_ids.get(clip_id)? else {
             return None;
         };
@@ -263,13 +270,14 @@ impl ActiveLivestream {
             self.livestream.repeat(clip, now);
         }
         self.remember(clip_id.clone(), sequence, Some(&ticket));
-        Some(Uploaded {
+        let uploaded = Uploaded {
             sequence,
             listeners: self.count(),
             ticket: Some(ticket),
             is_duplicate: false,
             recorded: None,
-        })
+        };
+        Some((uploaded, position))
     }
 
     /// Records that other nodes have a clip with this id.

@@ -2,11 +2,16 @@
 //!
 //! **Invariant**: the same listing gives the same order, the same missing clips and the same next step, on every node.
 
+mod missing;
+
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::names::{ClipName, Mark, SENT_AGAIN};
+use missing::{NOT_RECEIVED, has};
+
+pub(super) use missing::Missing;
 
 /// A livestream that comes back within this time without having ended continues its recording.
 const JOIN_WITHIN: u64 = 3_600_000;
@@ -14,21 +19,11 @@ const JOIN_WITHIN: u64 = 3_600_000;
 /// How long a podcast that cannot be registered is tried, after its manifest was written.
 const REGISTER_WITHIN: Duration = Duration::from_hours(7 * 24);
 
-/// The most missing clips that are named one by one.
-const MAX_MISSING: usize = 10_000;
-
 /// The clips and the marks of a recording.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Contents {
     pub(super) clips: BTreeSet<ClipName>,
     pub(super) marks: BTreeSet<(u64, Mark)>,
-}
-
-/// A clip that was accepted, and is not in the recording.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Missing {
-    pub(super) sequence: u64,
-    pub(super) reason: String,
 }
 
 impl Contents {
@@ -59,7 +54,7 @@ impl Contents {
     /// The time and the reason of the end, if a node has seen it.
     pub(super) fn ended(&self) -> Option<(u64, &str)> {
         let ends = self.marks.iter().filter_map(|(at, mark)| match mark {
-            Mark::Ended { reason } => Some((*at, reason.as_str())),
+            Mark::Ended { reason, .. } => Some((*at, reason.as_str())),
             _ => None,
         });
         ends.min()
@@ -88,6 +83,7 @@ impl Contents {
         });
         let mut timed: Vec<_> = timed.collect();
         timed.sort_by_key(|(time, clip)| (*time, clip.epoch, clip.sequence));
+        let left_out = self.left_out();
         // The epoch that has each first.
         let mut first = BTreeMap::new();
         let clips = timed.into_iter().map(|(_, clip)| clip);
@@ -95,6 +91,9 @@ impl Contents {
             let Some(id) = clip.id.clone() else {
                 return true;
             };
+            if clip.epoch == SENT_AGAIN && has(&left_out, clip.sequence) {
+                return false;
+            }
             match first.entry(id) {
                 Entry::Vacant(place) => {
                     place.insert(clip.epoch);
@@ -106,61 +105,20 @@ impl Contents {
         clips.filter(is_taken).collect()
     }
 
-    /// The sequences of clips that were not recorded on purpose: spans from the first to before the second, in order and
-    /// apart.
-    fn left_out(&self) -> Vec<(u64, u64)> {
-        let spans = self.marks.iter().filter_map(|(_, mark)| match mark {
-            Mark::LeftOut { from, until } if from < until => Some((*from, *until)),
-            _ => None,
-        });
-        let mut merged: Vec<(u64, u64)> = Vec::new();
-        for (from, until) in spans.collect::<BTreeSet<_>>() {
-            match merged.last_mut() {
-                Some((_, end)) if from <= *end => *end = until.max(*end),
-                _ => merged.push((from, until)),
-            }
-        }
-        merged
-    }
-
-    /// The clips that nodes accepted and that are not here: those that a node gave up, and those whose sequence is in no
-    /// clip though a later one is, unless they were left out on purpose.
-    pub(super) fn missing(&self) -> Vec<Missing> {
-        let known: BTreeSet<u64> = self.clips.iter().map(|clip| clip.sequence).collect();
-        let lost = self.marks.iter().filter_map(|(_, mark)| match mark {
-            Mark::ClipLost {
-                sequence, reason, ..
-            } => Some((*sequence, reason.clone())),
-            _ => None,
-        });
-        let mut missing: BTreeMap<u64, String> =
-            lost.filter(|(it, _)| !known.contains(it)).collect();
-        let left_out = self.left_out();
-        let mut next = 1;
-        for sequence in known {
-            for hole in outside(&left_out, next, sequence).take(MAX_MISSING) {
-                if missing.len() < MAX_MISSING {
-                    missing.entry(hole).or_insert_with(|| "not_received".into());
-                }
-            }
-            next = sequence.saturating_add(1);
-        }
-        let of = |(sequence, reason)| Missing { sequence, reason };
-        missing.into_iter().map(of).collect()
-    }
-
     /// Whether a node may still bring clips.
     fn may_grow(&self) -> bool {
         self.missing()
             .iter()
-            .any(|clip| clip.reason == "not_received")
+            .any(|clip| clip.reason == NOT_RECEIVED)
     }
 
-    /// Why nothing was recorded between these times, in milliseconds since the Unix epoch, and between these clips.
+    /// Why nothing was recorded between these times, in milliseconds since the Unix epoch, and between these clips; with the
+    /// missing ones.
     pub(super) fn reason(
         &self,
         (from, until): (u64, u64),
         (one, other): (&ClipName, &ClipName),
+        missing: &[Missing],
     ) -> String {
         let between = || {
             self.marks
@@ -174,11 +132,15 @@ impl Contents {
         if let Some(reason) = given_up {
             return reason;
         }
-        let (next, until) = (one.sequence.saturating_add(1), other.sequence);
-        let is_left_out = match outside(&self.left_out(), next, until).next() {
-            Some(_) => return "not_received".into(),
-            None => next < until,
-        };
+        let numbers = one.position()..other.position();
+        let is_between = |it: &Missing| numbers.contains(&(it.epoch, it.sequence));
+        if let Some(missing) = missing.iter().find(|it| is_between(it)) {
+            return missing.reason.clone();
+        }
+        let left_out = self.left_out();
+        let is_left_out = left_out
+            .iter()
+            .any(|(from, until)| *from < other.sequence && one.sequence < *until);
         let reason = if is_left_out || between().any(|(_, mark)| *mark == Mark::Paused) {
             "pause"
         } else if between().any(|(_, mark)| *mark == Mark::LinkLost) {
@@ -190,22 +152,6 @@ impl Contents {
         };
         reason.into()
     }
-}
-
-/// The numbers from one to before another that are in none of these spans, which are in order and apart.
-fn outside(spans: &[(u64, u64)], from: u64, until: u64) -> impl Iterator<Item = u64> {
-    let first = spans.partition_point(|(_, end)| *end <= from);
-    let spans = spans[first..]
-        .iter()
-        .take_while(|(start, _)| *start < until);
-    let mut parts = Vec::new();
-    let mut next = from;
-    for (start, end) in spans {
-        parts.push(next..*start);
-        next = *end;
-    }
-    parts.push(next..until);
-    parts.into_iter().flatten()
 }
 
 /// One recording of a livestream.

@@ -24,7 +24,13 @@ fn with(clips: &[(u64, u64, u64)], marks: &[(u64, Mark)]) -> Contents {
 
 fn ended(at: u64) -> (u64, Mark) {
     let reason = "ended".into();
-    (at, Mark::Ended { reason })
+    (
+        at,
+        Mark::Ended {
+            reason,
+            latest: None,
+        },
+    )
 }
 
 fn numbers(missing: &[Missing]) -> Vec<u64> {
@@ -106,10 +112,78 @@ fn missing_clips_are_named_with_their_reason() {
     );
 }
 
+fn missing(clips: &[(u64, u64)], marks: &[Mark]) -> Vec<(u64, u64)> {
+    let clips: Vec<_> = clips.iter().map(|(epoch, it)| (*epoch, *it, *it)).collect();
+    let marks: Vec<_> = marks.iter().map(|mark| (50, mark.clone())).collect();
+    let missing = with(&clips, &marks).missing();
+    missing.iter().map(|it| (it.epoch, it.sequence)).collect()
+}
+
+/// An epoch that a node numbers alone.
+fn alone(micros: u64) -> u64 {
+    crate::broadcast::local_epoch(micros)
+}
+
+#[test]
+fn numbers_without_redis_make_no_hole() {
+    let repeated = Mark::Repeated {
+        epoch: 8,
+        from: 4,
+        until: 6,
+    };
+    // Without Redis the node counted from what it had heard; then three of those were published again.
+    let clips = [
+        (7, 1),
+        (7, 2),
+        (7, 3),
+        (alone(1), 30),
+        (alone(1), 31),
+        (8, 7),
+    ];
+    assert_eq!(missing(&clips, &[repeated]), []);
+    assert_eq!(missing(&clips, &[]), [(7, 4), (7, 5), (7, 6)]);
+    // Another outage: what came between has numbers of its own.
+    let clips = [(7, 1), (alone(1), 2), (7, 2), (7, 3), (alone(1), 5)];
+    assert_eq!(missing(&clips, &[]), []);
+}
+
+#[test]
+fn numbers_of_others_hide_no_hole() {
+    assert_eq!(missing(&[(7, 1), (7, 3), (alone(1), 2)], &[]), [(7, 2)]);
+    // Clip 3 of the owner before was not published, and its number was given again.
+    assert_eq!(missing(&[(7, 1), (7, 3), (8, 2), (8, 3)], &[]), [(7, 2)]);
+    assert_eq!(missing(&[(7, 1), (8, 2), (8, 4), (9, 3)], &[]), [(8, 3)]);
+}
+
+#[test]
+fn numbers_of_one_node_follow_each_other() {
+    let clips = [(alone(1), 1), (alone(1), 2), (alone(9), 4)];
+    assert_eq!(missing(&clips, &[]), [(alone(1), 3)]);
+    let restarted = [(alone(1), 1), (alone(1), 2), (alone(9), 1), (alone(9), 2)];
+    assert_eq!(missing(&restarted, &[]), []);
+}
+
+#[test]
+fn clips_lost_at_the_end_are_named() {
+    let ended = |latest| Mark::Ended {
+        reason: "expired".into(),
+        latest: Some(latest),
+    };
+    assert_eq!(missing(&[(7, 1)], &[ended((7, 3))]), [(7, 2), (7, 3)]);
+    // The owner that told of the end had no clip.
+    assert_eq!(missing(&[(7, 1)], &[ended((8, 2))]), [(7, 2)]);
+    assert_eq!(missing(&[(7, 1)], &[ended((7, 1))]), []);
+}
+
+#[test]
+fn clip_taken_again_is_not_missing() {
+    assert_eq!(missing(&[(7, 1), (7, 3), (SENT_AGAIN, 2)], &[]), []);
+}
+
 #[test]
 fn missing_clips_of_a_strange_listing_are_bounded() {
     let contents = with(&[(1, u64::MAX, 1)], &[]);
-    assert_eq!(contents.missing().len(), MAX_MISSING);
+    assert_eq!(contents.missing().len(), 10_000);
 }
 
 #[test]

@@ -61,8 +61,17 @@ pub(super) enum What {
         from: u64,
         until: u64,
     },
+    /// Clips that are recorded under other numbers were published again under these.
+    Repeated {
+        epoch: u64,
+        from: u64,
+        until: u64,
+    },
     Ended {
         reason: String,
+        /// The epoch and the sequence of the latest clip, if they are known.
+        #[serde(default)]
+        latest: Option<(u64, u64)>,
     },
     /// The livestream goes on elsewhere, or is over; this node has nothing to do with it.
     Left,
@@ -128,7 +137,8 @@ impl Entry {
             What::LinkLost => Mark::LinkLost,
             What::Paused => Mark::Paused,
             What::LeftOut { from, until } => Mark::LeftOut { from, until },
-            What::Ended { reason } => Mark::Ended { reason },
+            What::Repeated { epoch, from, until } => Mark::Repeated { epoch, from, until },
+            What::Ended { reason, latest } => Mark::Ended { reason, latest },
             What::Left => return None,
         };
         Some(format!("marks/{}", mark.name(self.at)))

@@ -183,6 +183,13 @@ pub(super) fn show() -> LivestreamId {
     LivestreamId::new("show").expect("a good id")
 }
 
+impl Recorder {
+    /// The livestream is over, and its latest clip is not known.
+    pub(super) fn ended(&self, livestream: &LivestreamId, reason: &str, at: u64) {
+        self.ended_after(livestream, None, reason, at);
+    }
+}
+
 impl Node {
     pub(super) fn upload(&self, position: (u64, u64), sent_at: u64, id: Option<&str>) -> Recorded {
         self.upload_bytes(

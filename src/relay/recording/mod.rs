@@ -13,7 +13,9 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::{ActiveLivestream, Ending, Relay, lock};
-use crate::broadcast::{Clip, ClipId, Epoch, LivestreamId, Record, RecordingState, UserId};
+use crate::broadcast::{
+    Clip, ClipId, Epoch, LivestreamId, Position, Record, RecordingState, UserId,
+};
 use crate::recording::{Recorded, Recorder};
 
 /// How often a recording that is paused is told so, in milliseconds: it is not over, though no clip comes.
@@ -288,18 +290,58 @@ impl Relay {
             return;
         };
         let at = active.unix_millis();
-        match ending {
-            _ if !was_streamed_here || !active.livestream.has_aired() => recorder.left(id, at),
+        let ending = match ending {
+            _ if !was_streamed_here || !active.livestream.has_aired() => {
+                return recorder.left(id, at);
+            }
             // By the check of another node, when no streamer came.
-            Ending::Elsewhere => recorder.ended(id, Ending::Expired.as_str(), at),
-            ending => recorder.ended(id, ending.as_str(), at),
+            Ending::Elsewhere => Ending::Expired,
+            ending => ending,
+        };
+        let latest = active.latest_position();
+        Self::record_last(recorder, id, active.recording.state, latest, at);
+        recorder.ended_after(id, latest, ending.as_str(), at);
+    }
+
+    /// The clips at the end that were left out on purpose are not missing.
+    fn record_last(
+        recorder: &Recorder,
+        id: &LivestreamId,
+        state: RecordingState,
+        latest: Option<Position>,
+        at: u64,
+    ) {
+        let next = latest.map(|it| it.sequence.saturating_add(1));
+        if let Some(span) = next.and_then(|next| state.left_out_before(next)) {
+            drop(recorder.left_out(id, span, at));
         }
     }
 
-    /// The livestream is over on all nodes, its owner is gone, and no other node knows.
-    pub(super) fn record_orphans_end(&self, id: &LivestreamId) {
+    /// Clips that are recorded already are published again at these positions, one after the other.
+    pub(super) fn record_repeated(
+        &self,
+        id: &LivestreamId,
+        active: &ActiveLivestream,
+        first: Option<Position>,
+        clips: usize,
+    ) {
+        if let (Some(recorder), Some(first)) = (self.0.recorder.get(), first) {
+            recorder.repeated(id, first, clips as u64, active.unix_millis());
+        }
+    }
+
+    /// The livestream is over on all nodes, its owner is gone, and no other node knows. The owner's latest clip, and what it
+    /// has said of the recording.
+    pub(super) fn record_orphans_end(
+        &self,
+        id: &LivestreamId,
+        latest: Position,
+        state: RecordingState,
+    ) {
         if let Some(recorder) = self.0.recorder.get() {
-            recorder.ended(id, Ending::Expired.as_str(), super::unix_millis());
+            let (latest, at) = (latest.of_a_clip(), super::unix_millis());
+            Self::record_last(recorder, id, state, latest, at);
+            recorder.ended_after(id, latest, Ending::Expired.as_str(), at);
         }
     }
 
@@ -316,6 +358,18 @@ impl Relay {
 pub struct Unnoted(Vec<(LivestreamId, u64)>);
 
 impl ActiveLivestream {
+    /// The position of the latest clip that this node has numbered; none if it is not known whether others follow it.
+    fn latest_position(&self) -> Option<Position> {
+        let latest = match &self.link {
+            Some(link) => link.latest_position()?,
+            None => Position::new(
+                self.livestream.local_epoch(),
+                self.livestream.latest_sequence(),
+            ),
+        };
+        latest.of_a_clip()
+    }
+
     /// The sequence of the next clip, as recordings name it.
     fn next_sequence(&self) -> u64 {
         self.next_position().sequence

@@ -271,7 +271,14 @@ impl Relay {
         if !is_known {
             active.break_chain(before.of_a_clip());
         }
-        for clip in link.begin_epoch(position) {
+        let again = link.begin_epoch(position);
+        self.record_repeated(
+            id,
+            &active,
+            again.first().and_then(|it| it.position),
+            again.len(),
+        );
+        for clip in again {
             active.livestream.repeat(clip, now);
         }
     }

@@ -12,7 +12,7 @@ use futures_util::{StreamExt as _, stream};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::{Link, Links};
-use crate::broadcast::LivestreamId;
+use crate::broadcast::{LivestreamId, Position, RecordingState};
 use crate::cluster::records::Expired;
 use crate::cluster::{Cluster, CommandError};
 use crate::directory::Unavailable;
@@ -187,7 +187,13 @@ async fn end_those_that_are_over(
 impl Relay {
     /// Tells of the end of a livestream whose owner is gone. An owner that lives reads of the end in the record and tells of
     /// it by itself, unless it stops.
-    fn tell_of_orphan(&self, id: &LivestreamId, owner: &str, epoch: u64) {
+    fn tell_of_orphan(
+        &self,
+        id: &LivestreamId,
+        owner: &str,
+        latest: Position,
+        recording: RecordingState,
+    ) {
         let Some(links) = &self.0.links else { return };
         let is_here = owner == links.cluster.records.node;
         let is_alive = if is_here {
@@ -196,10 +202,10 @@ impl Relay {
             links.known_nodes.lock().iter().any(|node| node == owner)
         };
         if !is_alive {
-            self.record_orphans_end(id);
+            self.record_orphans_end(id, latest, recording);
             self.emit(Event::OrphanEnded {
                 livestream: id.clone(),
-                epoch,
+                epoch: latest.epoch,
             });
         }
     }
@@ -217,8 +223,13 @@ async fn check(
             tracing::info!(livestream.id = %id, "a livestream without an owner is over");
             // It stays enrolled until its flag is read as false: this node may die before the write.
             relay.write_ended(id);
-            if let Expired::Now { node, epoch } = expired {
-                relay.tell_of_orphan(id, &node, epoch);
+            if let Expired::Now {
+                node,
+                latest,
+                recording,
+            } = expired
+            {
+                relay.tell_of_orphan(id, &node, latest, recording);
             }
             Ok(())
         }

@@ -188,6 +188,12 @@ impl Link {
         self.lock().next
     }
 
+    /// The position of the latest clip of the livestream, if this node has an epoch.
+    pub(crate) fn latest_position(&self) -> Option<Position> {
+        let Position { epoch, sequence } = self.next_position()?;
+        Some(Position::new(epoch, sequence.checked_sub(1)?))
+    }
+
     /// Queues a clip for the other nodes. Returns its position too, if this node has an epoch: it is published with that
     /// one, unless the epoch is lost before.
     pub(crate) fn publish(&self, mut clip: NewClip) -> (Ticket, Option<Position>) {
