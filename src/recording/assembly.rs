@@ -29,6 +29,9 @@ pub(super) struct Opening {
     pub(super) started: u64,
     pub(super) streamer: String,
     pub(super) title: Option<String>,
+    /// The sequence of its first clip, if the livestream had recordings before: clips before it are not missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) first: Option<u64>,
 }
 
 /// `manifest.json`: what a finished recording is.

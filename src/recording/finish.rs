@@ -152,7 +152,8 @@ impl Finisher {
             wait_for_clips: self.config.wait_for_clips,
             keep_clips: self.config.keep_clips,
         };
-        let found = self.find(id, now).await?;
+        let mut found = self.find(id, now).await?;
+        found.contents.first = opening.first;
         let step = next_step(&found.contents, found.finished.as_ref(), timing);
         match step {
             Step::Wait => {
@@ -261,7 +262,8 @@ impl Finisher {
         let opening = read_opening(&self.bucket, &id.opening()).await?;
         let directory = id.directory();
         let objects = self.bucket.list(&directory).await?;
-        let contents = Contents::of(objects.iter().map(|it| it.name.as_str()));
+        let mut contents = Contents::of(objects.iter().map(|it| it.name.as_str()));
+        contents.first = opening.first;
         if let Some(text) = self.bucket.get(&format!("{directory}/{MANIFEST}")).await?
             && let Ok(before) = serde_json::from_slice::<Manifest>(&text)
             && !contents.has_all(before.names())

@@ -376,6 +376,7 @@ impl Recording {
             titles: daemon.titles,
             ended: ended.clone(),
             open: Mutex::default(),
+            join_within: upload::join_within(&self.config),
             is_away: AtomicBool::new(false),
             longest_wait: self.config.max_retry_wait,
         });

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::assembly::Opening;
 use super::bucket::{Bucket, BucketError};
@@ -25,6 +25,7 @@ use super::metrics::RecordingMetrics;
 use super::names::{self, RecordingId};
 use super::spool::{Entry, Spool, Waiting, What};
 use crate::broadcast::LivestreamId;
+use crate::config;
 
 /// The latest recordings of a livestream to which a clip may belong.
 const CANDIDATES: usize = 4;
@@ -36,6 +37,12 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 const TITLE_WITHIN: Duration = Duration::from_secs(5);
 /// The most livestreams whose recording is remembered.
 const MAX_REMEMBERED: usize = 10_000;
+/// A remembered recording is looked at again after this time, and by an entry that is so much later than the one before, in
+/// milliseconds: others may have ended, finished or closed it.
+const LOOK_AGAIN: Duration = Duration::from_mins(10);
+const LOOK_AGAIN_AFTER: u64 = 60_000;
+/// A livestream that comes back within this time at least continues its recording.
+const JOIN_WITHIN: Duration = Duration::from_hours(1);
 
 /// Says the title of a livestream; none if it is unknown now.
 pub type Titles =
@@ -49,11 +56,28 @@ pub(super) struct Uploader {
     pub(super) titles: Titles,
     /// Told of each end that is in the bucket.
     pub(super) ended: Arc<Notify>,
-    // Locked for one look-up. Bounded: see `remember`.
-    pub(super) open: Mutex<HashMap<String, RecordingId>>,
+    // Locked for one look-up. Bounded by `MAX_REMEMBERED`.
+    pub(super) open: Mutex<HashMap<String, Remembered>>,
+    /// See [`place`].
+    pub(super) join_within: u64,
     pub(super) is_away: AtomicBool,
     /// `recording.max_retry_wait`.
     pub(super) longest_wait: Duration,
+}
+
+/// The recording of a livestream, and when it was looked at.
+pub(super) struct Remembered {
+    id: RecordingId,
+    looked: Instant,
+    /// The time of the latest entry.
+    at: u64,
+}
+
+/// How long a livestream may be away and still continues its recording, in milliseconds: at least as long as it may wait
+/// for its streamer, which is less than `recording.finish_after`.
+pub(super) fn join_within(config: &config::Recording) -> u64 {
+    let within = JOIN_WITHIN.max(config.finish_after);
+    u64::try_from(within.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Uploader {
@@ -135,7 +159,7 @@ impl Uploader {
 
     /// The recording to which the entry belongs; a new one for a clip without one.
     async fn recording(&self, entry: &Entry) -> Result<Option<RecordingId>, BucketError> {
-        let known = self.open.lock().get(&entry.livestream).cloned();
+        let known = self.remembered(entry);
         if known.is_some() {
             return Ok(known);
         }
@@ -152,9 +176,26 @@ impl Uploader {
             if open.len() >= MAX_REMEMBERED {
                 open.clear();
             }
-            open.insert(entry.livestream.clone(), found.clone());
+            let remembered = Remembered {
+                id: found.clone(),
+                looked: Instant::now(),
+                at: entry.at,
+            };
+            open.insert(entry.livestream.clone(), remembered);
         }
         Ok(found)
+    }
+
+    fn remembered(&self, entry: &Entry) -> Option<RecordingId> {
+        let mut open = self.open.lock();
+        let known = open.get_mut(&entry.livestream)?;
+        let is_late = entry.at > known.at.saturating_add(LOOK_AGAIN_AFTER);
+        if is_late || known.looked.elapsed() >= LOOK_AGAIN {
+            open.remove(&entry.livestream);
+            return None;
+        }
+        known.at = known.at.max(entry.at);
+        Some(known.id.clone())
     }
 
     async fn find_or_open(&self, entry: &Entry) -> Result<Option<RecordingId>, BucketError> {
@@ -171,7 +212,7 @@ impl Uploader {
             for number in latest {
                 candidates.push(self.candidate(&key, *number, entry).await?);
             }
-            if let Some(number) = place(&candidates, entry.at) {
+            if let Some(number) = place(&candidates, entry.at, self.join_within) {
                 let started = candidates
                     .iter()
                     .find(|it| it.number == number)
@@ -199,26 +240,20 @@ impl Uploader {
     ) -> Result<Candidate, BucketError> {
         let opening = read_opening(&self.bucket, &names::opening(key, number)).await?;
         let id = RecordingId::new(opening.started, &entry.livestream, number);
-        let marks = self
-            .bucket
-            .list(&format!("{}/marks", id.directory()))
-            .await?;
-        let names = marks.iter().map(|mark| format!("marks/{}", mark.name));
-        let mut names: Vec<String> = names.collect();
-        let mut contents = Contents::of(names.iter().map(String::as_str));
-        if contents.ended().is_none() {
-            let clips = self
-                .bucket
-                .list(&format!("{}/clips", id.directory()))
-                .await?;
-            names.extend(clips.iter().map(|clip| format!("clips/{}", clip.name)));
-            contents = Contents::of(names.iter().map(String::as_str));
-        }
+        let objects = self.bucket.list(&id.directory()).await?;
+        let contents = Contents::of(objects.iter().map(|it| it.name.as_str()));
+        let pending = format!("{}/{id}", names::PENDING);
+        // One without an object was opened just now.
+        let is_swept =
+            contents.clips.is_empty() && objects.iter().any(|it| it.name == "manifest.json");
+        let is_closed =
+            is_swept || !objects.is_empty() && self.bucket.get(&pending).await?.is_none();
         Ok(Candidate {
             number,
             started: opening.started,
             ended: contents.ended().map(|(at, _)| at),
             latest: contents.latest(),
+            is_closed,
         })
     }
 
@@ -241,6 +276,7 @@ impl Uploader {
             started: entry.at,
             streamer: entry.streamer.clone(),
             title: title.filter(|title| !title.is_empty()),
+            first: entry.sequence().filter(|_| number > 1),
         };
         // Texts and numbers: this cannot fail.
         let text = serde_json::to_vec(&opening).unwrap_or_default();

@@ -134,7 +134,7 @@ impl Contents {
         let mut before = None;
         for (epoch, known) in known {
             let first = known.first().map_or(1, |(from, _)| *from);
-            let (owner, next) = before.unwrap_or((epoch, 1));
+            let (owner, next) = before.unwrap_or((epoch, self.first.unwrap_or(1)));
             let hole = outside(&left_out, next, first).take(MOST);
             holes.extend(hole.map(|it| (owner, it)));
             let mut next = first;

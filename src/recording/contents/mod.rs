@@ -13,8 +13,9 @@ use missing::{NOT_RECEIVED, has};
 
 pub(super) use missing::Missing;
 
-/// A livestream that comes back within this time without having ended continues its recording.
-const JOIN_WITHIN: u64 = 3_600_000;
+/// A clip that is so much later than an end, in milliseconds, shows that it was none: a node that was cut off from the
+/// others has declared it.
+const OVERRULES_AFTER: u64 = 60_000;
 
 /// How long a podcast that cannot be registered is tried, after its manifest was written.
 const REGISTER_WITHIN: Duration = Duration::from_hours(7 * 24);
@@ -24,6 +25,8 @@ const REGISTER_WITHIN: Duration = Duration::from_hours(7 * 24);
 pub(super) struct Contents {
     pub(super) clips: BTreeSet<ClipName>,
     pub(super) marks: BTreeSet<(u64, Mark)>,
+    /// The sequence before which no clip is missing; none: the first.
+    pub(super) first: Option<u64>,
 }
 
 impl Contents {
@@ -51,13 +54,16 @@ impl Contents {
         contents
     }
 
-    /// The time and the reason of the end, if a node has seen it.
+    /// The time and the reason of the end, if a node has seen it and no clip overrules it.
     pub(super) fn ended(&self) -> Option<(u64, &str)> {
+        let latest = self.clips.iter().map(|clip| clip.received).max();
+        let latest = latest.unwrap_or(0);
         let ends = self.marks.iter().filter_map(|(at, mark)| match mark {
             Mark::Ended { reason, .. } => Some((*at, reason.as_str())),
             _ => None,
         });
-        ends.min()
+        ends.filter(|(at, _)| latest <= at.saturating_add(OVERRULES_AFTER))
+            .min()
     }
 
     /// The time of the latest clip or mark; 0 without one.
@@ -162,15 +168,21 @@ pub(super) struct Candidate {
     pub(super) started: u64,
     pub(super) ended: Option<u64>,
     pub(super) latest: u64,
+    /// Whether nothing is left to be done for it: its clips are deleted, and those that come now are not joined.
+    pub(super) is_closed: bool,
 }
 
-/// The recording to which a clip of this time belongs; none if it begins another one.
-pub(super) fn place(candidates: &[Candidate], at: u64) -> Option<u64> {
+/// The recording to which a clip of this time belongs; none if it begins another one. A livestream that comes back within
+/// `join_within`, in milliseconds, without having ended continues its recording.
+pub(super) fn place(candidates: &[Candidate], at: u64, join_within: u64) -> Option<u64> {
     let covers = |it: &&Candidate| {
-        let until = it
-            .ended
-            .unwrap_or_else(|| it.latest.max(it.started) + JOIN_WITHIN);
-        it.started.saturating_sub(JOIN_WITHIN) <= at && at <= until
+        let latest = it.latest.max(it.started);
+        let until = match it.ended {
+            Some(ended) => ended,
+            None if it.is_closed => latest,
+            None => latest.saturating_add(join_within),
+        };
+        it.started.saturating_sub(join_within) <= at && at <= until
     };
     let covering = candidates.iter().filter(covers);
     // One that had started by then, the latest of those; otherwise the first.

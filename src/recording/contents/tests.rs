@@ -19,6 +19,7 @@ fn with(clips: &[(u64, u64, u64)], marks: &[(u64, Mark)]) -> Contents {
     Contents {
         clips: clips.collect(),
         marks: marks.iter().cloned().collect(),
+        first: None,
     }
 }
 
@@ -71,6 +72,7 @@ fn clip_sent_again_is_taken_once() {
     let contents = Contents {
         clips: [of(1, 100), of(2, 200)].into(),
         marks: BTreeSet::new(),
+        first: None,
     };
     assert_eq!(contents.in_order(), [&of(1, 100)]);
 }
@@ -84,6 +86,7 @@ fn id_used_again_by_one_owner_is_kept() {
     let contents = Contents {
         clips: [of(5), of(900)].into(),
         marks: BTreeSet::new(),
+        first: None,
     };
     assert_eq!(contents.in_order(), [&of(5), &of(900)]);
 }
@@ -176,6 +179,15 @@ fn clips_lost_at_the_end_are_named() {
 }
 
 #[test]
+fn clips_of_a_recording_before_are_not_missing() {
+    let contents = Contents {
+        first: Some(500),
+        ..with(&[(7, 498, 1), (7, 500, 2), (7, 502, 3)], &[])
+    };
+    assert_eq!(numbers(&contents.missing()), [499, 501]);
+}
+
+#[test]
 fn clip_taken_again_is_not_missing() {
     assert_eq!(missing(&[(7, 1), (7, 3), (SENT_AGAIN, 2)], &[]), []);
 }
@@ -247,12 +259,19 @@ fn candidate(number: u64, started: u64, ended: Option<u64>) -> Candidate {
         started,
         ended,
         latest: started,
+        is_closed: false,
     }
+}
+
+const HOUR: u64 = 3_600_000;
+
+fn place(candidates: &[Candidate], at: u64) -> Option<u64> {
+    super::place(candidates, at, HOUR)
 }
 
 #[test]
 fn clip_goes_where_its_time_belongs() {
-    let hour = JOIN_WITHIN;
+    let hour = HOUR;
     let both = [
         candidate(1, 10 * hour, Some(11 * hour)),
         candidate(2, 11 * hour + 5, None),
@@ -273,6 +292,36 @@ fn clip_goes_where_its_time_belongs() {
     );
     assert_eq!(place(&both, 12 * hour + 6), None, "too long after");
     assert_eq!(place(&both[..1], 11 * hour + 1), None, "after the end");
+}
+
+#[test]
+fn livestream_continues_within_its_time() {
+    let open = [candidate(1, 10 * HOUR, None)];
+    assert_eq!(super::place(&open, 12 * HOUR, 2 * HOUR), Some(1));
+    assert_eq!(super::place(&open, 12 * HOUR + 1, 2 * HOUR), None);
+}
+
+#[test]
+fn closed_recording_takes_no_later_clip() {
+    let closed = [Candidate {
+        is_closed: true,
+        ..candidate(1, 10 * HOUR, None)
+    }];
+    assert_eq!(place(&closed, 10 * HOUR), Some(1));
+    assert_eq!(place(&closed, 10 * HOUR + 1), None);
+}
+
+#[test]
+fn end_that_later_clips_overrule_is_none() {
+    let contents = |at| with(&[(1, 1, 10), (1, 2, at)], &[ended(20)]);
+    assert_eq!(contents(60_020).ended(), Some((20, "ended")));
+    assert_eq!(contents(60_021).ended(), None);
+    // The true one comes later.
+    let both = with(&[(1, 2, 99_000)], &[ended(20), ended(99_001)]);
+    assert_eq!(both.ended(), Some((99_001, "ended")));
+    let going_on = with(&[(1, 1, 900_000)], &[ended(800_000)]);
+    let finished = Finished::default();
+    assert_eq!(next_step(&going_on, Some(&finished), TIMING), Step::Wait);
 }
 
 const TIMING: Timing = Timing {

@@ -103,7 +103,15 @@ impl Entry {
 
     /// Whether it is about a clip: then it begins a recording if there is none.
     pub(super) fn is_clip(&self) -> bool {
-        matches!(self.what, What::Clip { .. } | What::ClipLost { .. })
+        self.sequence().is_some()
+    }
+
+    /// The sequence of its clip.
+    pub(super) fn sequence(&self) -> Option<u64> {
+        match self.what {
+            What::Clip { sequence, .. } | What::ClipLost { sequence, .. } => Some(sequence),
+            _ => None,
+        }
     }
 
     /// The path of its object below the recording's directory; none without an object.

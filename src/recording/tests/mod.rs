@@ -1,10 +1,11 @@
 //! Recordings in a bucket in memory, with a fault at every call.
 
+mod cut_off;
 mod double;
 mod nodes;
 mod podcast;
-mod requests;
 mod repeats;
+mod requests;
 
 use std::sync::atomic::Ordering;
 

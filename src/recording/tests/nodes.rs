@@ -100,6 +100,7 @@ impl Nodes {
             titles: Box::new(|id| Box::pin(async move { Some(format!("About {id}")) })),
             ended: Arc::default(),
             open: Mutex::default(),
+            join_within: upload::join_within(&self.config),
             is_away: AtomicBool::new(false),
             longest_wait: self.config.max_retry_wait,
         });
