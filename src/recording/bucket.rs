@@ -283,6 +283,8 @@ impl Bucket {
 
     /// Writes an object, in place of one that is there.
     pub(super) async fn put(&self, path: &str, bytes: Bytes) -> Result<()> {
+        #[cfg(test)]
+        self.faults.refuse(path)?;
         let path = Path::from(path);
         self.limited(self.store.put(&path, bytes.into())).await?;
         Ok(())

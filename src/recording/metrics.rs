@@ -19,6 +19,7 @@ pub(super) struct RecordingMetrics {
     pub(super) waiting_bytes: IntGauge,
     pub(super) spool_bytes: IntGauge,
     pub(super) away: IntGauge,
+    pub(super) refused: IntGauge,
     pub(super) finished: IntCounter,
     pub(super) registered: IntCounter,
     /// Requests to the buckets, by outcome.
@@ -63,6 +64,11 @@ impl RecordingMetrics {
                 "recording_bucket_away",
                 "1 while the bucket takes no clips; else 0.",
             )?,
+            refused: gauge(
+                registry,
+                "recording_livestreams_refused",
+                "Livestreams whose next clip or event the bucket did not take; each is tried again every half minute at least.",
+            )?,
             finished: counter(
                 registry,
                 "recordings_finished_total",
@@ -90,5 +96,10 @@ impl RecordingMetrics {
         preset(&metrics.errors, &[&["disk", "bucket", "finish", "podcast"]]);
         preset(&metrics.requests, &[&OUTCOMES]);
         Ok(metrics)
+    }
+
+    pub(super) fn count_refused(&self, livestreams: usize) {
+        self.refused
+            .set(i64::try_from(livestreams).unwrap_or(i64::MAX));
     }
 }

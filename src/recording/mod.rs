@@ -21,7 +21,7 @@ mod upload;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -379,6 +379,8 @@ impl Recording {
             join_within: upload::join_within(&self.config),
             is_away: AtomicBool::new(false),
             longest_wait: self.config.max_retry_wait,
+            taken: AtomicU64::new(0),
+            refusals: Mutex::default(),
         });
         let prefix = self.config.podcast_place();
         let podcasts = self.podcasts.map(|bucket| Podcasts {

@@ -9,14 +9,14 @@
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 
 use super::assembly::Opening;
 use super::bucket::{Bucket, BucketError};
@@ -63,6 +63,17 @@ pub(super) struct Uploader {
     pub(super) is_away: AtomicBool,
     /// `recording.max_retry_wait`.
     pub(super) longest_wait: Duration,
+    /// The entries that the bucket took.
+    pub(super) taken: AtomicU64,
+    // Locked for one look-up. By livestream, of those whose first entry the bucket did not take; as many as lanes at most.
+    pub(super) refusals: Mutex<HashMap<String, Refusal>>,
+}
+
+/// How often the bucket refused an entry, and how many it had taken before the first time.
+#[derive(Clone, Copy)]
+pub(super) struct Refusal {
+    taken: u64,
+    tries: u32,
 }
 
 /// The recording of a livestream, and when it was looked at.
@@ -85,16 +96,12 @@ impl Uploader {
     pub(super) async fn run(self: Arc<Self>) {
         loop {
             let waiting = self.spool.next().await;
-            let mut wait = FIRST_WAIT;
-            while let Err(error) = self.bring(&waiting).await {
-                self.complain(&waiting.entry, &error);
-                sleep(wait).await;
-                wait = self.longest_wait.min(wait * 2);
+            if let Err(error) = self.bring(&waiting).await {
+                let rest = self.refused(&waiting.entry, &error);
+                self.spool.later(&waiting, rest);
+                continue;
             }
-            if self.is_away.swap(false, Ordering::SeqCst) {
-                self.metrics.away.set(0);
-                tracing::info!("the bucket of recordings takes clips again");
-            }
+            self.took(&waiting.entry);
             let spool = self.spool.clone();
             let done = spawn_blocking(move || spool.done(&waiting)).await;
             if let Err(error) = done {
@@ -103,8 +110,49 @@ impl Uploader {
         }
     }
 
-    fn complain(&self, entry: &Entry, error: &BucketError) {
+    /// The bucket took an entry.
+    fn took(&self, entry: &Entry) {
+        self.taken.fetch_add(1, Ordering::SeqCst);
+        let mut refusals = self.refusals.lock();
+        if refusals.remove(&entry.livestream).is_some() {
+            self.metrics.count_refused(refusals.len());
+        }
+        drop(refusals);
+        if self.is_away.swap(false, Ordering::SeqCst) {
+            self.metrics.away.set(0);
+            tracing::info!("the bucket of recordings takes clips again");
+        }
+    }
+
+    /// The bucket did not take an entry; returns how long its livestream rests.
+    fn refused(&self, entry: &Entry, error: &BucketError) -> Duration {
         self.metrics.errors.with_label_values(&["bucket"]).inc();
+        // What is remembered may be wrong, and much may happen until the bucket is back.
+        self.open.lock().remove(&entry.livestream);
+        let taken = self.taken.load(Ordering::SeqCst);
+        let mut refusals = self.refusals.lock();
+        let refusal = refusals
+            .entry(entry.livestream.clone())
+            .or_insert(Refusal { taken, tries: 0 });
+        refusal.tries = refusal.tries.saturating_add(1);
+        let Refusal { taken: then, tries } = *refusal;
+        self.metrics.count_refused(refusals.len());
+        drop(refusals);
+        if taken == then {
+            self.complain(entry, error);
+        } else {
+            // It takes those of others.
+            tracing::warn!(
+                livestream.id = entry.livestream,
+                tries,
+                "the bucket of recordings does not take a clip or an event, it is tried again: {error}"
+            );
+        }
+        self.longest_wait
+            .min(FIRST_WAIT * 2_u32.saturating_pow(tries.saturating_sub(1)))
+    }
+
+    fn complain(&self, entry: &Entry, error: &BucketError) {
         if self.is_away.swap(true, Ordering::SeqCst) {
             tracing::debug!(livestream.id = entry.livestream, %error, "the bucket takes no clip");
             return;

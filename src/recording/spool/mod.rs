@@ -3,20 +3,24 @@
 //! A file is a line of JSON, then the clip's bytes. Files are numbered in the order of their writing.
 //!
 //! **Invariant**: what was written is there until [`Spool::done`], also after a crash. A lane gives its entries one after
-//! the other. Clips take at most `recording.spool_bytes`; one that does not fit becomes a mark that says so.
+//! the other, and rests after one that the bucket did not take. Clips take at most `recording.spool_bytes`; one that does not
+//! fit becomes a mark that says so.
 
 pub(super) mod fill;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
+use std::future::pending;
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
 
 use super::metrics::RecordingMetrics;
 use super::names::{ClipName, Mark};
@@ -174,6 +178,8 @@ struct State {
     lanes: BTreeMap<String, Lane>,
     /// The lanes to be worked on, in their order.
     ready: VecDeque<String>,
+    /// The lanes that rest, and until when.
+    resting: BTreeSet<(Instant, String)>,
 }
 
 #[derive(Default)]
@@ -306,18 +312,46 @@ impl Spool {
         self.work.notify_one();
     }
 
-    /// The first entry of a lane that nobody works on. It must be given back by [`Self::done`].
+    /// The first entry of a lane that nobody works on and that does not rest. It must be given back by [`Self::done`] or
+    /// [`Self::later`].
     pub(super) async fn next(&self) -> Waiting {
         loop {
             if let Some(waiting) = self.take() {
                 return waiting;
             }
-            self.work.notified().await;
+            let rest = self.state.lock().resting.first().map(|(until, _)| *until);
+            let rested = async {
+                match rest {
+                    Some(until) => sleep_until(until).await,
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                () = self.work.notified() => {}
+                () = rested => {}
+            }
         }
+    }
+
+    /// Gives back an entry that the bucket did not take: its lane rests for this time.
+    pub(super) fn later(&self, waiting: &Waiting, rest: Duration) {
+        let livestream = waiting.entry.livestream.clone();
+        let until = Instant::now() + rest;
+        self.state.lock().resting.insert((until, livestream));
+        self.work.notify_one();
     }
 
     fn take(&self) -> Option<Waiting> {
         let mut state = self.state.lock();
+        let now = Instant::now();
+        while state
+            .resting
+            .first()
+            .is_some_and(|(until, _)| *until <= now)
+        {
+            let rested = state.resting.pop_first().map(|(_, lane)| lane);
+            state.ready.extend(rested);
+        }
         let livestream = state.ready.pop_front()?;
         if !state.ready.is_empty() {
             // For the next worker.

@@ -4,6 +4,7 @@ mod cut_off;
 mod double;
 mod nodes;
 mod podcast;
+mod refusals;
 mod repeats;
 mod requests;
 

@@ -16,6 +16,8 @@ pub(in crate::recording) struct Faults {
     fails: AtomicUsize,
     /// How many fail from there.
     lasting: AtomicUsize,
+    /// What is in the paths to which nothing can be written.
+    forbidden: Mutex<Option<String>>,
 }
 
 impl Faults {
@@ -27,6 +29,19 @@ impl Faults {
             return Err(BucketError::Fault);
         }
         Ok(())
+    }
+
+    pub(in crate::recording) fn refuse(&self, path: &str) -> Result<(), BucketError> {
+        let forbidden = self.forbidden.lock();
+        let is_forbidden = forbidden.as_ref().is_some_and(|part| path.contains(part));
+        if is_forbidden {
+            return Err(BucketError::Fault);
+        }
+        Ok(())
+    }
+
+    pub(super) fn forbid(&self, part: Option<&str>) {
+        *self.forbidden.lock() = part.map(str::to_owned);
     }
 
     pub(super) fn fail(&self, call: usize, lasting: usize) {
@@ -103,6 +118,8 @@ impl Nodes {
             join_within: upload::join_within(&self.config),
             is_away: AtomicBool::new(false),
             longest_wait: self.config.max_retry_wait,
+            taken: AtomicU64::new(0),
+            refusals: Mutex::default(),
         });
         let (one, other) = (uploader.clone(), uploader.clone());
         let writing = write(recording.items, spool.clone());
@@ -208,6 +225,16 @@ impl Node {
         id: Option<&str>,
         bytes: Vec<u8>,
     ) -> Recorded {
+        self.upload_to(&show(), (epoch, sequence), (sent_at, id), bytes)
+    }
+
+    pub(super) fn upload_to(
+        &self,
+        livestream: &LivestreamId,
+        (epoch, sequence): (u64, u64),
+        (sent_at, id): (u64, Option<&str>),
+        bytes: Vec<u8>,
+    ) -> Recorded {
         let position = Position::new(epoch, sequence);
         let clip = NewClip {
             bytes: bytes.into(),
@@ -217,7 +244,7 @@ impl Node {
             place: None,
         };
         let clip = Clip::new(sequence, position, clip, std::time::Instant::now());
-        self.recorder.clip(&show(), &UserId::new("ada"), &clip)
+        self.recorder.clip(livestream, &UserId::new("ada"), &clip)
     }
 
     /// Until everything is in the bucket.
