@@ -54,6 +54,10 @@ pub(super) enum BucketError {
     Timeout,
     #[error("{0} is not as this server writes it")]
     Malformed(String),
+    #[error(
+        "{0} is not as this server writes it, and stays: delete it to have it written again from the clips"
+    )]
+    Foreign(String),
     #[error("{0} has changed while it was joined")]
     Changed(String),
     #[error("the state directory: {0}")]

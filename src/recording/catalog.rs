@@ -9,8 +9,8 @@ use super::assembly::{Manifest, Opening};
 use super::bucket::{Bucket, BucketError};
 use super::contents::Contents;
 use super::names::{self, RecordingId};
+use super::objects::{find_manifest, find_opening, read_opening};
 use super::podcast::{self, REGISTERED, Upload};
-use super::upload::{find_opening, read_opening};
 
 /// Manifests that are read at a time.
 const READS: usize = 8;
@@ -80,7 +80,7 @@ impl Recordings {
         let latest: Vec<RecordingId> = ids.into_iter().rev().take(limit).collect();
         let reads = stream::iter(latest).map(|id| {
             let recordings = self.clone();
-            async move { recordings.read(id).await }
+            async move { recordings.glance(id).await }
         });
         // One that the bucket's own lifecycle has half deleted hides no other.
         let found = reads.buffered(READS).filter_map(|read| {
@@ -106,10 +106,10 @@ impl Recordings {
     /// Has the clips of a recording joined now, those that came late included. Returns before it is done.
     pub async fn finish(&self, id: RecordingId) -> Result<(), RecordingsError> {
         self.opening(&id).await?;
-        let manifest = self.manifest(&id).await?;
+        let manifest = find_manifest(&self.bucket, &id.directory()).await?;
         let objects = self.bucket.list(&id.directory()).await?;
         let here = Contents::of(objects.iter().map(|it| it.name.as_str()));
-        if manifest.is_some_and(|manifest| !here.has_all(manifest.names())) {
+        if manifest.is_some_and(|(manifest, _)| !here.has_all(manifest.names())) {
             return Err(RecordingsError::Swept);
         }
         self.requests
@@ -124,22 +124,33 @@ impl Recordings {
         is_it.then_some(opening).ok_or(RecordingsError::Unknown)
     }
 
-    async fn manifest(&self, id: &RecordingId) -> Result<Option<Manifest>, BucketError> {
-        let path = format!("{}/manifest.json", id.directory());
-        let Some(text) = self.bucket.get(&path).await? else {
-            return Ok(None);
-        };
-        let manifest = serde_json::from_slice(&text).map_err(|_| BucketError::Malformed(path));
-        manifest.map(Some)
+    async fn read(&self, id: RecordingId) -> Result<Found, BucketError> {
+        let manifest = find_manifest(&self.bucket, &id.directory()).await?;
+        self.found(id, manifest.map(|(manifest, _)| manifest)).await
     }
 
-    async fn read(&self, id: RecordingId) -> Result<Found, BucketError> {
+    /// As [`Self::read`]; a manifest that cannot be read counts as none.
+    async fn glance(&self, id: RecordingId) -> Result<Found, BucketError> {
+        match self.read(id.clone()).await {
+            Err(error @ BucketError::Foreign(_)) => {
+                tracing::warn!(recording = %id, "a recording is listed without its manifest: {error}");
+                self.found(id, None).await
+            }
+            read => read,
+        }
+    }
+
+    async fn found(
+        &self,
+        id: RecordingId,
+        manifest: Option<Manifest>,
+    ) -> Result<Found, BucketError> {
         let opening = read_opening(&self.bucket, &id.opening()).await?;
         Ok(Found {
             livestream: opening.livestream,
             streamer: opening.streamer,
             started: opening.started,
-            manifest: self.manifest(&id).await?,
+            manifest,
             uploads: Vec::new(),
             id,
         })

@@ -24,8 +24,8 @@ use super::bucket::{Bucket, BucketError, Listed};
 use super::contents::{Contents, Finished, Step, Timing, next_step};
 use super::metrics::RecordingMetrics;
 use super::names::{self, RecordingId, hexadecimal, sha256};
+use super::objects::{MANIFEST, find_manifest, find_opening, read_opening};
 use super::podcast::{self, Podcasts, REGISTERED};
-use super::upload::{find_opening, read_opening};
 use crate::config;
 use crate::media::{self, JoinedFile};
 use crate::unix_time;
@@ -36,7 +36,6 @@ const INTERVAL: Duration = Duration::from_mins(1);
 const READS: usize = 8;
 /// How long one that is finished, and keeps its clips, is not looked at again, in milliseconds: each look lists all of them.
 const LOOK_AGAIN: u64 = 600_000;
-const MANIFEST: &str = "manifest.json";
 
 /// Whether the livestream with this id is on air on this node.
 pub type OnAir = Box<dyn Fn(&str) -> bool + Send + Sync>;
@@ -229,10 +228,9 @@ impl Finisher {
         let Some(Listed { written, .. }) = listed(MANIFEST) else {
             return Ok(found);
         };
-        let path = format!("{directory}/{MANIFEST}");
-        let text = self.bucket.get(&path).await?.unwrap_or_default();
-        let manifest: Manifest =
-            serde_json::from_slice(&text).map_err(|_| BucketError::Malformed(path))?;
+        let Some((manifest, text)) = find_manifest(&self.bucket, &directory).await? else {
+            return Ok(found);
+        };
         // Two nodes that joined other clips at the same time may have left the file of one and the manifest of the other.
         let is_whole = |file: &RecordedFile| {
             listed(&file.name).is_some_and(|object| object.bytes == file.bytes)
@@ -264,10 +262,11 @@ impl Finisher {
         let objects = self.bucket.list(&directory).await?;
         let mut contents = Contents::of(objects.iter().map(|it| it.name.as_str()));
         contents.first = opening.first;
-        if let Some(text) = self.bucket.get(&format!("{directory}/{MANIFEST}")).await?
-            && let Ok(before) = serde_json::from_slice::<Manifest>(&text)
-            && !contents.has_all(before.names())
-        {
+        let is_swept = match find_manifest(&self.bucket, &directory).await? {
+            Some((before, _)) => !contents.has_all(before.names()),
+            None => contents.clips.is_empty() && objects.iter().any(is_file),
+        };
+        if is_swept {
             // Its clips are being deleted: it stays as it is.
             return Err(BucketError::Changed(directory));
         }
@@ -288,7 +287,7 @@ impl Finisher {
         let manifest = assembly.manifest(&opening, files);
         self.write_manifest(&directory, &manifest).await?;
         let names: BTreeSet<&String> = manifest.files.iter().map(|file| &file.name).collect();
-        let is_stale = |it: &&Listed| it.name.starts_with("recording") && !names.contains(&it.name);
+        let is_stale = |it: &&Listed| is_file(it) && !names.contains(&it.name);
         for stale in objects.iter().filter(is_stale) {
             self.bucket
                 .delete(&format!("{directory}/{}", stale.name))
@@ -420,6 +419,11 @@ impl Finisher {
         }
         Ok(())
     }
+}
+
+/// Whether an object is a file of joined clips.
+fn is_file(object: &Listed) -> bool {
+    object.name.starts_with("recording")
 }
 
 /// The frames of a clip with this checksum, one after the other.

@@ -67,7 +67,7 @@ impl RecordingMetrics {
             refused: gauge(
                 registry,
                 "recording_livestreams_refused",
-                "Livestreams whose next clip or event the bucket did not take; each is tried again every half minute at least.",
+                "Livestreams whose next clip or event the bucket did not take; each is tried again (`recording.max_retry_wait`).",
             )?,
             finished: counter(
                 registry,

@@ -15,6 +15,7 @@ mod contents;
 mod finish;
 mod metrics;
 mod names;
+mod objects;
 mod podcast;
 mod spool;
 mod upload;

@@ -23,6 +23,7 @@ use super::bucket::{Bucket, BucketError};
 use super::contents::{Candidate, Contents, place};
 use super::metrics::RecordingMetrics;
 use super::names::{self, RecordingId};
+use super::objects::read_opening;
 use super::spool::{Entry, Spool, Waiting, What};
 use crate::broadcast::LivestreamId;
 use crate::config;
@@ -343,23 +344,4 @@ impl Uploader {
 fn is_gone(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{InvalidData, NotFound, UnexpectedEof};
     matches!(error.kind(), NotFound | InvalidData | UnexpectedEof)
-}
-
-/// The opening at this path; none if there is none.
-pub(super) async fn find_opening(
-    bucket: &Bucket,
-    path: &str,
-) -> Result<Option<Opening>, BucketError> {
-    let Some(text) = bucket.get(path).await? else {
-        return Ok(None);
-    };
-    let opening = serde_json::from_slice(&text);
-    let opening = opening.map_err(|_| BucketError::Malformed(path.to_owned()))?;
-    Ok(Some(opening))
-}
-
-/// The opening that has to be at this path.
-pub(super) async fn read_opening(bucket: &Bucket, path: &str) -> Result<Opening, BucketError> {
-    let opening = find_opening(bucket, path).await?;
-    opening.ok_or_else(|| BucketError::Malformed(path.to_owned()))
 }

@@ -2,6 +2,7 @@
 
 mod cut_off;
 mod double;
+mod foreign;
 mod nodes;
 mod podcast;
 mod refusals;
