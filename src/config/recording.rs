@@ -40,7 +40,8 @@ pub struct Recording {
     /// `uploads`, as the app's backend does with an uploaded file. Unset: none is. At the same endpoint.
     /// Example: `"gs://my-app-podcasts"`.
     pub podcast: Option<String>,
-    /// How long one request to the bucket may take, its retries included.
+    /// How long one request to the bucket may take, its retries included. The longest ones carry five megabytes: a part
+    /// of a file.
     #[serde(with = "humantime_serde")]
     pub timeout: Duration,
     /// How often a request to the bucket that fails is tried again at once, within its time: after 0.1 s, then after up to

@@ -15,8 +15,8 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{
-    Attribute, ClientOptions, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode,
-    PutMultipartOptions, RetryConfig, WriteMultipart,
+    Attribute, ClientOptions, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt as _,
+    PutMode, PutMultipartOptions, RetryConfig,
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::{Instant, timeout};
@@ -25,9 +25,9 @@ use super::metrics::RecordingMetrics;
 use crate::config::{self, RecordingPlace};
 use crate::http_client;
 
-/// Bytes of one part of a file, and how many of those are under way.
-pub(super) const PART: usize = 8 << 20;
-const PARTS: usize = 3;
+/// Bytes of one part of a file: the fewest that the services accept, so that a slow uplink takes one in time. One at a time is
+/// under way.
+pub(super) const PART: usize = 5 << 20;
 
 /// A service account for emulators: without one the library asks the metadata server for a token.
 const NOBODY: &str =
@@ -329,36 +329,52 @@ impl Bucket {
         let upload = self.limited(upload).await?;
         Ok(Writer {
             bucket: self.clone(),
-            upload: WriteMultipart::new_with_chunk_size(upload, PART),
+            upload,
+            part: Vec::new(),
+            bytes: 0,
         })
     }
 }
 
-/// See [`Bucket::write`].
+/// See [`Bucket::write`]. After an error it has to be aborted.
 pub(super) struct Writer {
     bucket: Bucket,
-    upload: WriteMultipart,
+    upload: Box<dyn MultipartUpload>,
+    /// What comes into the next part, and its size.
+    part: Vec<Bytes>,
+    bytes: usize,
 }
 
 impl Writer {
-    pub(super) async fn add(&mut self, bytes: Bytes) -> Result<()> {
-        self.bucket
-            .limited(self.upload.wait_for_capacity(PARTS))
-            .await?;
-        self.upload.put(bytes);
+    pub(super) async fn add(&mut self, mut bytes: Bytes) -> Result<()> {
+        // All parts but the last have the same size: some services ask for that.
+        while self.bytes + bytes.len() >= PART {
+            self.part.push(bytes.split_to(PART - self.bytes));
+            self.send().await?;
+        }
+        self.bytes += bytes.len();
+        self.part.push(bytes);
         Ok(())
     }
 
-    pub(super) async fn finish(self) -> Result<()> {
-        let Self { bucket, upload } = self;
-        bucket.limited(upload.finish()).await?;
+    async fn send(&mut self) -> Result<()> {
+        self.bytes = 0;
+        let part = self.upload.put_part(self.part.drain(..).collect());
+        self.bucket.limited(part).await
+    }
+
+    /// The object is there after this.
+    pub(super) async fn finish(&mut self) -> Result<()> {
+        if self.bytes > 0 {
+            self.send().await?;
+        }
+        self.bucket.limited(self.upload.complete()).await?;
         Ok(())
     }
 
     /// Frees what the bucket has of it.
-    pub(super) async fn abort(self) -> Result<()> {
-        let Self { bucket, upload } = self;
-        bucket.limited(upload.abort()).await
+    pub(super) async fn abort(mut self) -> Result<()> {
+        self.bucket.limited(self.upload.abort()).await
     }
 }
 

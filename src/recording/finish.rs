@@ -347,7 +347,7 @@ impl Finisher {
                 bytes += part.len() as u64;
                 writer.add(part).await?;
             }
-            Ok(())
+            writer.finish().await
         };
         if let Err(error) = write.await {
             if let Err(error) = writer.abort().await {
@@ -355,7 +355,6 @@ impl Finisher {
             }
             return Err(error);
         }
-        writer.finish().await?;
         Ok(assembly.describe(file, bytes, hexadecimal(checksum.finish().as_ref())))
     }
 

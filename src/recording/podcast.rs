@@ -202,7 +202,7 @@ impl Podcasts {
             if hexadecimal(checksum.finish().as_ref()) != file.sha256 {
                 return Err(BucketError::Changed(from).into());
             }
-            Ok(())
+            writer.finish().await.map_err(PodcastError::Podcasts)
         };
         if let Err(error) = copy.await {
             if let Err(error) = writer.abort().await {
@@ -210,7 +210,7 @@ impl Podcasts {
             }
             return Err(error);
         }
-        writer.finish().await.map_err(PodcastError::Podcasts)
+        Ok(())
     }
 }
 

@@ -396,3 +396,33 @@ async fn google_cloud_storage_holds_the_recording() {
         double.names()
     );
 }
+
+#[tokio::test]
+async fn failed_finish_leaves_no_parts_behind() {
+    let double = Double::start().await;
+    let mut config = config::Config::default();
+    config.recording.url = Some("gs://bucket".into());
+    config.recording.endpoint = Some(double.endpoint.clone());
+    let mut nodes = Nodes::new();
+    let place = config.recording.place().expect("a place");
+    nodes.bucket = Bucket::open(&config, place, &nodes::metrics()).expect("a bucket");
+    let node = nodes.start();
+    // More than one part.
+    let long: Vec<u8> = (0..13_000).flat_map(|_| frame(1)).collect();
+    node.upload_bytes((7, 1), START, None, long).wait().await;
+    node.recorder.ended(&show(), "ended", START + 200);
+    node.is_brought().await;
+    let id = nodes.id().await;
+    let mut steps = 0;
+    loop {
+        steps += 1;
+        assert!(steps < 100, "it succeeds at last");
+        nodes.bucket.faults.fail(steps, 1);
+        let outcome = nodes.finisher().finish(&id).await;
+        assert!(!double.has_open_uploads(), "after a fault at step {steps}");
+        if outcome.is_ok() {
+            break;
+        }
+    }
+    assert!(steps > 8, "there are steps: {steps}");
+}
