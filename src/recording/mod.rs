@@ -52,6 +52,8 @@ pub use self::upload::Titles;
 
 /// What a unit of room in the queue stands for, in bytes.
 const UNIT: usize = 1024;
+/// The most events without a clip in the queue, which a disk that hangs holds up. Beyond, they are not recorded.
+const MAX_EVENTS: usize = 16_384;
 /// Recordings that may wait to be finished for operators.
 const MAX_REQUESTS: usize = 16;
 /// The longest that an answer waits for its clip to be on the disk.
@@ -61,21 +63,21 @@ const LONGEST_WAIT: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 pub struct Recorder {
     queue: mpsc::UnboundedSender<Item>,
+    // Room for clips in units of bytes, and for events.
     room: Arc<Semaphore>,
     units: usize,
     policy: RecordingPolicy,
+    events: Arc<Semaphore>,
     metrics: RecordingMetrics,
 }
 
 /// Something on its way to the state directory.
-enum Item {
-    Entry {
-        entry: Entry,
-        clip: Option<(Bytes, OwnedSemaphorePermit)>,
-        written: oneshot::Sender<()>,
-    },
-    /// Asks for an answer once everything before it is written.
-    Flush(oneshot::Sender<()>),
+struct Item {
+    /// None: asks for an answer once everything before it is written.
+    entry: Option<(Entry, Option<Bytes>)>,
+    written: oneshot::Sender<()>,
+    /// Its room in the queue.
+    _permit: OwnedSemaphorePermit,
 }
 
 /// Resolves once a clip is on the disk.
@@ -197,6 +199,7 @@ impl Recorder {
             room: Arc::new(Semaphore::new(units)),
             units,
             policy: config.policy,
+            events: Arc::new(Semaphore::new(MAX_EVENTS)),
             metrics: metrics.clone(),
         };
         let recording = Recording {
@@ -250,10 +253,10 @@ impl Recorder {
             .ok()
             .and_then(|units| self.room.clone().try_acquire_many_owned(units).ok());
         if let Some(permit) = permit {
-            return self.queue(entry, Some((bytes.clone(), permit)));
+            return self.queue(Some((entry, Some(bytes.clone()))), permit);
         }
         self.metrics.lost.with_label_values(&["queue_full"]).inc();
-        self.queue(entry.given_up("queue_full"), None)
+        self.event(entry.given_up("queue_full"))
     }
 
     /// Whether a livestream is recorded whose document has this `record`.
@@ -273,20 +276,17 @@ impl Recorder {
         (from, until): LeftOutSpan,
         at: u64,
     ) -> Recorded {
-        self.queue(
-            entry(livestream, None, at, What::LeftOut { from, until }),
-            None,
-        )
+        self.event(entry(livestream, None, at, What::LeftOut { from, until }))
     }
 
     /// Nothing is recorded now, on purpose; told again from time to time, so that the recording is not taken for over.
     pub fn paused(&self, livestream: &LivestreamId, at: u64) -> Recorded {
-        self.queue(entry(livestream, None, at, What::Paused), None)
+        self.event(entry(livestream, None, at, What::Paused))
     }
 
     /// The streamer's connection is lost, at this time in milliseconds since the Unix epoch.
     pub fn link_lost(&self, livestream: &LivestreamId, at: u64) {
-        self.queue(entry(livestream, None, at, What::LinkLost), None);
+        self.event(entry(livestream, None, at, What::LinkLost));
     }
 
     /// So many clips that are recorded already are published again, from this position on.
@@ -297,7 +297,7 @@ impl Recorder {
             from: sequence,
             until: sequence.saturating_add(clips.saturating_sub(1)),
         };
-        self.queue(entry(livestream, None, at, what), None);
+        self.event(entry(livestream, None, at, what));
     }
 
     /// The livestream is over, for this reason, after its clip at this position if that is known.
@@ -312,32 +312,51 @@ impl Recorder {
             reason: reason.to_owned(),
             latest: latest.map(|Position { epoch, sequence }| (epoch, sequence)),
         };
-        self.queue(entry(livestream, None, at, what), None);
+        self.event(entry(livestream, None, at, what));
     }
 
     /// This node no longer follows the livestream.
     pub fn left(&self, livestream: &LivestreamId, at: u64) {
-        self.queue(entry(livestream, None, at, What::Left), None);
+        self.event(entry(livestream, None, at, What::Left));
     }
 
     /// Resolves once everything until now is on the disk.
     pub fn flush(&self) -> Recorded {
-        let (written, recorded) = oneshot::channel();
-        if self.queue.send(Item::Flush(written)).is_err() {
-            tracing::debug!("the recorder's task is gone");
+        self.without_a_clip(None)
+    }
+
+    fn event(&self, entry: Entry) -> Recorded {
+        self.without_a_clip(Some((entry, None)))
+    }
+
+    fn without_a_clip(&self, entry: Option<(Entry, Option<Bytes>)>) -> Recorded {
+        if let Ok(permit) = self.events.clone().try_acquire_owned() {
+            return self.queue(entry, permit);
         }
+        if let Some((entry, _)) = entry {
+            self.metrics.errors.with_label_values(&["disk"]).inc();
+            tracing::warn!(
+                livestream.id = entry.livestream,
+                "a recording misses an event: the disk is too slow; see to the state directory"
+            );
+        }
+        // Nobody writes it: there is nothing to wait for.
         Recorded {
-            written: recorded,
+            written: oneshot::channel().1,
             queued_at: Instant::now(),
         }
     }
 
-    fn queue(&self, entry: Entry, clip: Option<(Bytes, OwnedSemaphorePermit)>) -> Recorded {
+    fn queue(
+        &self,
+        entry: Option<(Entry, Option<Bytes>)>,
+        permit: OwnedSemaphorePermit,
+    ) -> Recorded {
         let (written, recorded) = oneshot::channel();
-        let item = Item::Entry {
+        let item = Item {
             entry,
-            clip,
             written,
+            _permit: permit,
         };
         if self.queue.send(item).is_err() {
             tracing::debug!("the recorder's task is gone");
@@ -416,24 +435,20 @@ impl Recording {
 }
 
 async fn write(mut items: mpsc::UnboundedReceiver<Item>, spool: Arc<Spool>) {
-    while let Some(item) = items.recv().await {
-        let written = match item {
-            Item::Flush(written) => written,
-            Item::Entry {
-                entry,
-                clip,
-                written,
-            } => {
-                let spool = spool.clone();
-                let outcome = spawn_blocking(move || {
-                    spool.write(entry, clip.as_ref().map(|(clip, _)| clip));
-                });
-                if let Err(error) = outcome.await {
-                    tracing::error!("a clip is not written for its recording: {error}");
-                }
-                written
+    while let Some(Item {
+        entry,
+        written,
+        _permit: permit,
+    }) = items.recv().await
+    {
+        if let Some((entry, clip)) = entry {
+            let spool = spool.clone();
+            let outcome = spawn_blocking(move || spool.write(entry, clip.as_ref()));
+            if let Err(error) = outcome.await {
+                tracing::error!("a clip is not written for its recording: {error}");
             }
-        };
+        }
+        drop(permit);
         // Nobody may wait for it.
         written.send(()).ok();
     }

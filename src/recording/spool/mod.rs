@@ -4,7 +4,7 @@
 //!
 //! **Invariant**: what was written is there until [`Spool::done`], also after a crash. A lane gives its entries one after
 //! the other, and rests after one that the bucket did not take. Clips take at most `recording.spool_bytes`; one that does not
-//! fit becomes a mark that says so.
+//! fit becomes a mark that says so. There is a most of entries of all kinds.
 
 pub(super) mod fill;
 
@@ -30,8 +30,8 @@ use crate::files;
 const ENTRY: u64 = 512;
 /// The longest line of JSON: ids are bounded.
 const MAX_HEAD: u64 = 64 << 10;
-/// The most entries: more than a hundred days of clips of one livestream.
-const MAX_ENTRIES: usize = 1_000_000;
+/// The most entries: two weeks of clips of one livestream, and about a hundred megabytes of memory.
+const MAX_ENTRIES: usize = 262_144;
 
 /// What happened in a livestream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -161,6 +161,7 @@ impl Entry {
 pub(super) struct Spool {
     directory: PathBuf,
     limit: u64,
+    most: usize,
     // Locked for one look or change; never while a file is written or read.
     state: Mutex<State>,
     /// A lane has an entry that nobody works on.
@@ -241,6 +242,7 @@ impl Spool {
         let spool = Self {
             directory,
             limit,
+            most: MAX_ENTRIES,
             state: Mutex::new(state),
             work: Notify::new(),
             fill: fill::Watch::default(),
@@ -259,6 +261,10 @@ impl Spool {
     pub(super) fn write(&self, entry: Entry, clip: Option<&Bytes>) {
         let (number, has_room) = {
             let mut state = self.state.lock();
+            if state.entries >= self.most {
+                drop(state);
+                return self.forget(entry);
+            }
             state.next += 1;
             let clip_bytes = clip.map_or(0, |clip| clip.len() as u64);
             (
@@ -295,19 +301,23 @@ impl Spool {
         entry.given_up(reason)
     }
 
+    /// There is no room for any entry. The recording finds that a clip's number is missing.
+    fn forget(&self, entry: Entry) {
+        let livestream = entry.livestream.clone();
+        self.give_up(entry, "spool_full");
+        tracing::error!(
+            livestream.id = livestream,
+            "a recording is told of nothing more: {} clips and events wait for the bucket",
+            self.most
+        );
+    }
+
     fn push(&self, number: u64, entry: Entry, bytes: u64) {
-        let mut state = self.state.lock();
-        if state.entries >= MAX_ENTRIES {
-            drop(state);
-            tracing::error!("a recording is told of no more events: a million wait for the bucket");
-            return;
-        }
-        state.push(Waiting {
+        self.state.lock().push(Waiting {
             number,
             bytes: bytes + ENTRY,
             entry: Arc::new(entry),
         });
-        drop(state);
         self.count();
         self.work.notify_one();
     }

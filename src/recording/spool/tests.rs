@@ -87,3 +87,19 @@ async fn clip_that_cannot_be_written_becomes_a_mark() {
     spool.done(&next);
     assert!(spool.is_empty());
 }
+
+#[tokio::test]
+async fn entries_beyond_their_number_are_forgotten() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut spool = open(directory.path(), 1 << 20);
+    spool.most = 2;
+    for sequence in 1..=3 {
+        spool.write(clip("one", sequence), Some(&Bytes::from(vec![7; 10])));
+    }
+    let files = std::fs::read_dir(directory.path()).expect("a directory");
+    assert_eq!((files.count(), spool.state.lock().entries), (2, 2));
+    assert_eq!(
+        spool.metrics.lost.with_label_values(&["spool_full"]).get(),
+        1
+    );
+}

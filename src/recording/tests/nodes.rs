@@ -94,6 +94,14 @@ impl Nodes {
         }
     }
 
+    /// A recorder whose tasks do not run.
+    pub(super) fn recorder(&self) -> (Recorder, Recording) {
+        let directory = tempfile::tempdir().expect("a directory");
+        let bucket = self.bucket.clone();
+        let opened = Recorder::new(&self.config, bucket, directory.path(), metrics());
+        opened.expect("a recorder")
+    }
+
     pub(super) fn start(&self) -> Node {
         self.start_in(Arc::new(tempfile::tempdir().expect("a directory")))
     }

@@ -44,3 +44,21 @@ async fn refused_clip_keeps_no_other_livestream_waiting() {
     node.is_brought().await;
     assert_eq!(metrics.refused.get(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn events_are_bounded_while_the_disk_hangs() {
+    let nodes = Nodes::new();
+    // Nobody takes anything from the queue.
+    let (recorder, recording) = nodes.recorder();
+    for _ in 0..MAX_EVENTS + 10 {
+        recorder.link_lost(&show(), START);
+    }
+    assert_eq!(recording.items.len(), MAX_EVENTS);
+    let before = Instant::now();
+    recorder.flush().wait().await;
+    assert_eq!(before.elapsed(), Duration::ZERO, "nobody would write it");
+    assert_eq!(
+        recorder.metrics.errors.with_label_values(&["disk"]).get(),
+        10
+    );
+}
