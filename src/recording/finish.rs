@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::assembly::{Assembly, Manifest, RecordedFile, SENT_AGAIN};
+use super::assembly::{Assembly, Manifest, RecordedClip, RecordedFile, SENT_AGAIN};
 use super::bucket::{Bucket, BucketError, Listed};
 use super::contents::{Contents, Finished, Step, Timing, next_step};
 use super::metrics::RecordingMetrics;
@@ -333,13 +333,13 @@ impl Finisher {
         let mut bytes = 0;
         let write = async {
             let head = Bytes::from(assembly.files[file].head());
-            let clips = assembly.clips_of(file).map(|clip| {
-                let (name, sum) = (clip.name.clone(), clip.sha256.clone());
+            let of = |clip: &RecordedClip| (clip.name.clone(), clip.sha256.clone());
+            let clips: Vec<_> = assembly.clips_of(file).map(of).collect();
+            // Made one after the other: a read that has not begun is larger than a name.
+            let clips = stream::iter(clips).map(|(name, sum)| {
                 let read = self.clip(directory, &name);
                 async move { sound_of(&read.await?, &sum).ok_or(BucketError::Changed(name)) }
             });
-            let clips: Vec<_> = clips.collect();
-            let clips = stream::iter(clips);
             let parts = stream::iter([Ok(head)]).chain(clips.buffered(READS));
             let mut parts = std::pin::pin!(parts);
             while let Some(part) = parts.try_next().await? {
