@@ -233,10 +233,16 @@ mod tests {
                 prop_assert_eq!(state.is_on(), is_allowed && !is_paused);
                 prop_assert_eq!(state.is_paused(), is_paused);
             }
+            let untold = |it: &u64| !recorded.contains(it) && !told.contains(it);
+            for sequence in (1..next).filter(untold) {
+                prop_assert!(!state.takes_again(sequence), "{sequence} was left out");
+            }
+            for sequence in state.left_out_before(next).map_or(0..0, |(from, until)| from..until) {
+                prop_assert!(told.insert(sequence), "{sequence} is told twice");
+            }
             prop_assert!(recorded.is_disjoint(&told));
-            let latest = recorded.last().copied().unwrap_or(0);
             let all: BTreeSet<u64> = recorded.union(&told).copied().collect();
-            prop_assert_eq!(all, (1..=latest).collect());
+            prop_assert_eq!(all, (1..next).collect());
         }
 
         #[test]

@@ -20,6 +20,7 @@ macro_rules! script {
 pub(crate) mod bans;
 mod client;
 mod clock;
+mod expired;
 mod frame;
 pub(crate) mod metrics;
 mod node_registry;
@@ -44,6 +45,7 @@ use returns::Returns;
 
 pub(crate) use client::{CommandError, Inbox};
 pub(crate) use clock::RedisClock;
+pub(crate) use expired::{Ended, Expired};
 pub(crate) use frame::encode;
 pub use frame::{Message, RemoteClip, decode};
 pub use peers::{PeerError, PeerReply, PeerRequest, Peers};

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::client::{CommandError, Redis, Script};
 use super::clock::RedisClock;
+use super::expired::Expired;
 use super::frame::{self, Message, RemoteClip};
 use crate::broadcast::ownership::{Claim, Release, Renewal};
 use crate::broadcast::{ClipId, ClipIds, LivestreamId, Position, Record, RecordingState, State};
@@ -37,20 +38,6 @@ pub(crate) enum Claimed {
         clip_ids: Vec<(ClipId, u64)>,
     },
     Refused(Record),
-}
-
-/// The result of a check of a livestream that is due.
-pub(crate) enum Expired {
-    /// This check has ended it; of this owner, in its epoch, after this clip, recorded as the owner said.
-    Now {
-        node: String,
-        latest: Position,
-        recording: RecordingState,
-    },
-    /// It was over before, or there is no record.
-    Before,
-    /// It must be checked again after this time.
-    NotYet(Duration),
 }
 
 /// Clips for the history, without a gap: the position of the first one, and their messages with their ids.
@@ -368,7 +355,7 @@ impl Records {
         id: &LivestreamId,
         by_force: bool,
     ) -> Result<Expired, CommandError> {
-        let (left, node, epoch, sequence, recording): (i64, String, u64, u64, String) = self
+        let answer = self
             .redis
             .run_script(
                 &self.expire,
@@ -380,15 +367,7 @@ impl Records {
                 ],
             )
             .await?;
-        Ok(match u64::try_from(left) {
-            Ok(0) => Expired::Now {
-                node,
-                latest: Position::new(epoch, sequence),
-                recording: RecordingState::parse(&recording).unwrap_or_default(),
-            },
-            Ok(left) => Expired::NotYet(Duration::from_millis(left)),
-            Err(_) => Expired::Before,
-        })
+        Ok(Expired::read(answer))
     }
 
     /// At most `most` clips of the history after a position, oldest first.

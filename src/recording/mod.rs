@@ -17,19 +17,19 @@ mod metrics;
 mod names;
 mod objects;
 mod podcast;
+mod recorded;
 mod spool;
 mod upload;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::{JoinSet, spawn_blocking};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use self::bucket::Bucket;
 use self::finish::Finisher;
@@ -47,6 +47,7 @@ pub use self::catalog::{Found, Recordings, RecordingsError};
 pub use self::finish::{OnAir, Ready};
 pub use self::names::RecordingId;
 pub use self::podcast::{Register, Registered, Upload};
+pub use self::recorded::Recorded;
 pub use self::spool::fill::{Fill, Filled};
 pub use self::upload::Titles;
 
@@ -56,8 +57,6 @@ const UNIT: usize = 1024;
 const MAX_EVENTS: usize = 16_384;
 /// Recordings that may wait to be finished for operators.
 const MAX_REQUESTS: usize = 16;
-/// The longest that an answer waits for its clip to be on the disk.
-const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 /// Takes what is to be recorded; cheap to clone.
 #[derive(Clone)]
@@ -78,30 +77,6 @@ struct Item {
     written: oneshot::Sender<()>,
     /// Its room in the queue.
     _permit: OwnedSemaphorePermit,
-}
-
-/// Resolves once a clip is on the disk.
-#[derive(Debug)]
-pub struct Recorded {
-    written: oneshot::Receiver<()>,
-    queued_at: Instant,
-}
-
-impl Recorded {
-    /// Waits for it, until two seconds after it was queued: a disk that hangs does not keep a streamer from its answers.
-    pub async fn wait(self) {
-        let until = self.queued_at + LONGEST_WAIT;
-        self.wait_until(until).await;
-    }
-
-    /// Waits for it until this time.
-    pub async fn wait_until(self, until: Instant) {
-        if timeout_at(until, self.written).await.is_err() {
-            tracing::warn!(
-                "a clip is acknowledged before it is on the disk, which is slow: see to the state directory"
-            );
-        }
-    }
 }
 
 /// The tasks of recording, for [`Recording::run`].

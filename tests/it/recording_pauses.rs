@@ -102,7 +102,7 @@ async fn paused_clips_are_heard_and_not_recorded() {
 }
 
 #[tokio::test]
-async fn livestream_paused_from_the_start_misses_nothing() {
+async fn livestream_paused_at_both_ends_misses_nothing() {
     let places = Places::new();
     let app = start(&places, |_| {}).await;
     let mut streamer = Client::streamer(&app, Way::WebSocket, "show").await;
@@ -112,6 +112,8 @@ async fn livestream_paused_from_the_start_misses_nothing() {
     }
     assert_eq!(wish(&mut streamer, "true").await, going(true, false));
     upload(&mut streamer, 4).await;
+    assert_eq!(wish(&mut streamer, "false").await, going(false, true));
+    upload(&mut streamer, 5).await;
     streamer.leave().await;
     let manifest = manifest(&places).await;
     let numbers: Vec<u64> = manifest.clips.iter().map(|clip| clip.sequence).collect();

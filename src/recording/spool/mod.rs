@@ -6,6 +6,7 @@
 //! the other, and rests after one that the bucket did not take. Clips take at most `recording.spool_bytes`; one that does not
 //! fit becomes a mark that says so. There is a most of entries of all kinds.
 
+mod entry;
 pub(super) mod fill;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -18,13 +19,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use super::metrics::RecordingMetrics;
-use super::names::{ClipName, Mark};
 use crate::files;
+
+pub(super) use self::entry::{Entry, What};
 
 /// What an entry without a clip counts for, in bytes.
 const ENTRY: u64 = 512;
@@ -32,130 +33,6 @@ const ENTRY: u64 = 512;
 const MAX_HEAD: u64 = 64 << 10;
 /// The most entries: two weeks of clips of one livestream, and about a hundred megabytes of memory.
 const MAX_ENTRIES: usize = 262_144;
-
-/// What happened in a livestream.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Entry {
-    pub(super) livestream: String,
-    pub(super) streamer: String,
-    /// In milliseconds since the Unix epoch.
-    pub(super) at: u64,
-    pub(super) what: What,
-}
-
-/// See [`Entry`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum What {
-    Clip {
-        epoch: u64,
-        sequence: u64,
-        /// The streamer's own; once it is written, what stands for it and the bytes.
-        id: Option<String>,
-        extension: String,
-    },
-    ClipLost {
-        epoch: u64,
-        sequence: u64,
-        reason: String,
-    },
-    LinkLost,
-    Paused,
-    LeftOut {
-        from: u64,
-        until: u64,
-    },
-    /// Clips that are recorded under other numbers were published again under these.
-    Repeated {
-        epoch: u64,
-        from: u64,
-        until: u64,
-    },
-    Ended {
-        reason: String,
-        /// The epoch and the sequence of the latest clip, if they are known.
-        #[serde(default)]
-        latest: Option<(u64, u64)>,
-    },
-    /// The livestream goes on elsewhere, or is over; this node has nothing to do with it.
-    Left,
-}
-
-impl Entry {
-    /// The same, for a clip that is not recorded.
-    pub(super) fn given_up(mut self, reason: &str) -> Self {
-        if let What::Clip {
-            epoch, sequence, ..
-        } = self.what
-        {
-            self.what = What::ClipLost {
-                epoch,
-                sequence,
-                reason: reason.to_owned(),
-            };
-        }
-        self
-    }
-
-    /// The same, as it is written with these bytes.
-    fn with_digest(mut self, bytes: &[u8]) -> Self {
-        if let What::Clip { id: Some(id), .. } = &mut self.what {
-            *id = ClipName::digest(id, bytes);
-        }
-        self
-    }
-
-    /// Whether it is about a clip: then it begins a recording if there is none.
-    pub(super) fn is_clip(&self) -> bool {
-        self.sequence().is_some()
-    }
-
-    /// The sequence of its clip.
-    pub(super) fn sequence(&self) -> Option<u64> {
-        match self.what {
-            What::Clip { sequence, .. } | What::ClipLost { sequence, .. } => Some(sequence),
-            _ => None,
-        }
-    }
-
-    /// The path of its object below the recording's directory; none without an object.
-    pub(super) fn path(&self) -> Option<String> {
-        let mark = match self.what.clone() {
-            What::Clip {
-                epoch,
-                sequence,
-                id,
-                extension,
-            } => {
-                let received = self.at;
-                let name = ClipName {
-                    epoch,
-                    sequence,
-                    received,
-                    id,
-                    extension,
-                };
-                return Some(format!("clips/{name}"));
-            }
-            What::ClipLost {
-                epoch,
-                sequence,
-                reason,
-            } => Mark::ClipLost {
-                epoch,
-                sequence,
-                reason,
-            },
-            What::LinkLost => Mark::LinkLost,
-            What::Paused => Mark::Paused,
-            What::LeftOut { from, until } => Mark::LeftOut { from, until },
-            What::Repeated { epoch, from, until } => Mark::Repeated { epoch, from, until },
-            What::Ended { reason, latest } => Mark::Ended { reason, latest },
-            What::Left => return None,
-        };
-        Some(format!("marks/{}", mark.name(self.at)))
-    }
-}
 
 /// See the module documentation.
 pub(super) struct Spool {

@@ -10,6 +10,7 @@ mod repeats;
 mod requests;
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::*;
 use double::Double;

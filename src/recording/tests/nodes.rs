@@ -1,6 +1,7 @@
 //! Nodes whose bucket is in memory, and faults of that.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use object_store::memory::InMemory;
 

@@ -16,6 +16,7 @@ use super::{ActiveLivestream, Ending, Relay, lock};
 use crate::broadcast::{
     Clip, ClipId, Epoch, LivestreamId, Position, Record, RecordingState, UserId,
 };
+use crate::cluster::Ended;
 use crate::recording::{Recorded, Recorder};
 
 /// How often a recording that is paused is told so, in milliseconds: it is not over, though no clip comes.
@@ -330,17 +331,11 @@ impl Relay {
         }
     }
 
-    /// The livestream is over on all nodes, its owner is gone, and no other node knows. The owner's latest clip, and what it
-    /// has said of the recording.
-    pub(super) fn record_orphans_end(
-        &self,
-        id: &LivestreamId,
-        latest: Position,
-        state: RecordingState,
-    ) {
+    /// The livestream is over on all nodes, its owner is gone, and no other node knows.
+    pub(super) fn record_orphans_end(&self, id: &LivestreamId, ended: &Ended) {
         if let Some(recorder) = self.0.recorder.get() {
-            let (latest, at) = (latest.of_a_clip(), super::unix_millis());
-            Self::record_last(recorder, id, state, latest, at);
+            let (latest, at) = (ended.latest.of_a_clip(), super::unix_millis());
+            Self::record_last(recorder, id, ended.recording, latest, at);
             recorder.ended_after(id, latest, Ending::Expired.as_str(), at);
         }
     }

@@ -12,9 +12,8 @@ use futures_util::{StreamExt as _, stream};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::{Link, Links};
-use crate::broadcast::{LivestreamId, Position, RecordingState};
-use crate::cluster::records::Expired;
-use crate::cluster::{Cluster, CommandError};
+use crate::broadcast::LivestreamId;
+use crate::cluster::{Cluster, CommandError, Ended, Expired};
 use crate::directory::Unavailable;
 use crate::relay::{Event, Relay};
 
@@ -187,25 +186,19 @@ async fn end_those_that_are_over(
 impl Relay {
     /// Tells of the end of a livestream whose owner is gone. An owner that lives reads of the end in the record and tells of
     /// it by itself, unless it stops.
-    fn tell_of_orphan(
-        &self,
-        id: &LivestreamId,
-        owner: &str,
-        latest: Position,
-        recording: RecordingState,
-    ) {
+    fn tell_of_orphan(&self, id: &LivestreamId, ended: &Ended) {
         let Some(links) = &self.0.links else { return };
-        let is_here = owner == links.cluster.records.node;
+        let is_here = ended.node == links.cluster.records.node;
         let is_alive = if is_here {
             self.is_known(id) && !links.leaving.load(Ordering::SeqCst)
         } else {
-            links.known_nodes.lock().iter().any(|node| node == owner)
+            links.known_nodes.lock().contains(&ended.node)
         };
         if !is_alive {
-            self.record_orphans_end(id, latest, recording);
+            self.record_orphans_end(id, ended);
             self.emit(Event::OrphanEnded {
                 livestream: id.clone(),
-                epoch: latest.epoch,
+                epoch: ended.latest.epoch,
             });
         }
     }
@@ -219,17 +212,12 @@ async fn check(
 ) -> Result<(), CommandError> {
     match (cluster.records.expire(id, due.is_none()).await?, due) {
         (Expired::NotYet(left), _) => cluster.registry.enrol(id, left + MARGIN).await,
-        (expired @ Expired::Now { .. }, _) | (expired @ Expired::Before, None) => {
+        (expired @ Expired::Now(_), _) | (expired @ Expired::Before, None) => {
             tracing::info!(livestream.id = %id, "a livestream without an owner is over");
             // It stays enrolled until its flag is read as false: this node may die before the write.
             relay.write_ended(id);
-            if let Expired::Now {
-                node,
-                latest,
-                recording,
-            } = expired
-            {
-                relay.tell_of_orphan(id, &node, latest, recording);
+            if let Expired::Now(ended) = expired {
+                relay.tell_of_orphan(id, &ended);
             }
             Ok(())
         }
