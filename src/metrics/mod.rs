@@ -26,6 +26,8 @@ pub struct Metrics {
     pub connections_refused: IntCounterVec,
     /// Connections and polled sessions closed by this side or by its kernel, by reason.
     pub connections_closed: IntCounterVec,
+    /// Looks at sessions and connections that may be overdue, or due for a ping.
+    pub deadline_checks: IntCounter,
     /// Errors of the accept loop.
     pub accept_errors: IntCounter,
     /// Open Engine.IO sessions.
@@ -156,6 +158,11 @@ impl Metrics {
                 "connections_closed_total",
                 "Connections and polled sessions closed by the server or by its kernel, by reason.",
                 &["reason"],
+            )?,
+            deadline_checks: counter(
+                registry,
+                "deadline_checks_total",
+                "Looks at sessions and connections that may be overdue or due for a ping: a few a minute for each.",
             )?,
             accept_errors: counter(
                 registry,

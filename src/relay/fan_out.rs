@@ -2,12 +2,12 @@
 //! are written outside of it, in batches, on all cores, so that no other task waits for long.
 
 use std::cell::OnceCell;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use prometheus::Histogram;
 
-use super::{ActiveLivestream, Listener, Relay, lock};
+use super::{ActiveLivestream, Listener, Relay};
 use crate::broadcast::Clip;
 use crate::transport::{ClipEvent, ClipFrame};
 
@@ -15,20 +15,17 @@ use crate::transport::{ClipEvent, ClipFrame};
 const BATCH: usize = 64;
 
 impl Relay {
+    /// Clips of this listener wait for room in the Socket.IO library.
+    pub fn waits_for_room(&self, listener: Weak<Listener>) {
+        self.0.waiting.lock().push(listener);
+    }
+
     /// Sends queued clips for which the Socket.IO library had no room, and closes connections that accept none for too
-    /// long. Called when there is room again, and at intervals.
+    /// long. Called when there is room again, and at intervals. Looks at no other listeners.
     pub fn flush_waiting(&self, now: Instant) {
-        for (_, active) in self.all() {
-            let waiting: Vec<Arc<Listener>> = lock(&active)
-                .livestream
-                .listeners()
-                .filter(|listener| listener.outbox.waits_for_room())
-                .cloned()
-                .collect();
-            for listener in waiting {
-                listener.outbox.flush();
-                listener.outbox.close_if_overdue(now);
-            }
+        let waiting = std::mem::take(&mut *self.0.waiting.lock());
+        for listener in waiting.iter().filter_map(Weak::upgrade) {
+            listener.outbox.retry(now);
         }
     }
 }

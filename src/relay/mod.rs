@@ -32,7 +32,7 @@ mod uploads;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
@@ -121,6 +121,8 @@ struct Inner {
     returns: returns::ReturnNotices,
     unpublished_ends: Arc<Semaphore>,
     subscribers: Subscribers,
+    // Locked to add a listener, or to take all. Each is here once at most, while its outbox waits.
+    waiting: Mutex<Vec<Weak<Listener>>>,
     // Written by an operator, read at each join.
     drain: RwLock<Option<drain::Drain>>,
     // Set before the first client, if there are players; a read lock is held to queue one clip.
@@ -190,6 +192,7 @@ impl Relay {
             returns: OnceLock::new(),
             unpublished_ends: Arc::new(Semaphore::new(passes::MOST)),
             subscribers: Subscribers::default(),
+            waiting: Mutex::default(),
             drain: RwLock::default(),
             feed: RwLock::default(),
             recorder: OnceLock::new(),

@@ -1,6 +1,6 @@
 //! A listener's socket: its admission, and the way of its clips.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 use socketioxide::TransportType;
 use socketioxide::extract::SocketRef;
@@ -78,24 +78,7 @@ pub(super) async fn admit(
         let reaching = relay.reach_back(&admission.livestream, position, elsewhere.as_ref());
         following = attempt.step(reaching).await?;
     }
-    let emit = emit(sockets, socket.id.into());
-    let outbox = Outbox::new(
-        sockets.0.connections.shared.clone(),
-        attempt.session.clone(),
-        sockets.0.shared_writes,
-        emit,
-    )
-    .with_event(attempt.wishes.event);
-    let listener = Arc::new(Listener {
-        socket: socket.id.into(),
-        user: admission.caller.user.clone(),
-        since: now(),
-        outbox,
-        dismissal: OnceLock::new(),
-        wants_warnings: attempt.wishes.warnings,
-        resume: attempt.wishes.resume,
-        resumed: OnceLock::new(),
-    });
+    let listener = listening(attempt, socket.id.into(), &admission.caller.user);
     let livestream = &admission.livestream;
     let listener_id = match relay.join(livestream, &listener, elsewhere.as_ref(), now()) {
         Ok(listener_id) => listener_id,
@@ -113,6 +96,28 @@ pub(super) async fn admit(
     socket.extensions.insert(Arc::new(listener));
     admission::watch(sockets, socket, gone);
     Ok(())
+}
+
+fn listening(attempt: &Attempt, socket: SocketId, user: &UserId) -> Arc<Listener> {
+    let sockets = &attempt.sockets;
+    Arc::new_cyclic(|listener: &Weak<Listener>| {
+        let outbox = Outbox::new(
+            sockets.0.connections.shared.clone(),
+            attempt.session.clone(),
+            sockets.0.shared_writes,
+            emit(sockets, socket, listener.clone()),
+        );
+        Listener {
+            socket,
+            user: user.clone(),
+            since: now(),
+            outbox: outbox.with_event(attempt.wishes.event),
+            dismissal: OnceLock::new(),
+            wants_warnings: attempt.wishes.warnings,
+            resume: attempt.wishes.resume,
+            resumed: OnceLock::new(),
+        }
+    })
 }
 
 /// The record to expect of a livestream that is not known to have started: if its document says so, another node has it.
@@ -145,22 +150,25 @@ async fn check_document(
 }
 
 /// Sends an outbox's messages through the library. It finds the socket each time: an outbox must not keep one.
-fn emit(sockets: &Sockets, id: SocketId) -> Emit {
+fn emit(sockets: &Sockets, id: SocketId, listener: Weak<Listener>) -> Emit {
     let sockets = sockets.clone();
     Box::new(move |emission| {
-        let Some(socket) = sockets.find(ROLE, id) else {
-            return false;
-        };
-        match emission {
-            Emission::Clip(clip) => match &clip.about {
+        let socket = sockets.find(ROLE, id);
+        match (emission, socket) {
+            (Emission::Waits, _) => {
+                sockets.0.relay.waits_for_room(listener.clone());
+                true
+            }
+            (_, None) => false,
+            (Emission::Clip(clip), Some(socket)) => match &clip.about {
                 None => socket.emit(ClipEvent::Audio.name(), &clip.payload).is_ok(),
                 Some(about) => {
                     let message = about.message(&clip.payload);
                     socket.emit(ClipEvent::Clip.name(), &message).is_ok()
                 }
             },
-            Emission::Gap(gap) => socket.emit(Gap::EVENT, &gap).is_ok(),
-            Emission::Mark(mark) => {
+            (Emission::Gap(gap), Some(socket)) => socket.emit(Gap::EVENT, &gap).is_ok(),
+            (Emission::Mark(mark), Some(socket)) => {
                 socket.transport_type() == TransportType::Websocket
                     && sockets.emit(&socket, Mark::EVENT, mark)
             }

@@ -67,6 +67,17 @@ impl Activity {
         self.heartbeat.lock().is_dead(now)
     }
 
+    /// The time at which its session is dead, without a sign of life.
+    pub(super) fn end(&self) -> Instant {
+        self.heartbeat.lock().alive_until()
+    }
+
+    /// The time of its next ping, or its end if that comes first.
+    pub(super) fn next_ping_or_end(&self) -> Instant {
+        let heartbeat = self.heartbeat.lock();
+        heartbeat.next_ping().min(heartbeat.alive_until())
+    }
+
     /// Resolves when a ping may be due.
     pub(super) async fn ping_is_due(&self) {
         loop {

@@ -1,31 +1,33 @@
 //! All open connections: their admission, and the timeouts that close them.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::net::TcpStream;
 
 use super::address::counted_address;
 use super::connection::Connection;
+use super::deadlines::Deadlines;
 use super::shared::{ConnectionLimits, Shared, TooMany};
-use super::sync::Mutex;
+use super::timeouts::Overdue;
 use crate::metrics::Metrics;
 
 /// See the module documentation.
 pub struct Connections {
     /// Limits, counts and metrics of these connections.
     pub shared: Arc<Shared>,
-    // A lock, taken once when a connection opens.
-    open: Mutex<Vec<Weak<Connection>>>,
+    deadlines: Arc<Deadlines<Connection>>,
 }
 
 impl Connections {
     /// Creates an empty registry.
     pub fn new(limits: &ConnectionLimits, metrics: Metrics) -> Arc<Self> {
+        let start = tokio::time::Instant::now().into_std();
+        let deadlines = Deadlines::new(start, metrics.deadline_checks.clone());
         Arc::new(Self {
             shared: Arc::new(Shared::new(limits, metrics)),
-            open: Mutex::default(),
+            deadlines: Arc::new(deadlines),
         })
     }
 
@@ -39,9 +41,11 @@ impl Connections {
     ) -> Result<Arc<Connection>, TooMany> {
         let address = (!proxy).then(|| counted_address(peer.ip()));
         self.shared.admit(address)?;
-        let connection = Connection::new(tcp, peer, address, self.shared.clone(), now);
+        let (shared, deadlines) = (self.shared.clone(), self.deadlines.clone());
+        let connection = Connection::new(tcp, peer, address, shared, deadlines, now);
         let connection = Arc::new(connection);
-        self.open.lock().push(Arc::downgrade(&connection));
+        self.deadlines.add(&connection);
+        connection.hasten(now);
         Ok(connection)
     }
 
@@ -55,43 +59,43 @@ impl Connections {
         self.shared.count_open()
     }
 
-    fn all(&self) -> Vec<Arc<Connection>> {
-        let open = &mut *self.open.lock();
-        open.retain(|connection| connection.strong_count() > 0);
-        open.iter().filter_map(Weak::upgrade).collect()
+    /// Closes the connections that are overdue, and looks only at those that may be. Called about once a second.
+    pub fn sweep(&self, now: Instant) {
+        for connection in self.deadlines.due(now) {
+            if let Some(overdue) = connection.overdue(self.shared.timeouts, now) {
+                self.end(&connection, overdue);
+            }
+            connection.hasten(now);
+        }
     }
 
-    /// Closes the connections that are overdue. Called about once a second.
-    pub fn sweep(&self, now: Instant) {
-        for connection in self.all() {
-            if let Some(overdue) = connection.overdue(self.shared.timeouts, now) {
-                if overdue.is_a_listeners() && connection.carries_streamer() {
-                    let dropped = connection.drop_waiting();
-                    tracing::debug!(
-                        reason = overdue.as_str(),
-                        dropped,
-                        "dropping clips of a listener that shares a streamer's connection"
-                    );
-                    continue;
-                }
-                let written = connection.written();
-                tracing::debug!(reason = overdue.as_str(), written, "closing a connection");
-                self.shared.count_closed(overdue);
-                connection.abort();
-            }
+    /// Ends a connection that is overdue, unless a streamer needs it.
+    fn end(&self, connection: &Connection, overdue: Overdue) {
+        if overdue.is_a_listeners() && connection.carries_streamer() {
+            let dropped = connection.drop_waiting();
+            tracing::debug!(
+                reason = overdue.as_str(),
+                dropped,
+                "dropping clips of a listener that shares a streamer's connection"
+            );
+            return;
         }
+        let written = connection.written();
+        tracing::debug!(reason = overdue.as_str(), written, "closing a connection");
+        self.shared.count_closed(overdue);
+        connection.abort();
     }
 
     /// Closes every WebSocket after its queued bytes are written; its client reconnects by itself.
     pub fn finish_all(&self) {
-        for connection in self.all() {
+        for connection in self.deadlines.all() {
             connection.finish_if_upgraded();
         }
     }
 
     /// Closes all connections at once; their clients reconnect by themselves.
     pub fn abort_all(&self) {
-        for connection in self.all() {
+        for connection in self.deadlines.all() {
             connection.abort();
         }
     }

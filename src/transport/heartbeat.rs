@@ -89,6 +89,10 @@ impl Heartbeat {
         now > self.alive_until
     }
 
+    pub(super) fn alive_until(&self) -> Instant {
+        self.alive_until
+    }
+
     pub(super) fn next_ping(&self) -> Instant {
         self.next_ping
     }

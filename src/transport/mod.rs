@@ -18,6 +18,7 @@ mod clip_message;
 mod closing;
 mod connection;
 mod connections;
+mod deadlines;
 mod frame;
 mod greeting;
 mod heartbeat;
@@ -37,6 +38,8 @@ mod session;
 mod sessions;
 mod shared;
 mod socket_options;
+#[cfg(test)]
+mod sweeps;
 mod sync;
 mod tcp_acceptor;
 mod timeouts;

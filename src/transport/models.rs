@@ -25,10 +25,11 @@ use super::outbox::{Emission, Outbox};
 use super::registry::SessionLimits;
 use super::session::Session;
 use super::sessions::Sessions;
-use super::sync::Mutex;
+use super::sync::{AtomicU64, Mutex, Ordering};
 use crate::broadcast::{Clip, Position};
 use crate::metrics::Metrics;
 
+const HOUR: Duration = Duration::from_hours(1);
 /// Runs of each scheduler.
 const RUNS: usize = 100;
 
@@ -50,17 +51,16 @@ fn task<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> impl Fn
 }
 
 fn sessions(max_unjoined_per_address: usize) -> Sessions {
-    let hour = Duration::from_hours(1);
     let limits = SessionLimits {
         max: 10,
         max_per_address: 10,
         max_unjoined_per_address,
         max_per_connection: 10,
-        join_timeout: hour,
+        join_timeout: HOUR,
         heartbeat: HeartbeatTimes {
-            interval: hour,
-            timeout: hour,
-            streamer_timeout: hour,
+            interval: HOUR,
+            timeout: HOUR,
+            streamer_timeout: HOUR,
             min_bytes_per_second: 1,
         },
         message_bytes: 1000,
@@ -131,6 +131,28 @@ fn upgrade_of_a_session_reaches_its_poll() {
 }
 
 #[test]
+fn session_that_is_hastened_meanwhile_is_checked() {
+    check(|| {
+        let sessions = sessions(1);
+        let session = sessions.admit(None, None, Instant::now()).unwrap();
+        let later = Instant::now() + HOUR + Duration::from_mins(1);
+        // The sweep may find it joined.
+        let sweep = task({
+            let sessions = sessions.clone();
+            move || sessions.sweep(later)
+        });
+        let joins_and_leaves = task({
+            let session = session.clone();
+            move || drop(session.join())
+        });
+        joins_and_leaves();
+        sweep();
+        sessions.sweep(later);
+        assert!(session.is_closed(), "it has joined none for an hour");
+    });
+}
+
+#[test]
 fn sessions_that_make_room_are_counted() {
     check(|| {
         let sessions = sessions(1);
@@ -149,7 +171,7 @@ fn sessions_that_make_room_are_counted() {
         });
         let sweep = task({
             let sessions = sessions.clone();
-            move || sessions.sweep(Instant::now())
+            move || sessions.sweep(Instant::now() + HOUR)
         });
         drop(refused.join());
         drop(refused);
@@ -228,18 +250,28 @@ struct Listener {
     connections: Arc<Connections>,
     outbox: Arc<Outbox>,
     over: Arc<Notify>,
+    /// How often it was told that the outbox waits, since the latest retry.
+    waits: Arc<AtomicU64>,
 }
 
 impl Listener {
     fn joins() -> Self {
         let (library, session) = (Arc::<Polled>::default(), session());
+        let waits = Arc::<AtomicU64>::default();
         let connections = Connections::for_tests();
         let emit = {
-            let library = library.clone();
+            let (library, waits) = (library.clone(), waits.clone());
             Box::new(move |emission: Emission<'_>| {
-                if let Emission::Clip(frame) = emission {
-                    library.queued.lock().push(frame.payload.clone());
-                    library.arrived.notify_one();
+                match emission {
+                    Emission::Clip(frame) => {
+                        library.queued.lock().push(frame.payload.clone());
+                        library.arrived.notify_one();
+                    }
+                    Emission::Waits => {
+                        let before = waits.fetch_add(1, Ordering::SeqCst);
+                        assert_eq!(before, 0, "told once");
+                    }
+                    _ => {}
                 }
                 true
             })
@@ -256,6 +288,7 @@ impl Listener {
             connections,
             outbox,
             over: Arc::default(),
+            waits,
         }
     }
 
@@ -303,8 +336,10 @@ impl Listener {
             )
             .await
             {
-                if self.connections.shared.take_waiting() && self.outbox.waits_for_room() {
-                    self.outbox.flush();
+                if self.connections.shared.take_waiting()
+                    && self.waits.swap(0, Ordering::SeqCst) > 0
+                {
+                    self.outbox.retry(Instant::now());
                 }
             }
         });

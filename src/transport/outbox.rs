@@ -39,6 +39,9 @@ pub enum Emission<'a> {
     Gap(Gap),
     /// The event that opens the gate. Emitted only if the socket already runs on a WebSocket.
     Mark(&'a str),
+    /// No event: clips begin to wait for room in the library. The outbox is to be [retried](Outbox::retry) when there may be
+    /// room.
+    Waits,
 }
 
 /// See the module documentation.
@@ -77,6 +80,8 @@ struct Given {
     /// Number of clips that it had written at the last check, and the time at which it reached that number.
     let_out: u64,
     progress: Option<Instant>,
+    /// Whether the waiting was told, and not retried since.
+    told: bool,
 }
 
 impl Given {
@@ -104,6 +109,7 @@ impl Outbox {
                 clips: 0,
                 let_out,
                 progress: None,
+                told: false,
             },
         };
         Self {
@@ -219,6 +225,16 @@ impl Outbox {
         matches!(&*self.lock(), Way::Library { open: true, waiting, .. } if !waiting.is_empty())
     }
 
+    /// Writes the clips that have waited for room in the library and can be written now. Closes the transport of a listener
+    /// that takes too few.
+    pub fn retry(&self, now: Instant) {
+        if let Way::Library { given, .. } = &mut *self.lock() {
+            given.told = false;
+        }
+        self.flush();
+        self.close_if_overdue(now);
+    }
+
     /// Writes the clips that can be written now, and counts them.
     pub fn flush(&self) {
         self.shared.count_sent(self.write());
@@ -246,10 +262,15 @@ impl Outbox {
                     dropped += connection.push(frame, self.shared.bounds, now);
                 }
                 self.miss(dropped);
+                // They may have waited here for long.
+                connection.hasten(now);
                 *way = Way::Connection(connection);
             } else {
                 if !waiting.is_empty() {
                     // Announced before the check, so that a writer that makes room meanwhile notifies.
+                    if !std::mem::replace(&mut given.told, true) {
+                        (self.emit)(Emission::Waits);
+                    }
                     self.shared.wait_for_room();
                     let let_out = self.session.let_out();
                     if let_out > given.let_out || given.progress.is_none() {
@@ -306,7 +327,7 @@ impl Outbox {
     /// Closes the transport of a listener that takes too few clips from the Socket.IO library. If the transport also
     /// carries a streamer, drops the queued clips instead. [`super::Connections::sweep`] checks the connections that are
     /// written to directly.
-    pub fn close_if_overdue(&self, now: Instant) {
+    fn close_if_overdue(&self, now: Instant) {
         let timeouts = self.shared.timeouts;
         let longer = |since: Instant, most| now.saturating_duration_since(since) > most;
         let mut way = self.lock();

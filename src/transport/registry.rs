@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
+use super::deadlines::{Deadlines, Place};
 use super::heartbeat::HeartbeatTimes;
 use super::shared::TooMany;
 use super::sync::{Mutex, MutexGuard};
@@ -45,6 +46,8 @@ pub(super) struct Registry<S> {
     pub(super) metrics: Metrics,
     // Set once, when the library exists.
     evict: OnceLock<Evict>,
+    /// All sessions.
+    pub(super) deadlines: Deadlines<S>,
     // A lock, taken when a session begins, is looked up, or ends.
     open: Mutex<Open<S>>,
 }
@@ -53,7 +56,6 @@ struct Open<S> {
     count: usize,
     by_address: HashMap<IpAddr, Counts<S>>,
     by_id: HashMap<Box<str>, Weak<S>>,
-    all: Vec<Weak<S>>,
 }
 
 /// The sessions of one address.
@@ -92,18 +94,20 @@ impl<S> Counts<S> {
     }
 }
 
-impl<S> Registry<S> {
+impl<S: AsRef<Place>> Registry<S> {
     pub(super) fn new(limits: SessionLimits, metrics: Metrics) -> Self {
         let open = Open {
             count: 0,
             by_address: HashMap::new(),
             by_id: HashMap::new(),
-            all: Vec::new(),
         };
+        let start = tokio::time::Instant::now().into_std();
+        let deadlines = Deadlines::new(start, metrics.deadline_checks.clone());
         Self {
             limits,
             metrics,
             evict: OnceLock::new(),
+            deadlines,
             open: Mutex::new(open),
         }
     }
@@ -154,10 +158,6 @@ impl<S> Registry<S> {
         Ok(seen.pop().filter(|_| found))
     }
 
-    pub(super) fn add(&self, session: &Arc<S>) {
-        self.lock().all.push(Arc::downgrade(session));
-    }
-
     pub(super) fn name(&self, session: &Arc<S>, id: &str) {
         let session = Arc::downgrade(session);
         self.lock().by_id.insert(id.into(), session);
@@ -185,8 +185,9 @@ impl<S> Registry<S> {
         }
     }
 
-    pub(super) fn gone(&self, address: Option<IpAddr>, id: Option<&str>) {
+    pub(super) fn gone(&self, address: Option<IpAddr>, id: Option<&str>, place: &Place) {
         self.metrics.sessions.dec();
+        self.deadlines.remove(place);
         let open = &mut *self.lock();
         open.count -= 1;
         if let Some(id) = id {
@@ -202,20 +203,10 @@ impl<S> Registry<S> {
                 open.by_address.remove(&address);
             }
         }
-        // Many sessions may begin and end between two sweeps.
-        if open.all.len() > 2 * open.count + 64 {
-            open.all.retain(|session| session.strong_count() > 0);
-        }
     }
 
     pub(super) fn find(&self, id: &str) -> Option<Arc<S>> {
         self.lock().by_id.get(id).and_then(Weak::upgrade)
-    }
-
-    pub(super) fn all(&self) -> Vec<Arc<S>> {
-        let open = &mut *self.lock();
-        open.all.retain(|session| session.strong_count() > 0);
-        open.all.iter().filter_map(Weak::upgrade).collect()
     }
 
     pub(super) fn len(&self) -> usize {

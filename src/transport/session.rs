@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use super::activity::Activity;
 use super::closing::Closing;
 use super::connection::Connection;
+use super::deadlines::Place;
 use super::registry::Registry;
 use super::sync::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering};
 use super::timeouts::Overdue;
@@ -29,6 +30,7 @@ pub struct Session {
     /// The address that it counts for; none for a trusted proxy that names no client.
     address: Option<IpAddr>,
     home: Arc<Registry<Self>>,
+    place: Place,
     /// Counts it for the connection on which it was opened.
     _opened: Option<Arc<()>>,
     // A lock, since it changes once: with the upgrade. Weak: a connection ends with its TCP connection.
@@ -82,8 +84,10 @@ struct Membership {
 }
 
 impl Membership {
-    fn is_overdue(&self, join_timeout: Duration, now: Instant) -> bool {
-        self.joined == 0 && now.saturating_duration_since(self.unjoined_since) > join_timeout
+    /// The time by which it must have joined a namespace.
+    fn join_by(&self, join_timeout: Duration) -> Option<Instant> {
+        let unjoined = (self.joined == 0).then_some(self.unjoined_since)?;
+        unjoined.checked_add(join_timeout)
     }
 }
 
@@ -128,6 +132,7 @@ impl Session {
             id: OnceLock::new(),
             activity: Arc::new(Activity::new(home.limits.heartbeat, now)),
             address,
+            place: home.deadlines.place(),
             home,
             _opened: opened,
             connection: Mutex::default(),
@@ -171,6 +176,7 @@ impl Session {
             *current = Some(Arc::downgrade(connection));
         }
         connection.serves(&self.activity);
+        self.hasten();
         if self.is_closed() {
             connection.abort();
         }
@@ -220,12 +226,10 @@ impl Session {
             return Check::Fine;
         }
         let connection = self.connection();
+        let join_by = self.membership().join_by(self.home.limits.join_timeout);
         if self.activity.is_dead(now) {
             Check::Overdue(Overdue::Silent)
-        } else if self
-            .membership()
-            .is_overdue(self.home.limits.join_timeout, now)
-        {
+        } else if join_by.is_some_and(|join_by| now > join_by) {
             Check::Overdue(Overdue::Unjoined)
         } else if let Some(connection) = connection
             && self.activity.take_ping(now)
@@ -234,6 +238,21 @@ impl Session {
         } else {
             Check::Fine
         }
+    }
+
+    /// Makes sure that it is checked in time: to be called after whatever makes its next ping or its end earlier.
+    pub(super) fn hasten(&self) {
+        if self.is_closed() {
+            return;
+        }
+        // Polls take the pings of a session without a connection.
+        let next = match self.connection() {
+            Some(_) => self.activity.next_ping_or_end(),
+            None => self.activity.end(),
+        };
+        let join_by = self.membership().join_by(self.home.limits.join_timeout);
+        let next = join_by.map_or(next, |join_by| join_by.min(next));
+        self.home.deadlines.hasten(&self.place, Some(next));
     }
 
     /// Whether an answer to a poll should contain a ping.
@@ -298,6 +317,7 @@ impl Session {
         self.occupants.fetch_add(1, Ordering::SeqCst);
         if role == Role::Streamer {
             self.activity.add_streamer();
+            self.hasten();
         }
         let session = self.clone();
         Occupancy { session, role }
@@ -373,9 +393,16 @@ impl Session {
     }
 }
 
+impl AsRef<Place> for Session {
+    fn as_ref(&self) -> &Place {
+        &self.place
+    }
+}
+
 impl Drop for Session {
     fn drop(&mut self) {
-        self.home.gone(self.address, self.id.get().map(|id| &**id));
+        let id = self.id.get().map(|id| &**id);
+        self.home.gone(self.address, id, &self.place);
     }
 }
 
@@ -394,5 +421,7 @@ impl Drop for Member {
             self.0.joined_now.store(false, Ordering::SeqCst);
             self.0.home.joined(self.0.address, false);
         }
+        drop(membership);
+        self.0.hasten();
     }
 }

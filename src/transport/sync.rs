@@ -105,7 +105,7 @@ mod modelled {
 
     atomic!(AtomicBool, bool, swap);
     atomic!(AtomicU32, u32, fetch_add);
-    atomic!(AtomicU64, u64, fetch_add);
+    atomic!(AtomicU64, u64, fetch_add, swap);
     atomic!(AtomicUsize, usize, fetch_add, fetch_sub);
 
     /// Those that are read.

@@ -50,3 +50,16 @@ pub struct Timeouts {
     /// For the oldest queued clip.
     pub lag: Duration,
 }
+
+impl Timeouts {
+    /// The shortest of those that may apply to a connection.
+    pub(super) fn shortest(&self) -> Duration {
+        let request = self.headers.min(self.idle);
+        request.min(self.shortest_for_clips())
+    }
+
+    /// The shortest of those that may apply to a WebSocket.
+    pub(super) fn shortest_for_clips(&self) -> Duration {
+        self.stall.min(self.lag)
+    }
+}

@@ -8,6 +8,7 @@ mod peer;
 use std::alloc::System;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::time::Instant;
 
 use castaway_media_server::app::{App, Running};
 use castaway_media_server::demo::Demo;
@@ -36,6 +37,8 @@ const JOIN: f64 = 235.0;
 /// Bytes of heap of a listener, fresh, and after [`CHANGES`] messages and ten clips.
 const FRESH: f64 = 20_000.0;
 const LATER: f64 = 20_500.0;
+/// Looks of the daemon at a listener's session and connection in a second.
+const LOOKS: f64 = 0.3;
 
 /// Allocations so far, and bytes that are allocated now.
 fn heap() -> (f64, f64) {
@@ -61,7 +64,7 @@ struct Daemon {
     clients: SocketAddr,
     // Dropped last: the daemon's tasks run in it.
     _runtime: Runtime,
-    _app: Running,
+    app: Running,
 }
 
 impl Daemon {
@@ -82,8 +85,14 @@ impl Daemon {
         Self {
             clients,
             _runtime: runtime,
-            _app: app,
+            app,
         }
+    }
+
+    /// How often it has looked whether a session or a connection is due.
+    fn looks(&self) -> f64 {
+        let looks = self.app.metrics().deadline_checks.get();
+        f64::from(u32::try_from(looks).expect("few"))
     }
 
     fn token(&self, user: &str) -> String {
@@ -166,7 +175,7 @@ fn deliveries_joins_and_listeners_cost_little() {
     let mut listeners = Vec::with_capacity(200);
     join(&mut listeners, &door, FEW);
     let few = deliver(&mut streamer, &mut listeners);
-    let before = heap().1;
+    let (before, looks, start) = (heap().1, daemon.looks(), Instant::now());
     let joined = join(&mut listeners, &door, MORE);
     // The test's own.
     let own = f64::from(MORE) * 4096.0;
@@ -174,12 +183,15 @@ fn deliveries_joins_and_listeners_cost_little() {
     let delivery = (deliver(&mut streamer, &mut listeners) - few) / f64::from(MORE);
     let _streamer = change_state(streamer, &studio, &mut listeners);
     let later = (heap().1 - before - own) / f64::from(MORE);
+    let looks = (daemon.looks() - looks) / f64::from(FEW + MORE) / start.elapsed().as_secs_f64();
     println!(
         "allocations: {delivery:.2} a delivery, {joined:.0} a join; \
-         bytes of heap of a listener: {fresh:.0} fresh, {later:.0} after {CHANGES} messages"
+         bytes of heap of a listener: {fresh:.0} fresh, {later:.0} after {CHANGES} messages; \
+         looks at a listener in a second: {looks:.2}"
     );
     assert!(delivery <= DELIVERY, "{delivery} allocations a delivery");
     assert!(joined <= JOIN, "{joined} allocations a join");
     assert!(fresh <= FRESH, "{fresh} bytes of a fresh listener");
     assert!(later <= LATER, "{later} bytes after {CHANGES} messages");
+    assert!(looks <= LOOKS, "{looks} looks at a listener in a second");
 }

@@ -19,6 +19,7 @@ use tokio::net::TcpStream;
 use super::activity::Activity;
 use super::address::counted_address;
 use super::closing::Closing;
+use super::deadlines::{Deadlines, Place};
 use super::frame::ClipFrame;
 use super::greeting::Greeting;
 use super::heartbeat::{Heartbeat, HeartbeatTimes};
@@ -26,8 +27,8 @@ use super::queue::{QueueBounds, SendQueue};
 use super::shared::Shared;
 use super::socket_options::set_up_web_socket;
 use super::sync::{AtomicBool, Mutex, MutexGuard};
-use super::timeouts::{Overdue, Timeouts};
 
+mod overdue;
 mod reading;
 mod requests;
 mod serving;
@@ -43,6 +44,8 @@ pub struct Connection {
     tcp: TcpStream,
     peer: SocketAddr,
     shared: Arc<Shared>,
+    deadlines: Arc<Deadlines<Self>>,
+    place: Place,
     /// Cloned by each session that was opened on this connection, so that they can be counted.
     opened: Arc<()>,
     /// Whether the kernel had no room for an HTTP answer.
@@ -96,6 +99,7 @@ impl Connection {
         peer: SocketAddr,
         counted_for: Option<IpAddr>,
         shared: Arc<Shared>,
+        deadlines: Arc<Deadlines<Self>>,
         now: Instant,
     ) -> Self {
         let state = State {
@@ -116,6 +120,8 @@ impl Connection {
         Self {
             tcp,
             peer,
+            place: deadlines.place(),
+            deadlines,
             shared,
             opened: Arc::default(),
             blocked: AtomicBool::new(false),
@@ -175,9 +181,20 @@ impl Connection {
     }
 
     fn queue<T>(&self, change: impl FnOnce(&mut SendQueue) -> T) -> Option<T> {
-        match &mut self.lock().phase {
-            Phase::Http(_) => None,
-            Phase::WebSocket(queue) => Some(change(queue)),
+        match &mut *self.lock() {
+            State {
+                phase: Phase::WebSocket(queue),
+                progress,
+                ..
+            } => {
+                let was_empty = queue.is_empty();
+                let changed = change(queue);
+                if was_empty && !queue.is_empty() {
+                    *progress = tokio::time::Instant::now().into_std();
+                }
+                Some(changed)
+            }
+            _ => None,
         }
     }
 
@@ -368,31 +385,6 @@ impl Connection {
         self.lock().aborted
     }
 
-    /// The reason to close the connection now, if there is one.
-    pub fn overdue(&self, timeouts: Timeouts, now: Instant) -> Option<Overdue> {
-        let state = self.lock();
-        let longer = |since: Instant, most: Duration| now.saturating_duration_since(since) > most;
-        match &state.phase {
-            _ if state.aborted => None,
-            Phase::Http(Wait::Nothing) => None,
-            Phase::Http(Wait::Headers(since, _)) => {
-                longer(*since, timeouts.headers).then_some(Overdue::Headers)
-            }
-            Phase::Http(Wait::Next(since)) => {
-                longer(*since, timeouts.idle).then_some(Overdue::Idle)
-            }
-            Phase::Http(Wait::Part(since)) => {
-                longer(*since, timeouts.stall).then_some(Overdue::Stalled)
-            }
-            Phase::WebSocket(queue) if queue.is_empty() => None,
-            Phase::WebSocket(_) if longer(state.progress, timeouts.stall) => Some(Overdue::Stalled),
-            Phase::WebSocket(queue) => queue
-                .oldest()
-                .is_some_and(|since| longer(since, timeouts.lag))
-                .then_some(Overdue::Lagging),
-        }
-    }
-
     /// Fails if the connection was aborted. Queued bytes are on their way and need no waiting.
     pub(super) fn check(&self) -> io::Result<()> {
         if self.lock().aborted {
@@ -426,5 +418,6 @@ impl Drop for Connection {
     fn drop(&mut self) {
         let state = self.state.get_mut();
         self.shared.gone(state.counted_for);
+        self.deadlines.remove(&self.place);
     }
 }

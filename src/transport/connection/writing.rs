@@ -41,21 +41,11 @@ impl Connection {
 
     /// Sends a whole frame of the server; false if the library must send it.
     pub(in crate::transport) fn sends(self: &Arc<Self>, frame: &Bytes) -> bool {
-        {
-            let mut state = self.lock();
-            let Phase::WebSocket(queue) = &mut state.phase else {
-                return false;
-            };
-            let was_empty = queue.is_empty();
-            if !queue.say(frame) {
-                return false;
-            }
-            if was_empty {
-                state.progress = tokio::time::Instant::now().into_std();
-            }
+        let is_queued = self.queue(|queue| queue.say(frame)).unwrap_or(false);
+        if is_queued {
+            self.shared.count_sent(self.flush());
         }
-        self.shared.count_sent(self.flush());
-        true
+        is_queued
     }
 
     fn write_out(&self, state: &mut State, sent: &mut Sent) -> Flushed {

@@ -82,7 +82,8 @@ impl Sessions {
             replaced.close_saying(Closing::Policy("the address has too many sessions"));
         }
         let session = Arc::new(Session::new(self.0.clone(), address, opened, now));
-        self.0.add(&session);
+        self.0.deadlines.add(&session);
+        session.hasten();
         Ok(session)
     }
 
@@ -91,15 +92,16 @@ impl Sessions {
         self.0.find(id)
     }
 
-    /// Pings the sessions whose ping is due, and closes those that are dead or have joined no namespace in time. Called
-    /// every [`HeartbeatTimes::tick`].
+    /// Pings the sessions whose ping is due, and closes those that are dead or have joined no namespace in time. Looks at
+    /// no others. Called every [`HeartbeatTimes::tick`].
     pub fn sweep(&self, now: Instant) {
-        for session in self.0.all() {
+        for session in self.0.deadlines.due(now) {
             match session.check(now) {
                 Check::Fine => {}
                 Check::PingIsDue(connection) => connection.ping(),
                 Check::Overdue(overdue) => self.close(&session, overdue),
             }
+            session.hasten();
         }
     }
 
@@ -126,7 +128,7 @@ impl Sessions {
 
     /// Closes the polled sessions, which have no connection of their own.
     pub fn close_polled(&self) {
-        for session in self.0.all() {
+        for session in self.0.deadlines.all() {
             if !session.is_on_web_socket() {
                 session.close();
             }

@@ -48,6 +48,7 @@ const UNALERTED: [(&str, &[&str]); 5] = [
             "castaway_clips_received_total",
             "castaway_cluster_clips_published_total",
             "castaway_cluster_clips_received_total",
+            "castaway_deadline_checks_total",
             "castaway_livestream_events_total",
             "castaway_livestreams_silent",
             "castaway_page_documents_total",
