@@ -153,8 +153,9 @@ fn for_library(uri: String) -> http::Request<()> {
 }
 
 async fn hand_over(endpoint: Endpoint, io: WebSocketIo, request: http::Request<()>) {
-    let service: tower::util::Oneshot<Service, (WebSocketIo, http::Request<()>)> =
-        endpoint.service.oneshot((io, request));
+    // In a box, since the futures of the library's task have room for several of it.
+    let service: tower::util::Oneshot<Service, (Box<WebSocketIo>, http::Request<()>)> =
+        endpoint.service.oneshot((Box::new(io), request));
     if service.await.is_err() {
         tracing::debug!("the library refuses a WebSocket");
     }
