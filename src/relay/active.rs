@@ -15,6 +15,7 @@ impl ActiveLivestream {
     pub(super) fn new(livestream: Livestream<Arc<Listener>>, now: Instant) -> Self {
         Self {
             livestream,
+            audience: None,
             streamer: None,
             streamer_since: now,
             dismissal: None,
@@ -51,6 +52,7 @@ impl ActiveLivestream {
 
     /// Removes all listeners.
     pub(super) fn take_listeners(&mut self) -> Vec<Arc<Listener>> {
+        self.audience = None;
         let listeners = self.livestream.take_listeners();
         let dropped = listeners
             .iter()

@@ -11,6 +11,9 @@ use super::{ActiveLivestream, Listener, Relay};
 use crate::broadcast::Clip;
 use crate::transport::{ClipEvent, ClipFrame};
 
+/// The listeners of a livestream on this node, in the order in which they joined.
+pub(super) type Audience = Arc<[Arc<Listener>]>;
+
 /// Connections that a task writes to without a yield: one or two milliseconds.
 const BATCH: usize = 64;
 
@@ -32,12 +35,15 @@ impl Relay {
 
 impl ActiveLivestream {
     /// Pushes a clip to every listener on this node, and returns them.
-    pub(super) fn push(&self, clip: &Clip, now: Instant) -> Vec<Arc<Listener>> {
+    pub(super) fn push(&mut self, clip: &Clip, now: Instant) -> Audience {
         let encode = |event| Arc::new(ClipFrame::of(event, clip, now));
         // Each at the first listener that needs it.
         let (audio, with_position) = (OnceCell::new(), OnceCell::new());
-        let audience: Vec<Arc<Listener>> = self.livestream.listeners().cloned().collect();
-        for listener in &audience {
+        let listeners = self.livestream.listeners();
+        let audience = self
+            .audience
+            .get_or_insert_with(|| listeners.cloned().collect());
+        for listener in &**audience {
             let event = listener.outbox.event();
             let frame = match event {
                 ClipEvent::Audio => &audio,
@@ -45,23 +51,22 @@ impl ActiveLivestream {
             };
             listener.outbox.push(frame.get_or_init(|| encode(event)));
         }
-        audience
+        audience.clone()
     }
 }
 
 /// Writes the queued clips of these outboxes: of a small audience here, of a large one in tasks.
 ///
 /// Each outbox keeps its order: it does not matter which task writes, or when.
-pub(super) fn flush(audience: Vec<Arc<Listener>>, seconds: &Histogram) {
+pub(super) fn flush(audience: Audience, seconds: &Histogram) {
     // Observed when the last batch drops it.
     let timer = Arc::new(seconds.start_timer());
     if audience.len() <= BATCH / 4 {
-        for listener in audience {
+        for listener in &*audience {
             listener.outbox.flush();
         }
         return;
     }
-    let audience: Arc<[Arc<Listener>]> = audience.into();
     for start in (0..audience.len()).step_by(BATCH) {
         let (audience, timer) = (audience.clone(), timer.clone());
         tokio::spawn(async move {

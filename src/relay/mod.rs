@@ -53,6 +53,7 @@ use crate::recording::Recorder;
 use crate::transport::Outbox;
 use clock::{new_epoch, now, unix_millis};
 use events::{Delivery, Subscribers};
+use fan_out::Audience;
 use feed::Feed;
 use recording::LivestreamRecording;
 use remote::{Link, Links};
@@ -76,15 +77,18 @@ pub use streaming::NotStarted;
 pub use uploads::{Upload, UploadError, Uploaded};
 
 /// A listener in its livestream.
+///
+/// What a delivery touches comes first.
+#[repr(C)]
 pub struct Listener {
+    /// The queue of its clips.
+    pub outbox: Outbox,
     /// Its socket.
     pub socket: SocketId,
     /// Its user.
     pub user: UserId,
     /// The time of its admission.
     pub since: Instant,
-    /// The queue of its clips.
-    pub outbox: Outbox,
     /// The `error` for its client, once an operator or a ban has dismissed it.
     pub dismissal: OnceLock<Arc<str>>,
     /// Whether its client knows the event `warning`.
@@ -137,6 +141,8 @@ struct Inner {
 
 struct ActiveLivestream {
     livestream: Livestream<Arc<Listener>>,
+    /// Its listeners for one clip after the other, as long as they stay the same.
+    audience: Option<Audience>,
     streamer: Option<StreamerId>,
     /// When the streamer was admitted.
     streamer_since: Instant,
@@ -366,6 +372,7 @@ impl Relay {
             let listener_id = ListenerId(self.0.next_listener_id.fetch_add(1, Ordering::SeqCst));
             match active.livestream.join(listener_id, listener.clone()) {
                 Ok(()) => {
+                    active.audience = None;
                     active.story.joined();
                     active.tally(now);
                     active.start_following(elsewhere, now);
@@ -387,6 +394,7 @@ impl Relay {
         let mut active = lock(&found);
         if let Some(listener) = active.livestream.leave(listener_id) {
             listener.outbox.shut();
+            active.audience = None;
             active.story.dropped(listener.outbox.missed());
             active.tally(now());
         }

@@ -122,9 +122,9 @@ fn put_header(out: &mut BytesMut, opcode: u8, length: usize) {
 /// **Invariant**: `at_boundary` is true exactly if the bytes fed so far are a number of complete frames.
 #[derive(Debug, Default)]
 pub(super) struct FrameTracker {
-    header: [u8; 10],
-    have: usize,
     remaining: u64,
+    have: usize,
+    header: [u8; 10],
 }
 
 /// The piece at the front of a buffer.

@@ -45,16 +45,19 @@ pub enum Emission<'a> {
 }
 
 /// See the module documentation.
+///
+/// What a delivery touches comes first.
+#[repr(C)]
 pub struct Outbox {
+    event: ClipEvent,
+    shared_writes: bool,
+    // A lock: the fan-out pushes while the socket's own task opens.
+    way: Mutex<Way>,
+    /// Clips that the listener should have received and did not.
+    missed: AtomicU64,
     shared: Arc<Shared>,
     session: Arc<Session>,
     emit: Emit,
-    shared_writes: bool,
-    event: ClipEvent,
-    /// Clips that the listener should have received and did not.
-    missed: AtomicU64,
-    // A lock: the fan-out pushes while the socket's own task opens.
-    way: Mutex<Way>,
 }
 
 enum Way {

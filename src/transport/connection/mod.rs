@@ -40,43 +40,47 @@ use requests::Wait;
 const LINGER: Duration = Duration::from_secs(2);
 
 /// See the module documentation.
+///
+/// What a delivery touches comes first here and in [`State`], so that it shares cache lines.
+#[repr(C)]
 pub struct Connection {
     tcp: TcpStream,
-    peer: SocketAddr,
+    // A lock, since the fan-out, the serving task and the pump all write. It is held for at most one vectored write.
+    state: Mutex<State>,
     shared: Arc<Shared>,
+    peer: SocketAddr,
     deadlines: Arc<Deadlines<Self>>,
     place: Place,
     /// Cloned by each session that was opened on this connection, so that they can be counted.
     opened: Arc<()>,
     /// Whether the kernel had no room for an HTTP answer.
     blocked: AtomicBool,
-    // A lock, since the fan-out, the serving task and the pump all write. It is held for at most one vectored write.
-    state: Mutex<State>,
 }
 
+#[repr(C)]
 struct State {
-    phase: Phase,
-    /// The address that the connection counts for; of a trusted proxy's connection, none until the client is known.
-    counted_for: Option<IpAddr>,
     pumping: bool,
     closing: bool,
     aborted: bool,
-    /// Clips dropped because they were too old or because the connection was aborted.
-    lost: u64,
+    /// Time of the last write, or of the first byte queued since.
+    progress: Instant,
     /// Bytes that the kernel has taken.
     written: u64,
-    /// Bytes of requests that have arrived.
-    read: u64,
     /// A writer that waits for room.
     waiting: Option<Waker>,
+    phase: Phase,
+    /// The address that the connection counts for; of a trusted proxy's connection, none until the client is known.
+    counted_for: Option<IpAddr>,
+    /// Clips dropped because they were too old or because the connection was aborted.
+    lost: u64,
+    /// Bytes of requests that have arrived.
+    read: u64,
     /// A reader that waits for bytes.
     reader: Option<Waker>,
     /// Activity of the session that the connection serves; for HTTP, of the latest.
     activity: Weak<Activity>,
     /// Number of its first bytes that match HTTP/2's preface.
     preface: usize,
-    /// Time of the last write, or of the first byte queued since.
-    progress: Instant,
 }
 
 impl State {
@@ -88,9 +92,13 @@ impl State {
     }
 }
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "in place: nearly every connection becomes a WebSocket"
+)]
 enum Phase {
     Http(Wait),
-    WebSocket(Box<SendQueue>),
+    WebSocket(SendQueue),
 }
 
 impl Connection {
@@ -161,7 +169,7 @@ impl Connection {
             tracing::debug!(%error, "a WebSocket keeps the timeouts of HTTP");
         }
         let mut state = self.lock();
-        state.phase = Phase::WebSocket(Box::new(SendQueue::new(&self.shared.mark)));
+        state.phase = Phase::WebSocket(SendQueue::new(&self.shared.mark));
     }
 
     /// Token for a session that is opened on this connection; none if `most` are open already.
@@ -419,5 +427,28 @@ impl Drop for Connection {
         let state = self.state.get_mut();
         self.shared.gone(state.counted_for);
         self.deadlines.remove(&self.place);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::{offset_of, size_of};
+
+    use super::*;
+
+    /// Bytes of a cache line.
+    const LINE: usize = 64;
+    /// The counts of an `Arc`, and a lock before what it guards.
+    const COUNTS: usize = 16;
+    const LOCK: usize = 8;
+
+    #[test]
+    fn delivery_touches_few_cache_lines() {
+        let touched =
+            COUNTS + size_of::<TcpStream>() + LOCK + offset_of!(State, phase) + SendQueue::TOUCHED;
+        // An allocation may begin anywhere in a line.
+        let lines = touched.div_ceil(LINE) + 1;
+        println!("{touched} bytes of a connection, {lines} lines");
+        assert!(lines <= 6, "{touched} bytes of a connection, {lines} lines");
     }
 }

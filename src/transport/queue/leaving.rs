@@ -69,7 +69,7 @@ impl SendQueue {
         }
         if self.items.is_empty() {
             // A queue that was long once must not stay large: there are many queues.
-            self.items.shrink_to(4);
+            self.items.shrink_to(1);
         }
         sent
     }
