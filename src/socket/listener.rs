@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock, Weak};
 
+use bytes::Bytes;
 use socketioxide::TransportType;
 use socketioxide::extract::SocketRef;
 use socketioxide::socket::DisconnectReason;
@@ -15,7 +16,7 @@ use super::{Sockets, now};
 use crate::broadcast::{ListenerId, LivestreamError, LivestreamId, Record, Role, UserId};
 use crate::directory::Freshness;
 use crate::relay::{FindError, Listener, SocketId};
-use crate::transport::{ClipEvent, Emission, Emit, Gap, Mark, Occupancy, Outbox};
+use crate::transport::{ClipEvent, Emission, Emit, Gap, Mark, Occupancy, Outbox, event_frame};
 
 const ROLE: Role = Role::Listener;
 
@@ -176,6 +177,22 @@ fn emit(sockets: &Sockets, id: SocketId, listener: Weak<Listener>) -> Emit {
     })
 }
 
+/// The first events to a listener as frames of our own: fewer writes and less memory than as packets of the library.
+fn welcome(
+    success: &str,
+    state: &StateMessage,
+    resumed: Option<&ResumedMessage>,
+) -> serde_json::Result<Bytes> {
+    let mut frames = vec![
+        event_frame(wire::SUCCESS, &success)?,
+        event_frame(wire::STATE, state)?,
+    ];
+    if let Some(resumed) = resumed {
+        frames.push(event_frame(wire::RESUMED, resumed)?);
+    }
+    Ok(frames.concat().into())
+}
+
 /// Notifies a connected listener, and opens its outbox.
 pub(super) fn greet(sockets: &Sockets, socket: &SocketRef) {
     let Some(listener) = listener(socket) else {
@@ -191,15 +208,23 @@ pub(super) fn greet(sockets: &Sockets, socket: &SocketRef) {
         ROLE,
         &listener.admission.livestream,
     );
-    sockets.emit(socket, wire::SUCCESS, &text);
     let standing = sockets.0.relay.standing(&listener.admission.livestream);
-    sockets.emit(socket, wire::STATE, &StateMessage::from(standing));
-    if let Some(resumed) = listener.listener.resumed.get() {
+    let state = StateMessage::from(standing);
+    let resumed = listener.listener.resumed.get().map(|resumed| {
         let resumes = &sockets.0.metrics.resumes;
         resumes.with_label_values(&[outcome(*resumed)]).inc();
-        sockets.emit(socket, wire::RESUMED, &ResumedMessage::from(*resumed));
+        ResumedMessage::from(*resumed)
+    });
+    let outbox = &listener.listener.outbox;
+    let welcome = welcome(&text, &state, resumed.as_ref());
+    if !welcome.is_ok_and(|frames| outbox.welcome(&frames)) {
+        sockets.emit(socket, wire::SUCCESS, &text);
+        sockets.emit(socket, wire::STATE, &state);
+        if let Some(resumed) = &resumed {
+            sockets.emit(socket, wire::RESUMED, resumed);
+        }
+        outbox.open();
     }
-    listener.listener.outbox.open();
     if !sockets
         .0
         .relay

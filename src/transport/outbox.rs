@@ -215,6 +215,19 @@ impl Outbox {
         })
     }
 
+    /// Releases the clips behind these frames of the server. False if the library must send their like and then
+    /// [open](Self::open) the outbox: the listener polls, or writes are not shared.
+    pub fn welcome(&self, frames: &Bytes) -> bool {
+        let mut way = self.lock();
+        let welcomed = matches!(&*way, Way::Library { open: false, .. })
+            && self.move_over(&mut way, Some(frames));
+        drop(way);
+        if welcomed {
+            self.flush();
+        }
+        welcomed
+    }
+
     /// Releases the clips: the listener was sent its admission.
     pub fn open(&self) {
         if let Way::Library { open, .. } = &mut *self.lock() {
@@ -247,57 +260,8 @@ impl Outbox {
     pub fn write(&self) -> Sent {
         let mut sent = Sent::default();
         let mut way = self.lock();
-        if let Way::Library {
-            open: true,
-            waiting,
-            bytes,
-            gap,
-            given,
-        } = &mut *way
-        {
-            if let Some(connection) = self.move_over() {
-                let now = tokio::time::Instant::now().into_std();
-                let mut dropped = 0;
-                if let Some(gap) = gap.take() {
-                    connection.owe_gap(gap);
-                }
-                for frame in waiting.drain(..) {
-                    dropped += connection.push(frame, self.shared.bounds, now);
-                }
-                self.miss(dropped);
-                // They may have waited here for long.
-                connection.hasten(now);
-                *way = Way::Connection(connection);
-            } else {
-                if !waiting.is_empty() {
-                    // Announced before the check, so that a writer that makes room meanwhile notifies.
-                    if !std::mem::replace(&mut given.told, true) {
-                        (self.emit)(Emission::Waits);
-                    }
-                    self.shared.wait_for_room();
-                    let let_out = self.session.let_out();
-                    if let_out > given.let_out || given.progress.is_none() {
-                        given.progress = Some(tokio::time::Instant::now().into_std());
-                    }
-                    given.let_out = let_out;
-                }
-                while let Some(frame) = waiting.front()
-                    && !given.is_full()
-                    && self.tell(gap)
-                    && (self.emit)(Emission::Clip(frame))
-                {
-                    given.clips += 1;
-                    sent += Sent {
-                        clips: 1,
-                        clip_bytes: frame.payload.len() as u64,
-                    };
-                    *bytes -= frame.len();
-                    waiting.pop_front();
-                }
-                if waiting.is_empty() {
-                    given.progress = None;
-                }
-            }
+        if matches!(&*way, Way::Library { open: true, .. }) && !self.move_over(&mut way, None) {
+            sent += self.give(&mut way);
         }
         if let Way::Connection(connection) = &*way {
             sent += connection.flush();
@@ -376,14 +340,75 @@ impl Outbox {
         }
     }
 
-    /// The connection, if clips may be written to it from now on.
-    fn move_over(&self) -> Option<Arc<Connection>> {
-        let connection = self
-            .shared_writes
-            .then(|| self.session.connection())
-            .flatten()?;
-        connection.shut_gate();
-        (self.emit)(Emission::Mark(self.shared.mark.as_str())).then_some(connection)
+    /// Moves to the connection, if clips may be written to it from now on, behind these frames.
+    fn move_over(&self, way: &mut Way, welcome: Option<&Bytes>) -> bool {
+        let session = Some(&self.session).filter(|_| self.shared_writes);
+        let connection = session.and_then(|session| session.connection());
+        let (Some(connection), Way::Library { waiting, gap, .. }) = (connection, &mut *way) else {
+            return false;
+        };
+        connection.shut_gate(welcome);
+        if !(self.emit)(Emission::Mark(self.shared.mark.as_str())) {
+            connection.take_back_welcome();
+            return false;
+        }
+        let now = tokio::time::Instant::now().into_std();
+        let mut dropped = 0;
+        if let Some(gap) = gap.take() {
+            connection.owe_gap(gap);
+        }
+        for frame in waiting.drain(..) {
+            dropped += connection.push(frame, self.shared.bounds, now);
+        }
+        self.miss(dropped);
+        // They may have waited here for long.
+        connection.hasten(now);
+        *way = Way::Connection(connection);
+        true
+    }
+
+    /// Gives the library as many clips as it may have.
+    fn give(&self, way: &mut Way) -> Sent {
+        let mut sent = Sent::default();
+        let Way::Library {
+            waiting,
+            bytes,
+            gap,
+            given,
+            ..
+        } = way
+        else {
+            return sent;
+        };
+        if !waiting.is_empty() {
+            // Announced before the check, so that a writer that makes room meanwhile notifies.
+            if !std::mem::replace(&mut given.told, true) {
+                (self.emit)(Emission::Waits);
+            }
+            self.shared.wait_for_room();
+            let let_out = self.session.let_out();
+            if let_out > given.let_out || given.progress.is_none() {
+                given.progress = Some(tokio::time::Instant::now().into_std());
+            }
+            given.let_out = let_out;
+        }
+        while let Some(frame) = waiting.front()
+            && !given.is_full()
+            && self.tell(gap)
+            && (self.emit)(Emission::Clip(frame))
+        {
+            given.clips += 1;
+            sent += Sent {
+                clips: 1,
+                clip_bytes: frame.payload.len() as u64,
+            };
+            *bytes -= frame.len();
+            waiting.pop_front();
+        }
+        if waiting.is_empty() {
+            given.progress = None;
+        }
+        sent
     }
 
     /// Closes the outbox. Clips still queued count as dropped only if the server closed the session.

@@ -318,13 +318,6 @@ impl Connection {
         self.shared.count_closed_as(reason);
     }
 
-    /// Shuts the gate for clips until the mark has passed.
-    pub fn shut_gate(&self) {
-        if let Phase::WebSocket(queue) = &mut self.lock().phase {
-            queue.shut();
-        }
-    }
-
     /// Queues a clip without writing it. Returns the number of clips dropped for it: this one, if the connection is
     /// aborted.
     pub fn push(&self, frame: Arc<ClipFrame>, bounds: QueueBounds, now: Instant) -> usize {

@@ -1,7 +1,9 @@
 //! What a WebSocket connection knows of its session.
 
+use bytes::Bytes;
+
 use super::super::clip_message::Gap;
-use super::{Connection, Phase};
+use super::{Connection, Phase, SendQueue};
 
 impl Connection {
     /// Whether a streamer uses it.
@@ -14,6 +16,21 @@ impl Connection {
     pub fn is_over(&self) -> bool {
         let state = self.lock();
         state.aborted || state.closing
+    }
+
+    /// Shuts the gate for clips until the mark has passed. With it leave these frames.
+    pub(in crate::transport) fn shut_gate(&self, welcome: Option<&Bytes>) {
+        self.queue(|queue| {
+            queue.shut();
+            if let Some(frames) = welcome {
+                queue.welcome(frames.clone());
+            }
+        });
+    }
+
+    /// The mark will not pass: the frames that would leave with it do not.
+    pub(in crate::transport) fn take_back_welcome(&self) {
+        self.queue(SendQueue::take_back_welcome);
     }
 
     /// Its listener is still to be told of these clips, before any clip.

@@ -32,14 +32,17 @@ impl SendQueue {
         if self.clips <= least {
             return false;
         }
+        let is_clip = |item: &Item| matches!(item, Item::Clip(_));
         let dropped = match self.first_untouched_clip() {
-            Some(index) => match self.items.remove(index) {
-                Some(Item::Clip(frame)) => Some(frame),
-                _ => None,
-            },
-            None => self.deferred.pop_front(),
+            Some(index) => self.items.remove(index),
+            None => {
+                let index = self.deferred.iter().position(is_clip);
+                index.and_then(|index| self.deferred.remove(index))
+            }
         };
-        let Some(dropped) = dropped else { return false };
+        let Some(Item::Clip(dropped)) = dropped else {
+            return false;
+        };
         Gap::note(&mut self.gap, dropped.about.as_ref());
         self.clips -= 1;
         self.clip_bytes -= dropped.len();
@@ -51,15 +54,14 @@ impl SendQueue {
         let (before, touched) = (self.clips, self.written > 0);
         let first = self.items.pop_front_if(|_| touched);
         let gap = &mut self.gap;
-        self.items.retain(|item| match item {
-            Item::Clip(frame) => {
-                Gap::note(gap, frame.about.as_ref());
-                false
-            }
-            Item::Passing(_) => true,
-        });
-        for frame in self.deferred.drain(..) {
-            Gap::note(gap, frame.about.as_ref());
+        for queued in [&mut self.items, &mut self.deferred] {
+            queued.retain(|item| match item {
+                Item::Clip(frame) => {
+                    Gap::note(gap, frame.about.as_ref());
+                    false
+                }
+                Item::Passing(_) => true,
+            });
         }
         if let Some(first) = first {
             self.items.push_front(first);

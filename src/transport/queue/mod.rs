@@ -13,6 +13,7 @@
 
 mod dropping;
 mod leaving;
+mod welcome;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -78,8 +79,8 @@ pub struct SendQueue {
     suspect_missing: usize,
     /// Dropped clips that the listener is still to be told of; they were before the first clip of which nothing is written.
     gap: Option<Gap>,
-    /// Clips that wait for the gate, or for the end of a frame of the library.
-    deferred: VecDeque<Arc<ClipFrame>>,
+    /// Items that wait for the gate, or for the end of a frame of the library.
+    deferred: VecDeque<Item>,
     open: bool,
     /// Whether the Close frame is queued.
     closed: bool,
@@ -217,11 +218,11 @@ impl SendQueue {
 
     /// Time at which the oldest clip was queued.
     pub fn oldest(&self) -> Option<Instant> {
-        let ready = self.items.iter().find_map(|item| match item {
-            Item::Clip(frame) => Some(frame),
+        let mut queued = self.items.iter().chain(&self.deferred);
+        queued.find_map(|item| match item {
+            Item::Clip(frame) => Some(frame.queued_at),
             Item::Passing(_) => None,
-        });
-        ready.or(self.deferred.front()).map(|frame| frame.queued_at)
+        })
     }
 
     /// Queues a clip, and drops the oldest clips above a bound. Returns the number of dropped clips.
@@ -234,7 +235,7 @@ impl SendQueue {
         if self.open && self.at_boundary() {
             self.items.push_back(Item::Clip(frame));
         } else {
-            self.deferred.push_back(frame);
+            self.deferred.push_back(Item::Clip(frame));
         }
         let mut dropped = 0;
         while self.clips > bounds.clips || self.clip_bytes > bounds.bytes {
@@ -277,7 +278,7 @@ impl SendQueue {
 
     fn between_frames(&mut self) {
         if self.open {
-            self.items.extend(self.deferred.drain(..).map(Item::Clip));
+            self.items.extend(std::mem::take(&mut self.deferred));
         }
         if std::mem::take(&mut self.ping) {
             self.pass_before_clips(PING_FRAME);
