@@ -58,11 +58,11 @@ impl ActiveLivestream {
 /// Writes the queued clips of these outboxes: of a small audience here, of a large one in tasks.
 ///
 /// Each outbox keeps its order: it does not matter which task writes, or when.
-pub(super) fn flush(audience: Audience, seconds: &Histogram) {
+pub(super) fn flush(audience: &Audience, seconds: &Histogram) {
     // Observed when the last batch drops it.
     let timer = Arc::new(seconds.start_timer());
     if audience.len() <= BATCH / 4 {
-        for listener in &*audience {
+        for listener in &**audience {
             listener.outbox.flush();
         }
         return;

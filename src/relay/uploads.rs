@@ -193,7 +193,7 @@ impl Relay {
         self.0.metrics.clips_in.inc();
         self.0.metrics.clip_bytes_in.inc_by(length as u64);
         tracing::debug!(livestream.id = %id, clip.sequence = clip.sequence, bytes = length, listeners, "clip");
-        fan_out::flush(audience, &self.0.metrics.fan_out);
+        fan_out::flush(&audience, &self.0.metrics.fan_out);
         Ok(Uploaded {
             sequence: clip.sequence,
             listeners,

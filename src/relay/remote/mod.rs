@@ -246,7 +246,7 @@ impl Relay {
         self.feed_clip(id, &clip);
         drop(active);
         tracing::debug!(livestream.id = %id, bytes = clip.bytes.len(), listeners = audience.len(), "clip from another node");
-        fan_out::flush(audience, &self.0.metrics.fan_out);
+        fan_out::flush(&audience, &self.0.metrics.fan_out);
     }
 
     /// Clips that listeners here did not get come after the latest one; the next one follows `before`, if it is known.

@@ -33,12 +33,11 @@ impl SendQueue {
             return false;
         }
         let is_clip = |item: &Item| matches!(item, Item::Clip(_));
-        let dropped = match self.first_untouched_clip() {
-            Some(index) => self.items.remove(index),
-            None => {
-                let index = self.deferred.iter().position(is_clip);
-                index.and_then(|index| self.deferred.remove(index))
-            }
+        let dropped = if let Some(index) = self.first_untouched_clip() {
+            self.items.remove(index)
+        } else {
+            let index = self.deferred.iter().position(is_clip);
+            index.and_then(|index| self.deferred.remove(index))
         };
         let Some(Item::Clip(dropped)) = dropped else {
             return false;
