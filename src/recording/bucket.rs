@@ -146,7 +146,7 @@ impl Bucket {
             ..RetryConfig::default()
         };
         let text = |error: object_store::Error| error.to_string();
-        let (store, prefix): (Arc<dyn ObjectStore>, String) = match place {
+        let (store, prefix): (Arc<dyn ObjectStore>, Path) = match place {
             RecordingPlace::Google { bucket, prefix } => {
                 let mut builder = GoogleCloudStorageBuilder::new()
                     .with_bucket_name(bucket)
@@ -162,7 +162,7 @@ impl Bucket {
                 {
                     builder = builder.with_service_account_key(account.expose_secret());
                 }
-                (Arc::new(builder.build().map_err(text)?), prefix)
+                (Arc::new(builder.build().map_err(text)?), prefix.into())
             }
             RecordingPlace::Amazon { bucket, prefix } => {
                 let mut builder = AmazonS3Builder::from_env()
@@ -172,12 +172,12 @@ impl Bucket {
                 if let Some(endpoint) = &recording.endpoint {
                     builder = builder.with_endpoint(endpoint).with_allow_http(true);
                 }
-                (Arc::new(builder.build().map_err(text)?), prefix)
+                (Arc::new(builder.build().map_err(text)?), prefix.into())
             }
             RecordingPlace::Directory(path) => {
-                std::fs::create_dir_all(&path).map_err(|error| error.to_string())?;
-                let store = LocalFileSystem::new_with_prefix(path).map_err(text)?;
-                (Arc::new(store.with_fsync(true)), String::new())
+                // Made with the first object: while it is away, clips wait as they do for any other bucket.
+                let prefix = Path::from_absolute_path(path).map_err(|error| error.to_string())?;
+                (Arc::new(LocalFileSystem::new().with_fsync(true)), prefix)
             }
         };
         let store = Arc::new(PrefixStore::new(store, prefix));
@@ -423,6 +423,27 @@ mod tests {
             source,
         })
         .to_string()
+    }
+
+    #[tokio::test]
+    async fn directory_may_be_away_at_the_start() {
+        let parent = tempfile::tempdir().expect("a directory");
+        let path = parent.path().join("a bucket");
+        std::fs::write(&path, "").expect("a file");
+        let mut config = config::Config::default();
+        config.recording.url = Some(format!("file://{}/a%20bucket", parent.path().display()));
+        let place = config.recording.place().expect("a url");
+        let metrics = RecordingMetrics::register(crate::metrics::Metrics::new().registry());
+        let bucket = Bucket::open(&config, place, &metrics.expect("metrics")).expect("a bucket");
+        let put = || bucket.put("one/two=2E", "three".into());
+        put().await.expect_err("there is no directory");
+        std::fs::remove_file(&path).expect("the file");
+        put().await.expect("a directory is made");
+        assert_eq!(
+            std::fs::read(path.join("one/two=2E")).ok(),
+            Some(b"three".to_vec())
+        );
+        assert_eq!(bucket.names("one").await.expect("a listing"), ["two=2E"]);
     }
 
     #[test]
