@@ -49,7 +49,7 @@ def pytest_collection_modifyitems(items):
     """Several run beside each other: what shares nodes stays together."""
     for item in items:
         params = item.callspec.params if hasattr(item, "callspec") else {}
-        group = [item.path.stem, params.get("redis", ""), str(params.get("seed", ""))]
+        group = [item.path.stem, params.get("redis", ""), params.get("bucket", ""), str(params.get("seed", ""))]
         item.add_marker(pytest.mark.xdist_group(" ".join(group)))
     # The longest first.
     items.sort(key=lambda item: item.path.stem != "test_partitions")

@@ -11,6 +11,9 @@ ENCODERS = {
     "aac": [*AAC, "-f", "adts"],
     "mp3": ["-c:a", "libmp3lame", "-b:a", "96k", "-write_xing", "1", "-f", "mp3"],
 }
+FRAME_SAMPLES = {"m4a": 1024, "aac": 1024, "mp3": 1152}
+GROUP = 25
+"""Files that one process of ffmpeg makes."""
 RAW = ["-f", "s16le", "-ac", "1", "-ar", "44100"]
 
 
@@ -30,6 +33,22 @@ def make_clips(directory, kind, count):
         run("ffmpeg", "-v", "error", "-f", "lavfi", "-i", sweep, "-ac", "1", *ENCODERS[kind], file)
         files.append(file)
     return files
+
+
+def make_many(directory, kind, frames, count):
+    """Clips of so many frames, each a rising tone of its own, and what must be heard of all: their files, and the samples."""
+    samples = frames * FRAME_SAMPLES[kind]
+    files = [directory / f"{kind}-{number}" for number in range(count)]
+    # In groups: a process for each would take most of the time.
+    for group in range(0, count, GROUP):
+        inputs, outputs = [], []
+        for index, file in enumerate(files[group : group + GROUP]):
+            rising = f"0.4*sin(2*PI*(300+7*{group + index}+200*t)*t)"
+            inputs += ["-f", "lavfi", "-i", f"aevalsrc='{rising}':s=44100:d={samples / 44100}"]
+            outputs += ["-map", f"{index}:a", "-ac", "1", *ENCODERS[kind], file]
+        run("ffmpeg", "-v", "error", *inputs, *outputs)
+    stream = b"".join(_bare(files[group : group + GROUP], kind) for group in range(0, count, GROUP))
+    return [file.read_bytes() for file in files], decoded(stream, kind)
 
 
 def pitch(number):
@@ -65,10 +84,18 @@ def heard_tones(raw):
 
 def joined(files, kind):
     """The clips one after the other, as `ffmpeg -c copy` joins them, without a container."""
-    bare = ["-f", "mp3", "-write_xing", "0", "-id3v2_version", "0"] if kind == "mp3" else ["-f", "adts"]
-    return b"".join(
-        run("ffmpeg", "-v", "error", "-i", file, "-map", "a", "-c", "copy", *bare, "pipe:1") for file in files
-    )
+    return b"".join(_bare([file], kind) for file in files)
+
+
+def _bare(files, kind):
+    """The same, of a few clips by one process."""
+    form = ["-f", "mp3", "-write_xing", "0", "-id3v2_version", "0"] if kind == "mp3" else ["-f", "adts"]
+    inputs, outputs, bare = [], [], [file.with_suffix(".bare") for file in files]
+    for index, file in enumerate(files):
+        inputs += ["-i", file]
+        outputs += ["-map", f"{index}:a", "-c", "copy", *form, "-y", bare[index]]
+    run("ffmpeg", "-v", "error", *inputs, *outputs)
+    return b"".join(file.read_bytes() for file in bare)
 
 
 def decoded(stream, kind):

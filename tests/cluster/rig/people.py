@@ -50,6 +50,8 @@ class Person:
         self.told = asyncio.Event()
         """The server said that it is over."""
         self.task = None
+        self.pause = PAUSE
+        """Until it comes back."""
 
     async def come(self, seconds=8):
         """Comes, and is let in."""
@@ -71,7 +73,7 @@ class Person:
     async def _live(self):
         token = await self.google.token(self.user)
         headers = {"id-token": token, "livestream-id": self.livestream.id}
-        for node in itertools.cycle(self.nodes):
+        for node in self.turns():
             if node.server is None:
                 await asyncio.sleep(0.01)
                 continue
@@ -87,7 +89,11 @@ class Person:
                 self.gives_up(visit)
             if self.told.is_set():
                 return
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(self.pause)
+
+    def turns(self):
+        """The node to come to, each time."""
+        return itertools.cycle(self.nodes)
 
     def arrives(self, visit):
         """Before a connection is tried."""
@@ -229,10 +235,15 @@ class Streamer(Person):
                 self._keep(self._send_again(visit, stamp.number))
 
         try:
-            arguments = (stamp.clip(), {"id": str(stamp.number)}) if self.with_ids else stamp.clip()
+            clip = self.clip(stamp)
+            arguments = (clip, {"id": str(stamp.number)}) if self.with_ids else clip
             await visit.socket.emit("upload", arguments, namespace=visit.namespace, callback=answered)
         except socketio.exceptions.SocketIOError:
             pass
+
+    def clip(self, stamp):
+        """The bytes that it uploads."""
+        return stamp.clip()
 
     def refused(self, stamp, answer):
         """Was told `ok: false`."""
