@@ -204,9 +204,11 @@ impl Bucket {
 
     async fn limited<T>(&self, call: impl Future<Output = object_store::Result<T>>) -> Result<T> {
         #[cfg(test)]
-        self.faults.count()?;
+        let number = self.faults.ask().await?;
         let started = Instant::now();
         let outcome = timeout(self.timeout, call).await;
+        #[cfg(test)]
+        self.faults.answer(number)?;
         let outcome = outcome
             .map_err(|_| BucketError::Timeout)
             .and_then(|answer| Ok(answer?));
@@ -224,7 +226,7 @@ impl Bucket {
     /// All objects below a directory.
     pub(super) async fn list(&self, directory: &str) -> Result<Vec<Listed>> {
         #[cfg(test)]
-        self.faults.count()?;
+        self.faults.ask().await?;
         let started = Instant::now();
         let found = self.list_all(directory).await;
         self.count(started, &found);

@@ -2,6 +2,7 @@
 
 mod cut_off;
 mod double;
+mod finishing;
 mod foreign;
 mod nodes;
 mod podcast;
@@ -247,46 +248,6 @@ async fn over(clips: u64) -> Nodes {
     node.recorder.ended(&show(), "ended", START + 200);
     node.is_brought().await;
     nodes
-}
-
-#[tokio::test]
-async fn finishing_goes_on_after_each_fault() {
-    let good = over(4).await;
-    good.bucket.faults.fail(0, 0);
-    good.round(START + 201).await;
-    let steps = good.bucket.faults.calls.load(Ordering::SeqCst);
-    let expected = good.objects().await;
-    assert!(steps > 10, "there are steps");
-    for step in 1..=steps {
-        let nodes = over(4).await;
-        // From this step on the process is gone.
-        nodes.bucket.faults.fail(step, usize::MAX);
-        nodes.finisher().round(START + 201).await.ok();
-        nodes.bucket.faults.fail(0, 0);
-        nodes.round(START + 202).await;
-        assert_eq!(
-            nodes.objects().await,
-            expected,
-            "after a fault at step {step}"
-        );
-        assert!(
-            !nodes.told.lock().is_empty(),
-            "told after a fault at step {step}"
-        );
-    }
-}
-
-#[tokio::test]
-async fn second_finisher_does_no_harm() {
-    let good = over(4).await;
-    good.round(START + 201).await;
-    let expected = good.objects().await;
-    let nodes = over(4).await;
-    let (one, other) = (nodes.finisher(), nodes.finisher());
-    let (one, other) = tokio::join!(one.round(START + 201), other.round(START + 201));
-    one.expect("a listing");
-    other.expect("a listing");
-    assert_eq!(nodes.objects().await, expected);
 }
 
 #[tokio::test]

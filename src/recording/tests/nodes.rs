@@ -1,6 +1,6 @@
 //! Nodes whose bucket is in memory, and faults of that.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use object_store::memory::InMemory;
@@ -19,17 +19,31 @@ pub(in crate::recording) struct Faults {
     lasting: AtomicUsize,
     /// What is in the paths to which nothing can be written.
     forbidden: Mutex<Option<String>>,
+    /// Whether the first of these is done all the same, and only its answer is lost.
+    is_done: AtomicBool,
+    /// Of the order in which calls come to the bucket; 0: as they are made.
+    dice: AtomicU64,
 }
 
 impl Faults {
-    pub(in crate::recording) fn count(&self) -> Result<(), BucketError> {
+    /// The number of a call that comes to the bucket.
+    pub(in crate::recording) async fn ask(&self) -> Result<usize, BucketError> {
+        self.wait().await;
         let call = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
         let first = self.fails.load(Ordering::SeqCst);
         let until = first.saturating_add(self.lasting.load(Ordering::SeqCst));
-        if first > 0 && (first..until).contains(&call) {
+        let is_done = call == first && self.is_done.load(Ordering::SeqCst);
+        if first > 0 && (first..until).contains(&call) && !is_done {
             return Err(BucketError::Fault);
         }
-        Ok(())
+        Ok(call)
+    }
+
+    /// The bucket has done this call.
+    pub(in crate::recording) fn answer(&self, call: usize) -> Result<(), BucketError> {
+        let is_lost =
+            call == self.fails.load(Ordering::SeqCst) && self.is_done.load(Ordering::SeqCst);
+        (!is_lost).then_some(()).ok_or(BucketError::Fault)
     }
 
     pub(in crate::recording) fn refuse(&self, path: &str) -> Result<(), BucketError> {
@@ -49,6 +63,38 @@ impl Faults {
         self.calls.store(0, Ordering::SeqCst);
         self.fails.store(call, Ordering::SeqCst);
         self.lasting.store(lasting, Ordering::SeqCst);
+        self.is_done.store(false, Ordering::SeqCst);
+    }
+
+    /// As [`Self::fail`], for ever; the first of these calls is done.
+    pub(super) fn lose_answer(&self, call: usize) {
+        self.fail(call, usize::MAX);
+        self.is_done.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether no call has failed yet.
+    pub(super) fn is_well(&self) -> bool {
+        self.calls.load(Ordering::SeqCst) < self.fails.load(Ordering::SeqCst)
+    }
+
+    /// Lets calls overtake each other, as this seed says.
+    pub(super) fn shuffle(&self, seed: u64) {
+        self.dice.store(seed, Ordering::SeqCst);
+    }
+
+    async fn wait(&self) {
+        let dice = self.dice.load(Ordering::SeqCst);
+        if dice == 0 {
+            return;
+        }
+        // Knuth's, whose upper bits are good.
+        let next = dice
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        self.dice.store(next.max(1), Ordering::SeqCst);
+        for _ in 0..next >> 61 {
+            tokio::task::yield_now().await;
+        }
     }
 }
 
