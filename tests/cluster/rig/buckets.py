@@ -164,9 +164,9 @@ class Amazon:
         self.going_on.set()
 
     async def stop(self):
-        await self.session.close()
         if self.runner:
             await self.runner.cleanup()
+        await self.session.close()
         await self.child.stop()
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from harness.waiting import until
 
+from .nodes import LEASE
 from .people import Streamer
 from .resuming import Talker
 
@@ -46,6 +47,8 @@ class Show(Talker):
 
     def __init__(self, cluster, livestream, files, seconds):
         self.files, self.seconds, self.sent = files, seconds, []
+        self.strike = None
+        """What goes wrong while the next clip is on its way."""
         super().__init__(cluster, livestream, seconds)
 
     def _device(self, nodes):
@@ -63,6 +66,9 @@ class Show(Talker):
             await asyncio.sleep(due - now)
             first = _now()
             assert self.device.say() == number
+            if self.strike:
+                self.strike, strike = None, self.strike
+                strike.set()
             await self.device.answered(number, 40)
             self.sent.append(Sent(number, first, _now()))
 
@@ -91,7 +97,8 @@ class Faults:
 
     def drawn(self, count):
         """By the number of a clip, what goes wrong before it."""
-        kinds = [self.link, self.link, self.take_over, self.restart, self.kill, self.empty_redis, self.pause, self.away]
+        once = [self.take_over, self.restart, self.empty_redis, self.pause, self.away]
+        kinds = [self.link, self.link, self.kill, self.kill, *once]
         self.dice.shuffle(kinds)
         each = count // len(kinds)
         places = [each * slot + self.dice.randint(each // 3, each // 2) for slot in range(len(kinds))]
@@ -161,12 +168,14 @@ class Faults:
         self._mends(self._notes("restart"), again())
 
     async def kill(self):
-        """The owner's node is killed, perhaps with a clip on its way."""
+        """The owner's node is killed, with a clip on its way: it is sent again, wherever it was lost."""
         await self.mended()
-        node = self.show.device.node
+        node, after = self.show.device.node, self.dice.uniform(0, 0.02)
+        self.show.strike = strike = asyncio.Event()
 
         async def again():
-            await asyncio.sleep(self.dice.uniform(0, 2 * self.show.seconds))
+            await strike.wait()
+            await asyncio.sleep(after)
             await node.kill()
             await asyncio.sleep(self.dice.uniform(0.2, 2))
             await node.start()
@@ -175,14 +184,16 @@ class Faults:
         self._mends(self._notes("kill"), again())
 
     async def empty_redis(self):
-        """Redis is killed, and comes back empty."""
+        """Redis is killed, and comes back empty: soon, or after the lease, when acks have been given up."""
         await self.mended()
+        seconds = self.dice.choice([self.dice.uniform(0.1, 1), self.dice.uniform(LEASE + 0.5, LEASE + 2)])
 
         async def again():
             self.cluster.redis.kill()
-            await asyncio.sleep(self.dice.uniform(0.1, 1))
+            await asyncio.sleep(seconds)
             await self.cluster.mend()
 
+        print(f"for {seconds:.1f} s:")
         self._mends(self._notes("empty_redis"), again())
 
     async def away(self):
