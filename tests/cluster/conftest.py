@@ -52,4 +52,5 @@ def pytest_collection_modifyitems(items):
         group = [item.path.stem, params.get("redis", ""), params.get("bucket", ""), str(params.get("seed", ""))]
         item.add_marker(pytest.mark.xdist_group(" ".join(group)))
     # The longest first.
-    items.sort(key=lambda item: item.path.stem != "test_partitions")
+    longest = ["test_partitions", "test_recordings"]
+    items.sort(key=lambda item: [*longest, item.path.stem].index(item.path.stem))
