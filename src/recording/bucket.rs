@@ -427,27 +427,6 @@ mod tests {
         .to_string()
     }
 
-    #[tokio::test]
-    async fn directory_may_be_away_at_the_start() {
-        let parent = tempfile::tempdir().expect("a directory");
-        let path = parent.path().join("a bucket");
-        std::fs::write(&path, "").expect("a file");
-        let mut config = config::Config::default();
-        config.recording.url = Some(format!("file://{}/a%20bucket", parent.path().display()));
-        let place = config.recording.place().expect("a url");
-        let metrics = RecordingMetrics::register(crate::metrics::Metrics::new().registry());
-        let bucket = Bucket::open(&config, place, &metrics.expect("metrics")).expect("a bucket");
-        let put = || bucket.put("one/two=2E", "three".into());
-        put().await.expect_err("there is no directory");
-        std::fs::remove_file(&path).expect("the file");
-        put().await.expect("a directory is made");
-        assert_eq!(
-            std::fs::read(path.join("one/two=2E")).ok(),
-            Some(b"three".to_vec())
-        );
-        assert_eq!(bucket.names("one").await.expect("a listing"), ["two=2E"]);
-    }
-
     #[test]
     fn error_quotes_no_answer_of_the_bucket() {
         let answer = BucketError::Malformed("<Error><Details>a@b.example</Details>".into());

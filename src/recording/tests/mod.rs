@@ -1,6 +1,7 @@
 //! Recordings in a bucket in memory, with a fault at every call.
 
 mod cut_off;
+mod directory;
 mod double;
 mod finishing;
 mod foreign;

@@ -88,7 +88,7 @@ class Fault:
 
 
 class Faults:
-    """Each goes wrong when it is called, and is mended beside the show before the next one."""
+    """Each goes wrong when it is called, and is mended beside the livestream before the next one."""
 
     def __init__(self, cluster, bucket, show, dice):
         self.cluster, self.bucket, self.show, self.dice = cluster, bucket, show, dice
