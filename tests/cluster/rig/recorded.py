@@ -93,23 +93,28 @@ def _of_files(objects, directory, manifest, expected):
         yield f"its length is {len(heard) / 2 / 44100}, not {file['seconds']} or {manifest['seconds']}"
 
 
-def gaps(times, seconds):
+def gaps(times, seconds, said=()):
     """Between which clips nothing was recorded, from when and until when: of clips that were received at these times, in
-    milliseconds, and are so long. A clip begins after the one before, or its own length before it was received."""
+    milliseconds, and are so long. A clip begins after the one before, or its own length before it was received. What is as
+    long as the tolerance, but for rounding, is a gap if its end is among those that were `said`."""
     found, end = [], None
     for index, received in enumerate(times):
         begins = received - 1000 * seconds
-        if end is not None and begins - end <= 1000 * TOLERANCE:
-            begins = max(begins, end) if begins - end > 1000 * TOLERANCE else end
-        elif end is not None:
-            found.append((index, end, begins))
+        if end is not None:
+            beyond = begins - end - 1000 * TOLERANCE
+            is_said = any(abs(begins - until) <= ROUNDED for until in said)
+            if is_said if abs(beyond) <= ROUNDED else beyond > 0:
+                found.append((index, end, begins))
+            else:
+                begins = end
         end = begins + 1000 * seconds
     return found
 
 
 def _of_gaps(manifest, show, faults):
     times = [millis(clip["received"]) for clip in manifest["clips"]]
-    expected, said = gaps(times, show.seconds), list(manifest["gaps"])
+    said = manifest["gaps"]
+    expected = gaps(times, show.seconds, [millis(gap["until"]) for gap in said])
     spans = [(millis(gap["from"]), millis(gap["until"])) for gap in said]
     if len(spans) != len(expected) or any(
         abs(one - other) > ROUNDED
