@@ -127,6 +127,9 @@ def _of_gaps(manifest, show, faults):
         number = index + 1
         causes = [fault for fault in faults if fault.first <= number <= fault.last]
         reasons = set().union(*(REASONS[fault.kind] for fault in causes)) or {"nothing_sent"}
+        if show.sent[index].first - begin > 1000 * TOLERANCE:
+            # Also beside a fault: the clip was not on its way, since the one before was answered late.
+            reasons.add("nothing_sent")
         if gap["reason"] not in reasons:
             yield f"before clip {number}, {causes}: {gap}"
         if abs(gap["seconds"] * 1000 - (end - begin)) > ROUNDED:
