@@ -2,203 +2,174 @@
 //!
 //! It speaks as much of Socket.IO as `castaway-load` does, and does nothing that a relay could leave out: no checks,
 //! no pings, no queue but the kernel's and a reference to the buffer. A real server cannot be cheaper than this on the
-//! same machine; how near it comes is what the comparison shows.
+//! same machine; how near it comes is what the comparison shows. Its sockets have the options of the server's.
 //!
-//! **Invariant**: a clip is put together once, framed, and that one buffer is written to all.
+//! **Invariant**: a clip is put together once, framed, and that one buffer is written to all, in the order in which they
+//! joined.
 
-use std::collections::{HashMap, VecDeque};
-use std::io::{self, ErrorKind, Read, Write};
-use std::sync::Arc;
+mod clip;
+mod cost;
+mod peer;
+mod sockets;
+mod wire;
 
-use mio::net::{TcpListener, TcpStream};
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token};
 
-const DOOR: Token = Token(0);
-const ACCEPTED: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-                        Sec-WebSocket-Accept: aR1XtGNNhVMpZTTRaUfbpDHy0w4=\r\n\r\n";
-const OPEN: &str = r#"0{"sid":"limit","upgrades":[],"pingInterval":3600000,"pingTimeout":3600000,"maxPayload":8388608}"#;
-const AUDIO: &str = r#"451-/listener,["audio",{"_placeholder":true,"num":0}]"#;
-const RECEIVED: &str = r#"42/streamer,["success","Packet received from user bench"]"#;
-const TEXT: u8 = 0x81;
-const BINARY: u8 = 0x82;
+use clip::{Clip, Manner};
+use cost::Account;
+use peer::{Peer, Role};
 
-/// A connection, and what waits for it.
-struct Peer {
-    stream: TcpStream,
-    received: Vec<u8>,
-    open: bool,
-    listens: bool,
-    waiting: VecDeque<(Arc<[u8]>, usize)>,
-}
+const HELP: &str = "\
+Relays clips as cheaply as one thread can, for comparison; castaway-load is its client.
 
-fn main() -> io::Result<()> {
-    let mut poll = Poll::new()?;
-    let mut door = TcpListener::bind(([127, 0, 0, 1], 0).into())?;
-    writeln!(
-        io::stdout(),
-        "limit: clients on http://{}",
-        door.local_addr()?
-    )?;
-    poll.registry()
-        .register(&mut door, DOOR, Interest::READABLE)?;
-    let mut events = Events::with_capacity(1024);
-    let mut peers: HashMap<Token, Peer> = HashMap::new();
-    let mut scratch = vec![0; 256 << 10];
-    let mut next = 1;
-    loop {
-        poll.poll(&mut events, None)?;
-        for event in &events {
-            if event.token() == DOOR {
-                while let Ok((mut stream, _)) = door.accept() {
-                    stream.set_nodelay(true)?;
-                    let token = Token(next);
-                    next += 1;
-                    let interest = Interest::READABLE | Interest::WRITABLE;
-                    poll.registry().register(&mut stream, token, interest)?;
-                    peers.insert(token, Peer::new(stream));
-                }
-                continue;
-            }
-            let Some(peer) = peers.get_mut(&event.token()) else {
-                continue;
-            };
-            let mut clips = Vec::new();
-            let alive = peer
-                .flush()
-                .and_then(|()| peer.read(&mut scratch, &mut clips));
-            if alive.is_err() {
-                peers.remove(&event.token());
-            }
-            for clip in clips {
-                for listener in peers.values_mut().filter(|peer| peer.listens) {
-                    // One that fails is found out by its next event.
-                    let _ = listener.write(&clip);
-                }
-            }
+Usage: castaway-limit [--listen ADDRESS] [--sendfile | --alternate]
+
+      --listen ADDRESS  where clients connect [default: 127.0.0.1:0]
+      --sendfile        send each clip from a file in memory, with sendfile, instead of a buffer
+      --alternate       every other clip with sendfile; once the streamer leaves, print what a delivery cost each way
+
+Give the machine nothing else to do while it alternates: the kernel's work for the network belongs to no process, so the
+time of all processors is counted, too.
+";
+
+/// The token of the socket that accepts; clients count from the next one.
+const ACCEPTING: Token = Token(0);
+
+fn main() -> ExitCode {
+    let Some(options) = Options::parse(std::env::args().skip(1)) else {
+        let _ = io::stderr().write_all(HELP.as_bytes());
+        return ExitCode::from(2);
+    };
+    match Limit::listen(&options).and_then(Limit::run) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "castaway-limit: {error}");
+            ExitCode::FAILURE
         }
     }
 }
 
-impl Peer {
-    fn new(stream: TcpStream) -> Self {
-        Self {
-            stream,
-            received: Vec::new(),
-            open: false,
-            listens: false,
-            waiting: VecDeque::new(),
-        }
-    }
+struct Options {
+    listen: SocketAddr,
+    /// How clips are sent, in turn.
+    manners: &'static [Manner],
+}
 
-    fn write(&mut self, bytes: &Arc<[u8]>) -> io::Result<()> {
-        self.waiting.push_back((Arc::clone(bytes), 0));
-        if self.waiting.len() == 1 {
-            self.flush()
-        } else {
-            Ok(())
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        while let Some((bytes, from)) = self.waiting.front_mut() {
-            match self.stream.write(&bytes[*from..]) {
-                Ok(written) => *from += written,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error),
-            }
-            if *from == bytes.len() {
-                self.waiting.pop_front();
-            }
-        }
-        Ok(())
-    }
-
-    /// Reads all there is, and gives the clips in it, framed for listeners.
-    fn read(&mut self, scratch: &mut [u8], clips: &mut Vec<Arc<[u8]>>) -> io::Result<()> {
-        loop {
-            match self.stream.read(scratch) {
-                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
-                Ok(read) => self.received.extend_from_slice(&scratch[..read]),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) => return Err(error),
-            }
-        }
-        if !self.open {
-            let Some(end) = self
-                .received
-                .windows(4)
-                .position(|four| four == b"\r\n\r\n")
-            else {
-                return Ok(());
-            };
-            self.received.drain(..end + 4);
-            self.open = true;
-            let answer = [ACCEPTED.as_bytes(), &frame(TEXT, OPEN.as_bytes())].concat();
-            self.write(&answer.into())?;
-        }
-        while let Some((first, payload)) = self.message() {
-            if first == BINARY {
-                let clip = [frame(TEXT, AUDIO.as_bytes()), frame(BINARY, &payload)].concat();
-                clips.push(clip.into());
-                self.write(&frame(TEXT, RECEIVED.as_bytes()).into())?;
-            } else if let Some(role) = payload.strip_prefix(b"40/") {
-                let role = String::from_utf8_lossy(role);
-                let role = role.trim_end_matches(',');
-                self.listens = role == "listener";
-                let joined = format!(r#"40/{role},{{"sid":"limit"}}"#);
-                let success = format!(r#"42/{role},["success","in"]"#);
-                let answer = [
-                    frame(TEXT, joined.as_bytes()),
-                    frame(TEXT, success.as_bytes()),
-                ];
-                self.write(&answer.concat().into())?;
-            }
-        }
-        // A listener's memory is the kernel's.
-        if self.received.is_empty() {
-            self.received = Vec::new();
-        }
-        Ok(())
-    }
-
-    /// Takes the next whole message, unmasked.
-    fn message(&mut self) -> Option<(u8, Vec<u8>)> {
-        let bytes = &self.received;
-        let first = *bytes.first()?;
-        let (length, mask) = match usize::from(bytes.get(1)? & 0x7f) {
-            126 => (big_endian(bytes.get(2..4)?), 4),
-            127 => (big_endian(bytes.get(2..10)?), 10),
-            length => (length, 2),
+impl Options {
+    fn parse(mut arguments: impl Iterator<Item = String>) -> Option<Self> {
+        let mut options = Self {
+            listen: ([127, 0, 0, 1], 0).into(),
+            manners: &[Manner::Send],
         };
-        let key: [u8; 4] = bytes.get(mask..mask + 4)?.try_into().ok()?;
-        let masked = bytes.get(mask + 4..mask + 4 + length)?;
-        let payload = masked.iter().zip(key.iter().cycle());
-        let payload = payload.map(|(byte, key)| byte ^ key).collect();
-        self.received.drain(..mask + 4 + length);
-        Some((first, payload))
+        while let Some(argument) = arguments.next() {
+            match argument.as_str() {
+                "--listen" => options.listen = arguments.next()?.parse().ok()?,
+                "--sendfile" => options.manners = &[Manner::Sendfile],
+                "--alternate" => options.manners = &[Manner::Send, Manner::Sendfile],
+                _ => return None,
+            }
+        }
+        Some(options)
     }
 }
 
-fn big_endian(bytes: &[u8]) -> usize {
-    bytes
-        .iter()
-        .fold(0, |number, &byte| number << 8 | usize::from(byte))
+struct Limit {
+    poll: Poll,
+    listener: TcpListener,
+    /// In the order in which they came, which is nearly that of their descriptors and of the kernel's memory.
+    peers: Vec<Option<Peer>>,
+    manners: &'static [Manner],
+    account: Account,
+    scratch: Vec<u8>,
 }
 
-fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut frame = vec![first];
-    let length = (payload.len() as u64).to_be_bytes();
-    match payload.len() {
-        0..=125 => frame.push(length[7]),
-        126..=0xffff => {
-            frame.push(0x7e);
-            frame.extend_from_slice(&length[6..]);
-        }
-        _ => {
-            frame.push(0x7f);
-            frame.extend_from_slice(&length);
+impl Limit {
+    fn listen(options: &Options) -> io::Result<Self> {
+        sockets::make_room()?;
+        let mut listener = TcpListener::from_std(sockets::bind(options.listen)?);
+        let poll = Poll::new()?;
+        poll.registry()
+            .register(&mut listener, ACCEPTING, Interest::READABLE)?;
+        let address = listener.local_addr()?;
+        writeln!(io::stdout(), "limit: clients on http://{address}")?;
+        Ok(Self {
+            poll,
+            listener,
+            peers: Vec::new(),
+            manners: options.manners,
+            account: Account::new(options.manners),
+            scratch: vec![0; 256 << 10],
+        })
+    }
+
+    fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(1024);
+        loop {
+            match self.poll.poll(&mut events, None) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                result => result?,
+            }
+            for event in &events {
+                if event.token() == ACCEPTING {
+                    self.accept()?;
+                } else {
+                    self.serve(event.token().0 - 1, event.is_readable())?;
+                }
+            }
         }
     }
-    frame.extend_from_slice(payload);
-    frame
+
+    fn accept(&mut self) -> io::Result<()> {
+        while let Ok((mut stream, _)) = self.listener.accept() {
+            self.peers.push(None);
+            let token = Token(self.peers.len());
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            self.poll
+                .registry()
+                .register(&mut stream, token, interest)?;
+            self.peers[token.0 - 1] = Some(Peer::new(stream));
+        }
+        Ok(())
+    }
+
+    fn serve(&mut self, index: usize, is_readable: bool) -> io::Result<()> {
+        let Some(peer) = self.peers[index].as_mut() else {
+            return Ok(());
+        };
+        let mut clips = Vec::new();
+        let mut alive = peer.flush();
+        if alive.is_ok() && is_readable {
+            alive = peer.read(&mut self.scratch, &mut clips);
+        }
+        if alive.is_err() {
+            if peer.role == Role::Streamer {
+                self.account.report()?;
+            }
+            self.peers[index] = None;
+        }
+        for clip in clips {
+            self.deliver(&clip)?;
+        }
+        Ok(())
+    }
+
+    fn deliver(&mut self, clip: &[u8]) -> io::Result<()> {
+        let manner = self.account.next_clip()?;
+        let clip = Clip::new(clip, self.manners[manner])?;
+        let listeners = self.peers.iter_mut().flatten();
+        let listeners = listeners.filter(|peer| peer.role == Role::Listener);
+        let mut deliveries = 0;
+        for listener in listeners {
+            // One that fails is found out by its next event.
+            let _ = listener.write(&clip);
+            deliveries += 1;
+        }
+        self.account.delivered(deliveries);
+        Ok(())
+    }
 }
