@@ -8,13 +8,17 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout, timeout_at};
 
 use crate::clip::{Check, Clips, Verdict};
-use crate::packet::{Packet, connect};
+use crate::packet::{Packet, connect, disconnect};
 use crate::socket::{Door, Heard, Socket, SocketError};
 use crate::tally::{Ear, Latencies, count};
 
+/// How long one of the passing is away, at most.
+const AWAY: Duration = Duration::from_secs(2);
+/// How long the admission of one client may take.
+pub(crate) const JOIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// Receive buffer of a stalled or slow listener, in bytes: small, so that the server notices soon.
 const SMALL_RECEIVE_BUFFER: u32 = 64 << 10;
 /// How often a slow listener reads, and a stalled one checks whether it was closed.
@@ -29,13 +33,15 @@ pub(crate) enum Manner {
     Slow(usize),
     /// Reads nothing once it has joined.
     Stalled,
+    /// Reads everything at once, leaves after about this time, and comes back.
+    Passing(Duration),
 }
 
 /// Result of a join: its duration, or the reason for its failure.
 pub(crate) type Joined = Result<Duration, String>;
 
 /// A listener before its join.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Listener {
     /// The livestream and its token.
     pub(crate) door: Door,
@@ -70,6 +76,7 @@ impl Listener {
         let ear = Arc::clone(&self.ear);
         let manner = self.manner;
         let began = Instant::now();
+        let again = matches!(manner, Manner::Passing(_)).then(|| self.clone());
         let socket = match self.join().await {
             Ok((socket, listening)) => {
                 let _ = joined.send(Ok(began.elapsed())).await;
@@ -86,25 +93,35 @@ impl Listener {
                 Manner::Healthy => listening.healthy(socket).await,
                 Manner::Slow(rate) => listening.slow(socket, rate).await,
                 Manner::Stalled => listening.stalled(socket).await,
+                Manner::Passing(stay) => {
+                    listening.stays(socket, stay).await;
+                    if let Some(again) = again {
+                        again.comes_back(stay).await;
+                    }
+                }
             }
         }
         ear.closed.store(true, Relaxed);
     }
 
+    /// Joins, stays and leaves until the task is aborted.
+    async fn comes_back(self, stay: Duration) {
+        loop {
+            sleep(rand::random_range(Duration::ZERO..AWAY)).await;
+            match timeout(JOIN_TIMEOUT, self.clone().join()).await {
+                Ok(Ok((socket, listening))) => listening.stays(socket, stay).await,
+                Ok(Err(_)) | Err(_) => count(&self.ear.stays.refused),
+            }
+        }
+    }
+
     async fn join(self) -> Result<(Socket, Listening), String> {
-        let buffer = (self.manner != Manner::Healthy).then_some(SMALL_RECEIVE_BUFFER);
+        let is_late = matches!(self.manner, Manner::Slow(_) | Manner::Stalled);
+        let buffer = is_late.then_some(SMALL_RECEIVE_BUFFER);
         let mut socket = Socket::open(&self.door, buffer)
             .await
             .map_err(|error| error.to_string())?;
-        let mut listening = Listening {
-            listener: self,
-            check: Check::new(),
-            is_clip: false,
-            next: 0,
-            verdict: None,
-            open: false,
-            gone: false,
-        };
+        let mut listening = Listening::new(self);
         let mut asked = false;
         loop {
             let step = listening.step(&mut socket, usize::MAX).await;
@@ -124,8 +141,24 @@ impl Listener {
 }
 
 impl Listening {
+    fn new(listener: Listener) -> Self {
+        Self {
+            listener,
+            check: Check::new(),
+            is_clip: false,
+            next: 0,
+            verdict: None,
+            open: false,
+            gone: false,
+        }
+    }
+
     async fn step(&mut self, socket: &mut Socket, limit: usize) -> Result<usize, SocketError> {
         socket.readable().await?;
+        self.read(socket, limit).await
+    }
+
+    async fn read(&mut self, socket: &mut Socket, limit: usize) -> Result<usize, SocketError> {
         let read = socket.read(limit, |heard| self.hear(heard)).await?;
         if self.gone {
             return Err(SocketError::Closed);
@@ -161,6 +194,10 @@ impl Listening {
             }
             Verdict::Whole(stamp, _) if stamp.sequence < self.next => count(&ear.disordered),
             Verdict::Whole(stamp, took) => {
+                if self.next > 0 {
+                    let missed = stamp.sequence - self.next;
+                    ear.stays.missed.fetch_add(missed, Relaxed);
+                }
                 self.next = stamp.sequence + 1;
                 count(&ear.received);
                 if self.listener.manner == Manner::Healthy {
@@ -174,6 +211,26 @@ impl Listening {
 
     async fn healthy(mut self, mut socket: Socket) {
         while self.step(&mut socket, usize::MAX).await.is_ok() {}
+    }
+
+    /// Listens for 0.5 to 1.5 times this, and leaves: with a farewell, or without.
+    async fn stays(mut self, mut socket: Socket, stay: Duration) {
+        let stays = Arc::clone(&self.listener.ear);
+        let stays = &stays.stays;
+        count(&stays.begun);
+        let end = Instant::now() + stay.mul_f64(rand::random_range(0.5..1.5));
+        while let Ok(ready) = timeout_at(end.into(), socket.readable()).await {
+            let read = self.read(&mut socket, usize::MAX).await;
+            if ready.and(read.map(|_| ())).is_err() {
+                return count(&stays.ended);
+            }
+        }
+        // A failure means that the server has ended it in this moment.
+        let _ = if rand::random() {
+            socket.send(&disconnect("listener")).await
+        } else {
+            socket.cut().map_err(SocketError::from)
+        };
     }
 
     async fn slow(mut self, mut socket: Socket, rate: usize) {
@@ -192,5 +249,38 @@ impl Listening {
         while !socket.closed_unread().await {
             sleep(READ_INTERVAL).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clip_between_two_others_is_missed() {
+        let clips = Clips::generated(1000, 7);
+        let ear = Arc::<Ear>::default();
+        let listener = Listener {
+            door: Door {
+                address: ([127, 0, 0, 1], 1).into(),
+                host: String::new(),
+                token: String::new(),
+                livestream: String::new(),
+                is_for_clips: false,
+            },
+            streamer: 0,
+            clips: clips.clone(),
+            ear: Arc::clone(&ear),
+            latencies: Arc::default(),
+            manner: Manner::Passing(Duration::ZERO),
+        };
+        let mut listening = Listening::new(listener);
+        for sequence in [3, 4, 6] {
+            listening.hear(Heard::Packet(Packet::Clip));
+            listening.hear(Heard::Piece(&clips.make(0, sequence)));
+            listening.hear(Heard::End);
+        }
+        assert_eq!(ear.received.load(Relaxed), 3);
+        assert_eq!(ear.stays.missed.load(Relaxed), 1);
     }
 }

@@ -6,7 +6,9 @@
 //!
 //! **Invariant**: a run ends by itself: the number of clips is fixed, and waits have limits.
 
+mod audience;
 mod clip;
+mod cost;
 mod doors;
 mod frame;
 mod listener;

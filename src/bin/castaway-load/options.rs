@@ -87,6 +87,10 @@ pub(crate) struct Options {
           value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) joining: u32,
 
+    /// How long nothing happens between the joins and the first clip: what an idle listener costs the server.
+    #[arg(long, default_value = "0s", value_name = "TIME", value_parser = parse_duration, help_heading = "Load")]
+    pub(crate) idle: Duration,
+
     /// How long listeners may take to hear the last clip.
     #[arg(long, default_value = "10s", value_name = "TIME", value_parser = parse_duration,
           help_heading = "Load")]
@@ -108,6 +112,19 @@ pub(crate) struct Options {
         help_heading = "Trouble"
     )]
     pub(crate) slow_rate: usize,
+
+    /// Listeners, beside the others, that leave and come back all the time: one half say so, the others break off.
+    #[arg(long, default_value_t = 0, value_name = "N", help_heading = "Trouble")]
+    pub(crate) passing: u32,
+
+    /// How long such a listener stays, about.
+    #[arg(long, default_value = "30s", value_name = "TIME", value_parser = parse_duration,
+          help_heading = "Trouble")]
+    pub(crate) stay: Duration,
+
+    /// Break off each streamer's connection after so many clips; it comes back.
+    #[arg(long, value_name = "CLIPS", help_heading = "Trouble", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) cut_every: Option<u64>,
 
     /// Ask a demo server for livestreams and tokens.
     #[arg(long, conflicts_with_all = ["token", "token_file", "livestream"], help_heading = "Who")]
@@ -132,6 +149,10 @@ pub(crate) struct Options {
     /// Print the result as one JSON object, and progress to stderr only.
     #[arg(long, help_heading = "Report")]
     pub(crate) json: bool,
+
+    /// Also print one JSON object a line for every such time: what was delivered and lost in it, and how fast.
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, requires = "json", help_heading = "Report")]
+    pub(crate) samples: Option<Duration>,
 
     /// No progress.
     #[arg(short, long, help_heading = "Report")]

@@ -95,6 +95,11 @@ pub(crate) fn connect(namespace: &str) -> String {
     format!("40/{namespace},")
 }
 
+/// The text that leaves `namespace`.
+pub(crate) fn disconnect(namespace: &str) -> String {
+    format!("41/{namespace},")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

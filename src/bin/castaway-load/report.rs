@@ -52,6 +52,10 @@ pub(crate) struct Report {
     pub(crate) stalled: Option<Impaired>,
     /// Result of the slow listeners.
     pub(crate) slow: Option<Impaired>,
+    /// Result of the listeners that come and go.
+    pub(crate) passing: Option<Passing>,
+    /// Connections that streamers lost; they came back.
+    pub(crate) returns: u64,
 }
 
 /// Quantiles of durations.
@@ -72,6 +76,8 @@ pub(crate) struct Quantiles {
 pub(crate) struct Cost {
     /// Processor time per delivery, in microseconds.
     pub(crate) cpu_us_per_delivery: f64,
+    /// Processor time of a second of an idle listener, in microseconds.
+    pub(crate) cpu_us_per_idle_second: Option<f64>,
     /// Processor time per join, in microseconds.
     pub(crate) cpu_us_per_join: f64,
     /// Resident memory before the first join.
@@ -97,10 +103,48 @@ pub(crate) struct Impaired {
     pub(crate) damaged: u64,
 }
 
+/// Result of the listeners that come and go.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub(crate) struct Passing {
+    /// Number of these listeners.
+    pub(crate) listeners: u64,
+    /// Number of their stays.
+    pub(crate) stays: u64,
+    /// Failed attempts to come back.
+    pub(crate) refused: u64,
+    /// Stays that the server ended.
+    pub(crate) ended: u64,
+    /// Clips that they received.
+    pub(crate) received: u64,
+    /// Clips between two others of one stay that did not come.
+    pub(crate) missed: u64,
+    /// Clips that came damaged or out of order.
+    pub(crate) damaged: u64,
+}
+
+/// What happened since the last sample.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Sample {
+    /// Since the first clip.
+    pub(crate) seconds: f64,
+    /// Clips received whole and in order.
+    pub(crate) deliveries: u64,
+    /// From upload to delivery.
+    pub(crate) latency_ms: Quantiles,
+    /// The listeners that come and go, since the first clip.
+    pub(crate) passing: Passing,
+    /// Connections that streamers lost, since the first clip.
+    pub(crate) returns: u64,
+    /// Healthy listeners that the server has closed, since the first clip.
+    pub(crate) closed: u64,
+}
+
 impl Report {
     /// Whether every clip was received correctly.
     pub(crate) fn flawless(&self) -> bool {
-        let damaged = self.lost + self.corrupt + self.disordered + self.mixed;
+        let passing = self.passing.unwrap_or_default();
+        let passing = passing.refused + passing.ended + passing.missed + passing.damaged;
+        let damaged = self.lost + self.corrupt + self.disordered + self.mixed + passing;
         damaged + self.not_joined + self.closed == 0 && self.first_trouble.is_none()
     }
 }
@@ -173,12 +217,30 @@ impl fmt::Display for Report {
                 )?;
             }
         }
+        if let Some(it) = self.passing {
+            writeln!(
+                f,
+                "passing     {} stays of {}, {} refused, {} ended by the server, {} clips missed, {} damaged",
+                it.stays,
+                plural(it.listeners, "listener"),
+                it.refused,
+                it.ended,
+                it.missed,
+                it.damaged
+            )?;
+        }
         if let Some(cost) = &self.server {
             writeln!(
                 f,
                 "server      {:.2} µs CPU per delivery, {:.0} µs per join",
                 cost.cpu_us_per_delivery, cost.cpu_us_per_join
             )?;
+            if let Some(idle) = cost.cpu_us_per_idle_second {
+                writeln!(
+                    f,
+                    "            {idle:.2} µs CPU per idle listener and second"
+                )?;
+            }
             writeln!(
                 f,
                 "            {:.1} KiB per listener idle, {:.1} KiB after, {:.1} MiB before all",

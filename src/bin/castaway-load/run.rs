@@ -10,43 +10,22 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{interval, sleep, timeout};
 
+use crate::audience::Audience;
 use crate::clip::Clips;
+use crate::cost::Course;
 use crate::doors::{LISTENERS_PER_USER, doors, guests};
-use crate::listener::{Joined, Listener, Manner};
+use crate::listener::{JOIN_TIMEOUT, Joined, Listener, Manner};
 use crate::options::Options;
 use crate::process::{Usage, make_room};
-use crate::report::{Cost, Impaired, Quantiles, Report, millis, ratio};
+use crate::report::{Quantiles, Report, Sample, millis, ratio};
 use crate::socket::Door;
 use crate::streamer::Streamer;
 use crate::tally::{Ear, Latencies, Mouth};
 
-/// How long the admission of one client may take.
-const JOIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// Idle time before memory is measured, so that the temporary memory of joins is released.
 const SETTLE: Duration = Duration::from_millis(500);
 /// How often the run checks whether all clips are received.
 const CHECK_INTERVAL: Duration = Duration::from_millis(20);
-
-/// The listeners of one manner, and their counters.
-struct Audience {
-    manner: Manner,
-    ears: Vec<Arc<Ear>>,
-}
-
-impl Audience {
-    fn new(count: u32, manner: Manner) -> Self {
-        let ears = (0..count).map(|_| Arc::default()).collect();
-        Self { manner, ears }
-    }
-
-    fn sum(&self, what: impl Fn(&Ear) -> u64) -> u64 {
-        self.ears.iter().map(|ear| what(ear)).sum()
-    }
-
-    fn closed(&self) -> u64 {
-        self.sum(|ear| u64::from(ear.closed.load(Relaxed)))
-    }
-}
 
 /// State of a run.
 struct Run {
@@ -55,7 +34,9 @@ struct Run {
     doors: Vec<Door>,
     guests: Vec<String>,
     mouths: Vec<Arc<Mouth>>,
-    latencies: Arc<Latencies>,
+    /// Latencies since the last sample, and those before.
+    recent: Arc<Latencies>,
+    latencies: Latencies,
     joins: Latencies,
     tasks: JoinSet<()>,
     report: Report,
@@ -68,6 +49,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Report> {
         options.streamers,
         options.stalled,
         options.slow,
+        options.passing,
     ];
     make_room(clients.iter().map(|&count| u64::from(count)).sum())?;
     let id = rand::random();
@@ -87,7 +69,8 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<Report> {
     };
     let run = Run {
         mouths: doors.iter().map(|_| Arc::default()).collect(),
-        latencies: Arc::default(),
+        recent: Arc::default(),
+        latencies: Latencies::default(),
         joins: Latencies::default(),
         tasks: JoinSet::new(),
         options,
@@ -105,40 +88,46 @@ impl Run {
         let slow = Audience::new(self.options.slow, Manner::Slow(self.options.slow_rate));
         let stalled = Audience::new(self.options.stalled, Manner::Stalled);
 
+        let passing = Audience::new(self.options.passing, Manner::Passing(self.options.stay));
+
         let (start, started) = watch::channel(false);
         self.connect_streamers(&started).await?;
         let before = self.usage()?;
-        for audience in [&healthy, &slow, &stalled] {
+        for audience in [&healthy, &slow, &stalled, &passing] {
             self.join_listeners(audience).await;
         }
         let joined = self.usage()?;
         if self.options.pid.is_some() {
             sleep(SETTLE).await;
         }
+        let settled = self.usage()?;
+        sleep(self.options.idle).await;
         let idle = self.usage()?;
 
         let began = Instant::now();
         start.send_replace(true);
-        let stalled_gone = self.watch(&healthy, &stalled, began).await;
+        let stalled_gone = self.watch(&healthy, &stalled, &passing, began).await?;
         let took = began.elapsed();
         let after = self.usage()?;
 
         self.count(&healthy, took);
-        let impaired = |audience: &Audience, gone: Option<Duration>| {
-            (!audience.ears.is_empty()).then(|| Impaired {
-                listeners: audience.ears.len() as u64,
-                closed: audience.closed(),
-                closed_after_seconds: gone.map(|gone| gone.as_secs_f64()),
-                received: audience.sum(|ear| ear.received.load(Relaxed)),
-                damaged: audience
-                    .sum(|ear| ear.corrupt.load(Relaxed) + ear.disordered.load(Relaxed)),
-            })
-        };
-        self.report.stalled = impaired(&stalled, stalled_gone);
-        self.report.slow = impaired(&slow, None);
-        if let (Some(before), Some(joined), Some(idle), Some(after)) = (before, joined, idle, after)
+        self.report.stalled = stalled.impaired(stalled_gone);
+        self.report.slow = slow.impaired(None);
+        self.report.passing = (self.options.passing > 0).then(|| passing.passing());
+        if let (Some(before), Some(joined), Some(settled), Some(idle), Some(after)) =
+            (before, joined, settled, idle, after)
         {
-            self.report.server = Some(self.cost(before, joined, idle, after));
+            let course = Course {
+                before,
+                joined,
+                settled,
+                idle,
+                after,
+            };
+            let others = self.options.slow + self.options.stalled + self.options.passing;
+            let clients = self.report.listeners + u64::from(others);
+            let deliveries = self.report.deliveries;
+            self.report.server = Some(course.cost(clients, deliveries, self.options.idle));
         }
         self.tasks.shutdown().await;
         Ok(self.report)
@@ -157,6 +146,7 @@ impl Run {
                 mouth: Arc::clone(&self.mouths[usize::try_from(number)?]),
                 count: self.options.clips,
                 pace: self.options.pace,
+                cut_every: self.options.cut_every,
                 offset: self.options.pace * number / self.options.streamers,
             };
             let on_air = timeout(JOIN_TIMEOUT, streamer.connect())
@@ -191,7 +181,7 @@ impl Run {
                 streamer: number,
                 clips: self.clips.clone(),
                 ear: Arc::clone(ear),
-                latencies: Arc::clone(&self.latencies),
+                latencies: Arc::clone(&self.recent),
                 manner: audience.manner,
             };
             let (permits, results) = (Arc::clone(&permits), results.clone());
@@ -239,12 +229,17 @@ impl Run {
         &self,
         healthy: &Audience,
         stalled: &Audience,
+        passing: &Audience,
         began: Instant,
-    ) -> Option<Duration> {
+    ) -> anyhow::Result<Option<Duration>> {
+        // The time after the last clip belongs to it: the server has other work in it than deliveries.
+        let clips = u32::try_from(self.options.clips).unwrap_or(u32::MAX);
+        let whole = self.options.pace.saturating_mul(clips);
         let mut last_sent = None;
         let mut all_closed = None;
         let mut reported = Instant::now();
         let mut before = 0;
+        let mut sampled = (began, 0);
         loop {
             sleep(CHECK_INTERVAL).await;
             if all_closed.is_none() && stalled.closed() == stalled.ears.len() as u64 {
@@ -265,21 +260,53 @@ impl Run {
                 ));
                 (before, reported) = (heard, Instant::now());
             }
+            if let Some(every) = self.options.samples.filter(|it| sampled.0.elapsed() >= *it) {
+                let heard = healthy.sum(|ear| ear.received.load(Relaxed));
+                self.sample(began, heard - sampled.1, healthy, passing)?;
+                // Not late for the next one because of this one.
+                sampled = (sampled.0 + every, heard);
+            }
             if sending {
                 continue;
             }
             let since = *last_sent.get_or_insert_with(Instant::now);
-            if since.elapsed() >= self.options.drain || self.all_received(healthy) {
-                return all_closed.filter(|_| !stalled.ears.is_empty());
+            let over = since.elapsed() >= self.options.drain || self.all_received(healthy);
+            if over && began.elapsed() >= whole {
+                return Ok(all_closed.filter(|_| !stalled.ears.is_empty()));
             }
         }
     }
 
+    fn sample(
+        &self,
+        began: Instant,
+        deliveries: u64,
+        healthy: &Audience,
+        passing: &Audience,
+    ) -> anyhow::Result<()> {
+        let recent = self.recent.take();
+        self.latencies.absorb(&recent);
+        let sample = Sample {
+            seconds: began.elapsed().as_secs_f64(),
+            deliveries,
+            latency_ms: quantiles(&recent),
+            passing: passing.passing(),
+            returns: self.returns(),
+            closed: healthy.closed().saturating_sub(self.report.not_joined),
+        };
+        let line = serde_json::to_string(&sample)? + "\n";
+        let mut out = std::io::stdout();
+        out.write_all(line.as_bytes())?;
+        Ok(out.flush()?)
+    }
+
+    fn returns(&self) -> u64 {
+        let returns = |mouth: &Arc<Mouth>| mouth.returns.load(Relaxed);
+        self.mouths.iter().map(returns).sum()
+    }
+
     fn all_received(&self, healthy: &Audience) -> bool {
-        let answered = self.mouths.iter().all(|mouth| {
-            let answers = mouth.refused.load(Relaxed) + mouth.confirmed.load(Relaxed);
-            answers >= mouth.sent.load(Relaxed)
-        });
+        let answered = self.mouths.iter().all(|mouth| mouth.is_answered());
         let heard = |(ear, mouth): (&Arc<Ear>, &Arc<Mouth>)| {
             ear.closed.load(Relaxed) || ear.received.load(Relaxed) >= mouth.owed()
         };
@@ -293,7 +320,9 @@ impl Run {
 
     fn count(&mut self, healthy: &Audience, took: Duration) {
         let mouths = |what: fn(&Mouth) -> u64| self.mouths.iter().map(|mouth| what(mouth)).sum();
+        let returns = self.returns();
         let report = &mut self.report;
+        report.returns = returns;
         report.clips_sent = mouths(|mouth| mouth.sent.load(Relaxed));
         report.clips_refused = mouths(|mouth| mouth.refused.load(Relaxed));
         report.clips_confirmed = mouths(|mouth| mouth.confirmed.load(Relaxed));
@@ -314,25 +343,9 @@ impl Run {
         report.seconds = took.as_secs_f64();
         let bytes = report.deliveries * report.clip_bytes as u64;
         report.megabytes_per_second = ratio(bytes, 1_000_000) / report.seconds;
+        self.latencies.absorb(&self.recent.take());
         report.latency_ms = quantiles(&self.latencies);
         report.join_ms = quantiles(&self.joins);
-    }
-
-    fn cost(&self, before: Usage, joined: Usage, idle: Usage, after: Usage) -> Cost {
-        let report = &self.report;
-        let clients = report.listeners + u64::from(self.options.slow + self.options.stalled);
-        let micros = |from: Usage, to: Usage| to.cpu.saturating_sub(from.cpu).as_secs_f64() * 1e6;
-        let grown = |to: Usage| {
-            let grown = to.rss.cast_signed() - before.rss.cast_signed();
-            grown / clients.max(1).cast_signed()
-        };
-        Cost {
-            cpu_us_per_delivery: micros(idle, after) / ratio(report.deliveries.max(1), 1),
-            cpu_us_per_join: micros(before, joined) / ratio(clients.max(1), 1),
-            rss_before: before.rss,
-            rss_per_listener_idle: grown(idle),
-            rss_per_listener_after: grown(after),
-        }
     }
 
     fn say(&self, line: &str) {

@@ -6,7 +6,9 @@
 use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
+use socket2::SockRef;
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -35,6 +37,9 @@ pub(crate) enum SocketError {
     /// The server is no WebSocket server, or accepts no further connection.
     #[error("the server does not open a WebSocket: {0}")]
     Handshake(String),
+    /// The server admits a streamer no longer.
+    #[error("could not come back: {0}")]
+    Refused(String),
     /// The server violated the protocol.
     #[error(transparent)]
     Frame(#[from] FrameError),
@@ -198,6 +203,11 @@ impl Socket {
         frame::write(&mut bytes, Opcode::Text, text.as_bytes(), rand::random());
         frame::write(&mut bytes, Opcode::Binary, attachment, rand::random());
         Ok(self.stream.write_all(&bytes).await?)
+    }
+
+    /// Ends the connection without a farewell: the server gets a reset.
+    pub(crate) fn cut(self) -> io::Result<()> {
+        SockRef::from(&self.stream).set_linger(Some(Duration::ZERO))
     }
 
     /// Whether the server has closed the connection, although nothing is read any longer.

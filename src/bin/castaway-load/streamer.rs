@@ -7,15 +7,20 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
 
 use crate::clip::Clips;
 use crate::packet::{Packet, connect, upload};
 use crate::socket::{Door, Heard, Socket, SocketError};
 use crate::tally::{Mouth, count};
 
+/// How long the server may take to answer the clips before a cut, and to admit the streamer again.
+const RETURN_TIMEOUT: Duration = Duration::from_secs(30);
+/// From a cut to the new connection.
+const AWAY: Duration = Duration::from_millis(100);
+
 /// A streamer before its connect.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Streamer {
     /// Where it connects.
     pub(crate) door: Door,
@@ -29,6 +34,8 @@ pub(crate) struct Streamer {
     pub(crate) count: u64,
     /// Time from one clip to the next.
     pub(crate) pace: Duration,
+    /// Clips after which its connection is cut, each time.
+    pub(crate) cut_every: Option<u64>,
     /// Time from the start to its first clip.
     pub(crate) offset: Duration,
 }
@@ -84,7 +91,7 @@ impl Streamer {
 
 impl OnAir {
     /// Waits for the start, sends its clips, and stays connected until the task is aborted.
-    pub(crate) async fn run(mut self, mut start: watch::Receiver<bool>) {
+    pub(crate) async fn run(self, mut start: watch::Receiver<bool>) {
         let mouth = Arc::clone(&self.streamer.mouth);
         if let Err(error) = self.send_all(&mut start).await {
             mouth.done.store(true, Relaxed);
@@ -92,7 +99,7 @@ impl OnAir {
         }
     }
 
-    async fn send_all(&mut self, start: &mut watch::Receiver<bool>) -> Result<(), SocketError> {
+    async fn send_all(mut self, start: &mut watch::Receiver<bool>) -> Result<(), SocketError> {
         while !*start.borrow_and_update() {
             tokio::select! {
                 _ = start.changed() => {}
@@ -115,12 +122,40 @@ impl OnAir {
             let clip = self.streamer.clips.make(self.streamer.number, sequence);
             count(&self.streamer.mouth.sent);
             self.socket.send_with(&upload(sequence), &clip).await?;
+            let sent = sequence + 1;
+            let cut = self
+                .streamer
+                .cut_every
+                .is_some_and(|every| sent % every == 0);
+            if cut && sent < self.streamer.count {
+                self = self.come_back().await?;
+            }
         }
         self.streamer.mouth.done.store(true, Relaxed);
         loop {
             self.socket.readable().await?;
             self.listen().await?;
         }
+    }
+
+    /// Cuts the connection, once all clips are answered, and connects again.
+    async fn come_back(mut self) -> Result<Self, SocketError> {
+        let late = |_| SocketError::Refused("no answer in time".into());
+        let answers = async {
+            while !self.streamer.mouth.is_answered() {
+                self.socket.readable().await?;
+                self.listen().await?;
+            }
+            Ok::<_, SocketError>(())
+        };
+        timeout(RETURN_TIMEOUT, answers).await.map_err(late)??;
+        self.socket.cut()?;
+        sleep(AWAY).await;
+        let mouth = Arc::clone(&self.streamer.mouth);
+        let back = timeout(RETURN_TIMEOUT, self.streamer.connect());
+        let back = back.await.map_err(late)?.map_err(SocketError::Refused)?;
+        count(&mouth.returns);
+        Ok(back)
     }
 
     async fn listen(&mut self) -> Result<(), SocketError> {

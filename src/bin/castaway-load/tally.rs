@@ -19,6 +19,21 @@ pub(crate) struct Ear {
     pub(crate) foreign: AtomicU64,
     /// Whether the server ended it.
     pub(crate) closed: AtomicBool,
+    /// What a listener that comes and goes counts.
+    pub(crate) stays: Stays,
+}
+
+/// Counters of one listener that comes and goes.
+#[derive(Debug, Default)]
+pub(crate) struct Stays {
+    /// Joins.
+    pub(crate) begun: AtomicU64,
+    /// Failed attempts to come back.
+    pub(crate) refused: AtomicU64,
+    /// Stays that the server ended.
+    pub(crate) ended: AtomicU64,
+    /// Clips between two others of one stay that did not come.
+    pub(crate) missed: AtomicU64,
 }
 
 /// Counters of one streamer.
@@ -30,6 +45,8 @@ pub(crate) struct Mouth {
     pub(crate) refused: AtomicU64,
     /// Clips that the server acknowledged.
     pub(crate) confirmed: AtomicU64,
+    /// Times that it lost its connection and came back.
+    pub(crate) returns: AtomicU64,
     /// Whether all clips are sent.
     pub(crate) done: AtomicBool,
     /// The first failure.
@@ -42,6 +59,12 @@ impl Mouth {
         self.sent
             .load(Relaxed)
             .saturating_sub(self.refused.load(Relaxed))
+    }
+
+    /// Whether the server answered each clip.
+    pub(crate) fn is_answered(&self) -> bool {
+        let answers = self.refused.load(Relaxed) + self.confirmed.load(Relaxed);
+        answers >= self.sent.load(Relaxed)
     }
 }
 
@@ -69,6 +92,25 @@ impl Latencies {
             slots.resize(slot + 1, 0);
         }
         slots[slot] += 1;
+    }
+
+    /// Moves all records out.
+    pub(crate) fn take(&self) -> Self {
+        let taken = self.0.lock().map(|mut slots| std::mem::take(&mut *slots));
+        Self(Mutex::new(taken.unwrap_or_default()))
+    }
+
+    /// Adds these records.
+    pub(crate) fn absorb(&self, others: &Self) {
+        let (Ok(mut slots), Ok(others)) = (self.0.lock(), others.0.lock()) else {
+            return;
+        };
+        if slots.len() < others.len() {
+            slots.resize(others.len(), 0);
+        }
+        for (count, more) in slots.iter_mut().zip(&*others) {
+            *count += more;
+        }
     }
 
     /// The duration that is not exceeded by `thousandths` of all records; zero without records.
@@ -139,6 +181,20 @@ mod tests {
                 "{recorded}"
             );
         }
+    }
+
+    #[test]
+    fn taken_records_are_absorbed_by_others() {
+        let (all, recent) = (Latencies::default(), Latencies::default());
+        for millis in [10, 200, 30] {
+            recent.record(Duration::from_millis(millis));
+            let taken = recent.take();
+            assert!(taken.quantile(1000) >= Duration::from_millis(millis));
+            assert_eq!(recent.quantile(1000), Duration::ZERO);
+            all.absorb(&taken);
+        }
+        assert!(all.quantile(1000) >= Duration::from_millis(200));
+        assert!(all.quantile(600) < Duration::from_millis(40));
     }
 
     #[test]
