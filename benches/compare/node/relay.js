@@ -3,7 +3,14 @@
 
 import { Server } from "socket.io";
 
-const io = new Server(Number(process.argv[2] ?? 0), { maxHttpBufferSize: 8 << 20, serveClient: false, cors: { origin: "*" } });
+// The library's default, unless a measurement wants none.
+const pingInterval = Number(process.env.PING_INTERVAL_MS ?? 25_000);
+const io = new Server(Number(process.argv[2] ?? 0), {
+  maxHttpBufferSize: 8 << 20,
+  serveClient: false,
+  cors: { origin: "*" },
+  pingInterval,
+});
 const listeners = io.of("/listener");
 
 io.of("/streamer").on("connection", (socket) => {
