@@ -48,6 +48,12 @@ pub(crate) struct OnAir {
 }
 
 impl Streamer {
+    /// Not all streamers after the same clip.
+    fn loses_connection_after(&self, sent: u64) -> bool {
+        let cut = |every| (sent + u64::from(self.number)).is_multiple_of(every);
+        sent < self.count && self.cut_every.is_some_and(cut)
+    }
+
     /// Connects and waits for `success`.
     pub(crate) async fn connect(self) -> Result<OnAir, String> {
         let mut socket = Socket::open(&self.door, None)
@@ -123,11 +129,7 @@ impl OnAir {
             count(&self.streamer.mouth.sent);
             self.socket.send_with(&upload(sequence), &clip).await?;
             let sent = sequence + 1;
-            let cut = self
-                .streamer
-                .cut_every
-                .is_some_and(|every| sent % every == 0);
-            if cut && sent < self.streamer.count {
+            if self.streamer.loses_connection_after(sent) {
                 self = self.come_back().await?;
             }
         }
