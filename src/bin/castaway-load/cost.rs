@@ -14,8 +14,10 @@ pub(crate) struct Course {
     pub(crate) joined: Usage,
     /// When the memory of joins is released.
     pub(crate) settled: Usage,
-    /// Before the first clip.
+    /// After the time without clips.
     pub(crate) idle: Usage,
+    /// Before the first clip.
+    pub(crate) start: Usage,
     /// After the last delivery.
     pub(crate) after: Usage,
 }
@@ -31,7 +33,7 @@ impl Course {
         };
         let idle_seconds = ratio(clients, 1) * idle.as_secs_f64();
         Cost {
-            cpu_us_per_delivery: micros(self.idle, self.after) / ratio(deliveries.max(1), 1),
+            cpu_us_per_delivery: micros(self.start, self.after) / ratio(deliveries.max(1), 1),
             cpu_us_per_idle_second: (idle_seconds > 0.0)
                 .then(|| micros(self.settled, self.idle) / idle_seconds),
             cpu_us_per_join: micros(self.before, self.joined) / ratio(clients, 1),
@@ -57,12 +59,13 @@ mod tests {
             joined: at(10, 4000),
             settled: at(20, 3000),
             idle: at(40, 2000),
+            start: at(50, 2000),
             after: at(100, 1800),
         };
         let cost = course.cost(100, 1000, Duration::from_secs(10));
         assert!((cost.cpu_us_per_join - 100.0).abs() < 1e-9);
         assert!((cost.cpu_us_per_idle_second.unwrap() - 20.0).abs() < 1e-9);
-        assert!((cost.cpu_us_per_delivery - 60.0).abs() < 1e-9);
+        assert!((cost.cpu_us_per_delivery - 50.0).abs() < 1e-9);
         assert_eq!(
             (cost.rss_per_listener_idle, cost.rss_per_listener_after),
             (10, 8)

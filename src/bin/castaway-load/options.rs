@@ -23,6 +23,10 @@ use humantime_serde::re::humantime::parse_duration;
 /// limits apply to a load, too: raise its upload.* quotas and connections per address.
 #[derive(Debug, Clone, Parser)]
 #[command(version, verbatim_doc_comment, max_term_width = 110)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of its own on the command line"
+)]
 pub(crate) struct Options {
     /// The server's URL; plain HTTP (give a TLS proxy's backend).
     #[arg(default_value = "http://127.0.0.1:3000")]
@@ -90,6 +94,10 @@ pub(crate) struct Options {
     /// How long nothing happens between the joins and the first clip: what an idle listener costs the server.
     #[arg(long, default_value = "0s", value_name = "TIME", value_parser = parse_duration, help_heading = "Load")]
     pub(crate) idle: Duration,
+
+    /// Say on standard error that all have joined, and send the first clip when a line comes on standard input.
+    #[arg(long, help_heading = "Load")]
+    pub(crate) wait: bool,
 
     /// How long listeners may take to hear the last clip.
     #[arg(long, default_value = "10s", value_name = "TIME", value_parser = parse_duration,

@@ -103,6 +103,8 @@ impl Run {
         let settled = self.usage()?;
         sleep(self.options.idle).await;
         let idle = self.usage()?;
+        self.wait().await?;
+        let started_with = self.usage()?;
 
         let began = Instant::now();
         start.send_replace(true);
@@ -114,14 +116,22 @@ impl Run {
         self.report.stalled = stalled.impaired(stalled_gone);
         self.report.slow = slow.impaired(None);
         self.report.passing = (self.options.passing > 0).then(|| passing.passing());
-        if let (Some(before), Some(joined), Some(settled), Some(idle), Some(after)) =
-            (before, joined, settled, idle, after)
+        let usages = [before, joined, settled, idle, started_with, after];
+        if let [
+            Some(before),
+            Some(joined),
+            Some(settled),
+            Some(idle),
+            Some(start),
+            Some(after),
+        ] = usages
         {
             let course = Course {
                 before,
                 joined,
                 settled,
                 idle,
+                start,
                 after,
             };
             let others = self.options.slow + self.options.stalled + self.options.passing;
@@ -131,6 +141,19 @@ impl Run {
         }
         self.tasks.shutdown().await;
         Ok(self.report)
+    }
+
+    /// Waits for a line on standard input, if it should.
+    async fn wait(&self) -> anyhow::Result<()> {
+        if self.options.wait {
+            writeln!(
+                std::io::stderr(),
+                "all have joined: a line starts the clips"
+            )?;
+            let read = || std::io::stdin().read_line(&mut String::new());
+            tokio::task::spawn_blocking(read).await??;
+        }
+        Ok(())
     }
 
     fn usage(&self) -> anyhow::Result<Option<Usage>> {
