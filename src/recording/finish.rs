@@ -207,9 +207,9 @@ impl Finisher {
         let Some((podcasts, manifest)) = self.podcasts.as_ref().zip(found.manifest.as_ref()) else {
             return true;
         };
-        let files = (id, manifest, &found.registered);
+        let marked = &found.registered;
         podcasts
-            .try_to_register(&self.bucket, files, &self.metrics)
+            .try_to_register(&self.bucket, id, manifest, marked, &self.metrics)
             .await
     }
 

@@ -70,6 +70,17 @@ pub struct Recorder {
     metrics: RecordingMetrics,
 }
 
+/// A clip that another process has accepted.
+#[derive(Debug, Clone, Copy)]
+pub struct KnownClip<'a> {
+    /// The streamer's own id of it.
+    pub id: &'a ClipId,
+    /// As that process has numbered it.
+    pub sequence: u64,
+    /// As they came again.
+    pub bytes: &'a Bytes,
+}
+
 /// Something on its way to the state directory.
 struct Item {
     /// None: asks for an answer once everything before it is written.
@@ -191,37 +202,26 @@ impl Recorder {
 
     /// Records an accepted clip. Called under the livestream's lock, so in the order of its clips.
     pub fn clip(&self, livestream: &LivestreamId, streamer: &UserId, clip: &Clip) -> Recorded {
-        let about = (livestream, streamer, clip.sent_at);
-        self.take(about, clip.position, clip.id.as_ref(), &clip.bytes)
+        let what = clip_at(clip.position, clip.id.as_ref(), &clip.bytes);
+        let entry = entry(livestream, Some(streamer), clip.sent_at, what);
+        self.take(entry, &clip.bytes)
     }
 
-    /// Records a clip that comes again at this time in milliseconds since the Unix epoch, which another process had accepted
-    /// with this sequence: the recording takes it if the first one is gone.
+    /// Records a clip that comes again at this time in milliseconds since the Unix epoch: the recording takes it if the first
+    /// one is gone.
     pub fn known_clip(
         &self,
         livestream: &LivestreamId,
         streamer: &UserId,
         at: u64,
-        (id, sequence, bytes): (&ClipId, u64, &Bytes),
+        known: KnownClip<'_>,
     ) -> Recorded {
-        let position = Position::new(names::SENT_AGAIN, sequence);
-        self.take((livestream, streamer, at), position, Some(id), bytes)
+        let position = Position::new(names::SENT_AGAIN, known.sequence);
+        let what = clip_at(position, Some(known.id), known.bytes);
+        self.take(entry(livestream, Some(streamer), at, what), known.bytes)
     }
 
-    fn take(
-        &self,
-        (livestream, streamer, at): (&LivestreamId, &UserId, u64),
-        Position { epoch, sequence }: Position,
-        id: Option<&ClipId>,
-        bytes: &Bytes,
-    ) -> Recorded {
-        let what = What::Clip {
-            epoch,
-            sequence,
-            id: id.map(ToString::to_string),
-            extension: media::extension(bytes).to_owned(),
-        };
-        let entry = entry(livestream, Some(streamer), at, what);
+    fn take(&self, entry: Entry, bytes: &Bytes) -> Recorded {
         // A clip larger than the whole queue takes all of it.
         let units = (bytes.len() / UNIT + 1).min(self.units);
         let permit = u32::try_from(units)
@@ -340,6 +340,15 @@ impl Recorder {
             written: recorded,
             queued_at: Instant::now(),
         }
+    }
+}
+
+fn clip_at(position: Position, id: Option<&ClipId>, bytes: &Bytes) -> What {
+    What::Clip {
+        epoch: position.epoch,
+        sequence: position.sequence,
+        id: id.map(ToString::to_string),
+        extension: media::extension(bytes).to_owned(),
     }
 }
 

@@ -120,11 +120,12 @@ impl Podcasts {
     pub(super) async fn try_to_register(
         &self,
         recordings: &Bucket,
-        files: (&RecordingId, &Manifest, &BTreeSet<String>),
+        id: &RecordingId,
+        manifest: &Manifest,
+        marked: &BTreeSet<String>,
         metrics: &RecordingMetrics,
     ) -> bool {
-        let (id, ..) = files;
-        match self.register(recordings, files).await {
+        match self.register(recordings, id, manifest, marked).await {
             Ok(count) => {
                 metrics.registered.inc_by(count);
                 tracing::info!(recording = %id, files = count, "recording registered as a podcast");
@@ -146,7 +147,9 @@ impl Podcasts {
     async fn register(
         &self,
         recordings: &Bucket,
-        (id, manifest, marked): (&RecordingId, &Manifest, &BTreeSet<String>),
+        id: &RecordingId,
+        manifest: &Manifest,
+        marked: &BTreeSet<String>,
     ) -> Result<u64, PodcastError> {
         let mut count = 0;
         for upload in uploads(id, manifest) {

@@ -148,7 +148,7 @@ impl Relay {
             .as_ref()
             .and_then(|it| Some((it, active.repeated(it)?)))
         {
-            self.record_known(id, user, &mut active, (clip_id, &bytes));
+            self.record_known(id, user, &mut active, clip_id, &bytes);
             return Ok(self.answered_again(repeated));
         }
         let length = bytes.len();

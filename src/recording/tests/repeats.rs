@@ -35,7 +35,11 @@ async fn known_clip_replaces_one_that_is_gone() {
                 &show(),
                 &UserId::new("ada"),
                 START + 26,
-                (&id, sequence, &bytes),
+                KnownClip {
+                    id: &id,
+                    sequence,
+                    bytes: &bytes,
+                },
             )
             .wait()
             .await;

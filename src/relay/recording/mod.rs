@@ -17,7 +17,7 @@ use crate::broadcast::{
     Clip, ClipId, Epoch, LivestreamId, Position, Record, RecordingState, UserId,
 };
 use crate::cluster::Ended;
-use crate::recording::{Recorded, Recorder};
+use crate::recording::{KnownClip, Recorded, Recorder};
 
 /// How often a recording that is paused is told so, in milliseconds: it is not over, though no clip comes.
 const PAUSED_AGAIN: u64 = 60_000;
@@ -132,7 +132,8 @@ impl Relay {
         id: &LivestreamId,
         user: &UserId,
         active: &mut ActiveLivestream,
-        (clip_id, bytes): (&ClipId, &Bytes),
+        clip_id: &ClipId,
+        bytes: &Bytes,
     ) {
         let Some(recorder) = self.0.recorder.get() else {
             return;
@@ -142,7 +143,12 @@ impl Relay {
         {
             let at = active.unix_millis();
             // The caller answers no earlier than all before is on the disk.
-            drop(recorder.known_clip(id, user, at, (clip_id, sequence, bytes)));
+            let known = KnownClip {
+                id: clip_id,
+                sequence,
+                bytes,
+            };
+            drop(recorder.known_clip(id, user, at, known));
         }
     }
 
