@@ -157,12 +157,11 @@ async fn acknowledged_clip_is_on_the_disk() {
     let places = Places::new();
     // No bucket: what would be one is a file.
     let file = places.bucket.path().join("file");
+    std::fs::write(&file, "").expect("a file");
     let app = TestApp::beside(world().await, &places.directories(), |config| {
         config.recording.url = Some(format!("file://{}", file.display()));
     })
     .await;
-    std::fs::remove_dir(&file).expect("an empty directory");
-    std::fs::write(&file, "").expect("a file");
     let mut streamer = Client::streamer(&app, Way::WebSocket, "show").await;
     upload(&mut streamer, 1).await;
     let spooled = std::fs::read_dir(places.state.path().join("recording")).expect("a spool");

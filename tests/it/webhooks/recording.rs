@@ -130,13 +130,12 @@ async fn spool_that_fills_is_told_as_documented() {
     let (places, state) = (directory(), directory());
     // No bucket yet: what would be one is a file.
     let bucket = places.path().join("bucket");
+    std::fs::write(&bucket, "").expect("a file");
     let app = app(&receiver, state.path(), |config| {
         config.recording.url = Some(url(&bucket));
         config.recording.spool_bytes = 1 << 20;
     })
     .await;
-    std::fs::remove_dir(&bucket).expect("an empty directory");
-    std::fs::write(&bucket, "").expect("a file");
     let mut streamer = Client::streamer(&app, Way::WebSocket, "show").await;
     for _ in 0..3 {
         upload(&mut streamer, 300 << 10).await;
