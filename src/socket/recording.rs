@@ -78,7 +78,11 @@ pub(super) struct Wishing {
 enum Next {
     Answer(Ack),
     Keep(RecordingChange),
-    ReadDocument(Wishing),
+    ReadDocument {
+        streamer: Wishing,
+        /// A pause that the streamer wishes meanwhile holds.
+        pauses: u64,
+    },
 }
 
 impl Sockets {
@@ -103,8 +107,8 @@ impl Sockets {
                 None => Ack::error(wire::NOT_ON_AIR),
                 Some(Next::Answer(ack)) => ack,
                 Some(Next::Keep(change)) => kept(change).await,
-                Some(Next::ReadDocument(streamer)) => {
-                    let ack = self.ask_document(&streamer).await;
+                Some(Next::ReadDocument { streamer, pauses }) => {
+                    let ack = self.ask_document(&streamer, pauses).await;
                     streamer.reading.store(false, Ordering::SeqCst);
                     ack
                 }
@@ -126,8 +130,10 @@ impl Sockets {
         let change = match wish {
             None => return Next::Answer(Ack::error(wire::BAD_RECORDING)),
             Some(Wish::Ask) => return Next::Answer(Ack::recording(state, None)),
-            Some(Wish::Record) if state.is_on() => relay.pause_recording(livestream, *epoch, false),
-            Some(Wish::Pause) => relay.pause_recording(livestream, *epoch, true),
+            Some(Wish::Record) if state.is_on() => {
+                relay.resume_recording(livestream, *epoch, relay.recording_pauses(livestream))
+            }
+            Some(Wish::Pause) => relay.pause_recording(livestream, *epoch),
             Some(Wish::Record) => {
                 if let Err(exceeded) = self.0.recordings.take(&streamer.user) {
                     let millis = whole_millis(exceeded.retry_after);
@@ -140,16 +146,17 @@ impl Sockets {
                     if streamer.reading.swap(true, Ordering::SeqCst) {
                         return Next::Answer(Ack::error(wire::RECORDING_BUSY));
                     }
-                    return Next::ReadDocument(streamer);
+                    let pauses = relay.recording_pauses(livestream);
+                    return Next::ReadDocument { streamer, pauses };
                 }
-                relay.pause_recording(livestream, *epoch, false)
+                relay.resume_recording(livestream, *epoch, relay.recording_pauses(livestream))
             }
         };
         change.map_or_else(|error| Next::Answer(refused(error)), Next::Keep)
     }
 
-    /// Reads the livestream's document, and records if that asks for it.
-    async fn ask_document(&self, streamer: &Wishing) -> Ack {
+    /// Reads the livestream's document, and records if that asks for it and the streamer has said no other pause.
+    async fn ask_document(&self, streamer: &Wishing, pauses: u64) -> Ack {
         let Wishing {
             livestream,
             user,
@@ -176,7 +183,7 @@ impl Sockets {
         if !record {
             return Ack::error(wire::NO_RECORD);
         }
-        match relay.pause_recording(livestream, *epoch, false) {
+        match relay.resume_recording(livestream, *epoch, pauses) {
             Ok(change) => kept(change).await,
             Err(error) => refused(error),
         }

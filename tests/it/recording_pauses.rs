@@ -204,6 +204,37 @@ async fn document_decides_whether_it_is_recorded() {
 }
 
 #[tokio::test]
+async fn pause_holds_while_the_document_is_read() {
+    let places = Places::new();
+    let app = start(&places, |config| {
+        config.recording.policy = RecordingPolicy::Document;
+    })
+    .await;
+    app.google.world().set_record("show", true);
+    let mut streamer = Client::streamer(&app, Way::WebSocket, "show").await;
+    upload(&mut streamer, 1).await;
+    assert_eq!(wish(&mut streamer, "false").await, going(false, true));
+    let slow = Fault::Slow(std::time::Duration::from_millis(500));
+    app.google.fail(Endpoint::Read, slow, 1);
+    streamer.say("2/streamer,8[\"recording\",true]").await;
+    streamer.say("2/streamer,9[\"recording\",false]").await;
+    for _ in 0..2 {
+        let Said::Ack(8 | 9, answer) = streamer.next().await else {
+            panic!("no answer");
+        };
+        assert_eq!(answer, going(false, true));
+    }
+    upload(&mut streamer, 2).await;
+    assert_eq!(wish(&mut streamer, "true").await, going(true, false));
+    upload(&mut streamer, 3).await;
+    streamer.leave().await;
+    let numbers = manifest(&places).await.clips;
+    let numbers: Vec<u64> = numbers.iter().map(|clip| clip.sequence).collect();
+    assert_eq!(numbers, [1, 3]);
+    app.stop().await;
+}
+
+#[tokio::test]
 async fn wish_without_effect_is_answered_in_words() {
     let places = Places::new();
     let app = start(&places, |_| {}).await;

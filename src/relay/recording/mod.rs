@@ -28,8 +28,10 @@ const KEPT_WITHIN: Duration = Duration::from_secs(5);
 #[derive(Default)]
 pub(super) struct LivestreamRecording {
     pub(super) state: RecordingState,
-    /// Counts the wishes of streamers here.
+    /// Counts the wishes of streamers here that changed something.
     wishes: u64,
+    /// Counts their wishes to pause.
+    pauses: u64,
     /// Of these, the latest that outlives this process.
     kept: watch::Sender<u64>,
     /// When the recording was last told of the pause, in milliseconds since the Unix epoch.
@@ -186,14 +188,45 @@ impl Relay {
         }
     }
 
-    /// The streamer with this epoch pauses the recording, or goes on.
+    /// How often the streamer has said that the recording pauses, for [`Self::resume_recording`].
+    pub fn recording_pauses(&self, id: &LivestreamId) -> u64 {
+        let found = self.find(id);
+        found.map_or(0, |found| lock(&found).recording.pauses)
+    }
+
+    /// The streamer with this epoch pauses the recording.
     pub fn pause_recording(
         &self,
         id: &LivestreamId,
         epoch: Epoch,
-        is_paused: bool,
     ) -> Result<RecordingChange, NotRecorded> {
-        let before = self.recording(id, epoch)?;
+        self.wish(id, epoch, |recording| {
+            recording.pauses += 1;
+            true
+        })
+    }
+
+    /// The streamer with this epoch goes on with the recording, unless it has said since so many pauses that it pauses.
+    pub fn resume_recording(
+        &self,
+        id: &LivestreamId,
+        epoch: Epoch,
+        pauses: u64,
+    ) -> Result<RecordingChange, NotRecorded> {
+        let change = self.wish(id, epoch, |recording| recording.pauses != pauses)?;
+        if !change.state.is_on() && !change.state.is_paused() {
+            return Err(NotRecorded::NotAllowed);
+        }
+        Ok(change)
+    }
+
+    /// Applies what a wish says of the pause.
+    fn wish(
+        &self,
+        id: &LivestreamId,
+        epoch: Epoch,
+        is_paused: impl FnOnce(&mut LivestreamRecording) -> bool,
+    ) -> Result<RecordingChange, NotRecorded> {
         let recorder = self.0.recorder.get().ok_or(NotRecorded::Off)?;
         let found = self.find(id).ok_or(NotRecorded::StaleEpoch)?;
         let mut active = lock(&found);
@@ -202,24 +235,29 @@ impl Relay {
         }
         let (next, at) = (active.next_sequence(), active.unix_millis());
         let recording = &mut active.recording;
-        if recording.state.is_paused() != is_paused {
+        let before = recording.state;
+        let is_paused = is_paused(recording);
+        if before.is_paused() != is_paused {
             recording.state.pause(is_paused, next);
             recording.wishes += 1;
-            if is_paused && before.is_on() {
+            if before.is_on() {
                 recording.told_at = at;
                 recorder.paused(id, at);
             }
             tracing::info!(livestream.id = %id, "recording {}", if is_paused { "paused" } else { "goes on" });
         }
-        let (state, wish) = (recording.state, recording.wishes);
-        let kept = recording.kept.subscribe();
-        active.look();
-        drop(active);
-        self.0.note_due.notify_one();
-        if !is_paused && !state.is_on() {
-            return Err(NotRecorded::NotAllowed);
+        let change = RecordingChange {
+            state: recording.state,
+            wish: recording.wishes,
+            kept: recording.kept.subscribe(),
+        };
+        // Said again, it costs nothing once it is kept.
+        if !recording.is_kept() {
+            active.look();
+            drop(active);
+            self.0.note_due.notify_one();
         }
-        Ok(RecordingChange { state, wish, kept })
+        Ok(change)
     }
 
     /// Resolves when a wish has to be noted for the next process.

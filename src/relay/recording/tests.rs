@@ -54,9 +54,12 @@ impl World {
     }
 
     fn pauses(&self, streamer: StreamerId, is_paused: bool) -> RecordingChange {
-        let change = self
-            .relay
-            .pause_recording(&self.id, streamer.epoch, is_paused);
+        let (relay, epoch) = (&self.relay, streamer.epoch);
+        let change = if is_paused {
+            relay.pause_recording(&self.id, epoch)
+        } else {
+            relay.resume_recording(&self.id, epoch, relay.recording_pauses(&self.id))
+        };
         change.expect("it is recorded")
     }
 
@@ -111,9 +114,7 @@ async fn document_decides_where_that_is_configured() {
     let world = World::new(RecordingPolicy::Document);
     let streamer = world.streams(false);
     assert!(!world.is_recorded());
-    let refused = world
-        .relay
-        .pause_recording(&world.id, streamer.epoch, false);
+    let refused = world.relay.resume_recording(&world.id, streamer.epoch, 0);
     assert_eq!(refused.unwrap_err(), NotRecorded::NotAllowed);
     world.relay.allow_recording(&world.id, streamer.epoch, true);
     assert!(world.is_recorded());
@@ -225,4 +226,37 @@ async fn server_without_a_bucket_records_nothing() {
     assert_eq!(answer, Err(NotRecorded::Off));
     let (text, _) = plain.relay.recording_for_record(&plain.id);
     assert_eq!(text, "", "the record is left alone");
+}
+
+#[tokio::test(start_paused = true)]
+async fn wish_that_changes_nothing_costs_nothing() {
+    let world = World::new(RecordingPolicy::Always);
+    let streamer = world.streams(false);
+    world.pauses(streamer, true);
+    world.relay.until_note_is_due().await;
+    let again = world.pauses(streamer, true);
+    // It is not noted yet: it is tried once more.
+    world.relay.until_note_is_due().await;
+    world.relay.noted(&world.relay.unnoted());
+    assert!(again.is_kept().await);
+    assert!(world.pauses(streamer, true).is_kept().await);
+    let due = tokio::time::timeout(KEPT_WITHIN, world.relay.until_note_is_due());
+    assert!(due.await.is_err(), "there is nothing to note");
+}
+
+#[tokio::test]
+async fn pause_outlasts_an_earlier_wish_to_record() {
+    let world = World::new(RecordingPolicy::Document);
+    let streamer = world.streams(true);
+    world.pauses(streamer, true);
+    // The streamer wishes to record, and to pause while its document is read.
+    let pauses = world.relay.recording_pauses(&world.id);
+    world.pauses(streamer, true);
+    let late = world
+        .relay
+        .resume_recording(&world.id, streamer.epoch, pauses);
+    assert!(late.expect("an answer").state.is_paused());
+    assert!(!world.is_recorded());
+    world.pauses(streamer, false);
+    assert!(world.is_recorded());
 }
