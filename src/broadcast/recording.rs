@@ -27,6 +27,17 @@ struct LeftOut {
 }
 
 impl RecordingState {
+    /// Nothing has been recorded so far.
+    pub fn off() -> Self {
+        Self {
+            left_out: Some(LeftOut {
+                from: 1,
+                until: None,
+            }),
+            ..Self::default()
+        }
+    }
+
     /// Whether clips are recorded now.
     pub fn is_on(self) -> bool {
         self.is_allowed && !self.is_paused
@@ -86,6 +97,13 @@ impl RecordingState {
             from <= sequence && until.is_none_or(|until| sequence < until)
         });
         self.is_allowed && !is_left_out
+    }
+
+    /// Clips are numbered again, from this sequence on. Those of a pause that lasts are left out under these numbers too.
+    pub fn renumber(&mut self, next: u64) {
+        if let Some(LeftOut { from, until: None }) = &mut self.left_out {
+            *from = next.min(*from);
+        }
     }
 
     /// Takes over what another node says of it. What the document of the livestream says is known here, if the streamer is.
@@ -256,6 +274,24 @@ mod tests {
                 prop_assert_eq!(RecordingState::parse(&state.to_string()), Some(state));
             }
         }
+    }
+
+    #[test]
+    fn pause_covers_clips_that_are_numbered_again() {
+        let mut state = RecordingState::default();
+        state.allow(true, 1);
+        state.pause(true, 116);
+        state.renumber(101);
+        assert!(!state.takes_again(112));
+        state.pause(false, 113);
+        assert_eq!(state.record(), Some((101, 113)));
+    }
+
+    #[test]
+    fn recording_that_begins_late_leaves_out_the_rest() {
+        let mut state = RecordingState::off();
+        state.allow(true, 500);
+        assert_eq!(state.record(), Some((1, 500)));
     }
 
     #[test]

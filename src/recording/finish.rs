@@ -8,16 +8,14 @@
 //! point leaves a recording that is finished by the next round.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::digest::{Context, SHA256};
 use bytes::{Bytes, BytesMut};
-use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use parking_lot::Mutex;
-use tokio::sync::{Notify, mpsc};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::sync::Notify;
 
 use super::assembly::{Assembly, Manifest, RecordedClip, RecordedFile, SENT_AGAIN};
 use super::bucket::{Bucket, BucketError, Listed};
@@ -30,8 +28,6 @@ use crate::config;
 use crate::media::{self, JoinedFile};
 use crate::unix_time;
 
-/// How often unfinished recordings are looked for.
-const INTERVAL: Duration = Duration::from_mins(1);
 /// Clips that are read at a time.
 const READS: usize = 8;
 /// How long one that is finished, and keeps its clips, is not looked at again, in milliseconds: each look lists all of them.
@@ -69,76 +65,13 @@ struct Found {
 }
 
 impl Finisher {
-    /// Does what is to be done, again and again.
-    pub(super) async fn run(self, mut requests: mpsc::Receiver<RecordingId>) {
-        let mut ticks = interval(INTERVAL);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                _ = ticks.tick() => {}
-                () = self.ended.notified() => {}
-                Some(id) = requests.recv() => {
-                    if let Err(error) = self.finish_again(&id, now()).await {
-                        self.failed(&id.to_string(), &error);
-                    }
-                    continue;
-                }
-            }
-            if let Err(error) = self.round(now()).await {
-                self.failed("the recordings", &error);
-            }
-        }
-    }
-
-    fn failed(&self, what: &str, error: &BucketError) {
-        self.metrics.errors.with_label_values(&["finish"]).inc();
-        tracing::warn!("{what} cannot be finished now, it is tried again: {error}");
-    }
-
-    /// Does the next steps of every recording with something left to be done, at this time in milliseconds since 1970.
-    pub(super) async fn round(&self, now: u64) -> Result<(), BucketError> {
-        let names = self.bucket.names(names::PENDING).await?;
-        let pending: BTreeSet<&String> = names.iter().collect();
-        self.later.lock().retain(|name, _| pending.contains(name));
-        for name in &names {
-            let Some(id) = RecordingId::parse(name) else {
-                continue;
-            };
-            if self.later.lock().get(name).is_some_and(|at| now < *at) {
-                continue;
-            }
-            // What cannot be joined ends neither the daemon nor the other recordings.
-            match AssertUnwindSafe(self.advance(&id, now))
-                .catch_unwind()
-                .await
-            {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => self.failed(name, &error),
-                Err(_) => tracing::error!("{name} cannot be finished: a fault of this server"),
-            }
-        }
-        Ok(())
-    }
-
-    /// For an operator.
-    async fn finish_again(&self, id: &RecordingId, now: u64) -> Result<(), BucketError> {
-        self.finish_and_announce(id, now).await?;
-        if self.podcasts.is_some() {
-            self.advance(id, now).await?;
-        }
-        Ok(())
-    }
-
-    async fn advance(&self, id: &RecordingId, now: u64) -> Result<(), BucketError> {
-        let step = self.take_step(id, now).await?;
-        if self.podcasts.is_some() && matches!(step, Step::Finish | Step::Announce) {
-            // A podcast need not wait for the next round.
-            self.take_step(id, now).await?;
-        }
-        Ok(())
-    }
-
-    async fn take_step(&self, id: &RecordingId, now: u64) -> Result<Step, BucketError> {
+    /// Takes the step that is due, and returns it. One that registers is left if `registers` is false.
+    pub(super) async fn take_step(
+        &self,
+        id: &RecordingId,
+        now: u64,
+        registers: bool,
+    ) -> Result<Step, BucketError> {
         let Some(opening) = find_opening(&self.bucket, &id.opening()).await? else {
             // The bucket's own lifecycle has deleted it.
             self.bucket.delete(&pending(id)).await?;
@@ -156,14 +89,17 @@ impl Finisher {
         let step = next_step(&found.contents, found.finished.as_ref(), timing);
         match step {
             Step::Wait => {
-                if found.finished.is_some() {
+                let here = found.contents.names();
+                let is_new = |finished: &Finished| !finished.clips.is_superset(&here);
+                // With new clips it is joined as soon as it is over.
+                if found.finished.as_ref().is_some_and(|it| !is_new(it)) {
                     self.later.lock().insert(id.to_string(), now + LOOK_AGAIN);
                 }
             }
             Step::Finish => self.finish_and_announce(id, now).await?,
             Step::Announce => self.announce(id, &found).await?,
             Step::Register => {
-                if !self.register(id, &found).await {
+                if registers && !self.register(id, &found).await {
                     self.put_off(id, &found, now).await?;
                 }
             }
@@ -189,7 +125,11 @@ impl Finisher {
         Ok(())
     }
 
-    async fn finish_and_announce(&self, id: &RecordingId, now: u64) -> Result<(), BucketError> {
+    pub(super) async fn finish_and_announce(
+        &self,
+        id: &RecordingId,
+        now: u64,
+    ) -> Result<(), BucketError> {
         self.finish(id).await?;
         let found = self.find(id, now).await?;
         if found
@@ -436,7 +376,7 @@ fn sound_of(clip: &Bytes, sum: &str) -> Option<Bytes> {
 }
 
 /// Milliseconds since the Unix epoch.
-fn now() -> u64 {
+pub(super) fn now() -> u64 {
     unix_time::millis(SystemTime::now())
 }
 

@@ -18,6 +18,7 @@ mod names;
 mod objects;
 mod podcast;
 mod recorded;
+mod rounds;
 mod spool;
 mod upload;
 

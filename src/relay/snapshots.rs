@@ -101,7 +101,9 @@ impl Relay {
             if let Some(place) = place {
                 active.timeline.follow(place);
             }
-            if let Some(recording) = recording.filter(|_| is_recording) {
+            if is_recording {
+                // The process before recorded nothing: its clips are not missing.
+                let recording = recording.unwrap_or_else(RecordingState::off);
                 active.recording = LivestreamRecording::restored(recording);
             }
             for (clip_id, sequence) in clip_ids {

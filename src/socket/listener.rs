@@ -225,6 +225,11 @@ pub(super) fn greet(sockets: &Sockets, socket: &SocketRef) {
         }
         outbox.open();
     }
+    // A change between the look and the welcome was told before it.
+    let standing = StateMessage::from(sockets.0.relay.standing(&listener.admission.livestream));
+    if standing != state {
+        sockets.emit(socket, wire::STATE, &standing);
+    }
     if !sockets
         .0
         .relay

@@ -212,7 +212,7 @@ impl Refusal {
 }
 
 /// The one argument of `state`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize)]
 pub(super) struct StateMessage {
     pub(super) state: &'static str,
     pub(super) listeners: usize,

@@ -22,8 +22,10 @@ use crate::socket::Door;
 use crate::streamer::Streamer;
 use crate::tally::{Ear, Latencies, Mouth};
 
-/// Idle time before memory is measured, so that the temporary memory of joins is released.
-const SETTLE: Duration = Duration::from_millis(500);
+/// Idle time before memory is measured, so that the temporary memory of joins is released; and for each listener, after which
+/// the server tells their number for the last time.
+const SETTLE: Duration = Duration::from_millis(1500);
+const SETTLE_EACH: Duration = Duration::from_millis(1);
 /// How often the run checks whether all clips are received.
 const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -98,7 +100,7 @@ impl Run {
         }
         let joined = self.usage()?;
         if self.options.pid.is_some() {
-            sleep(SETTLE).await;
+            sleep(SETTLE + SETTLE_EACH * self.options.listeners).await;
         }
         let settled = self.usage()?;
         sleep(self.options.idle).await;

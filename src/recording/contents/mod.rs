@@ -54,10 +54,11 @@ impl Contents {
         contents
     }
 
-    /// The time and the reason of the end, if a node has seen it and no clip overrules it.
+    /// The time and the reason of the end, if a node has seen it and no clip, nor a pause in which clips come, overrules it.
     pub(super) fn ended(&self) -> Option<(u64, &str)> {
-        let latest = self.clips.iter().map(|clip| clip.received).max();
-        let latest = latest.unwrap_or(0);
+        let clips = self.clips.iter().map(|clip| clip.received);
+        let pauses = self.marks.iter().filter(|(_, mark)| *mark == Mark::Paused);
+        let latest = clips.chain(pauses.map(|(at, _)| *at)).max().unwrap_or(0);
         let ends = self.marks.iter().filter_map(|(at, mark)| match mark {
             Mark::Ended { reason, .. } => Some((*at, reason.as_str())),
             _ => None,

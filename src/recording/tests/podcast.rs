@@ -227,6 +227,23 @@ async fn app_that_is_away_harms_no_recording() {
 }
 
 #[tokio::test]
+async fn podcasts_keep_no_recording_waiting() {
+    let (nodes, app) = (over(2).await, App::new());
+    // The livestream once more, long after its end.
+    let node = nodes.start();
+    let later = START + 86_400_000;
+    node.upload((9, 1), later, None).wait().await;
+    node.recorder.ended(&show(), "ended", later + 100);
+    node.is_brought().await;
+    app.fails.store(usize::MAX, Ordering::SeqCst);
+    let finisher = app.finisher(&nodes);
+    finisher.round(later + 201).await.expect("a listing");
+    assert_eq!(nodes.manifests().await.len(), 2);
+    let failed = finisher.metrics.errors.with_label_values(&["podcast"]);
+    assert_eq!(failed.get(), 1, "the app is asked once in a round");
+}
+
+#[tokio::test]
 async fn registration_is_given_up_after_a_week() {
     let (nodes, app) = (over(4).await, App::new());
     app.fails.store(usize::MAX, Ordering::SeqCst);

@@ -20,7 +20,7 @@ use crate::cluster::Ended;
 use crate::recording::{KnownClip, Recorded, Recorder};
 
 /// How often a recording that is paused is told so, in milliseconds: it is not over, though no clip comes.
-const PAUSED_AGAIN: u64 = 60_000;
+const PAUSED_AGAIN: u64 = 30_000;
 /// How long the answer to a wish waits.
 const KEPT_WITHIN: Duration = Duration::from_secs(5);
 

@@ -271,6 +271,7 @@ impl Relay {
         if !is_known {
             active.break_chain(before.of_a_clip());
         }
+        active.recording.state.renumber(position.next().sequence);
         let again = link.begin_epoch(position);
         self.record_repeated(
             id,

@@ -11,7 +11,7 @@ use rustix::time::{ClockId, clock_gettime};
 use crate::clip::Manner;
 
 /// `/proc/stat` counts in hundredths of a second.
-const TICK: Duration = Duration::from_millis(10);
+const TICK_MILLIS: u64 = 10;
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Spent {
@@ -104,10 +104,11 @@ impl Spent {
 /// The time that processors worked: all but `idle` and `iowait`, the fourth and the fifth of the first line.
 fn busy(stat: &str) -> Option<Duration> {
     let times = stat.lines().next()?.split_whitespace().skip(1);
-    let times: Option<Vec<u32>> = times.map(|time| time.parse().ok()).collect();
+    let times: Option<Vec<u64>> = times.map(|time| time.parse().ok()).collect();
     let times = times?;
     // Guests' time, the last two, is in the first two already.
     let worked = times.iter().take(8).enumerate();
     let worked = worked.filter(|(place, _)| ![3, 4].contains(place));
-    Some(TICK * worked.map(|(_, time)| time).sum())
+    let ticks: u64 = worked.map(|(_, time)| time).sum();
+    Some(Duration::from_millis(ticks * TICK_MILLIS))
 }

@@ -65,6 +65,21 @@ fn pause_does_not_end_a_recording() {
 }
 
 #[test]
+fn pause_overrules_an_end_as_clips_do() {
+    let reason = "expired".into();
+    let end = (
+        100_000,
+        Mark::Ended {
+            reason,
+            latest: None,
+        },
+    );
+    let paused = |at| with(&[(1, 1, 1)], &[end.clone(), (at, Mark::Paused)]);
+    assert_eq!(paused(150_000).ended(), Some((100_000, "expired")));
+    assert_eq!(paused(160_001).ended(), None);
+}
+
+#[test]
 fn pause_until_the_end_leaves_nothing_missing() {
     let reason = "ended".into();
     let latest = Some((1, 9));
