@@ -4,7 +4,7 @@
  * that the server relays a clip once though its answer was lost and it is sent again. While the network is away they wait
  * here; when too many wait, the oldest are given up, since a livestream is about now.
  *
- * A pause of the recording overtakes what waits, and is said again on each new way to the server, before any clip. Its end keeps
+ * A pause of the recording overtakes queued clips, and is said again on each new way to the server, before any clip. Its end keeps
  * its place among the clips.
  */
 
@@ -150,7 +150,7 @@ export class Outbox {
         if (this.#paused && this.#told !== ask) {
           this.#told = ask;
           await ask(ANSWER_MS, "recording", false);
-          continue; // what waits may have changed
+          continue; // the queue may have changed
         }
         if (!("bytes" in clip)) {
           const said = await ask(ANSWER_MS, "recording", true);

@@ -90,9 +90,9 @@ impl Finisher {
         match step {
             Step::Wait => {
                 let here = found.contents.names();
-                let is_new = |finished: &Finished| !finished.clips.is_superset(&here);
+                let finished = found.finished.as_ref();
                 // With new clips it is joined as soon as it is over.
-                if found.finished.as_ref().is_some_and(|it| !is_new(it)) {
+                if finished.is_some_and(|it| it.clips.is_superset(&here)) {
                     self.later.lock().insert(id.to_string(), now + LOOK_AGAIN);
                 }
             }

@@ -127,11 +127,12 @@ impl Sockets {
             Ok(state) => state,
             Err(error) => return Next::Answer(refused(error)),
         };
+        let pauses = relay.recording_pauses(livestream);
         let change = match wish {
             None => return Next::Answer(Ack::error(wire::BAD_RECORDING)),
             Some(Wish::Ask) => return Next::Answer(Ack::recording(state, None)),
             Some(Wish::Record) if state.is_on() => {
-                relay.resume_recording(livestream, *epoch, relay.recording_pauses(livestream))
+                relay.resume_recording(livestream, *epoch, pauses)
             }
             Some(Wish::Pause) => relay.pause_recording(livestream, *epoch),
             Some(Wish::Record) => {
@@ -146,10 +147,9 @@ impl Sockets {
                     if streamer.reading.swap(true, Ordering::SeqCst) {
                         return Next::Answer(Ack::error(wire::RECORDING_BUSY));
                     }
-                    let pauses = relay.recording_pauses(livestream);
                     return Next::ReadDocument { streamer, pauses };
                 }
-                relay.resume_recording(livestream, *epoch, relay.recording_pauses(livestream))
+                relay.resume_recording(livestream, *epoch, pauses)
             }
         };
         change.map_or_else(|error| Next::Answer(refused(error)), Next::Keep)

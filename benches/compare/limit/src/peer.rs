@@ -1,4 +1,4 @@
-//! A connection, and what waits for it.
+//! A connection and its queue.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read};
@@ -37,7 +37,7 @@ impl Peer {
         }
     }
 
-    /// Sends what the kernel takes, behind what waits already, and keeps the rest.
+    /// Sends as much as the kernel takes, behind the queued bytes, and queues the rest.
     pub(crate) fn write(&mut self, bytes: &Clip) -> io::Result<()> {
         let mut from = 0;
         if self.waiting.is_empty() {
